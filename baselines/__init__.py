@@ -1,0 +1,1 @@
+"""The segmentation networks that the patch-free framework is compared with."""

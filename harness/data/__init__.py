@@ -1,0 +1,1 @@
+"""From NIfTI files to arrays on the grid of the benchmark."""

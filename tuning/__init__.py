@@ -1,0 +1,1 @@
+"""Ray: where jobs are placed on the machines of a cluster."""
