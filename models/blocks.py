@@ -1,4 +1,4 @@
-"""The boxes of the paper's figures: residual, plain and multi-scale blocks, and the up-sampling step.
+"""The boxes of the paper's figures: residual, plain, multi-scale and up-sampling blocks.
 
     ResBlock      x ─ conv3 ─ IN ─ LReLU ─ conv3 ─ IN ─ (+) ─ LReLU
                   └────────── conv1 ─ IN ───────────────┘

@@ -1,0 +1,86 @@
+"""Flip, shift and turn a volume in its axial plane, image and label alike.
+
+Each with probability one half (authors' code): a flip of one of the two in-plane axes, a shift of
+-12 to 11 voxels of the low grid along each, a turn of 0-359 degrees about z. The authors' code
+shifts image and label by different factors and works on its cached arrays in place; here one
+map moves both, once, into new arrays.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+LOW = 2  # voxels of the full grid in one of the low grid, along each axis
+SHIFT, PLANE = 12, 192  # low-grid voxels of shift in a plane of 192 (Sec. IV-B)
+
+
+def augment(
+    image: np.ndarray,
+    label: np.ndarray,
+    rng: np.random.Generator,
+    shift_voxels: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """image (C, D, H, W) float32, label (D, H, W) -> new arrays of the same shapes and types.
+
+    `shift_voxels` is the largest shift in voxels of the low grid; None takes the paper's 12 in
+    proportion to the plane. What comes from outside is 0; image linear, label nearest.
+    """
+    matrix = _draw(rng, label.shape[-2:], shift_voxels)
+    if matrix is None:
+        return image.copy(), label.copy()
+    return transform(image, label, matrix)
+
+
+def transform(
+    image: np.ndarray, label: np.ndarray, matrix: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pull both through `matrix` (2, 3): input (y, x) = matrix @ (output y, output x, 1).
+
+    Coordinates are voxels from the centre of the plane.
+    """
+    grid = _sampling_grid(matrix, label.shape[-2:])
+    slices = torch.from_numpy(np.ascontiguousarray(image)).flatten(0, 1)[None]
+    moved = _sample(slices, grid, "bilinear").reshape(image.shape)
+    mask = torch.from_numpy(label.astype(np.float32))[None]
+    return moved.numpy(), _sample(mask, grid, "nearest")[0].numpy().astype(label.dtype)
+
+
+def _draw(
+    rng: np.random.Generator, plane: tuple[int, ...], shift_voxels: int | None
+) -> np.ndarray | None:
+    """The map of one augmentation, None for none. Always uses the same count of draws."""
+    flips, shifts, turns = rng.random(3) < 0.5
+    axis = int(rng.integers(2))
+    spans = [
+        max(1, round(SHIFT * extent / PLANE)) if shift_voxels is None else shift_voxels
+        for extent in plane
+    ]
+    offsets = [LOW * int(rng.integers(-span, max(span, 1))) for span in spans]
+    angle = math.radians(int(rng.integers(360)))
+    if not (flips or shifts or turns):
+        return None
+    cos, sin = (math.cos(angle), math.sin(angle)) if turns else (1.0, 0.0)
+    linear = np.array([[cos, -sin], [sin, cos]])
+    if flips:
+        linear[axis] *= -1
+    translation = np.array(offsets, dtype=float) if shifts else np.zeros(2)
+    return np.column_stack([linear, -linear @ translation])
+
+
+def _sampling_grid(matrix: np.ndarray, plane: tuple[int, ...]) -> Tensor:
+    """Where each output voxel comes from, (1, H, W, 2), in grid_sample's units and order (x, y)."""
+    height, width = plane
+    y = np.arange(height)[:, None] - (height - 1) / 2
+    x = np.arange(width)[None, :] - (width - 1) / 2
+    source_y = matrix[0, 0] * y + matrix[0, 1] * x + matrix[0, 2]
+    source_x = matrix[1, 0] * y + matrix[1, 1] * x + matrix[1, 2]
+    grid = np.stack([source_x * 2 / width, source_y * 2 / height], axis=-1)
+    return torch.from_numpy(grid.astype(np.float32))[None]
+
+
+def _sample(slices: Tensor, grid: Tensor, mode: str) -> Tensor:
+    """(1, N, H, W): all slices share the map, so they are channels of one 2-D problem."""
+    return grid_sample(slices, grid, mode=mode, padding_mode="zeros", align_corners=False)

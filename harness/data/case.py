@@ -1,0 +1,82 @@
+"""The three nouns of the data: where a case lies, what its files hold, what a network sees."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from harness.errors import DataError
+
+Spacing = tuple[float, float, float]
+Grid = tuple[int, int, int]
+
+_CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def valid_case_id(name: str) -> bool:
+    """Whether `name` is safe as a file name, in a table and in a log."""
+    return _CASE_ID.fullmatch(name) is not None and ".." not in name
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient on disk: a file for each modality, in the order that was asked for."""
+
+    id: str
+    images: dict[str, Path]
+    label: Path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return *self.images.values(), self.label
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """One patient in native resolution, axes turned to the nearest of (superior, anterior, right).
+
+    `affine` takes an index (x, y, z, 1), the reverse of the array's order, to mm; `stored_axes`
+    are the directions in which the file stored x, y and z (such as "LPS"), for the way back.
+    """
+
+    image: np.ndarray  # (C, D, H, W) float32
+    label: np.ndarray  # (D, H, W) uint8, the file's own labels
+    spacing_mm: Spacing  # (D, H, W)
+    affine: np.ndarray  # (4, 4)
+    stored_axes: str = "RAS"
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """One patient on the grid of the benchmark."""
+
+    case: str
+    image: np.ndarray  # (C, D, H, W) float32 in [0, 1]
+    label: np.ndarray  # (D, H, W) uint8, 0 or 1
+    spacing_mm: Spacing  # (D, H, W)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a dataset's folder holds: usable cases in order of id, faults, and what is odd."""
+
+    cases: tuple[Case, ...] = ()
+    faults: tuple[DataError, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    def require(self) -> list[Case]:
+        """The cases; DataError that lists every fault when there is any."""
+        if self.faults:
+            raise together(self.faults)
+        return list(self.cases)
+
+
+def together(faults: Sequence[DataError]) -> DataError:
+    """One error that lists all `faults`, one per line."""
+    if len(faults) == 1:
+        return faults[0]
+    lines = "\n".join(f"  {fault}" for fault in faults)
+    return DataError(f"{len(faults)} faults in the data:\n{lines}", code=faults[0].code)

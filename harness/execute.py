@@ -1,0 +1,101 @@
+"""Carry out trials: side by side on Ray, or one after another in this process."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.ledger import Action, RunFolder
+
+Phase = Callable[[], Sequence[str]]
+"""Names the trials of a phase when its turn comes."""
+OnEvent = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where trials run, and how many at once."""
+
+    executor: Literal["ray", "inline"]
+    device: Literal["cpu", "cuda"]
+    cpus_per_trial: float
+    gpus_per_trial: float
+    max_concurrent: int | None
+    address: str | None
+    silence_s: float
+    """A trial that reports nothing for so many seconds is ended as timed out."""
+
+
+def execute(
+    folder: RunFolder,
+    cache: Path,
+    phases: Sequence[tuple[Action, Phase]],
+    placement: Placement,
+    tell: OnEvent,
+) -> None:
+    """Carry out each phase for the trials it names; what became of them is in their folders.
+
+    The phase "measure" has the device to itself: one trial at a time, all of its processors.
+    """
+    run = _inline if placement.executor == "inline" else _on_ray
+    run(folder, cache, phases, placement, tell)
+
+
+def _inline(
+    folder: RunFolder,
+    cache: Path,
+    phases: Sequence[tuple[Action, Phase]],
+    placement: Placement,
+    tell: OnEvent,
+) -> None:
+    from harness.trial import Task, perform
+
+    for action, trials in phases:
+        threads = _threads(action, placement)
+        for trial in trials():
+            tell(trial, {"event": "start"})
+            task = Task(action, folder.path, trial, cache, threads)
+            reason = perform(task, lambda event, trial=trial: tell(trial, event))
+            tell(trial, {"event": "end", "reason": reason})
+
+
+def _on_ray(
+    folder: RunFolder,
+    cache: Path,
+    phases: Sequence[tuple[Action, Phase]],
+    placement: Placement,
+    tell: OnEvent,
+) -> None:
+    if not any(trials() for _, trials in phases):
+        return  # everything is done: no need to wait for Ray
+    from tuning.launch import Cluster, Job, ray_cluster, run_jobs
+
+    from harness.supervise import supervise
+
+    cluster = Cluster(placement.address, max_concurrent=placement.max_concurrent)
+    with ray_cluster(cluster):
+        for action, trials in phases:
+            jobs = [
+                Job(
+                    trial,
+                    {
+                        "action": action,
+                        "run": str(folder.path),
+                        "trial": trial,
+                        "cache": str(cache.absolute()),
+                        "threads": _threads(action, placement),
+                        "silence_s": placement.silence_s,
+                    },
+                    cpus=placement.cpus_per_trial,
+                    gpus=placement.gpus_per_trial,
+                )
+                for trial in trials()
+            ]
+            run_jobs(jobs, supervise, cluster, tell)
+
+
+def _threads(action: Action, placement: Placement) -> int:
+    if action == "measure":
+        return os.cpu_count() or 1
+    return max(1, round(placement.cpus_per_trial))

@@ -1,0 +1,192 @@
+"""The run folder: the one truth, from which tables, reports and MLflow are derived.
+
+    RUN/run.json                 what was asked, and the trials that belong to it
+    RUN/split.json               which case trains, validates, tests
+    RUN/trials/<id>/spec.json    everything that determines the trial; <id> is its hash
+                    history.csv, checkpoints/        while it trains
+                    weights.safetensors, cases.csv   when it is done
+                    result.json                      last: its presence means finished
+                    measurement.json                 time and memory, from a phase of their own
+    RUN/table.csv, table.md      derived
+
+Every file is written whole or not at all: temporary file, fsync, rename.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.errors import ClusterError, StateError, StorageError
+from harness.spec import TrialSpec
+
+State = Literal["new", "interrupted", "ok", "failed"]
+Action = Literal["train", "measure"]
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write all of `content` or leave what was there.
+
+    Raises StorageError naming path and bytes when the disk is full or read-only.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise storage_error(error, path, len(content)) from error
+
+
+def storage_error(error: OSError, path: Path, size: int) -> Exception:
+    """StorageError for a disk that is full or read-only, else the error itself."""
+    if error.errno in FULL or isinstance(error, PermissionError):
+        what = f"cannot write {size:,} bytes: {os.strerror(error.errno or errno.EIO)}"
+        remedy = "free space or pass another --out; the same command continues this run"
+        return StorageError(what, where=str(path), remedy=remedy, code="PFB-S01")
+    return error
+
+
+def write_json(path: Path, content: object) -> None:
+    write_bytes(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in `path`; StateError when the file is damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        remedy = f"move {path.name} away; the same command then makes it anew"
+        raise StateError("is not readable JSON", where=str(path), remedy=remedy) from error
+    if not isinstance(content, dict):
+        raise StateError("does not hold a JSON object", where=str(path), code="PFB-K08")
+    return content
+
+
+class TrialFolder:
+    """The files of one trial."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    def write_spec(self, spec: TrialSpec) -> None:
+        """Write the spec once; it never changes, because the folder's name is its hash."""
+        if not (self.path / "spec.json").exists():
+            write_json(self.path / "spec.json", spec.model_dump(mode="json"))
+
+    def spec(self) -> TrialSpec:
+        spec = TrialSpec.model_validate(read_json(self.path / "spec.json"))
+        if spec.id != self.id:
+            raise StateError(
+                f"describes trial {spec.id}, not {self.id}",
+                where=str(self.path / "spec.json"),
+                remedy="remove the folder of this trial; the same command makes it anew",
+                code="PFB-K07",
+            )
+        return spec
+
+    def result(self) -> dict[str, Any] | None:
+        """The final result, or None while there is none."""
+        path = self.path / "result.json"
+        return read_json(path) if path.exists() else None
+
+    def measurement(self) -> dict[str, Any] | None:
+        """Time and memory, or None while they were not measured."""
+        path = self.path / "measurement.json"
+        return read_json(path) if path.exists() else None
+
+    def state(self) -> State:
+        result = self.result()
+        if result is not None:
+            return "ok" if result["status"] == "ok" else "failed"
+        return "interrupted" if self.checkpoints.exists() else "new"
+
+    def write_failure(self, action: Action, reason: str, detail: str) -> None:
+        """Record why there are no numbers: a row of the table with a reason and no metrics."""
+        name = "result.json" if action == "train" else "measurement.json"
+        record = {"schema": 1, "status": "failed", "reason": reason, "detail": detail}
+        write_json(self.path / name, record)
+
+    def forget_failure(self) -> None:
+        """Let a failed trial run again; what it reported is kept beside."""
+        result = self.path / "result.json"
+        if result.exists() and read_json(result)["status"] != "ok":
+            number = len(list(self.path.glob("failure-*.json"))) + 1
+            result.rename(self.path / f"failure-{number}.json")
+
+
+class RunFolder:
+    """The folder of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+
+    @property
+    def cache(self) -> Path:
+        return self.path / "cache"
+
+    def trial(self, trial_id: str) -> TrialFolder:
+        return TrialFolder(self.path / "trials" / trial_id)
+
+    def read(self) -> dict[str, Any]:
+        """run.json; StateError when this is no run folder."""
+        if not (self.path / "run.json").exists():
+            remedy = "pass the folder that `pfbench run` printed as its output"
+            raise StateError("is not a run folder", where=str(self.path), remedy=remedy)
+        return read_json(self.path / "run.json")
+
+    def write(self, content: dict[str, Any]) -> None:
+        write_json(self.path / "run.json", content)
+
+    def trials(self) -> list[TrialFolder]:
+        """The trials of the run, in the order of its table."""
+        return [self.trial(trial_id) for trial_id in self.read()["trials"]]
+
+    def create(self) -> None:
+        """Make the folder, readable by its owner only: it may hold what patients' data tell."""
+        if self.path.exists() and not self.path.is_dir():
+            raise StorageError("is a file, not a folder", where=str(self.path), code="PFB-S02")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            remedy = "pass --out with a folder that you may write to"
+            what = f"cannot be created: {os.strerror(error.errno or errno.EIO)}"
+            raise StorageError(what, where=str(self.path), remedy=remedy, code="PFB-S02") from error
+        if not os.access(self.path, os.W_OK):
+            raise StorageError("is not writable", where=str(self.path), code="PFB-S02")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one driver; the lock of a dead process is no lock.
+
+        Raises ClusterError naming the host and process that holds it.
+        """
+        with open(self.path / "driver.lock", "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                remedy = "wait for it to end, or pass another --out"
+                raise ClusterError(
+                    f"in use by {holder}", where=str(self.path), remedy=remedy, code="PFB-K10"
+                ) from error
+            file.truncate(0)
+            file.write(f"host {socket.gethostname()}, process {os.getpid()}\n")
+            file.flush()
+            yield

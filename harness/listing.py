@@ -1,0 +1,72 @@
+"""What `pfbench list` shows; loads neither torch nor Ray nor MLflow."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness.data.datasets import DATASETS
+from harness.errors import unknown
+from harness.suites import SUITES
+from harness.systems import SYSTEMS
+
+Rows = list[dict[str, Any]]
+
+
+def suites(profile: str) -> Rows:
+    return [
+        {"name": name, "title": suite.title, "rows": [row.system for row in suite.rows]}
+        for name, suite in SUITES.items()
+    ]
+
+
+def models(profile: str) -> Rows:
+    """Name, kind and cost; the costs were counted by harness.cost for one modality."""
+    costs = json.loads((Path(__file__).parent / "costs.json").read_text())
+    if profile not in costs:
+        raise unknown("profile", profile, costs)
+    return [
+        {
+            "name": name,
+            "title": system.title,
+            "kind": system.kind,
+            "end_to_end": system.end_to_end,
+            **costs[profile][name],
+            "reference": system.reference,
+        }
+        for name, system in SYSTEMS.items()
+    ]
+
+
+def datasets(profile: str) -> Rows:
+    return [
+        {"name": name, "title": dataset.title, "modalities": list(dataset.modalities)}
+        for name, dataset in DATASETS.items()
+    ]
+
+
+LISTS: dict[str, Callable[[str], Rows]] = {
+    "suites": suites,
+    "models": models,
+    "datasets": datasets,
+}
+
+
+def as_text(rows: Rows) -> str:
+    """Columns of equal width under their names."""
+    table = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,205 @@
+"""`pfbench run`: from volumes to the table, continuing whatever an earlier run left."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import table, tracking
+from harness.data import datasets
+from harness.data.split import split
+from harness.errors import FAILED_TRIALS, INTERRUPTED, UsageError
+from harness.execute import Phase, Placement, execute
+from harness.ledger import Action, RunFolder, write_json
+from harness.plan import Plan, plan
+from harness.progress import Screen
+from harness.settings import Settings
+from harness.suites import suite
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `pfbench run` was asked for."""
+
+    suite: str
+    settings: Settings
+    data: datasets.Request
+    models: tuple[str, ...]
+    seeds: int
+    placement: Placement
+    out: Path
+    cache: Path
+    tracking_uri: str
+    experiment: str
+    mlflow: bool
+    retry_failed: bool
+    command: str
+
+
+def run(request: Request, screen: Screen) -> int:
+    """Run the suite; returns the exit code: 0, 4 with failed trials, 130 when interrupted."""
+    folder = RunFolder(request.out)
+    folder.create()
+    with folder.lock():
+        screen.log = folder.path / "run.log"
+        planned = prepare(request, screen)
+        content = _open(folder, request, planned)
+        _announce(request, folder, planned, screen)
+        mirror = _mirror(request, folder)
+        interrupted = _carry_out(request, folder, planned, screen)
+        result = table.build(folder)
+        table.write(folder, result)
+        folder.write(content | {"status": "interrupted" if interrupted else "finished"})
+        if mirror and not mirror.finish(timeout_s=120):
+            command = f"pfbench mlflow sync {shlex.quote(str(folder.path))}"
+            screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
+        _conclude(request, folder, result, screen)
+        if interrupted:
+            screen.say(f"interrupted; to continue, repeat: {request.command}")
+            return INTERRUPTED
+        failed = any(trial.state() == "failed" for trial in folder.trials())
+        return FAILED_TRIALS if failed else 0
+
+
+def prepare(request: Request, screen: Screen) -> Plan:
+    """Read and preprocess the volumes (once), split them, and resolve every trial."""
+    with screen.bar("preparing volumes") as advance:
+        prepared = datasets.prepare(request.data, request.cache, progress=advance)
+    chosen = request.settings.split
+    cases = split(list(prepared.keys), kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
+    return plan(
+        request.suite,
+        request.settings,
+        prepared,
+        cases,
+        models=request.models,
+        seeds=request.seeds,
+        device=request.placement.device,
+    )
+
+
+def dry_run(request: Request, screen: Screen) -> list[dict[str, Any]]:
+    """The trial matrix and what is already done; trains nothing, writes no run folder."""
+    planned = prepare(request, screen)
+    folder = RunFolder(request.out)
+    return [
+        {
+            "trial": spec.id,
+            "model": spec.system,
+            "seed": spec.seed,
+            "fold": spec.fold,
+            "state": folder.trial(spec.id).state(),
+        }
+        for spec in planned.trials
+    ]
+
+
+def _open(folder: RunFolder, request: Request, planned: Plan) -> dict[str, Any]:
+    """Write down what the run consists of, refusing a folder that holds another protocol."""
+    earlier = folder.read() if (folder.path / "run.json").exists() else {}
+    if earlier and (earlier["protocol"] != planned.protocol or earlier["suite"] != planned.suite):
+        raise UsageError(
+            f"holds run {earlier['protocol_hash']} ({_difference(earlier, planned)})",
+            where=str(folder.path),
+            remedy="another --out, or the options of that run",
+            code="PFB-C05",
+        )
+    write_json(folder.path / "split.json", planned.split.to_json())
+    write_json(folder.path / "data.json", {"keys": planned.keys})
+    for spec in planned.trials:
+        folder.trial(spec.id).write_spec(spec)
+    ids = [spec.id for spec in planned.trials]
+    content = {
+        "schema": 1,
+        "run_id": earlier.get("run_id") or os.urandom(8).hex(),
+        "suite": planned.suite,
+        "dataset": planned.data.name,
+        "profile": planned.settings.profile,
+        "protocol": planned.protocol,
+        "protocol_hash": planned.protocol_hash,
+        "synthetic": planned.data.synthetic,
+        "fingerprint": planned.data.fingerprint,
+        "settings": planned.settings.model_dump(mode="json"),
+        "notes": list(planned.notes),
+        "command": request.command,
+        "trials": ids,
+        "status": "running",
+    }
+    folder.write(content)
+    if request.retry_failed:
+        for trial_id in ids:
+            folder.trial(trial_id).forget_failure()
+    return content
+
+
+def _difference(earlier: dict[str, Any], planned: Plan) -> str:
+    """The first few settings in which two runs differ, as "key: old → new"."""
+    old = flat({"suite": earlier["suite"], **earlier["protocol"]})
+    new = flat({"suite": planned.suite, **planned.protocol})
+    changed = [f"{k}: {old.get(k)} → {new.get(k)}" for k in old | new if old.get(k) != new.get(k)]
+    return "it differs in " + "; ".join(changed[:4])
+
+
+def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined by dots."""
+    result: dict[str, Any] = {}
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        result |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return result
+
+
+def _announce(request: Request, folder: RunFolder, planned: Plan, screen: Screen) -> None:
+    done = sum(folder.trial(spec.id).state() in ("ok", "failed") for spec in planned.trials)
+    data = planned.data
+    kind = ", synthetic" if data.synthetic else ""
+    cases = planned.split
+    sizes = f"{len(cases.train)} train, {len(cases.validation)} validation, {len(cases.test)} test"
+    screen.say(f"suite       {planned.suite}: {suite(planned.suite).title}")
+    screen.say(f"dataset     {data.name} ({sizes}; {', '.join(data.modalities)}{kind})")
+    screen.say(f"protocol    {planned.protocol_hash}  profile {planned.settings.profile}")
+    screen.say(f"trials      {len(planned.trials)}, of these already done: {done}")
+    screen.say(f"output      {folder.path}")
+    uri = tracking.redact(request.tracking_uri) if request.mlflow else "off"
+    screen.say(f"MLflow      {uri}")
+    for note in planned.notes:
+        screen.say(f"note        {note}")
+
+
+def _mirror(request: Request, folder: RunFolder) -> "tracking.Mirror | None":
+    if not request.mlflow:
+        return None
+    return tracking.start(folder.path, request.tracking_uri, request.experiment)
+
+
+def _carry_out(request: Request, folder: RunFolder, planned: Plan, screen: Screen) -> bool:
+    """Train what is not finished, then measure; True when the user interrupted it."""
+    names = {spec.id: f"{spec.system} seed {spec.seed}" for spec in planned.trials}
+
+    def to_train() -> Sequence[str]:
+        return [t for t in names if folder.trial(t).state() in ("new", "interrupted")]
+
+    def to_measure() -> Sequence[str]:
+        trials = map(folder.trial, names)
+        return [t.id for t in trials if t.state() == "ok" and t.measurement() is None]
+
+    phases: list[tuple[Action, Phase]] = [("train", to_train), ("measure", to_measure)]
+    try:
+        with screen.trials(names):
+            execute(folder, request.cache, phases, request.placement, screen.event)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def _conclude(
+    request: Request, folder: RunFolder, result: table.ResultTable, screen: Screen
+) -> None:
+    screen.show(table.terminal(result))
+    for note in result.notes:
+        screen.say(f"- {note}")
+    screen.say(f"table       {folder.path / 'table.md'} (and table.csv)")
+    if request.mlflow:
+        screen.say(f"compare     pfbench ui {shlex.quote(str(folder.path))}")

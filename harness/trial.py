@@ -1,0 +1,242 @@
+"""One trial, in a process of its own: train, adapt, score; or measure what was trained.
+
+    python -m harness.trial train RUN_DIR TRIAL_ID --cache DIR --threads N
+
+Prints one JSON line for each event ("epoch", "case", "end"); everything else that is said goes
+to standard error. What counts is on disk before it is printed.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save
+
+import harness
+from harness import checkpoint, systems
+from harness.cost import cost
+from harness.data.cache import open_volume
+from harness.data.case import Volume
+from harness.data.split import Split
+from harness.errors import DataError, PfbenchError, StorageError
+from harness.evaluate import evaluate, summary
+from harness.ledger import Action, RunFolder, TrialFolder, read_json, write_bytes, write_json
+from harness.measure import describe_device, measure
+from harness.methods import Method
+from harness.spec import TrialSpec
+from harness.train import Lesson, NotFinite, Progress, Row, train
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to do with one trial."""
+
+    action: Action
+    run: Path
+    trial: str
+    cache: Path
+    threads: int
+
+
+def perform(task: Task, emit: Callable[[Event], None]) -> str:
+    """Do the task; returns "ok" or the reason of the failure, which is then in result.json.
+
+    Raises StorageError when the result cannot be written: the trial is then unfinished.
+    """
+    folder = RunFolder(task.run).trial(task.trial)
+    torch.set_num_threads(task.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        (_train if task.action == "train" else _measure)(task, folder, emit)
+    except StorageError:
+        raise
+    except Exception as error:
+        reason, detail = classify(error)
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        folder.write_failure(task.action, reason, detail)
+        return reason
+    return "ok"
+
+
+def _train(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> None:
+    spec = folder.spec()
+    split = Split.from_json(read_json(task.run / "split.json"))
+    method = build(spec)
+    began = time.perf_counter()
+
+    def report(row: Row) -> None:
+        emit({"event": "epoch", "of": spec.protocol.epochs * len(method.stages), **row})
+
+    store = _Store(folder)
+    lesson = Lesson(
+        volumes(task, split.train),
+        volumes(task, split.validation),
+        spec.protocol,
+        spec.seed,
+        store,
+        report,
+    )
+    progress = train(method, lesson)
+    trained = time.perf_counter()
+    test = volumes(task, split.test)
+    method = method.adapt([volume.image for volume in test])
+    weights = {key: value.contiguous() for key, value in method.network.state_dict().items()}
+    write_bytes(folder.path / "weights.safetensors", save(weights))
+    rows = evaluate(
+        method.for_inference(),
+        test,
+        lambda case, dice: emit({"event": "case", "case": case, "dice": dice}),
+    )
+    write_bytes(folder.path / "cases.csv", pd.DataFrame(rows).to_csv(index=False).encode())
+    seconds = {"train": trained - began, "test": time.perf_counter() - trained}
+    write_json(folder.path / "result.json", _result(spec, method, progress, rows, seconds))
+
+
+def _result(
+    spec: TrialSpec,
+    method: Method,
+    progress: Progress,
+    rows: list[dict[str, Any]],
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "status": "ok",
+        "reason": "",
+        "system": spec.system,
+        "kind": systems.system(spec.system).kind,
+        "metrics": summary(rows),
+        "n_cases": len(rows),
+        "n_failed": sum(bool(row["failed"]) for row in rows),
+        "transductive": method.transductive,
+        **cost(spec.system, spec.options, len(spec.data.modalities), spec.data.grid),
+        "epochs": len(progress.history),
+        "memory": {f"train_{name}": mib for name, mib in progress.memory.items()},
+        "seconds": seconds,
+        "environment": environment(method),
+    }
+
+
+def _measure(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> None:
+    spec = folder.spec()
+    split = Split.from_json(read_json(task.run / "split.json"))
+    method = build(spec)
+    method.network.load_state_dict(load_file(folder.path / "weights.safetensors"))
+    [volume] = volumes(task, split.test[:1])
+    figures = measure(method, volume.image)
+    emit({"event": "measured", "seconds": figures["inference_s_p50"]})
+    write_json(folder.path / "measurement.json", {"schema": 1, "status": "ok", **figures})
+
+
+class _Store:
+    """A trial's checkpoints and history on disk; the history is a copy of the checkpoint's."""
+
+    def __init__(self, folder: TrialFolder) -> None:
+        self.folder = folder
+
+    def save(self, epoch: int, state: dict[str, Any]) -> None:
+        checkpoint.save(self.folder.checkpoints, epoch, state)
+        self._write_history(state)
+
+    def load(self) -> dict[str, Any] | None:
+        state = checkpoint.load(self.folder.checkpoints)
+        if state:
+            self._write_history(state)
+        return state
+
+    def _write_history(self, state: dict[str, Any]) -> None:
+        table = pd.DataFrame(state["progress"]["history"]).to_csv(index=False)
+        write_bytes(self.folder.path / "history.csv", table.encode())
+
+
+def build(spec: TrialSpec) -> Method:
+    """The system of a trial, its first weights drawn from the trial's seed."""
+    torch.manual_seed(spec.seed)
+    method = systems.build(spec.system, spec.options, len(spec.data.modalities), spec.data.grid)
+    method.network.to(spec.device)
+    return method
+
+
+def volumes(task: Task, cases: Sequence[str]) -> list[Volume]:
+    """The prepared volumes of `cases`, memory-mapped."""
+    keys = read_json(task.run / "data.json")["keys"]
+    return [open_volume(task.cache, keys[case]) for case in cases]
+
+
+def environment(method: Method) -> dict[str, Any]:
+    """Versions and device, for the report."""
+    return {
+        "pfbench": harness.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        **describe_device(method.device),
+    }
+
+
+def classify(error: BaseException) -> tuple[str, str]:
+    """The reason of a failure, as one word of a table, and one line of detail."""
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        peak = torch.cuda.max_memory_allocated() / 2**20
+        return "cuda_oom", f"out of GPU memory at a peak of {peak:.0f} MiB; use a larger device"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "host_oom", "out of host memory; lower --max-concurrent"
+    if isinstance(error, NotFinite):
+        return "nan_loss", str(error)
+    if isinstance(error, DataError | OSError):
+        return "bad_data", str(error)
+    if isinstance(error, PfbenchError):
+        return "error", str(error)
+    return "error", f"{type(error).__name__}: {error}"
+
+
+def _end_with_parent() -> None:
+    """Leave when the process that started this one is gone: no trial outlives its driver."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m harness.trial", description=__doc__)
+    parser.add_argument("action", choices=["train", "measure"])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("trial")
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args(arguments)
+    events = sys.stdout
+
+    def emit(event: Event) -> None:
+        print(json.dumps(event), file=events, flush=True)
+
+    _end_with_parent()
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            reason = perform(Task(**vars(options)), emit)
+        except StorageError as error:
+            emit({"event": "storage", "message": str(error)})
+            return error.exit_code
+    emit({"event": "end", "reason": reason})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
