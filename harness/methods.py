@@ -16,17 +16,17 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
 from baselines.resunet3d_up import low_resolution_label, upsample_keys
+from harness.data.lowres import halve
+from harness.sliding_window import sliding_window
+from models import cropping
 from models.losses import segmentation_loss
 from models.objective import LossWeights, pfseg_objective
 from models.pfseg import PFSeg
 from models.tpf import Guided, Strategy, adapt
-from numpy.typing import NDArray
-from torch import Tensor, nn
-
-from harness.data.lowres import halve
-from harness.sliding_window import sliding_window
-from models import cropping
 
 Grid = tuple[int, int, int]
 Image = NDArray[np.float32]  # (C, D, H, W), intensities 0..1
@@ -198,7 +198,7 @@ class PatchFree(Method):
 
     def probability(self, image: Image) -> NDArray[np.float32]:
         self.network.eval()
-        start = self.crop(image, self.window, _rng_of(image))
+        start = self.crop(image, self.window, rng_of(image))
         with torch.inference_mode():
             return self._forward(self.tensor(image), start).cpu().numpy()
 
@@ -212,7 +212,7 @@ class PatchFree(Method):
 
     def adapt(self, images: Sequence[Image]) -> "PatchFree":
         if self.tpf != "none":
-            cases = _LazyCases(images, lambda image: self.guided(image, _rng_of(image)))
+            cases = _LazyCases(images, lambda image: self.guided(image, rng_of(image)))
             self.network = adapt(self.network, cases, self.tpf, weights=self.weights)
         return self
 
@@ -237,6 +237,6 @@ class _LazyCases(Sequence[Guided]):
         return self.make(self.images[index])
 
 
-def _rng_of(image: Image) -> np.random.Generator:
+def rng_of(image: Image) -> np.random.Generator:
     """A generator that belongs to the case, so that a random crop at test is always the same."""
     return np.random.default_rng(zlib.crc32(np.ascontiguousarray(image)))

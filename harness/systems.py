@@ -66,7 +66,7 @@ SYSTEMS: dict[str, System] = {
     ),
     "hdresunet": System(
         "HDResUNet", "patch-free", "baselines.hdresunet:HDResUNet", "harness.methods:WholeVolume",
-        "Li et al., HDC/DUC on ResUNet3D", paper_row="HDResUNet", quick=QUICK_UNET,
+        "HDC/DUC on ResUNet3D", paper_row="HDResUNet", quick=QUICK_UNET,
     ),
     "san": System(
         "SAN", "patch-free", "baselines.san:SAN", "harness.methods:WholeVolume",
@@ -83,7 +83,8 @@ SYSTEMS: dict[str, System] = {
     ),
     "pfseg": System(
         "PFSeg (ours, with TFM-TPF)", "patch-free", "models.pfseg:build",
-        "harness.methods:PatchFree", "Wang et al., arXiv:2210.14645", paper_row="Ours (with TFM-TPF)",
+        "harness.methods:PatchFree", "Wang et al., arXiv:2210.14645",
+        paper_row="Ours (with TFM-TPF)",
         options={
             "crop": "selective", "tpf": "tfm",
             "weights": {"srt": 0.5, "sgl": 0.5, "tel": 0.5, "ssl": 0.5},

@@ -23,12 +23,12 @@ BRATS_SHAPE = (155, 240, 240)  # D, H, W
 
 # Mean brightness of: grey matter, white matter, fluid, oedema, core, rim.
 _BRIGHTNESS = {
-    "flair": (0.50, 0.42, 0.12, 0.78, 0.62, 0.74),
+    "flair": (0.50, 0.38, 0.12, 0.70, 0.62, 0.74),
     "t1": (0.42, 0.60, 0.15, 0.36, 0.25, 0.38),
     "t1ce": (0.44, 0.61, 0.16, 0.38, 0.24, 0.92),
     "t2": (0.50, 0.38, 0.90, 0.76, 0.84, 0.66),
 }
-_NOISE = 0.04
+_RIPPLE, _BIAS, _NOISE = np.float32(0.08), np.float32(0.15), np.float32(0.05)
 
 
 def scan(
@@ -50,10 +50,9 @@ def scan(
     images = []
     for modality in modalities:
         own = np.random.default_rng((seed, index, MODALITIES.index(modality)))
-        bias = 1 + 0.12 * _texture(own, shape, (2,), (1.0,))
         image = np.array((0.0, *_BRIGHTNESS[modality]), np.float32)[tissue]
-        image += 0.06 * ripple
-        image *= bias
+        image += _RIPPLE * ripple
+        image *= 1 + _BIAS * _texture(own, shape, (2,), (1.0,))
         image += _NOISE * own.standard_normal(shape, dtype=np.float32)
         np.clip(image, 0.01, None, out=image)
         image *= head
@@ -130,12 +129,11 @@ def _texture(
     total = np.zeros(shape, np.float32)
     for count, weight in zip(cells, weights, strict=True):
         lattice = rng.standard_normal((count, count, count), dtype=np.float32)
-        for axis, extent in enumerate(shape):
-            lattice = np.moveaxis(
-                np.tensordot(_interpolation(count, extent), lattice, axes=(1, axis)), 0, axis
-            )
-        total += np.float32(weight) * lattice
-    return total * np.float32(1.8 / np.linalg.norm(weights))
+        along_z, along_y, along_x = (_interpolation(count, extent) for extent in shape)
+        along_z *= np.float32(1.8 * weight / np.linalg.norm(weights))
+        planes = along_y @ (lattice @ along_x.T)  # (count, H, W)
+        total += np.tensordot(along_z, planes, axes=1)
+    return total
 
 
 def _interpolation(inputs: int, outputs: int) -> np.ndarray:

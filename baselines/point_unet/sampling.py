@@ -1,0 +1,55 @@
+"""Which voxels become points: all of the region, and others at random until N are reached.
+
+Ho et al., arXiv:2203.08964, context-aware sampling; the region is the ground truth in
+training and the saliency network's answer at test. Axes: (C, D, H, W); points are flat
+indices into (D, H, W), in C order.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+
+
+def context_aware_sample(
+    image: NDArray[np.floating], region: NDArray[np.bool_], n_points: int, rng: np.random.Generator
+) -> Indices:
+    """`n_points` voxels in random order: every candidate inside `region`, others to fill up.
+
+    Candidates are the voxels where any modality of `image` (C, D, H, W) is not zero, or every
+    voxel of an image that is zero throughout. A region with more candidates than `n_points` is
+    itself drawn from at random. A voxel occurs twice only when there are fewer candidates than
+    points; each then occurs at least once.
+
+    Raises ValueError when `region` (D, H, W) is on another grid or `n_points` is below 1.
+    """
+    if region.shape != image.shape[1:]:
+        raise ValueError(f"the region's grid {region.shape} is not the image's {image.shape[1:]}")
+    if n_points < 1:
+        raise ValueError(f"a cloud needs at least one point, not {n_points}")
+    candidates = _candidates(image)
+    inside = region.ravel()[candidates]
+    kept = _draw(candidates[inside], n_points, rng)
+    others = _draw(candidates[~inside], n_points - len(kept), rng)
+    repeats = rng.choice(candidates, n_points - len(kept) - len(others))
+    return rng.permutation(np.concatenate([kept, others, repeats]))
+
+
+def _candidates(image: NDArray[np.floating]) -> Indices:
+    found = np.flatnonzero((image != 0).any(axis=0))
+    return found if len(found) else np.arange(image[0].size)
+
+
+def _draw(voxels: Indices, most: int, rng: np.random.Generator) -> Indices:
+    """All of `voxels`, or `most` of them without repetition."""
+    if len(voxels) <= most:
+        return voxels
+    return rng.choice(voxels, most, replace=False, shuffle=False)
+
+
+def point_features(image: NDArray[np.floating], indices: Indices) -> NDArray[np.float32]:
+    """What the point network reads of each voxel: (z/D, y/H, x/W, intensities), (N, 3 + C)."""
+    channels, *sides = image.shape
+    places = np.stack(np.unravel_index(indices, sides), axis=1) / np.array(sides)
+    intensities = image.reshape(channels, -1)[:, indices].T
+    return np.concatenate([places, intensities], axis=1).astype(np.float32)

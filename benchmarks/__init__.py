@@ -1,0 +1,1 @@
+"""Our parts against their peers on this machine: equal results first, then the time of both."""

@@ -1,0 +1,56 @@
+"""Two or more functions timed in turns, so that a busy moment of the machine meets all of them."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NamedTuple
+
+
+class Row(NamedTuple):
+    """One line of the table; times are medians over interleaved rounds."""
+
+    case: str
+    peer: str
+    ours_ms: float
+    peer_ms: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times longer the peer takes."""
+        return self.peer_ms / self.ours_ms
+
+
+def medians_ms(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median milliseconds of each function after one warm-up; one call of each per round.
+
+    Every round begins with another function, so that what one leaves behind (cold caches,
+    threads that still spin) does not always meet the same other.
+    """
+    for function in functions.values():
+        function()
+    spent: dict[str, list[float]] = {name: [] for name in functions}
+    names = list(functions)
+    for turn in range(rounds):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            began = time.perf_counter()
+            functions[name]()
+            spent[name].append((time.perf_counter() - began) * 1000)
+    return {name: round(statistics.median(values), 3) for name, values in spent.items()}
+
+
+def installed(library: str) -> bool:
+    """Whether a peer is there to be compared with; says so when it is not."""
+    try:
+        version(library)
+    except PackageNotFoundError:
+        print(f"{library} is not installed: skipped", flush=True)
+        return False
+    return True
+
+
+def require_equal(what: str, ours: float, theirs: float, tolerance: float) -> None:
+    """Times of different results mean nothing. Raises ValueError when they differ."""
+    if not abs(ours - theirs) <= tolerance:
+        raise ValueError(f"{what}: ours {ours!r}, theirs {theirs!r}: not the same result")

@@ -1,0 +1,91 @@
+"""Bringing arrays to another grid, one axis at a time.
+
+Positions are in voxels of the input: voxel i is centred on i and covers i - 0.5 to i + 0.5.
+"""
+
+import numpy as np
+
+PAPER_GRID = (128, 192, 192)  # (D, H, W), Sec. IV-A
+
+
+def centred(have: int, side: int, step: float = 1.0) -> np.ndarray:
+    """`side` positions, `step` voxels apart, around the middle of an axis of `have` voxels."""
+    shift = (have - 1) / 2 if step != 1 else (have - side) // 2 + (side - 1) / 2
+    return (np.arange(side) - (side - 1) / 2) * step + shift
+
+
+def stretched(have: int, side: int) -> np.ndarray:
+    """`side` positions that divide the whole axis of `have` voxels evenly (half-pixel centres)."""
+    return (np.arange(side) + 0.5) * have / side - 0.5
+
+
+def nearest(array: np.ndarray, axis: int, positions: np.ndarray, fill: float = 0) -> np.ndarray:
+    """The voxel that covers each position; `fill` outside the array."""
+    index = np.floor(positions + 0.5).astype(int)
+    return _outside(array.take(_inside(index, array, axis), axis), array, axis, positions, fill)
+
+
+def linear(array: np.ndarray, axis: int, positions: np.ndarray, fill: float = 0) -> np.ndarray:
+    """Linear interpolation, the border voxel repeated for its outer half; `fill` outside."""
+    low = np.floor(positions).astype(int)
+    weight = _along(positions - low, array.ndim, axis)
+    first = array.take(_inside(low, array, axis), axis)
+    if not weight.any():
+        return _outside(first, array, axis, positions, fill)
+    second = array.take(_inside(low + 1, array, axis), axis)
+    second -= first
+    second *= weight
+    second += first
+    return _outside(second, array, axis, positions, fill)
+
+
+def cubic(array: np.ndarray, axis: int, positions: np.ndarray, fill: float = 0) -> np.ndarray:
+    """Interpolating cubic B-spline, mirrored at the border voxels; `fill` outside."""
+    from scipy.ndimage import spline_filter1d  # only liver needs it
+
+    whole = spline_filter1d(array, 3, axis=axis, output=np.float32, mode="mirror")
+    low = np.floor(positions).astype(int)
+    t = positions - low
+    weights = ((1 - t) ** 3, 4 - 6 * t**2 + 3 * t**3, 1 + 3 * (t + t**2 - t**3), t**3)
+    result = np.zeros([*array.shape[:axis], len(positions), *array.shape[axis + 1 :]], np.float32)
+    for tap, weight in enumerate(weights, start=-1):
+        taken = whole.take(_mirrored(low + tap, array.shape[axis]), axis)
+        taken *= _along(weight / 6, array.ndim, axis)
+        result += taken
+    return _outside(result, array, axis, positions, fill)
+
+
+def unit_range(image: np.ndarray) -> np.ndarray:
+    """Minimum 0 and maximum 1 in each modality of (C, D, H, W); a constant one becomes 0."""
+    low = image.min(axis=(1, 2, 3), keepdims=True)
+    span = image.max(axis=(1, 2, 3), keepdims=True) - low
+    span[span == 0] = 1
+    return ((image - low) / span).astype(np.float32, copy=False)
+
+
+def _inside(index: np.ndarray, array: np.ndarray, axis: int) -> np.ndarray:
+    return np.clip(index, 0, array.shape[axis] - 1)
+
+
+def _mirrored(index: np.ndarray, have: int) -> np.ndarray:
+    """Reflection about the first and last voxel, as often as needed."""
+    if have == 1:
+        return np.zeros_like(index)
+    folded = np.abs(index) % (2 * have - 2)
+    return np.minimum(folded, 2 * have - 2 - folded)
+
+
+def _along(values: np.ndarray, dimensions: int, axis: int) -> np.ndarray:
+    shape = [1] * dimensions
+    shape[axis] = len(values)
+    return values.astype(np.float32).reshape(shape)
+
+
+def _outside(
+    result: np.ndarray, array: np.ndarray, axis: int, positions: np.ndarray, fill: float
+) -> np.ndarray:
+    """`result`, a new array, with `fill` wherever the position is in no voxel."""
+    beyond = (positions < -0.5) | (positions > array.shape[axis] - 0.5)
+    if beyond.any():
+        result[(slice(None),) * axis + (beyond,)] = fill
+    return result

@@ -1,0 +1,182 @@
+"""The terms of the paper's objective, one function for each equation.
+
+    p ── (4) dice, (3) bce ──────────► (2) segmentation           y  label
+    S ── (1) super-resolution, (10) guidance                      X  image
+    p, S ── (11) F = S p ┐                                        S  reconstruction
+    y, X ── (12) G = X y ┴─ (14) target-enhanced, (16) similarity p  probability of the target
+
+Wang et al., arXiv:2210.14645, Sec. III. All volumes are (B, C, D, H, W); every function returns a
+scalar, the mean over the batch. Terms are computed in float32 or wider, whatever the autocast.
+A grid that does not match raises ValueError. Weights live in models/objective.py.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Start = Sequence[int] | Sequence[Sequence[int]]
+
+
+def bce_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Eq. 3: mean binary cross-entropy. Both (B, 1, D, H, W); target 0..1."""
+    _same_grid("the logits", logits, "the label", target)
+    logits = wide(logits)
+    return functional.binary_cross_entropy_with_logits(logits, target.to(logits.dtype))
+
+
+def dice_loss(prob: Tensor, target: Tensor) -> Tensor:
+    """Eq. 4: one minus the soft Dice coefficient, of each volume of the batch.
+
+        L_dice = 1 - (2 Σ p y + 1) / (Σ p² + Σ y² + 1)
+
+    The 1s make an empty prediction of an empty label perfect. The paper binarises p, whose
+    gradient is zero almost everywhere; the authors' code keeps it soft, and so do we. Their code
+    also loses the factor 2, which we keep.
+    """
+    _same_grid("the probability", prob, "the label", target)
+    p = wide(prob).flatten(1)
+    y = target.flatten(1).to(p.dtype)
+    overlap = (p * y).sum(1)
+    return (1 - (2 * overlap + 1) / (p.square().sum(1) + y.square().sum(1) + 1)).mean()
+
+
+def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Eq. 2: L_ust = L_bce + L_dice. Both (B, 1, D, H, W)."""
+    return bce_loss(logits, target) + dice_loss(wide(logits).sigmoid(), target)
+
+
+def super_resolution_loss(sr: Tensor, image: Tensor) -> Tensor:
+    """Eq. 1: L_srt = mean (S - X)²."""
+    _same_grid("the reconstruction", sr, "the image", image)
+    return (wide(sr) - wide(image)).square().mean()
+
+
+def guidance_loss(sr: Tensor, image: Tensor, start: Start, size: Sequence[int]) -> Tensor:
+    """Eq. 10: the reconstruction's error inside the guidance window.
+
+        L_sgl = (1/N) Σ_window (S - X)²
+
+    N counts the whole volume, as in the paper and the authors' code. `start`: first voxel
+    (z, y, x) of the window of `size`; one for all, or a sequence with one for each volume.
+    """
+    _same_grid("the reconstruction", sr, "the image", image)
+    sums = [
+        (wide(_window(s, at, size)) - wide(_window(x, at, size))).square().sum()
+        for s, x, at in zip(sr, image, _starts(start, len(sr)), strict=True)
+    ]
+    return torch.stack(sums).sum() / sr.numel()
+
+
+def fuse(volume: Tensor, mask: Tensor) -> Tensor:
+    """Eq. 11 and 12: volume (B, C, D, H, W) times mask (B, 1, D, H, W), in every channel."""
+    if mask.shape != (len(volume), 1, *volume.shape[2:]):
+        raise ValueError(
+            f"the volume is {tuple(volume.shape)} but the mask is {tuple(mask.shape)}; "
+            "the mask needs the same batch and grid, and one channel"
+        )
+    return wide(volume) * wide(mask)
+
+
+def target_enhanced_loss(fusion: Tensor, target: Tensor) -> Tensor:
+    """Eq. 14: the reconstruction has to be right where the mask says target.
+
+    L_tel = mean (F - G)²,   F = fuse(sr, prob) (eq. 11), G = fuse(image, label) (eq. 12)
+    """
+    _same_grid("the fusion", fusion, "its target", target)
+    return (wide(fusion) - wide(target)).square().mean()
+
+
+def spatial_similarity_loss(fusion: Tensor, target: Tensor) -> Tensor:
+    """Eq. 15 and 16, exactly: every pair of voxels has to be as similar as in the target.
+
+        L_ssl = ‖A Aᵀ - B Bᵀ‖² / L²,   A and B: fusion and target as L x C, L = D H W
+
+    The L x L matrices are never formed. With U = A - B and V = A + B,
+
+        ‖A Aᵀ - B Bᵀ‖² = ½ [ tr(UᵀU VᵀV) + tr(UᵀV UᵀV) ]
+
+    in O(L C²) time; for C = 1 a sum of non-negative terms, so nothing cancels where A ≈ B. The
+    expansion in AᵀA, AᵀB, BᵀB would return negative losses in float32.
+    """
+    _same_grid("the fusion", fusion, "its target", target)
+    with torch.autocast(fusion.device.type, enabled=False):
+        a, b = wide(fusion), wide(target)
+        u, v = a - b, a + b
+        uv = _moments(u, v)
+        return (_moments(u, u) * _moments(v, v) + uv * uv.mT).sum((1, 2)).mean() / 2
+
+
+def spatial_similarity_loss_pooled_official(
+    prob: Tensor, sr: Tensor, target: Tensor, pool: int = 10
+) -> Tensor:
+    """The authors' code in place of eq. 15; a perfect prediction does *not* score zero.
+
+    prob (B, 1, ...), sr and target = fuse(image, label) (B, C, ...) are average-pooled one by
+    one and multiplied afterwards. Entrywise L1 norm, divided by the squared number of cells of
+    one slice instead of all cells. Voxels beyond the last whole cell are dropped.
+    """
+    _same_grid("the reconstruction", sr, "the fused target", target)
+    _same_grid("the probability", prob, "the first channel of the target", target[:, :1])
+    with torch.autocast(sr.device.type, enabled=False):
+        p, s, b = (_cells(x, pool) for x in (prob, sr, target))
+        in_slice = b.shape[3] * b.shape[4]
+        return _pairwise_error(p * s, b).abs().sum((1, 2)).mean() / in_slice**2
+
+
+def spatial_similarity_loss_pooled_fixed(fusion: Tensor, target: Tensor, pool: int = 10) -> Tensor:
+    """The same with its two slips mended: multiplied before pooling, and the mean over pairs."""
+    _same_grid("the fusion", fusion, "its target", target)
+    with torch.autocast(fusion.device.type, enabled=False):
+        return _pairwise_error(_cells(fusion, pool), _cells(target, pool)).abs().mean()
+
+
+def binarize_ste(prob: Tensor) -> Tensor:
+    """0 or 1 at the threshold 0.5, with the gradient of the identity (straight-through)."""
+    return (prob >= 0.5).to(prob.dtype) + (prob - prob.detach())
+
+
+def _moments(a: Tensor, b: Tensor) -> Tensor:
+    """AᵀB / L of each volume, (B, C, C). By sums, which are pairwise, not by a matrix product:
+    in float32 over millions of voxels that is three digits more."""
+    rows = [torch.stack([(x * y).flatten(1).mean(1) for y in b.unbind(1)], 1) for x in a.unbind(1)]
+    return torch.stack(rows, 1)
+
+
+def _cells(volume: Tensor, pool: int) -> Tensor:
+    if min(volume.shape[2:]) < pool:
+        raise ValueError(f"the grid {tuple(volume.shape[2:])} has no whole cell of side {pool}")
+    return functional.avg_pool3d(wide(volume), pool)
+
+
+def _pairwise_error(a: Tensor, b: Tensor) -> Tensor:
+    """A Aᵀ - B Bᵀ, (B, L, L)."""
+    a, b = a.flatten(2), b.flatten(2)
+    return a.mT @ a - b.mT @ b
+
+
+def _starts(start: Start, count: int) -> list[Sequence[int]]:
+    """One window start for each of `count` volumes."""
+    starts: list = list(start) if isinstance(start[0], Sequence) else [start] * count
+    if len(starts) != count:
+        raise ValueError(f"there are {len(starts)} window starts for a batch of {count}")
+    return starts
+
+
+def _window(volume: Tensor, start: Sequence[int], size: Sequence[int]) -> Tensor:
+    grid = tuple(volume.shape[1:])
+    if any(not 0 <= s <= g - w for s, w, g in zip(start, size, grid, strict=True)):
+        raise ValueError(f"a window of {tuple(size)} at {tuple(start)} leaves the grid {grid}")
+    z, y, x = (slice(s, s + w) for s, w in zip(start, size, strict=True))
+    return volume[:, z, y, x]
+
+
+def wide(x: Tensor) -> Tensor:
+    """float32, or float64 where it is that already: what the terms are computed in."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _same_grid(name: str, x: Tensor, other: str, y: Tensor) -> None:
+    if x.shape != y.shape:
+        raise ValueError(f"{name} is {tuple(x.shape)} but {other} is {tuple(y.shape)}")

@@ -1,0 +1,113 @@
+"""The objective that PFSeg minimises: the weighted sum of the terms in models/losses.py.
+
+L = L_ust + 0.5 L_srt + 0.5 L_sgl + 0.5 (L_tel + L_ssl)        Wang et al., eq. 13 and 19
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from models import losses
+from models.pfseg import Output
+
+Similarity = Literal["exact", "pooled_l1_official", "pooled_l1_fixed", "none"]
+Binarize = Literal["soft", "ste"]
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """What each term counts beside L_ust, which counts 1. The defaults are eq. 19's."""
+
+    srt: float = 0.5
+    sgl: float = 0.5
+    tel: float = 0.5
+    ssl: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, weight in asdict(self).items():
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"the weight of L_{name} is {weight}; it must be 0 or more")
+
+
+EQUATION_19 = LossWeights()
+
+
+def pfseg_objective(
+    output: Output,
+    image: Tensor,
+    label: Tensor,
+    start: losses.Start | None,
+    size: Sequence[int] | None,
+    weights: LossWeights,
+    *,
+    ssl: Similarity = "exact",
+    tel: bool = True,
+    binarize: Binarize = "soft",
+) -> dict[str, Tensor]:
+    """Eq. 19 as named terms without their weights, and their weighted sum, "total".
+
+    image (B, C, D, H, W); label (B, 1, D, H, W), 0..1; `start` (z, y, x) and `size` of the
+    guidance window, None without guidance. Names: ust, srt, sgl, tel, ssl, total. A network
+    without SRT decoder has the term ust only, one without guidance has no sgl.
+
+    `binarize`: the probability in eq. 4, 11: soft, or 0/1 with a straight-through gradient.
+
+    Raises ValueError when tel or ssl are asked for without an SRT decoder.
+    """
+    _check(output, start, size, ssl, tel, binarize)
+    prob = losses.wide(output.seg).sigmoid()
+    if binarize == "ste":
+        prob = losses.binarize_ste(prob)
+    terms = {"ust": losses.bce_loss(output.seg, label) + losses.dice_loss(prob, label)}
+    if output.sr is not None:
+        terms["srt"] = losses.super_resolution_loss(output.sr, image)
+        if start is not None and size is not None:
+            terms["sgl"] = losses.guidance_loss(output.sr, image, start, size)
+        terms |= fusion_terms(prob, output.sr, image, label, ssl=ssl, tel=tel)
+    total = terms["ust"]
+    for name, weight in asdict(weights).items():
+        if name in terms:
+            total = total + weight * terms[name]
+    return {**terms, "total": total}
+
+
+def fusion_terms(
+    prob: Tensor,
+    sr: Tensor,
+    image: Tensor,
+    label: Tensor,
+    *,
+    ssl: Similarity = "exact",
+    tel: bool = True,
+) -> dict[str, Tensor]:
+    """The two halves of L_tfm (eq. 13), "tel" and "ssl", as far as they are asked for."""
+    terms = {}
+    fusion, target = losses.fuse(sr, prob), losses.fuse(image, label)
+    if tel:
+        terms["tel"] = losses.target_enhanced_loss(fusion, target)
+    if ssl == "exact":
+        terms["ssl"] = losses.spatial_similarity_loss(fusion, target)
+    elif ssl == "pooled_l1_official":
+        terms["ssl"] = losses.spatial_similarity_loss_pooled_official(prob, sr, target)
+    elif ssl == "pooled_l1_fixed":
+        terms["ssl"] = losses.spatial_similarity_loss_pooled_fixed(fusion, target)
+    return terms
+
+
+def _check(
+    output: Output, start: object, size: object, ssl: Similarity, tel: bool, binarize: Binarize
+) -> None:
+    if ssl not in get_args(Similarity):
+        raise ValueError(f"ssl is '{ssl}'; it must be one of {get_args(Similarity)}")
+    if binarize not in get_args(Binarize):
+        raise ValueError(f"binarize is '{binarize}'; it must be one of {get_args(Binarize)}")
+    if (start is None) != (size is None):
+        raise ValueError("a guidance window needs both its start and its size")
+    if output.sr is None and (tel or ssl != "none"):
+        raise ValueError(
+            "L_tel and L_ssl compare a reconstruction, but this network has no SRT decoder; "
+            "use tel=False and ssl='none' with it"
+        )
