@@ -69,13 +69,12 @@ def _on_ray(
 ) -> None:
     if not any(trials() for _, trials in phases):
         return  # everything is done: no need to wait for Ray
+    from harness.supervise import supervise
     from tuning.launch import Cluster, Job, ray_cluster, run_jobs
 
-    from harness.supervise import supervise
-
-    cluster = Cluster(placement.address, max_concurrent=placement.max_concurrent)
-    with ray_cluster(cluster):
+    with ray_cluster(Cluster(placement.address)):
         for action, trials in phases:
+            at_once = 1 if action == "measure" else placement.max_concurrent
             jobs = [
                 Job(
                     trial,
@@ -92,7 +91,7 @@ def _on_ray(
                 )
                 for trial in trials()
             ]
-            run_jobs(jobs, supervise, cluster, tell)
+            run_jobs(jobs, supervise, Cluster(placement.address, at_once), tell)
 
 
 def _threads(action: Action, placement: Placement) -> int:

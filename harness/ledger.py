@@ -124,10 +124,11 @@ class TrialFolder:
 
     def forget_failure(self) -> None:
         """Let a failed trial run again; what it reported is kept beside."""
-        result = self.path / "result.json"
-        if result.exists() and read_json(result)["status"] != "ok":
-            number = len(list(self.path.glob("failure-*.json"))) + 1
-            result.rename(self.path / f"failure-{number}.json")
+        for name in ("result.json", "measurement.json"):
+            path = self.path / name
+            if path.exists() and read_json(path)["status"] != "ok":
+                number = len(list(self.path.glob("failure-*.json"))) + 1
+                path.rename(self.path / f"failure-{number}.json")
 
 
 class RunFolder:

@@ -12,6 +12,8 @@ from rich.live import Live
 from rich.progress import Progress
 from rich.table import Table
 
+WIDE = 170  # columns where there is no terminal to ask
+
 
 @dataclass
 class Line:
@@ -43,14 +45,16 @@ class Screen:
 
     def __init__(self, log: Path | None = None, *, quiet: bool = False) -> None:
         # With --json, standard output belongs to the JSON.
-        self.console = Console(stderr=quiet, highlight=False, soft_wrap=True)
+        self.console = Console(stderr=quiet, highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = WIDE
         self.log = log
         self.lines: dict[str, Line] = {}
         self.live: Live | None = None
 
     def say(self, text: str) -> None:
         """A line for the person and the log."""
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
         self._log(text)
 
     def show(self, renderable: RenderableType) -> None:
@@ -58,7 +62,7 @@ class Screen:
         self.console.print(renderable)
         if self.log:
             with open(self.log, "a", encoding="utf-8") as file:
-                Console(file=file, width=160).print(renderable)
+                Console(file=file, width=WIDE).print(renderable)
 
     @contextmanager
     def bar(self, title: str) -> Iterator[Callable[[int, int, str], None]]:

@@ -179,7 +179,9 @@ def _carry_out(request: Request, folder: RunFolder, planned: Plan, screen: Scree
     names = {spec.id: f"{spec.system} seed {spec.seed}" for spec in planned.trials}
 
     def to_train() -> Sequence[str]:
-        return [t for t in names if folder.trial(t).state() in ("new", "interrupted")]
+        # From the table's end: whole-volume systems take longest and should start first.
+        unfinished = ("new", "interrupted")
+        return [t for t in reversed(names) if folder.trial(t).state() in unfinished]
 
     def to_measure() -> Sequence[str]:
         trials = map(folder.trial, names)

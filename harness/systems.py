@@ -77,9 +77,12 @@ SYSTEMS: dict[str, System] = {
         "Point-Unet", "patch-free", "baselines.point_unet:PointUNet", "harness.points:Points",
         "Ho et al., arXiv:2203.08964", end_to_end=False, paper_row="Point-Unet",
         options={"points": 365_000, "post": "open", "learning_rate_factor": 10.0},
-        quick={"points": 12_000, "san_width": 8, "dims": (8, 16, 32, 64, 128)},
+        quick={
+            "points": 12_000, "san_width": 8, "dims": (8, 16, 32, 64, 128), "momentum": 0.1,
+            "learning_rate_factor": 2.0,
+        },
         method_options=("points", "post", "learning_rate_factor"),
-        deviation="Point-Unet: the point network learns at ten times the common rate (Sec. IV-B)",
+        deviation="Point-Unet: its point network learns faster, 10x in profile paper, 2x in quick",
     ),
     "pfseg": System(
         "PFSeg (ours, with TFM-TPF)", "patch-free", "models.pfseg:build",

@@ -159,6 +159,11 @@ def _notes(folder: RunFolder, run: dict[str, Any], trials: pd.DataFrame) -> tupl
     changed = run["settings"]["systems"]
     notes += [f"{name} with {options} set by the user" for name, options in changed.items()]
     notes += run["notes"]
+    for trial in folder.trials():
+        measurement = trial.measurement() or {"status": "ok"}
+        if measurement["status"] != "ok":
+            name, why = trial.spec().system, measurement["reason"]
+            notes.append(f"{name}: time and memory not measured ({why}): {measurement['detail']}")
     failures = trials[trials["status"] == "failed"]
     for row in failures.to_dict("records"):
         detail = (folder.trial(row["trial"]).result() or {}).get("detail", "")
@@ -210,7 +215,7 @@ def _cells(row: dict[str, Any], best: dict[str, float]) -> list[str]:
         value("jaccard", 100, 2, "paper_jaccard"),
         timed + _printed(row["paper_time_s"], 1, 2),
         "" if _absent(row["infer_peak_mib"]) else f"{row['infer_peak_mib']:.0f}",
-        f"{row['parameters']:,}",
+        f"{int(row['parameters']):,}",
         "" if _absent(row["gflops_per_volume"]) else f"{row['gflops_per_volume']:,.1f}",
     ]
 

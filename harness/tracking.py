@@ -152,7 +152,8 @@ class _Mirror:
         }
 
     def _search(self, kind: str) -> list[Any]:
-        query = f"tags.`pfbench.run_id` = '{self.run['run_id']}' and tags.`pfbench.kind_of_run` = '{kind}'"
+        mine = f"tags.`pfbench.run_id` = '{self.run['run_id']}'"
+        query = f"{mine} and tags.`pfbench.kind_of_run` = '{kind}'"
         return list(self.client.search_runs([self.experiment], query, max_results=5000))
 
     def _parent(self) -> str:

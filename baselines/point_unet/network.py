@@ -35,6 +35,7 @@ class PointUNet(nn.Module):
 
     `san_width` and `dims` are the widths of the two; `ratios` says by how much each layer
     of the point network thins the cloud. Raises ValueError when there are not as many as `dims`.
+    `momentum` is that of its batch norm: 0.01 as published needs hundreds of steps to settle.
     """
 
     def __init__(
@@ -43,10 +44,14 @@ class PointUNet(nn.Module):
         san_width: int = 16,
         dims: Sequence[int] = DIMS,
         ratios: Sequence[int] = RATIOS,
+        momentum: float = 0.01,
     ) -> None:
         super().__init__()
         self.saliency = SAN(modalities, san_width)
         self.points = RandLANet(3 + modalities, 2, dims, ratios)
+        for layer in self.points.modules():
+            if isinstance(layer, nn.BatchNorm1d):
+                layer.momentum = momentum
         self.ratios, self.k = self.points.ratios, self.points.k
 
     def cloud(

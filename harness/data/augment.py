@@ -42,7 +42,7 @@ def transform(
     Coordinates are voxels from the centre of the plane.
     """
     grid = _sampling_grid(matrix, label.shape[-2:])
-    slices = torch.from_numpy(np.ascontiguousarray(image)).flatten(0, 1)[None]
+    slices = torch.from_numpy(np.array(image)).flatten(0, 1)[None]
     moved = _sample(slices, grid, "bilinear").reshape(image.shape)
     mask = torch.from_numpy(label.astype(np.float32))[None]
     return moved.numpy(), _sample(mask, grid, "nearest")[0].numpy().astype(label.dtype)

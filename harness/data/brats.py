@@ -1,72 +1,95 @@
-"""BraTS 2012-2021: glioma MRI, four modalities, 240 x 240 x 155 voxels of 1 mm.
+"""BraTS 2012-2021: glioma MRI of 369 patients in 2020, registered and skull-stripped.
 
-    ROOT/<id>/<id>_<modality>.nii[.gz]      flair t1 t1ce t2
-              <id>_seg.nii[.gz]             0 background, 1 necrosis, 2 oedema, 4 enhancing,
-                                            until 2016 also 3, non-enhancing core
+    ROOT/<id>/<id>_<modality>.nii[.gz]   flair, t1, t1ce, t2; 240 x 240 x 155 voxels of 1 mm
+              <id>_seg.nii[.gz]          0 background, 1 necrotic core, 2 oedema, 4 enhancing rim
 
-Licence: research only, from the challenge's organisers. Finds files; reads no voxels.
+The challenge of 2012-2016 had also 3, non-enhancing core; since 2023 label 3 is the rim. For
+research only, from the organisers. Finds files, reads no voxels.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.data.case import Case, Survey, valid_case_id
+from harness.data.layout import check_file, entries, nothing_here, stem, twice, unusable_id, volumes
 from harness.errors import DataError
 
-ENDINGS = (".nii.gz", ".nii")
-MISNAMED = "W39_1998.09.19_Segm"  # the mask of patient 355 as published in 2020
+MISNAMED_CASE = "BraTS20_Training_355"
+MISNAMED_MASK = "W39_1998.09.19_Segm"  # how the mask of patient 355 was published
 
 
 def survey(root: Path, modalities: Sequence[str]) -> Survey:
     """Every patient below `root`, paired by id: never by position in two sorted lists."""
-    cases, faults, notes = [], [], []
-    folders = sorted(folder for folder in root.iterdir() if folder.is_dir())
+    cases: list[Case] = []
+    faults: list[DataError] = []
+    notes: list[str] = []
+    folders = _patients(root)
     for folder in folders:
         try:
-            case, note = _case(folder, modalities)
-        except DataError as fault:
-            faults.append(fault)
-        else:
-            cases.append(case)
-            notes += [note] if note else []
-    folded = [folder.name.lower() for folder in folders]
-    faults += [
-        DataError(f"the same case as {other.name}", where=str(folder), code="PFB-D03")
-        for i, folder in enumerate(folders)
-        for other in folders[:i]
-        if folded[i] == other.name.lower()
-    ]
+            cases.append(_case(root, folder, modalities, notes))
+        except DataError as error:
+            faults.append(error)
+    faults += _same_but_for_case(folders)
     if not folders:
-        remedy = "pass the folder that holds one folder for each patient"
-        faults.append(DataError("no patient here", where=str(root), remedy=remedy, code="PFB-D09"))
+        faults.append(nothing_here(root, "folders such as BraTS20_Training_001 directly below"))
     return Survey(tuple(cases), tuple(faults), tuple(notes))
 
 
-def _case(folder: Path, modalities: Sequence[str]) -> tuple[Case, str]:
-    name = folder.name
-    if not valid_case_id(name):
-        raise DataError("not a usable case id", where=repr(name), code="PFB-D04")
-    present = {
-        path.name.removesuffix(ending).removeprefix(f"{name}_"): path
-        for path in sorted(folder.iterdir())
-        for ending in ENDINGS
-        if path.name.endswith(ending)
-    }
-    twice = [m for m in present if all((folder / f"{name}_{m}{e}").exists() for e in ENDINGS)]
-    if twice:
-        what = f"{twice[0]} is there as .nii and as .nii.gz"
-        raise DataError(what, where=name, remedy="remove one", code="PFB-D03")
-    missing = [modality for modality in modalities if modality not in present]
+def cases(root: Path, modalities: Sequence[str]) -> list[Case]:
+    """Every patient below `root` in order of id. Raises DataError that lists all faults."""
+    return survey(root, modalities).require()
+
+
+def modalities_of(root: Path) -> tuple[str, ...]:
+    """Every modality that any patient has."""
+    found = set()
+    for folder in _patients(root):
+        found |= {name.removeprefix(f"{folder.name}_") for name in volumes(folder)}
+    return tuple(sorted(found - {"seg", MISNAMED_MASK}))
+
+
+def _patients(root: Path) -> list[Path]:
+    """Folders that hold volumes; others, such as one of documents, are none of our business."""
+    return [path for path in entries(root) if path.is_dir() and any(map(stem, entries(path)))]
+
+
+def _case(root: Path, folder: Path, modalities: Sequence[str], notes: list[str]) -> Case:
+    case = folder.name
+    if not valid_case_id(case):
+        raise unusable_id(case)
+    found = volumes(folder)
+    for paths in found.values():
+        if len(paths) > 1:
+            raise twice(paths, case)
+    files = {name.removeprefix(f"{case}_"): paths[0] for name, paths in found.items()}
+    if case == MISNAMED_CASE and "seg" not in files and MISNAMED_MASK in files:
+        files["seg"] = files.pop(MISNAMED_MASK)
+        notes.append(f"{case}: mask taken from the misnamed {files['seg'].name}")
+    _require(case, files, modalities)
+    chosen = {modality: files[modality] for modality in modalities}
+    for path in (*chosen.values(), files["seg"]):
+        check_file(path, root)
+    return Case(case, chosen, files["seg"])
+
+
+def _require(case: str, files: dict[str, Path], modalities: Sequence[str]) -> None:
+    missing = [modality for modality in modalities if modality not in files]
+    found = sorted(set(files) - {"seg"})
     if missing:
-        found = sorted(set(present) - {"seg", MISNAMED})
         raise DataError(
             f"missing {', '.join(missing)}; found {', '.join(found) or 'no image'}",
-            where=name,
-            remedy=f"--modalities {','.join(found)}" if found else "add the files",
+            where=case,
+            remedy=f"--modalities {found[0]}" if found else "add the files",
             code="PFB-D01",
         )
-    label = present.get("seg") or present.get(MISNAMED)
-    if label is None:
-        raise DataError("has no label (_seg)", where=name, code="PFB-D02")
-    note = "" if "seg" in present else f"{name}: its mask is named {label.name}; used as published"
-    return Case(name, {m: present[m] for m in modalities}, label), note
+    if "seg" not in files:
+        what = f"no label: {case}_seg.nii.gz is missing"
+        raise DataError(what, where=case, remedy="add it or remove the case", code="PFB-D02")
+
+
+def _same_but_for_case(folders: Sequence[Path]) -> list[DataError]:
+    alike = defaultdict(list)
+    for folder in folders:
+        alike[folder.name.casefold()].append(folder)
+    return [twice(group, group[0].name) for group in alike.values() if len(group) > 1]

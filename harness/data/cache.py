@@ -1,83 +1,135 @@
-"""Prepared volumes on disk: written once and whole, memory-mapped when read.
+"""Prepared volumes on disk: written whole or not at all, memory-mapped when read.
 
-CACHE/<key>/image.npy  (C, D, H, W) float32      label.npy  (D, H, W) uint8
-            meta.json  case, spacing, shapes and check sums; written last
+    CACHE/<key>/image.npy  (C, D, H, W) float32
+                label.npy  (D, H, W) uint8
+                meta.json  case, spacing, size and SHA-256 of both, and what was noticed
+
+Readers see an entry only after it was renamed to its key, so an interrupted writer leaves at most
+a folder whose name begins with a dot.
 """
 
+import hashlib
 import json
 import os
 import shutil
-import zlib
+import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from harness.data.case import Volume
-from harness.errors import DataError
-from harness.ledger import storage_error, write_json
+from harness.errors import DataError, StorageError
+
+ARRAYS = ("image.npy", "label.npy")
 
 
-def has(root: Path, key: str) -> bool:
-    """Whether the entry is there with files of the right size."""
+def lookup(root: Path, key: str) -> dict[str, Any] | None:
+    """What is known about the entry; None when there is none or it is damaged."""
     try:
-        meta = json.loads((root / key / "meta.json").read_text())
-        return all(
-            (root / key / name).stat().st_size == size for name, size in meta["bytes"].items()
-        )
-    except (OSError, ValueError, KeyError):
-        return False
+        return _verified(root / key)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
-def write(root: Path, key: str, volume: Volume) -> None:
-    """Store `volume`; another process that stores the same at the same time does no harm.
+def write(root: Path, key: str, volume: Volume, known: Mapping[str, Any] | None = None) -> None:
+    """Store `volume`, and what is `known` about it (plain values), under `key`.
 
-    Raises StorageError naming path and bytes when there is no room.
+    A damaged entry is replaced; a good one that another process stored meanwhile stays. Raises
+    StorageError naming path and bytes when it cannot be written.
     """
-    final, temporary = root / key, root / f".{key}.{os.getpid()}"
-    arrays = {"image.npy": volume.image.astype(np.float32), "label.npy": volume.label}
+    final = root / key
+    temporary = root / f".{key}.{os.getpid()}.{threading.get_ident()}"
+    arrays = dict(zip(ARRAYS, (volume.image.astype(np.float32), volume.label), strict=True))
     try:
         temporary.mkdir(parents=True, exist_ok=True)
-        for name, array in arrays.items():
-            with open(temporary / name, "wb") as file:
-                np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-        meta = {
-            "case": volume.case,
-            "spacing_mm": list(volume.spacing_mm),
-            "bytes": {name: (temporary / name).stat().st_size for name in arrays},
-            "crc32": {name: zlib.crc32((temporary / name).read_bytes()) for name in arrays},
-        }
-        write_json(temporary / "meta.json", meta)
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(temporary, final)
+        files = {name: _store(temporary / name, array) for name, array in arrays.items()}
+        meta = {**(known or {}), "case": volume.case, "spacing_mm": list(volume.spacing_mm)}
+        _write_synced(temporary / "meta.json", json.dumps({**meta, "files": files}).encode())
+        _sync_folder(temporary)
+        _publish(temporary, final)
+        _sync_folder(root)
     except OSError as error:
+        size = sum(array.nbytes for array in arrays.values())
+        raise StorageError(
+            f"cannot write {size:,} bytes: {(error.strerror or str(error)).lower()}",
+            where=str(final),
+            remedy="free space or choose another cache folder; finished volumes are kept",
+            code="PFB-S01",
+        ) from error
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        if not has(root, key):
-            raise storage_error(error, final, sum(a.nbytes for a in arrays.values())) from error
 
 
 def open_volume(root: Path, key: str) -> Volume:
     """The entry, its arrays memory-mapped and read-only.
 
-    Raises DataError when it is missing or damaged; the next `pfbench run` makes it anew.
+    Raises DataError when it is missing or damaged.
     """
     folder = root / key
     try:
-        meta = json.loads((folder / "meta.json").read_text())
-        for name, total in meta["crc32"].items():
-            if zlib.crc32((folder / name).read_bytes()) != total:
-                raise ValueError(f"{name} does not match its check sum")
+        meta = _verified(folder)
         image, label = (
-            np.load(folder / name, mmap_mode="r", allow_pickle=False)
-            for name in ("image.npy", "label.npy")
+            np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ARRAYS
         )
-    except (OSError, ValueError, KeyError) as error:
+        z, y, x = meta["spacing_mm"]
+        return Volume(meta["case"], image, label, (z, y, x))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"the prepared volume cannot be read: {error}",
+            f"prepared volume cannot be used: {error}",
             where=str(folder),
-            remedy="remove this folder and repeat the command",
+            remedy="repeat `pfbench run`, which prepares it again",
             code="PFB-D12",
         ) from error
-    z, y, x = meta["spacing_mm"]
-    return Volume(meta["case"], image, label, (z, y, x))
+
+
+def _verified(folder: Path) -> dict[str, Any]:
+    """meta.json of an entry whose arrays are what was written; ValueError otherwise."""
+    meta = json.loads((folder / "meta.json").read_bytes())
+    for name in ARRAYS:
+        expected, path = meta["files"][name], folder / name
+        if path.stat().st_size != expected["bytes"] or _sha256(path) != expected["sha256"]:
+            raise ValueError(f"{name} is not what was written")
+    return meta
+
+
+def _store(path: Path, array: np.ndarray) -> dict[str, Any]:
+    with open(path, "wb") as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"bytes": path.stat().st_size, "sha256": _sha256(path), "shape": list(array.shape)}
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _publish(temporary: Path, final: Path) -> None:
+    """Rename into place; what is there already is kept if it is whole."""
+    if final.exists():
+        if lookup(final.parent, final.name) is not None:
+            return
+        shutil.rmtree(final)
+    try:
+        os.rename(temporary, final)
+    except OSError:
+        if lookup(final.parent, final.name) is None:
+            raise
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,92 +1,124 @@
-"""Any collection of images with labels: liver CT is what the paper used.
+"""Abdominal CT with liver masks: the paper's own set is private, so bring another one.
 
-    images/ + labels/            <id>.nii[.gz] in both
-    imagesTr/ + labelsTr/        nnU-Net: <id>_0000.nii.gz and <id>.nii.gz
-    dataset.json                 Decathlon: {"training": [{"image": …, "label": …}]}
+    ROOT/images/<id>.nii.gz         ROOT/labels/<id>.nii.gz      plain
+    ROOT/imagesTr/<id>_0000.nii.gz  ROOT/labelsTr/<id>.nii.gz    nnU-Net
+    ROOT/dataset.json               {"training": [{"image": …, "label": …}]}, Decathlon
 
-Label 1 is the target. Finds files; reads no voxels.
+Label 1 is the liver. Finds files, reads no voxels.
 """
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.data.case import Case, Survey, valid_case_id
+from harness.data.layout import check_file, nothing_here, stem, twice, unusable_id, volumes
 from harness.errors import DataError
 
 LAYOUTS = (("images", "labels"), ("imagesTr", "labelsTr"))
-PREFIX = re.compile(r"^(image|img|label|seg)[_-]")
+CHANNEL = re.compile(r"_(\d{4})$")  # nnU-Net: one file for each channel of an image
+MAX_JSON_BYTES = 10_000_000
+Pairs = dict[str, tuple[list[Path], list[Path]]]  # id -> images, labels
 
 
 def survey(root: Path, modalities: Sequence[str]) -> Survey:
     """Every image with its label, paired by id."""
-    if (root / "dataset.json").is_file():
-        pairs, faults = _decathlon(root)
-    else:
-        pairs, faults = _folders(root)
-    name = modalities[0] if modalities else "ct"
-    cases = []
-    for case, (image, label) in sorted(pairs.items()):
-        if not valid_case_id(case):
-            faults.append(DataError("not a usable case id", where=repr(case), code="PFB-D04"))
-        elif image is None or label is None:
-            missing = "image" if image is None else "label"
-            faults.append(DataError(f"has no {missing}", where=case, code="PFB-D02"))
-        else:
-            cases.append(Case(case, {name: image}, label))
-    if not cases and not faults:
-        remedy = "arrange the files as images/ + labels/, or pass another --data-root"
-        faults.append(DataError("no case here", where=str(root), remedy=remedy, code="PFB-D09"))
-    return Survey(tuple(cases), tuple(faults))
-
-
-Pairs = dict[str, tuple[Path | None, Path | None]]
-
-
-def _folders(root: Path) -> tuple[Pairs, list[DataError]]:
-    for images, labels in LAYOUTS:
-        if (root / images).is_dir() and (root / labels).is_dir():
-            left, faults = _by_id(root / images)
-            right, more = _by_id(root / labels)
-            pairs = {case: (left.get(case), right.get(case)) for case in {*left, *right}}
-            return pairs, faults + more
-    return {}, []
-
-
-def _by_id(folder: Path) -> tuple[dict[str, Path], list[DataError]]:
-    found: dict[str, Path] = {}
-    faults = []
-    for path in sorted(folder.iterdir()):
-        if not path.name.endswith((".nii", ".nii.gz")) or path.name.startswith("."):
-            continue
-        case = _id(path)
-        if case in found:
-            what = f"the same case as {found[case].name}"
-            faults.append(DataError(what, where=str(path), code="PFB-D03"))
-        found.setdefault(case, path)
-    return found, faults
-
-
-def _id(path: Path) -> str:
-    stem = path.name.removesuffix(".gz").removesuffix(".nii").removesuffix("_0000")
-    return PREFIX.sub("", stem)
-
-
-def _decathlon(root: Path) -> tuple[Pairs, list[DataError]]:
-    listing = root / "dataset.json"
+    found: list[Case] = []
+    faults: list[DataError] = []
+    notes: list[str] = []
     try:
-        training = json.loads(listing.read_text())["training"]
-        entries = [(root / item["image"], root / item["label"]) for item in training]
-    except (ValueError, KeyError, TypeError):
-        what = "is not a Decathlon list of training images and labels"
-        return {}, [DataError(what, where=str(listing), code="PFB-D09")]
+        pairs = _decathlon(root) or _folders(root, notes)
+    except DataError as error:
+        return Survey(faults=(error,))
+    for case, (images, labels) in sorted(pairs.items()):
+        try:
+            found.append(_case(root, case, images, labels, modalities[0]))
+        except DataError as error:
+            faults.append(error)
+    faults += _same_but_for_case(pairs)
+    if not pairs:
+        faults.append(nothing_here(root, "images/ with labels/, imagesTr/ with labelsTr/"))
+    return Survey(tuple(found), tuple(faults), tuple(notes))
+
+
+def cases(root: Path, modalities: Sequence[str]) -> list[Case]:
+    """Every case below `root` in order of id. Raises DataError that lists all faults."""
+    return survey(root, modalities).require()
+
+
+def _case(root: Path, case: str, images: list[Path], labels: list[Path], modality: str) -> Case:
+    if not valid_case_id(case):
+        raise unusable_id(case)
+    for paths in (images, labels):
+        if len(paths) > 1:
+            raise twice(paths, case)
+    if not images:
+        raise DataError(f"missing {modality}; found a label only", where=case, code="PFB-D01")
+    if not labels:
+        remedy = "add it or remove the image"
+        raise DataError("no label", where=case, remedy=remedy, code="PFB-D02")
+    check_file(images[0], root)
+    check_file(labels[0], root)
+    return Case(case, {modality: images[0]}, labels[0])
+
+
+def _folders(root: Path, notes: list[str]) -> Pairs:
+    """Files of the same name in two folders; of several channels the first."""
     pairs: Pairs = {}
-    faults = []
-    for image, label in entries:
-        inside = all(path.resolve().is_relative_to(root.resolve()) for path in (image, label))
-        if not inside:
-            faults.append(DataError("lies outside the data root", where=str(image), code="PFB-D06"))
+    for image_folder, label_folder in LAYOUTS:
+        if not ((root / image_folder).is_dir() and (root / label_folder).is_dir()):
             continue
-        pairs[_id(image)] = (image if image.exists() else None, label if label.exists() else None)
-    return pairs, faults
+        labels = volumes(root / label_folder)
+        images: dict[str, list[Path]] = defaultdict(list)
+        for name, paths in volumes(root / image_folder).items():
+            channel = CHANNEL.search(name)
+            if channel is None or name in labels:
+                images[name] += paths
+            elif channel[1] == "0000":
+                images[name.removesuffix("_0000")] += paths
+            else:
+                notes.append(f"{name}: not used, only channel 0000 is")
+        for case in sorted({*images, *labels}):
+            pairs[case] = (images.get(case, []), labels.get(case, []))
+    return pairs
+
+
+def _decathlon(root: Path) -> Pairs:
+    """The pairs that dataset.json lists; none when it lists none (nnU-Net's own has no list)."""
+    listing = root / "dataset.json"
+    if not listing.is_file():
+        return {}
+    try:
+        if listing.stat().st_size > MAX_JSON_BYTES:
+            raise ValueError("too large")
+        content = json.loads(listing.read_bytes())
+        items = content.get("training", [])
+        listed = [(str(item["image"]), str(item["label"])) for item in items]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        what = "not a Decathlon list of images and labels"
+        raise DataError(what, where=listing.name, code="PFB-D09") from None
+    pairs: Pairs = {}
+    for image, label in listed:
+        _refuse_escape(root, image, label)
+        case = stem(Path(image)) or Path(image).name
+        images, labels = pairs.setdefault(case, ([], []))
+        images.append(root / image)
+        labels.append(root / label)
+    return pairs
+
+
+def _refuse_escape(root: Path, *names: str) -> None:
+    for name in names:
+        if "\0" in name or not (root / name).resolve().is_relative_to(root.resolve()):
+            shown = re.sub(r"[^ -~]", "?", name)[:80]
+            what = f"'{shown}' lies outside the data root"
+            raise DataError(what, where="dataset.json", code="PFB-D06")
+
+
+def _same_but_for_case(pairs: Pairs) -> list[DataError]:
+    alike = defaultdict(list)
+    for case, (images, labels) in pairs.items():
+        alike[case.casefold()].append((images + labels)[0])
+    return [twice(paths, stem(paths[0])) for paths in alike.values() if len(paths) > 1]

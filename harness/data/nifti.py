@@ -1,217 +1,230 @@
-"""Read a NIfTI file without trusting it: bounded, check-summed, and only if it means one thing.
+"""Read a NIfTI file that may be anything: bounded, check-summed, and only if it means one thing.
 
-nibabel interprets the header; the bytes are read here, because a damaged gzip stream, a header
-that claims more than the file holds, or one that claims less, load silently otherwise.
-No text of a header ever reaches a message: it may name a patient.
+The voxels are read here rather than by nibabel, which does not notice a wrong gzip check sum, a
+header that describes fewer voxels than there are, or a file that unpacks to gigabytes.
 """
 
+import errno
 import gzip
-import io
 import stat
-import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO
 
-import nibabel
 import numpy as np
 
 from harness.data.case import Spacing
+from harness.data.header import Header, check_extensions, check_size, fault, parse
 from harness.errors import DataError
 
-LIMIT_BYTES = 4 << 30  # of one volume
-TAIL_BYTES = 1 << 20  # looked at after the last voxel before the file is refused
-KINDS = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}  # integers and floats of up to 64 bits
-MAX_SCALE = 1e6
-MAX_LABEL = 254
+HEADER_BYTES = 540  # of NIfTI-2, the longer one
+CHUNK_BYTES = 4 << 20
+TAIL_BYTES = 1 << 20  # read at most after the last voxel, to find the check sum
+MAX_LABEL = 255
+UNLIKELY = 1e12  # no scanner's number; a float with its bytes in the wrong order often is
+
+_OTHERS = {
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"PK\x03\x04": "a zip archive",
+    b"NRRD": "an NRRD file",
+    b"ObjectType": "a MetaImage",
+    b"version https://git-lfs": "a Git LFS pointer, not the volume itself",
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Nifti:
-    """One volume, axes turned to the nearest of (superior, anterior, right)."""
+    """One volume, its axes turned to the nearest of (superior, anterior, right)."""
 
     array: np.ndarray  # (D, H, W)
     spacing_mm: Spacing  # (D, H, W)
-    affine: np.ndarray  # (4, 4), of an index (x, y, z, 1)
-    stored_axes: str
-    scaled: bool
+    affine: np.ndarray  # (4, 4): index (x, y, z, 1) -> mm
+    stored_axes: str  # where the stored x, y, z point, such as "LPS"
+    notes: tuple[str, ...] = ()
 
 
 def read_image(path: Path) -> Nifti:
-    """Intensities as float32. Raises DataError that names the file and the fault."""
-    volume = _read(path)
-    array = volume.array.astype(np.float32)
-    bad = int(array.size - np.isfinite(array).sum())
-    if bad:
-        raise _fault(path, "22", f"{bad} of {array.size} voxels are NaN or infinite")
-    if array.min() == array.max():
-        raise _fault(path, "22", f"every voxel is {array.flat[0]:g}")
-    return _with(volume, array)
+    """Intensities as float32 (D, H, W). Raises DataError that names the file and the fault."""
+    where = place(path)
+    header, stored = _read(path, where)
+    array = stored.astype(np.float32)
+    if header.scale:
+        array *= np.float32(header.scale[0])
+        array += np.float32(header.scale[1])
+    low, high = array.min(), array.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        bad = array.size - int(np.isfinite(array).sum())
+        raise fault(where, 22, f"{bad:,} of {array.size:,} voxels are NaN or infinite")
+    if low == high:
+        raise fault(where, 22, f"constant: every voxel is {low:g}")
+    if max(-low, high) > UNLIKELY or _swapped(stored):
+        what = f"values from {low:g} to {high:g}: the bytes are in the wrong order"
+        raise fault(where, 15, what, "export it again")
+    return _turned(array, header)
 
 
 def read_label(path: Path) -> Nifti:
-    """Labels as uint8; stored floats pass when every one is a whole number."""
-    volume = _read(path)
-    array = volume.array
-    if volume.scaled:
-        raise _fault(path, "21", "labels are scaled (scl_slope, scl_inter)", "store them unscaled")
-    if not np.isfinite(array).all() or (array != np.rint(array)).any():
-        raise _fault(path, "23", "labels are not whole numbers", "store integers")
-    if array.min() < 0 or array.max() > MAX_LABEL:
-        worst = array.min() if array.min() < 0 else array.max()
-        count = int((array == worst).sum())
-        raise _fault(path, "24", f"label {worst:g} in {count} voxels is outside 0..{MAX_LABEL}")
-    return _with(volume, array.astype(np.uint8))
+    """Labels as uint8 (D, H, W); floats pass where every one is a whole number.
+
+    Raises DataError that names the file and the fault.
+    """
+    where = place(path)
+    header, stored = _read(path, where)
+    if header.scale:
+        what = f"labels are scaled by {header.scale[0]:g} and shifted by {header.scale[1]:g}"
+        raise fault(where, 21, what, "store plain integers")
+    if stored.dtype.kind == "f":
+        _refuse_fractions(stored, where)
+    if stored.min() < 0 or stored.max() > MAX_LABEL:
+        values, counts = np.unique(stored[(stored < 0) | (stored > MAX_LABEL)], return_counts=True)
+        listed = ", ".join(f"{v:g}: {n:,}" for v, n in zip(values[:3], counts[:3], strict=True))
+        raise fault(where, 24, f"labels outside 0 to {MAX_LABEL} (label: voxels) {listed}")
+    return _turned(stored.astype(np.uint8), header)
 
 
-def _with(volume: Nifti, array: np.ndarray) -> Nifti:
-    return Nifti(array, volume.spacing_mm, volume.affine, volume.stored_axes, volume.scaled)
+def place(path: Path) -> str:
+    """How messages name a file: its folder and name, not where on this machine it lies."""
+    return f"{path.parent.name}/{path.name}"
 
 
-def _read(path: Path) -> Nifti:
-    """The volume; every exception of the libraries below becomes a DataError."""
-    _refuse_irregular(path)
+def _refuse_fractions(stored: np.ndarray, where: str) -> None:
+    whole = np.rint(stored) == stored
+    if not np.isfinite(stored).all():
+        bad = stored.size - int(np.isfinite(stored).sum())
+        raise fault(where, 22, f"{bad:,} of {stored.size:,} labels are NaN or infinite")
+    if not whole.all():
+        bad = stored.size - int(whole.sum())
+        what = f"{bad:,} labels are not whole numbers, such as {stored[~whole][0]:g}"
+        raise fault(where, 23, what, "resample labels with nearest neighbours")
+
+
+def _read(path: Path, where: str) -> tuple[Header, np.ndarray]:
+    """The header and the stored numbers (z, y, x), read to the last byte of the file.
+
+    Whatever goes wrong below becomes a DataError.
+    """
+    size = check_regular(path)
     try:
-        with open(path, "rb") as raw, _unpacked(path, raw) as stream:
-            header = _header(path, stream)
-            content = _voxels(path, stream, header)
-        return _oriented(path, header, content)
-    except DataError:
-        raise
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        what = "the compressed data are damaged or cut short"
-        raise _fault(path, "05", what, "copy the file again") from error
-    except (OSError, ValueError, OverflowError, MemoryError, struct.error,
-            nibabel.spatialimages.HeaderDataError) as error:  # fmt: skip
-        raise _fault(path, "13", f"cannot be read ({type(error).__name__})") from error
+        with open(path, "rb") as file:
+            compressed = _is_compressed(file, path, where)
+            if not compressed:
+                return _volume(file, size, False, where)
+            with gzip.GzipFile(fileobj=file) as stream:
+                return _volume(stream, size, True, where)
+    except EOFError:
+        raise fault(where, 2, "its compressed data end too early", "copy it again") from None
+    except (gzip.BadGzipFile, zlib.error):
+        raise fault(where, 5, "its compressed data are damaged", "copy it again") from None
+    except MemoryError:
+        raise fault(where, 7, "does not fit into memory") from None
+    except OSError as error:
+        raise _unreadable(error, path) from None
 
 
-def _refuse_irregular(path: Path) -> None:
+def check_regular(path: Path) -> int:
+    """The size of a regular file that is not empty; DataError otherwise."""
     try:
         status = path.stat()
-    except FileNotFoundError as error:
-        what = "dangling link" if path.is_symlink() else "no such file"
-        raise DataError(what, where=str(path), code="PFB-D06") from error
     except OSError as error:
-        what = "symlink loop" if error.errno == 40 else (error.strerror or "cannot be opened")
-        raise DataError(what, where=str(path), code="PFB-D05") from error
+        raise _unreadable(error, path) from None
     if not stat.S_ISREG(status.st_mode):
-        raise DataError("not a regular file", where=str(path), code="PFB-D07")
-    if not status.st_size:
-        raise _fault(path, "01", "the file is empty", "copy the file again")
+        raise DataError("not a regular file", where=place(path), code="PFB-D07")
+    if status.st_size == 0:
+        raise fault(place(path), 1, "an empty file", "copy it again")
+    return status.st_size
 
 
-def _unpacked(path: Path, raw: BinaryIO) -> BinaryIO:
-    """The stream of header and voxels, by what the name promises and the first bytes hold."""
-    packed = raw.read(2) == b"\x1f\x8b"
-    raw.seek(0)
-    if packed != (path.suffix == ".gz"):
-        found = "compressed" if packed else f"not compressed ({_looks_like(raw)})"
-        raise _fault(path, "06", f"the content is {found}, the name says otherwise", "rename it")
-    return gzip.GzipFile(fileobj=raw) if packed else io.BufferedReader(raw)  # type: ignore[return-value, arg-type]
+def _unreadable(error: OSError, path: Path) -> DataError:
+    if error.errno == errno.ELOOP:
+        return DataError("symlink loop", where=place(path), code="PFB-D05")
+    if error.errno == errno.ENOENT and path.is_symlink():
+        what = f"dangling link to {path.readlink()}"
+        return DataError(what, where=place(path), code="PFB-D06")
+    what = (error.strerror or "cannot be read").lower()
+    return DataError(what, where=place(path), code="PFB-D12")
 
 
-def _looks_like(raw: BinaryIO) -> str:
-    start = raw.read(64)
-    raw.seek(0)
-    known = {b"\x89PNG": "PNG", b"version https://git-lfs": "a Git LFS pointer", b"PK": "zip"}
-    names = [name for magic, name in known.items() if start.startswith(magic)]
-    return names[0] if names else "text" if start.isascii() and b"\0" not in start else "binary"
+def _is_compressed(file: IO[bytes], path: Path, where: str) -> bool:
+    """Whether it is a gzip stream, which its name has to say too."""
+    start = file.read(64)
+    file.seek(0)
+    for magic, name in _OTHERS.items():
+        if start.startswith(magic):
+            remedy = "git lfs pull" if b"git-lfs" in magic else "convert it to NIfTI"
+            raise fault(where, 6, f"is {name}", remedy)
+    compressed = start[:2] == b"\x1f\x8b"
+    if compressed != path.name.endswith(".gz"):
+        kind, name = ("gzip", ".nii.gz") if compressed else ("no gzip", ".nii")
+        raise fault(where, 6, f"is {kind}, against its name", f"rename it to {name} if it is NIfTI")
+    return compressed
 
 
-def _header(path: Path, stream: BinaryIO) -> Any:
-    """The header, checked for everything that decides what the voxels mean."""
-    start = stream.read(348)
-    if len(start) < 348:
-        raise _fault(path, "04", f"not a NIfTI file ({_looks_like(io.BytesIO(start))})")
-    sizes = {order: struct.unpack(f"{order}i", start[:4])[0] for order in "<>"}
-    if 540 in sizes.values():
-        kind, block = nibabel.Nifti2Header, start + stream.read(192)
-    elif start[344:348] == b"n+1\0":
-        kind, block = nibabel.Nifti1Header, start
-    else:
-        raise _fault(path, "04", f"not a single-file NIfTI ({_looks_like(io.BytesIO(start))})")
-    header = kind(block, check=False)
-    _check_shape(path, header)
-    _check_numbers(path, header, len(block))
-    return header
+def _volume(
+    stream: IO[bytes], file_bytes: int, compressed: bool, where: str
+) -> tuple[Header, np.ndarray]:
+    start = stream.read(HEADER_BYTES)
+    header = parse(start, where)
+    check_size(header, file_bytes, compressed, where)
+    stream.seek(0)
+    start = stream.read(header.offset)
+    check_extensions(start[header.length :], header, where)
+    content = bytearray(header.bytes)
+    filled = 0
+    with memoryview(content) as view:
+        while part := stream.read(min(len(content) - filled, CHUNK_BYTES)):
+            view[filled : filled + len(part)] = part
+            filled += len(part)
+    if filled < header.bytes:
+        missing = header.bytes - filled
+        raise fault(where, 2, f"{missing:,} bytes are missing at its end", "copy it again")
+    tail = len(stream.read(TAIL_BYTES))
+    if tail:
+        more = "or more " if tail == TAIL_BYTES else ""
+        number = 9 if compressed else 12
+        raise fault(where, number, f"{tail:,} {more}bytes after the volume", "export it again")
+    voxels = np.frombuffer(content, header.dtype).reshape(header.shape[::-1])
+    return header, voxels.astype(header.dtype.newbyteorder("="), copy=False)
 
 
-def _check_shape(path: Path, header: Any) -> None:
-    count = int(header["dim"][0])
-    dims = [int(n) for n in header["dim"][1 : count + 1]] if 1 <= count <= 7 else []
-    if len(dims) < 3 or min(dims) < 1:
-        raise _fault(path, "11", f"dim={[int(n) for n in header['dim']]}: not a 3-D volume")
-    if any(n != 1 for n in dims[3:]):
-        raise _fault(path, "26", f"has {count} axes: {dims}", "split it into 3-D volumes")
-    if int(header["datatype"]) not in KINDS:
-        raise _fault(path, "14", f"datatype={int(header['datatype'])} is no plain number")
-    claimed = int(np.prod(dims, dtype=object)) * header.get_data_dtype().itemsize
-    if claimed > LIMIT_BYTES:
-        size = f"{claimed / 2**40:.1f} TB" if claimed > 2**40 else f"{claimed / 2**30:.1f} GB"
-        raise _fault(path, "07", f"header claims {size}; the limit is {LIMIT_BYTES >> 30} GB")
+def _swapped(stored: np.ndarray) -> bool:
+    """Whether multi-byte integers make sense only with their bytes reversed.
+
+    Either every number is a multiple of 256 and few-valued the other way round, or neighbours
+    are unrelated as they stand and alike when swapped.
+    """
+    if stored.dtype.kind not in "iu" or stored.dtype.itemsize == 1:
+        return False
+    middle = stored[len(stored) // 2]
+    other = middle.byteswap()
+    if not middle.any():
+        return False
+    if not (middle & 0xFF).any():
+        return bool((np.abs(other.astype(np.float64)) < 256).all()) and bool(np.ptp(other))
+    return _roughness(middle) > 0.5 and _roughness(other) < 0.2
 
 
-def _check_numbers(path: Path, header: Any, size: int) -> None:
-    offset = float(header["vox_offset"])
-    if not np.isfinite(offset) or not size + 4 <= offset <= size + (64 << 20):
-        raise _fault(path, "17", f"vox_offset={offset:g} does not lie behind the header")
-    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
-    unscaled = np.isnan(slope) and np.isnan(inter)  # nibabel's own way to write "not scaled"
-    sound = np.isfinite([slope, inter]).all() and max(abs(slope), abs(inter)) <= MAX_SCALE
-    if not sound and not unscaled:
-        raise _fault(path, "19", f"scl_slope={slope:g}, scl_inter={inter:g}")
-    spacing = np.asarray(header["pixdim"][1:4], dtype=float)
-    if not np.isfinite(spacing).all() or (spacing <= 0).any():
-        raise _fault(path, "32", f"pixdim={spacing.tolist()}: voxel sizes must be positive",
-                     "mm would be wrong; write the true voxel size")  # fmt: skip
-    sform, qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
-    affines = [header.get_sform()] if sform else []
-    affines += [header.get_qform()] if qform else []
-    for affine in affines:
-        if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-            raise _fault(path, "30", "the affine is not finite or not invertible")
-    if not affines:
-        raise _fault(path, "30", "neither sform nor qform says where the volume lies")
-    if len(affines) == 2 and np.abs(affines[0] - affines[1]).max() > 1e-2:
-        most = float(np.abs(affines[0] - affines[1]).max())
-        raise _fault(path, "29", f"sform and qform differ by up to {most:.3g} mm")
+def _roughness(plane: np.ndarray) -> float:
+    """Mean step between neighbours over the spread of the values: about 1.1 for noise."""
+    values = plane.astype(np.float64)
+    spread = values.std()
+    return float(np.abs(np.diff(values, axis=1)).mean() / spread) if spread else 0.0
 
 
-def _voxels(path: Path, stream: BinaryIO, header: Any) -> np.ndarray:
-    """The stored numbers (x, y, z), read to the end so that the gzip check sum is verified."""
-    dims = tuple(int(n) for n in header["dim"][1:4])
-    kind = header.get_data_dtype()
-    expected = int(np.prod(dims)) * kind.itemsize
-    skipped = int(header["vox_offset"]) - header.structarr.dtype.itemsize
-    if len(stream.read(skipped)) < skipped:
-        raise _fault(path, "03", "ends before the first voxel", "copy the file again")
-    content = stream.read(expected)
-    if len(content) < expected:
-        what = f"ends after {len(content)} of {expected} bytes of voxels"
-        raise _fault(path, "03", what, "copy the file again")
-    if stream.read(1):
-        more = len(stream.read(TAIL_BYTES)) + 1
-        raise _fault(path, "09", f"{more} or more bytes after the volume")
-    return np.frombuffer(content, dtype=kind).reshape(dims, order="F")
+def _turned(array: np.ndarray, header: Header) -> Nifti:
+    """Flip and reorder axes, so that z, y and x mean the same in every file."""
+    from nibabel import orientations
+    from nibabel.affines import voxel_sizes
 
-
-def _oriented(path: Path, header: Any, stored: np.ndarray) -> Nifti:
-    """Scaled, native byte order, axes to (z, y, x) of the nearest RAS+ orientation."""
-    slope, inter = header.get_slope_inter()
-    scaled = (slope not in (None, 1.0)) or (inter not in (None, 0.0))
-    array = stored.astype(stored.dtype.newbyteorder("="))
-    if scaled:
-        array = array * np.float64(slope or 1.0) + np.float64(inter or 0.0)
-    affine = header.get_best_affine()
-    axes = nibabel.orientations.io_orientation(affine)
-    array = nibabel.orientations.apply_orientation(array, axes)
-    turned = affine @ nibabel.orientations.inv_ornt_aff(axes, stored.shape)
-    x, y, z = nibabel.affines.voxel_sizes(turned)
-    letters = "".join(nibabel.orientations.aff2axcodes(affine))
-    return Nifti(array.transpose(2, 1, 0), (float(z), float(y), float(x)), turned, letters, scaled)
-
-
-def _fault(path: Path, number: str, what: str, remedy: str = "") -> DataError:
-    return DataError(what, where=str(path), remedy=remedy, code=f"PFB-V{number}")
+    axes = orientations.io_orientation(header.affine)
+    turned = orientations.apply_orientation(array.T, axes).T
+    affine = header.affine @ orientations.inv_ornt_aff(axes, header.shape)
+    x_mm, y_mm, z_mm = (float(size) for size in voxel_sizes(affine))
+    return Nifti(
+        np.ascontiguousarray(turned),
+        (z_mm, y_mm, x_mm),
+        affine,
+        "".join(orientations.aff2axcodes(header.affine)),
+        header.notes,
+    )

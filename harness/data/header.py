@@ -1,0 +1,239 @@
+"""What a NIfTI header says, and whether it can be believed.
+
+nibabel decodes the fields; every one that decides how many voxels there are, what they are worth
+or where they lie is checked here, before a single voxel is read. Free text of a header never
+reaches a message: it may name a patient.
+"""
+
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.errors import DataError
+
+LIMIT_BYTES = 4 << 30  # of the voxels of one file
+BOMB_BYTES, BOMB_RATIO = 512 << 20, 500  # a volume so large does not compress so well
+DEFLATE_RATIO = 1032  # no deflate stream expands by more
+EXTENSION_BYTES = 64 << 20
+MAX_SCALE = 1e6
+FORM_TOLERANCE_MM = 1e-2
+TYPES = {
+    2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8",
+    256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """The checked content: how to read the voxels that begin at byte `offset`."""
+
+    shape: tuple[int, int, int]  # as stored: x, y, z
+    dtype: np.dtype
+    order: str  # of bytes: "<" or ">"
+    offset: int
+    length: int  # of the header itself
+    scale: tuple[float, float] | None  # slope, intercept; None where the numbers are what they say
+    affine: np.ndarray  # (4, 4): stored index (x, y, z, 1) -> mm
+    notes: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def fault(where: str, number: int, what: str, remedy: str = "") -> DataError:
+    return DataError(what, where=where, remedy=remedy, code=f"PFB-V{number:02d}")
+
+
+def parse(start: bytes, where: str) -> Header:
+    """The header at the beginning of `start` (348 bytes of NIfTI-1 or 540 of NIfTI-2).
+
+    Raises DataError naming the field that is wrong.
+    """
+    fields, length, notes = _decode(start, where)
+    shape = _shape(fields, where)
+    dtype = _dtype(fields, where)
+    _voxel_sizes(fields, where)
+    header = Header(
+        shape,
+        dtype,
+        fields.endianness,
+        _offset(fields, length, where),
+        length,
+        _scale(fields, where),
+        _affine(fields, shape, where),
+        notes,
+    )
+    if header.bytes > LIMIT_BYTES:
+        claim = _size(header.bytes)
+        raise fault(where, 7, f"header claims {claim}; limit {_size(LIMIT_BYTES)}")
+    return header
+
+
+def check_size(header: Header, file_bytes: int, compressed: bool, where: str) -> None:
+    """Refuse a file that cannot hold its volume, or one that is a decompression bomb."""
+    if not compressed:
+        if file_bytes < header.offset + header.bytes:
+            missing = header.offset + header.bytes - file_bytes
+            raise fault(where, 3, f"{missing:,} bytes are missing at its end", "copy it again")
+        return
+    if header.bytes > file_bytes * DEFLATE_RATIO:
+        what = f"header claims {_size(header.bytes)}, more than {file_bytes:,} bytes can hold"
+        raise fault(where, 2, what, "copy it again")
+    if header.bytes > BOMB_BYTES and header.bytes > file_bytes * BOMB_RATIO:
+        what = f"header claims {_size(header.bytes)} in {file_bytes:,} bytes: no image is so empty"
+        raise fault(where, 8, what)
+
+
+def check_extensions(content: bytes, header: Header, where: str) -> None:
+    """`content` lies between header and voxels; its blocks have to fill it exactly."""
+    if len(content) < 4 or not content[0]:
+        return
+    at = 4
+    while at + 8 <= len(content):
+        (size,) = struct.unpack_from(f"{header.order}i", content, at)
+        if size < 8 or at + size > len(content):
+            raise fault(where, 33, f"a header extension of {size:,} bytes does not fit")
+        at += size
+
+
+def _decode(start: bytes, where: str) -> tuple[Any, int, tuple[str, ...]]:
+    """nibabel's fields of whichever version and byte order it is."""
+    from nibabel import Nifti1Header, Nifti2Header
+
+    if len(start) < 348:
+        raise fault(where, 4, f"ends after {len(start)} bytes, within its header", "copy it again")
+    sizes = {order: struct.unpack(f"{order}i", start[:4])[0] for order in "<>"}
+    for order, size in sizes.items():
+        if size == 540 and start[4:7] in (b"n+2", b"ni2") and len(start) >= 540:
+            _single_file(start[4:7], where)
+            return Nifti2Header(start[:540], order, check=False), 540, ()
+    magic = start[344:348]
+    if magic not in (b"n+1\0", b"ni1\0"):
+        raise fault(where, 6, "not a NIfTI file", "convert it to NIfTI")
+    _single_file(magic[:3], where)
+    order = next((o for o, size in sizes.items() if size == 348), "")
+    if order:
+        return Nifti1Header(start[:348], order, check=False), 348, ()
+    order = "<" if 1 <= struct.unpack("<h", start[40:42])[0] <= 7 else ">"
+    note = f"{where}: sizeof_hdr is {sizes[order]}, not 348; read as NIfTI-1"
+    return Nifti1Header(start[:348], order, check=False), 348, (note,)
+
+
+def _single_file(magic: bytes, where: str) -> None:
+    if magic[1:2] != b"+":
+        raise fault(where, 6, "the header of a two-file pair", "convert both to one .nii.gz")
+
+
+def _shape(fields: Any, where: str) -> tuple[int, int, int]:
+    dim = [int(n) for n in fields["dim"]]
+    if not 1 <= dim[0] <= 7:
+        raise fault(where, 11, f"header claims {dim[0]} axes")
+    sides = dim[1 : dim[0] + 1]
+    if min(sides) < 0:
+        raise fault(where, 10, f"an axis of negative length: {_by(sides)}")
+    if min(sides) == 0:
+        raise fault(where, 11, f"an axis without voxels: {_by(sides)}")
+    while len(sides) > 3 and sides[-1] == 1:
+        sides.pop()
+    if len(sides) != 3 or min(sides) < 2:
+        remedy = "split it into volumes" if len(sides) > 3 else ""
+        raise fault(where, 26, f"not a 3-D volume: {_by(sides)}", remedy)
+    return sides[0], sides[1], sides[2]
+
+
+def _dtype(fields: Any, where: str) -> np.dtype:
+    code, bits = int(fields["datatype"]), int(fields["bitpix"])
+    if code not in TYPES:
+        number = 14 if code in (1, 32, 128, 1536, 1792, 2048, 2304) else 13
+        raise fault(where, number, f"datatype {code} is not a plain number", "store float or int")
+    dtype = np.dtype(fields.endianness + TYPES[code])
+    if bits != 8 * dtype.itemsize:
+        raise fault(where, 14, f"datatype {code} has {8 * dtype.itemsize} bits, bitpix says {bits}")
+    return dtype
+
+
+def _offset(fields: Any, length: int, where: str) -> int:
+    offset = float(fields["vox_offset"])
+    least = length + 4
+    if not math.isfinite(offset) or offset != int(offset):
+        raise fault(where, 18, f"vox_offset is {offset:g}")
+    if not least <= offset:
+        number = 17 if offset >= 0 else 18
+        raise fault(where, number, f"vox_offset is {offset:g}: the header ends at {least}")
+    if offset > least + EXTENSION_BYTES:
+        raise fault(where, 18, f"vox_offset is {offset:g}: limit {least + EXTENSION_BYTES}")
+    return int(offset)
+
+
+def _scale(fields: Any, where: str) -> tuple[float, float] | None:
+    """None without scaling; a slope of 0 or NaN means so (the standard, and nibabel's habit)."""
+    slope, inter = float(fields["scl_slope"]), float(fields["scl_inter"])
+    if slope == 0 or (math.isnan(slope) and (math.isnan(inter) or inter == 0)):
+        return None
+    if not (math.isfinite(slope) and math.isfinite(inter)):
+        raise fault(where, 19, f"scl_slope {slope:g}, scl_inter {inter:g}", "store it unscaled")
+    if max(abs(slope), abs(inter)) > MAX_SCALE:
+        raise fault(where, 20, f"scl_slope {slope:g}, scl_inter {inter:g}: limit {MAX_SCALE:g}")
+    return None if (slope, inter) == (1, 0) else (slope, inter)
+
+
+def _voxel_sizes(fields: Any, where: str) -> None:
+    sizes = [float(size) for size in fields["pixdim"][1:4]]
+    if not all(math.isfinite(size) and size > 0 for size in sizes):
+        remedy = "write the true voxel size: distances in mm depend on it"
+        raise fault(where, 32, f"pixdim (voxel size) is {_by(sizes)}", remedy)
+
+
+def _affine(fields: Any, shape: Sequence[int], where: str) -> np.ndarray:
+    """The sform where there is one, else the qform; when both, they have to agree."""
+    forms = []
+    if int(fields["sform_code"]) > 0:
+        forms.append(_regular(fields.get_sform(), where))
+    if int(fields["qform_code"]) > 0:
+        try:
+            form = fields.get_qform()
+        except (ValueError, ArithmeticError):
+            raise fault(where, 31, "its qform is no rotation", "remove or repair it") from None
+        forms.append(_regular(form, where))
+    if not forms:
+        remedy = "set the sform: without it left and right are unknown"
+        raise fault(where, 30, "no orientation: sform and qform codes are 0", remedy)
+    if len(forms) == 2:
+        apart = _apart(forms[0], forms[1], shape)
+        if apart > FORM_TOLERANCE_MM:
+            remedy = "set both to the right one"
+            raise fault(where, 29, f"sform and qform are {apart:.3g} mm apart", remedy)
+    return forms[0]
+
+
+def _regular(affine: np.ndarray, where: str) -> np.ndarray:
+    """`affine` when it is finite and its axes span space."""
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or not (lengths > 0).all():
+        raise fault(where, 30, "its affine is not finite or has an axis of no length")
+    if abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:
+        raise fault(where, 30, "its affine is singular: two axes have one direction")
+    return affine
+
+
+def _apart(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> float:
+    """The largest distance in mm between the two places of a corner voxel."""
+    corners = np.array(np.meshgrid(*[(0, side - 1) for side in shape], [1])).reshape(4, -1)
+    return float(np.linalg.norm(((first - second) @ corners)[:3], axis=0).max())
+
+
+def _by(sides: Sequence[float]) -> str:
+    return "x".join(f"{side:g}" for side in sides)
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB" if count < 1e6 else f"{count:.0g} TB"

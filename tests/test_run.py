@@ -1,0 +1,189 @@
+"""The main job as its user runs it: real Ray, real sqlite, real processes, real kills."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+TOP = Path(__file__).parent.parent
+TINY = ["--suite", "table5", "--set", "phantom.cases=4"]
+PAIR = [*TINY, "--model", "hdresunet", "--model", "resunet3d_up", "--epochs", "3"]
+
+
+def command(*arguments):
+    return [sys.executable, "-c", "from harness.cli import main; main()", *map(str, arguments)]
+
+
+def pfbench(*arguments, expect=0):
+    environment = {**os.environ, "PYTHONPATH": str(TOP)}
+    done = subprocess.run(
+        command(*arguments), capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done
+
+
+def scores(out):
+    """What must not depend on how the run went: everything but time, memory and place."""
+    table = pd.read_csv(out / "table.csv")
+    free = ["time_s_p50", "time_s_p90", "infer_peak_mib", "train_peak_mib", "threads"]
+    return table.drop(columns=free)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "out"
+    done = pfbench("run", *TINY, "--epochs", 1, "--out", out)
+    return out, done
+
+
+def test_every_system_of_table_5_has_a_row_with_numbers(finished):
+    out, _ = finished
+    table = pd.read_csv(out / "table.csv")
+    assert table["row"].value_counts().to_dict() == {"trial": 8, "system": 8}
+    assert (table["status"] == "ok").all()
+    needed = ["dice_mean", "hd95_mean", "jaccard_mean", "time_s_p50", "infer_peak_mib",
+              "train_peak_mib", "parameters", "gflops_per_volume", "paper_dice"]  # fmt: skip
+    assert not table[needed].isna().any().any()
+
+
+def test_the_first_lines_say_what_runs_and_the_last_where_the_results_are(finished):
+    out, done = finished
+    for word in ("suite", "dataset", "protocol", "trials      8, of these already done: 0"):
+        assert word in done.stdout
+    assert "synthetic data: not comparable with the paper" in done.stdout
+    assert done.stdout.strip().splitlines()[-1] == f"compare     pfbench ui {out}"
+
+
+def test_ray_says_nothing(finished):
+    _, done = finished
+    assert "ray" not in done.stdout.lower().replace("array", "")
+    assert done.stderr == ""
+
+
+def test_mlflow_holds_one_parent_and_eight_children(finished):
+    out, _ = finished
+    code = (
+        "from mlflow.tracking import MlflowClient; import sys, json\n"
+        "client = MlflowClient(sys.argv[1])\n"
+        "[experiment] = [e for e in client.search_experiments() if e.name == 'pfbench']\n"
+        "runs = client.search_runs([experiment.experiment_id])\n"
+        "print(json.dumps([[r.data.tags.get('mlflow.parentRunId'), r.info.status, "
+        "r.data.metrics.get('test/dice.mean'), r.data.metrics.get('perf/inference_s.p50')] "
+        "for r in runs]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, f"sqlite:///{out / 'mlflow.db'}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    runs = json.loads(done.stdout)
+    parents = [run for run in runs if run[0] is None]
+    children = [run for run in runs if run[0] is not None]
+    assert (len(parents), len(children), len({run[0] for run in children})) == (1, 8, 1)
+    assert all(status == "FINISHED" for _, status, *_ in runs)
+    assert all(dice is not None and time is not None for _, _, dice, time in children)
+
+
+def test_the_same_command_again_trains_nothing_and_gives_the_same_table(finished):
+    out, _ = finished
+    before = scores(out)
+    stamps = {path: path.stat().st_mtime_ns for path in out.glob("trials/*/result.json")}
+    done = pfbench("run", *TINY, "--epochs", 1, "--out", out)
+    assert "trials      8, of these already done: 8" in done.stdout
+    assert stamps == {p: p.stat().st_mtime_ns for p in out.glob("trials/*/result.json")}
+    pd.testing.assert_frame_equal(scores(out), before)
+
+
+def test_another_protocol_in_the_same_folder_is_refused_and_named(finished):
+    out, _ = finished
+    done = pfbench("run", *TINY, "--epochs", 2, "--out", out, expect=2)
+    assert "protocol.epochs: 1 → 2" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_table_can_be_made_again_from_the_files(finished):
+    out, _ = finished
+    before = (out / "table.csv").read_bytes()
+    (out / "table.csv").unlink()
+    pfbench("report", out)
+    assert (out / "table.csv").read_bytes() == before
+
+
+def test_the_run_folder_is_for_its_owner_only(finished):
+    out, _ = finished
+    assert out.stat().st_mode & 0o077 == 0
+    open_to_others = [p for p in out.rglob("*") if p.is_file() and p.stat().st_mode & 0o077]
+    assert open_to_others == []
+
+
+def test_a_driver_killed_half_way_loses_nothing_and_repeats_nothing(tmp_path):
+    undisturbed, killed = tmp_path / "whole", tmp_path / "killed"
+    pfbench("run", *PAIR, "--out", undisturbed, "--executor", "inline", "--no-mlflow")
+    environment = {**os.environ, "PYTHONPATH": str(TOP)}
+    driver = subprocess.Popen(
+        command("run", *PAIR, "--out", killed, "--no-mlflow", "--max-concurrent", 1),
+        env=environment,
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while len(list(killed.glob("trials/*/history.csv"))) < 2:  # the second trial has begun
+        assert time.monotonic() < deadline, "no second trial within two minutes"
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    done = list(killed.glob("trials/*/result.json"))
+    stamps = {path: path.stat().st_mtime_ns for path in done}
+    assert len(done) == 1
+    pfbench("run", *PAIR, "--out", killed, "--no-mlflow")
+    assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
+    pd.testing.assert_frame_equal(scores(killed), scores(undisturbed))
+
+
+def test_a_failing_trial_is_a_row_with_a_reason_and_the_others_go_on(tmp_path):
+    bad = ["--set", "systems.hdresunet.widths=[0, 8]"]
+    done = pfbench("run", *PAIR, *bad, "--executor", "inline", "--no-mlflow", "--out", tmp_path,
+                   "--json", expect=4)  # fmt: skip
+    rows = {r["model"]: r for r in json.loads(done.stdout)["rows"] if r["row"] == "system"}
+    assert rows["hdresunet"]["status"] == "failed"
+    assert rows["hdresunet"]["dice_mean"] is None
+    assert rows["resunet3d_up"]["status"] == "ok"
+
+
+def test_two_drivers_on_one_folder_the_second_is_refused(tmp_path):
+    from harness.ledger import RunFolder
+
+    with RunFolder(tmp_path).lock():
+        done = pfbench("run", *PAIR, "--out", tmp_path, expect=6)
+    assert f"process {os.getpid()}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "code"),
+    [
+        (["--suite", "tabel5"], "Did you mean 'table5'", 2),
+        (["--suite", "table5", "--model", "unet3"], "Did you mean 'unet3d'", 2),
+        (["--suite", "table5", "--dataset", "brats"], "--data-root", 2),
+        (["--suite", "table5", "--gpus-per-trial", "-1"], "--gpus-per-trial", 2),
+        (["--suite", "table5", "--tracking-uri", "file:/x"], "not a supported MLflow store", 2),
+        (["--suite", "table5", "--epochs", "0"], "--epochs", 2),
+    ],
+)
+def test_wrong_options_are_explained_without_a_traceback(tmp_path, arguments, said, code):
+    done = pfbench("run", *arguments, "--out", tmp_path / "out", expect=code)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_dry_run_lists_the_trials_and_trains_none(tmp_path):
+    done = pfbench("run", *TINY, "--dry-run", "--json", "--out", tmp_path)
+    trials = json.loads(done.stdout)
+    assert [trial["state"] for trial in trials] == ["new"] * 8
+    assert not (tmp_path / "trials").exists()

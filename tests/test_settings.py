@@ -1,0 +1,55 @@
+"""What a person may write into options and files, and what they are told when it is wrong."""
+
+import pytest
+
+from harness.errors import UsageError
+from harness.settings import resolve
+
+
+def write(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_options_win_over_the_file_and_the_file_over_the_profile(tmp_path):
+    path = write(tmp_path, "protocol: {epochs: 7, learning_rate: 1.0e-3}")
+    settings = resolve("quick", path, ["protocol.learning_rate=1e-4"], None)
+    assert (settings.protocol.epochs, settings.protocol.learning_rate) == (7, 1e-4)
+
+
+def test_the_paper_profile_is_the_papers_protocol():
+    protocol = resolve("paper", None, [], None).protocol
+    assert (protocol.learning_rate, protocol.plateau_epochs, protocol.plateau_divisor) == (
+        1e-4,
+        10,
+        10,
+    )
+    assert protocol.learning_rate_floor == 1e-7
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("protocol: {lerning_rate: 1}", "protocol.lerning_rate"),
+        ("protocol: {epochs: 0}", "protocol.epochs=0"),
+        ("protocol: {epochs: 3}\nprotocol: {epochs: 4}", "stands twice, lines 1 and 2"),
+        ("a: &a [1]\nb: *a", "aliases are not accepted"),
+        ("!!python/object/apply:os.system ['true']", "os.system"),
+        ("- 1", "mapping"),
+        ("systems: {unet4d: {}}", "unknown model 'unet4d'"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_key_or_line(tmp_path, text, said):
+    with pytest.raises(UsageError, match=said):
+        resolve("quick", write(tmp_path, text), [], None)
+
+
+def test_a_number_in_yaml_1_1_notation_is_a_number(tmp_path):
+    path = write(tmp_path, "protocol: {learning_rate: 1e-3}")
+    assert resolve("quick", path, [], None).protocol.learning_rate == 1e-3
+
+
+def test_a_change_without_equals_sign_is_explained():
+    with pytest.raises(UsageError, match=r"key\.path=value"):
+        resolve("quick", None, ["epochs"], None)

@@ -1,0 +1,114 @@
+"""The contract that every system keeps, whatever it is."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from harness import systems
+from harness.cost import COSTS, costs
+from harness.settings import PROFILES
+
+GRID = (32, 64, 64)
+PAPER = {  # spec of the paper's setting: parameters in training, in inference, GFLOPs per volume
+    "vnet": (65_175_795, 65_175_795, 15_378),
+    "unet3d": (8_212_097, 8_212_097, 4_868),
+    "resunet3d": (8_301_217, 8_301_217, 4_955),
+    "resunet3d_up": (8_301_217, 8_301_217, 183.5),
+    "hdresunet": (8_307_720, 8_307_720, 191.2),
+    "san": (1_533_971, 1_533_971, 835.4),
+    "point_unet": (1_533_971 + 4_992_762, 1_533_971 + 4_992_762, 984),
+    "pfseg": (29_161_426, 23_861_633, 569.8),
+}
+
+
+@pytest.fixture(scope="module")
+def counted():
+    return costs()
+
+
+def built(name):
+    torch.manual_seed(0)
+    return systems.build(name, systems.options(name, "quick"), 1, GRID)
+
+
+def volume(seed=0):
+    rng = np.random.default_rng(seed)
+    image = rng.random((1, *GRID), dtype=np.float32)
+    label = np.zeros(GRID, bool)
+    label[8:20, 20:40, 20:40] = True
+    return image, label
+
+
+@pytest.mark.parametrize("name", systems.SYSTEMS)
+def test_paper_profile_has_the_published_size_and_cost(name, counted):
+    cost = counted["paper"][name]
+    total, inference, gflops = PAPER[name]
+    assert (cost["parameters"], cost["parameters_inference"]) == (total, inference)
+    assert cost["gflops_per_volume"] == pytest.approx(gflops, rel=1e-3)
+
+
+def test_the_listed_costs_are_those_that_are_counted(counted):
+    assert json.loads(COSTS.read_text()) == json.loads(json.dumps(counted))
+    assert set(counted) == set(PROFILES)
+
+
+@pytest.mark.parametrize("name", systems.SYSTEMS)
+def test_every_parameter_learns_in_one_of_the_stages(name):
+    method = built(name)
+    image, label = volume()
+    for stage in method.stages:
+        stage.network.train()
+        losses = stage.losses(*stage.sample(image, label, np.random.default_rng(0)))
+        losses["total"].backward()
+        assert torch.isfinite(losses["total"])
+    idle = [key for key, p in method.network.named_parameters() if p.grad is None]
+    assert idle == []
+
+
+@pytest.mark.parametrize("name", systems.SYSTEMS)
+def test_the_mask_lies_on_the_grid_of_the_volume_and_comes_out_the_same_twice(name):
+    method = built(name)
+    image, _ = volume()
+    first, again = method.segment(image), method.segment(image)
+    assert first.shape == GRID and first.dtype == bool
+    assert np.array_equal(first, again)
+
+
+@pytest.mark.parametrize("name", systems.SYSTEMS)
+def test_what_is_measured_predicts_what_was_trained(name):
+    method = built(name)
+    image, _ = volume()
+    np.testing.assert_array_equal(
+        method.probability(image), method.for_inference().probability(image)
+    )
+
+
+@pytest.mark.parametrize("name", systems.SYSTEMS)
+def test_training_leaves_the_volume_as_it_was(name):
+    method = built(name)
+    image, label = volume()
+    image.flags.writeable = label.flags.writeable = False
+    before = image.copy()
+    for stage in method.stages:
+        sample = stage.sample(image, label, np.random.default_rng(0))
+        stage.losses(*sample)["total"].backward()
+    np.testing.assert_array_equal(image, before)
+
+
+def test_low_resolution_image_patch_and_mask_come_from_one_volume():
+    method = built("pfseg")
+    image, label = volume()
+    low, window, full, start, target = method.sample(image, label, np.random.default_rng(0))
+    pooled = torch.nn.functional.avg_pool3d(torch.from_numpy(image)[None], 2)
+    box = tuple(slice(s, s + n) for s, n in zip(start, method.window, strict=True))
+    torch.testing.assert_close(low, pooled)
+    np.testing.assert_array_equal(window[0], image[(slice(None), *box)])
+    np.testing.assert_array_equal(full[0], image)
+    np.testing.assert_array_equal(target[0, 0] > 0, label)
+
+
+def test_an_unknown_system_is_named_with_its_nearest_neighbour():
+    with pytest.raises(Exception, match=r"unknown model 'unet3'\. Did you mean 'unet3d'"):
+        systems.build("unet3", {}, 1, GRID)
