@@ -1,11 +1,14 @@
 """Carry out trials: side by side on Ray, or one after another in this process."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.errors import ClusterError, UsageError
 from harness.ledger import Action, RunFolder
 
 Phase = Callable[[], Sequence[str]]
@@ -56,7 +59,7 @@ def _inline(
         for trial in trials():
             tell(trial, {"event": "start"})
             task = Task(action, folder.path, trial, cache, threads)
-            reason = perform(task, lambda event, trial=trial: tell(trial, event))
+            reason = perform(task, partial(tell, trial))
             tell(trial, {"event": "end", "reason": reason})
 
 
@@ -70,9 +73,9 @@ def _on_ray(
     if not any(trials() for _, trials in phases):
         return  # everything is done: no need to wait for Ray
     from harness.supervise import supervise
-    from tuning.launch import Cluster, Job, ray_cluster, run_jobs
+    from tuning.launch import Cluster, ClusterLost, Job, LaunchError, ray_cluster, run_jobs
 
-    with ray_cluster(Cluster(placement.address)):
+    with _faults(LaunchError, ClusterLost), ray_cluster(Cluster(placement.address)):
         for action, trials in phases:
             at_once = 1 if action == "measure" else placement.max_concurrent
             jobs = [
@@ -92,6 +95,17 @@ def _on_ray(
                 for trial in trials()
             ]
             run_jobs(jobs, supervise, Cluster(placement.address, at_once), tell)
+
+
+@contextmanager
+def _faults(launch_error: type[Exception], cluster_lost: type[Exception]) -> Iterator[None]:
+    """Ray's faults as what the user sees of them."""
+    try:
+        yield
+    except launch_error as error:
+        raise UsageError(str(error), code="PFB-C02") from error
+    except cluster_lost as error:
+        raise ClusterError(str(error), remedy="the same command", code="PFB-R06") from error
 
 
 def _threads(action: Action, placement: Placement) -> int:

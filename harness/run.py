@@ -10,7 +10,7 @@ from typing import Any
 from harness import table, tracking
 from harness.data import datasets
 from harness.data.split import split
-from harness.errors import FAILED_TRIALS, INTERRUPTED, UsageError
+from harness.errors import FAILED_TRIALS, INTERRUPTED, StorageError, UsageError
 from harness.execute import Phase, Placement, execute
 from harness.ledger import Action, RunFolder, write_json
 from harness.plan import Plan, plan
@@ -187,12 +187,21 @@ def _carry_out(request: Request, folder: RunFolder, planned: Plan, screen: Scree
         trials = map(folder.trial, names)
         return [t.id for t in trials if t.state() == "ok" and t.measurement() is None]
 
+    full: list[str] = []
+
+    def tell(trial: str, event: dict[str, Any]) -> None:
+        screen.event(trial, event)
+        if event.get("reason") == "storage":
+            full.append(event["detail"])
+
     phases: list[tuple[Action, Phase]] = [("train", to_train), ("measure", to_measure)]
     try:
         with screen.trials(names):
-            execute(folder, request.cache, phases, request.placement, screen.event)
+            execute(folder, request.cache, phases, request.placement, tell)
     except KeyboardInterrupt:
         return True
+    if full:
+        raise StorageError(full[0], where="storage", remedy="free space, then the same command")
     return False
 
 

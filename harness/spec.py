@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import harness
 
-RESULT_CODE = ("models", "baselines", "harness/data", "harness/sliding_window.py")
+RESULT_CODE: tuple[str, ...] = ("models", "baselines", "harness/data", "harness/sliding_window.py")
 RESULT_CODE += tuple(f"harness/{name}.py" for name in ("methods", "points", "train", "evaluate"))
 RESULT_CODE += tuple(f"harness/{name}.py" for name in ("metrics", "surface", "systems"))
 

@@ -1,7 +1,7 @@
 """From the run folder to the table of the paper: CSV, Markdown and the terminal."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ METRICS = {  # column here -> name in result.json
     "hd95_voxels": "hd95_voxels",
     "hd95_official": "hd95_official",
 }
+Record = dict[Hashable, Any]
 PAPER_DATASETS = {"brats": "brats", "liver": "liver"}
 SYNTHETIC = "synthetic data: not comparable with the paper"
 UNITS = (
@@ -127,9 +128,9 @@ def _paper(entry: System, spec: TrialSpec) -> dict[str, Any]:
     }
 
 
-def _aggregate(group: pd.DataFrame) -> dict[str, Any]:
+def _aggregate(group: pd.DataFrame) -> Record:
     """One row for a system: the mean over its seeds, when every one of them is there."""
-    row = group.iloc[0].to_dict() | {"row": "system", "trial": "", "fold": ""}
+    row: Record = group.iloc[0].to_dict() | {"row": "system", "trial": "", "fold": ""}
     row["seed"] = " ".join(str(seed) for seed in group["seed"])
     bad = group[group["status"] != "ok"]
     if len(bad):
@@ -195,9 +196,9 @@ def cells(table: ResultTable) -> list[list[str]]:
     return [_cells(row, best) for row in frame.to_dict("records")]
 
 
-def _cells(row: dict[str, Any], best: dict[str, float]) -> list[str]:
+def _cells(row: Record, best: dict[str, float]) -> list[str]:
     def value(name: str, scale: float, digits: int, paper: str) -> str:
-        mean, spread = row[f"{name}_mean"], row.get(f"{name}_std")
+        mean, spread = row[f"{name}_mean"], row[f"{name}_std"]
         text = f"{mean * scale:.{digits}f} ± {spread * scale:.{digits}f}"
         strong = f"**{text}**" if mean == best[f"{name}_mean"] else text
         return strong + _printed(row[paper], scale, digits)

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import sys
 import threading
 import time
@@ -228,6 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(event), file=events, flush=True)
 
     _end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which ends this one
     with contextlib.redirect_stdout(sys.stderr):
         try:
             reason = perform(Task(**vars(options)), emit)

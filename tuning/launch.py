@@ -231,7 +231,7 @@ def _listener(on_event: OnEvent, outcomes: dict[str, Any], started: set[str]) ->
     """A Tune callback that hands events on; what it raises would end the whole experiment."""
     from ray.tune import Callback
 
-    class Listener(Callback):  # type: ignore[misc]
+    class Listener(Callback):
         def __reduce__(self) -> Any:
             # Tune pickles its callbacks for a restore that we never ask for.
             return object, ()

@@ -1,25 +1,17 @@
-"""The data sets there are, and their way into the cache: find, read, check, prepare, fingerprint."""
+"""The data sets there are, and how all cases of one come into the cache."""
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
-from functools import cache as once
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from harness.data.case import Case, Grid, Survey, together
 from harness.data.grid import PAPER_GRID
-from harness.errors import DataError, StorageError, UsageError, unknown
-
-if TYPE_CHECKING:
-    from harness.data.case import Scan
+from harness.data.intake import Job, Outcome, digest, take_in
+from harness.errors import DataError, UsageError, unknown
 
 Progress = Callable[[int, int, str], None]
-# A change to one of these makes every prepared volume anew.
-PREPARING = ("grid", "header", "lowres", "nifti", "phantom", "prepare", "scans")
 
 
 @dataclass(frozen=True)
@@ -82,27 +74,6 @@ class Prepared:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Work:
-    """One case on its way into the cache."""
-
-    name: str
-    source: Case | int
-    """Files, or the number of a phantom."""
-    request: Request
-    """Complete: no default is left open."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one case."""
-
-    name: str
-    key: str = ""
-    known: dict[str, Any] = field(default_factory=dict)
-    faults: tuple[DataError, ...] = ()
-
-
 def prepare(
     request: Request,
     cache_root: Path,
@@ -119,17 +90,17 @@ def prepare(
     full = complete(request)
     found = _find(full)
     outcomes: list[Outcome] = []
-    for outcome in _bring_in(found.work, cache_root, workers):
+    for outcome in _bring_in(found.jobs, cache_root, workers):
         outcomes.append(outcome)
         if progress:
-            progress(len(outcomes), len(found.work), outcome.name)
+            progress(len(outcomes), len(found.jobs), outcome.name)
     outcomes.sort(key=lambda outcome: outcome.name)
     faults = [*found.faults, *(fault for outcome in outcomes for fault in outcome.faults)]
     faults += _between_cases(outcomes)
     if faults:
         raise together(faults)
     keys = {outcome.name: outcome.key for outcome in outcomes}
-    noted = (note for outcome in outcomes for note in outcome.known["notes"])
+    noted = (note for outcome in outcomes for note in outcome.notes)
     return Prepared(
         dataset=full.dataset,
         title=DATASETS[full.dataset].title,
@@ -138,7 +109,7 @@ def prepare(
         grid=reduced_grid(full.reduce),
         synthetic=DATASETS[full.dataset].synthetic or is_synthetic(full.root),
         keys=keys,
-        fingerprint=_hash(sorted(keys.items()))[:16],
+        fingerprint=digest(sorted(keys.items()))[:16],
         notes=(*found.notes, *noted),
     )
 
@@ -164,10 +135,7 @@ def complete(request: Request) -> Request:
     elif not request.root.is_dir():
         raise DataError("no such folder", where=str(request.root), code="PFB-D09")
     reduced_grid(request.reduce)
-    return Request(
-        request.dataset, request.root, modalities, target, request.reduce, request.cases,
-        request.seed,
-    )  # fmt: skip
+    return replace(request, modalities=modalities, target=target)
 
 
 def reduced_grid(reduce: Grid) -> Grid:
@@ -195,27 +163,33 @@ def survey(dataset: str, root: Path, modalities: Sequence[str]) -> Survey:
 
 @dataclass(frozen=True)
 class _Found:
-    work: tuple[Work, ...]
+    jobs: tuple[Job, ...]
     faults: tuple[DataError, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def _find(request: Request) -> _Found:
+    """One job for each case; `request` is complete."""
+
+    def job(name: str, source: Case | int) -> Job:
+        grid = reduced_grid(request.reduce)
+        kind, seen = request.dataset, (request.modalities, request.target, request.reduce)
+        return Job(name, source, kind, *seen, grid, request.seed)
+
     if request.root is None or request.dataset == "phantom":
-        names = (f"phantom_{index + 1:03d}" for index in range(request.cases))
-        return _Found(tuple(Work(name, index, request) for index, name in enumerate(names)))
+        return _Found(tuple(job(f"phantom_{i + 1:03d}", i) for i in range(request.cases)))
     surveyed = survey(request.dataset, request.root, request.modalities)
-    work = tuple(Work(case.id, case, request) for case in surveyed.cases)
-    return _Found(work, surveyed.faults, surveyed.notes)
+    jobs = tuple(job(case.id, case) for case in surveyed.cases)
+    return _Found(jobs, surveyed.faults, surveyed.notes)
 
 
-def _bring_in(work: Sequence[Work], cache_root: Path, workers: int) -> Iterator[Outcome]:
+def _bring_in(jobs: Sequence[Job], cache_root: Path, workers: int) -> Iterator[Outcome]:
     """The outcome of each case as it is done.
 
     Threads: unpacking and arithmetic run outside the interpreter lock, so processes gain nothing.
     """
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        waiting = [pool.submit(_process, item, cache_root) for item in work]
+        waiting = [pool.submit(take_in, job, cache_root) for job in jobs]
         try:
             for future in as_completed(waiting):
                 yield future.result()
@@ -223,89 +197,13 @@ def _bring_in(work: Sequence[Work], cache_root: Path, workers: int) -> Iterator[
             pool.shutdown(cancel_futures=True)
 
 
-def _process(work: Work, cache_root: Path) -> Outcome:
-    """Prepare one case unless the cache has it. Raises StorageError."""
-    from harness.data import cache
-    from harness.data.prepare import RECIPES
-
-    try:
-        key = _key(work)
-        known = cache.lookup(cache_root, key)
-        if known is None:
-            scan, labels = _scan(work)
-            volume = RECIPES[work.request.dataset](
-                scan, work.request.target, work.request.reduce, work.name
-            )
-            cache.write(cache_root, key, volume, {"labels": labels, "notes": scan.notes})
-            known = cache.lookup(cache_root, key)
-        if known is None:
-            raise StorageError("what was written cannot be read", where=str(cache_root / key))
-        return Outcome(work.name, key, known)
-    except _Refused as refused:
-        return Outcome(work.name, faults=refused.faults)
-    except DataError as fault:
-        return Outcome(work.name, faults=(fault,))
-
-
-class _Refused(Exception):
-    def __init__(self, faults: tuple[DataError, ...]) -> None:
-        self.faults = faults
-
-
-def _scan(work: Work) -> "tuple[Scan, tuple[int, ...]]":
-    """The scan and the labels in it; raises _Refused with every fault of the case."""
-    from harness.data import phantom, scans
-
-    request = work.request
-    if isinstance(work.source, Case):
-        findings = scans.examine(work.source, request.dataset, request.target)
-        if findings.scan is None:
-            raise _Refused(findings.faults)
-        return findings.scan, findings.labels
-    z_mm, y_mm, x_mm = request.reduce
-    spacing_mm = (z_mm * phantom.BRATS_SHAPE[0] / PAPER_GRID[0], float(y_mm), float(x_mm))
-    grid = reduced_grid(request.reduce)
-    return phantom.scan(request.seed, work.source, grid, request.modalities, spacing_mm), ()
-
-
-def _key(work: Work) -> str:
-    """Hash of what the files hold, the recipe, and the code that follows it."""
-    request = work.request
-    recipe = [work.name, request.dataset, request.modalities, request.target, request.reduce]
-    if isinstance(work.source, Case):
-        content: list[Any] = [_file_hash(path) for path in work.source.files]
-    else:
-        content = [request.seed, work.source]
-    return _hash([recipe, content, _code()])[:32]
-
-
-def _file_hash(path: Path) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        what = (error.strerror or "cannot be read").lower()
-        raise DataError(what, where=f"{path.parent.name}/{path.name}", code="PFB-D12") from None
-
-
-@once
-def _code() -> str:
-    here = Path(__file__).parent
-    return _hash([(here / f"{name}.py").read_text() for name in PREPARING])
-
-
-def _hash(content: object) -> str:
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
 def _between_cases(outcomes: Sequence[Outcome]) -> list[DataError]:
     """Faults that no case has alone: equal images, labels of different editions."""
     from harness.data.scans import mixed_editions
 
     good = [outcome for outcome in outcomes if outcome.key]
-    faults = mixed_editions({outcome.name: outcome.known["labels"] for outcome in good})
-    images = {outcome.name: outcome.known["files"]["image.npy"]["sha256"] for outcome in good}
-    return faults + same_images(images)
+    faults = mixed_editions({outcome.name: outcome.labels for outcome in good})
+    return faults + same_images({outcome.name: outcome.image_sha256 for outcome in good})
 
 
 def same_images(images: dict[str, str]) -> list[DataError]:

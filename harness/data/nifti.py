@@ -162,7 +162,7 @@ def _is_compressed(file: IO[bytes], path: Path, where: str) -> bool:
 
 
 def _volume(
-    stream: IO[bytes], file_bytes: int, compressed: bool, where: str
+    stream: IO[bytes] | gzip.GzipFile, file_bytes: int, compressed: bool, where: str
 ) -> tuple[Header, np.ndarray]:
     start = stream.read(HEADER_BYTES)
     header = parse(start, where)
@@ -191,18 +191,16 @@ def _volume(
 def _swapped(stored: np.ndarray) -> bool:
     """Whether multi-byte integers make sense only with their bytes reversed.
 
-    Either every number is a multiple of 256 and few-valued the other way round, or neighbours
-    are unrelated as they stand and alike when swapped.
+    Either neighbours become twice as alike (in real scans half as alike, and less), or all are
+    multiples of 256 on both sides of zero, and 0 to 255 when swapped. One slice is looked at.
     """
     if stored.dtype.kind not in "iu" or stored.dtype.itemsize == 1:
         return False
-    middle = stored[len(stored) // 2]
-    other = middle.byteswap()
-    if not middle.any():
-        return False
-    if not (middle & 0xFF).any():
-        return bool((np.abs(other.astype(np.float64)) < 256).all()) and bool(np.ptp(other))
-    return _roughness(middle) > 0.5 and _roughness(other) < 0.2
+    plane = stored[len(stored) // 2]
+    other = plane.byteswap()
+    if plane.min() < 0 and not (plane & 0xFF).any():
+        return bool(other.min() >= 0 and other.max() < 256)
+    return _roughness(plane) > 2 * _roughness(other)
 
 
 def _roughness(plane: np.ndarray) -> float:

@@ -11,13 +11,16 @@ full-resolution view resolves; their brightness overlaps with that of tissue.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from harness.data.case import Grid, Scan, Spacing
+from harness.errors import StorageError, UsageError
 
 MARKER = "SYNTHETIC.txt"
+WRITERS = 2  # compression is the slow part, and runs outside the interpreter lock
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 BRATS_SHAPE = (155, 240, 240)  # D, H, W
 
@@ -61,10 +64,20 @@ def scan(
 
 
 def write(out: Path, cases: int, shape: Grid = BRATS_SHAPE, seed: int = 0) -> list[Path]:
-    """Write `cases` patients as NIfTI files in the layout of BraTS; returns their folders."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MARKER).write_text(f"Made by pfbench, seed {seed}: shows no person.\n")
-    return [_write_case(out, seed, index, shape) for index in range(cases)]
+    """Write `cases` patients as NIfTI files in the layout of BraTS; returns their folders.
+
+    Raises UsageError when `out` holds something already, StorageError when it cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError("exists and is not empty", where=str(out), remedy="another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / MARKER).write_text(f"Made by pfbench, seed {seed}: shows no person.\n")
+        with ThreadPoolExecutor(WRITERS) as pool:
+            return list(pool.map(lambda index: _write_case(out, seed, index, shape), range(cases)))
+    except OSError as error:
+        what = f"cannot be written: {(error.strerror or str(error)).lower()}"
+        raise StorageError(what, where=str(out), code="PFB-S02") from error
 
 
 def _write_case(out: Path, seed: int, index: int, shape: Grid) -> Path:
@@ -112,7 +125,9 @@ def _tissue_map(texture: np.ndarray, head: np.ndarray, label: np.ndarray) -> np.
     return tissue * head
 
 
-def _squared_radius(shape: Grid, centre: Sequence[float], radii: Sequence[float]) -> np.ndarray:
+def _squared_radius(
+    shape: Grid, centre: Sequence[float] | np.ndarray, radii: np.ndarray
+) -> np.ndarray:
     """Squared distance from `centre` in units of `radii`; the volume spans -1 to 1 per axis."""
     squares = []
     for axis, extent in enumerate(shape):

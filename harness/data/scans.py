@@ -1,6 +1,6 @@
 """Read a case whole: every file of it, and whether they belong together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def mixed_editions(labels: dict[str, Sequence[int]]) -> list[DataError]:
     return [DataError(what, where=new[0], remedy="bring all to 0, 1, 2, 4", code="PFB-D11")]
 
 
-def _attempt(read, path: Path, faults: list[DataError]) -> Nifti | None:  # type: ignore[no-untyped-def]
+def _attempt(read: Callable[[Path], Nifti], path: Path, faults: list[DataError]) -> Nifti | None:
     try:
         return read(path)
     except DataError as error:
