@@ -93,7 +93,7 @@ class Screen:
         now = time.monotonic()
         kind = event["event"]
         if kind == "start":
-            line.began, line.state = line.began or now, "starting"
+            line.began, line.ended, line.state = now, None, "starting"
         elif kind == "epoch":
             first = line.state != "training"
             line.state, line.epoch, line.epochs = "training", int(event["epoch"]), event["of"]

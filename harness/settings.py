@@ -24,7 +24,7 @@ class Split(Frozen):
 class Phantom(Frozen):
     """The embedded synthetic data set."""
 
-    cases: int = Field(12, ge=3, le=10_000)
+    cases: int = Field(10, ge=3, le=10_000)
     seed: int = Field(0, ge=0, lt=2**32)
 
 

@@ -9,6 +9,7 @@ a folder whose name begins with a dot.
 """
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -95,14 +96,18 @@ def _verified(folder: Path) -> dict[str, Any]:
 
 
 def _store(path: Path, array: np.ndarray) -> dict[str, Any]:
-    with open(path, "wb") as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    return {"bytes": path.stat().st_size, "sha256": _sha256(path), "shape": list(array.shape)}
+    content = io.BytesIO()  # np.save on a real file hides why it failed
+    np.save(content, np.ascontiguousarray(array), allow_pickle=False)
+    written = content.getbuffer()
+    _write_synced(path, written)
+    return {
+        "bytes": len(written),
+        "sha256": hashlib.sha256(written).hexdigest(),
+        "shape": list(array.shape),
+    }
 
 
-def _write_synced(path: Path, content: bytes) -> None:
+def _write_synced(path: Path, content: bytes | memoryview) -> None:
     with open(path, "wb") as file:
         file.write(content)
         file.flush()

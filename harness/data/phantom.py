@@ -26,7 +26,7 @@ BRATS_SHAPE = (155, 240, 240)  # D, H, W
 
 # Mean brightness of: grey matter, white matter, fluid, oedema, core, rim.
 _BRIGHTNESS = {
-    "flair": (0.50, 0.38, 0.12, 0.70, 0.62, 0.74),
+    "flair": (0.50, 0.38, 0.12, 0.72, 0.63, 0.77),
     "t1": (0.42, 0.60, 0.15, 0.36, 0.25, 0.38),
     "t1ce": (0.44, 0.61, 0.16, 0.38, 0.24, 0.92),
     "t2": (0.50, 0.38, 0.90, 0.76, 0.84, 0.66),
@@ -107,7 +107,7 @@ def _lesions(rng: np.random.Generator, shape: Grid, head: np.ndarray) -> np.ndar
     for number in range(int(rng.integers(1, 4))):
         direction = rng.standard_normal(3)
         centre = direction / np.linalg.norm(direction) * rng.uniform(0.25, 0.5)
-        size = rng.uniform(0.2, 0.34) * 0.75**number
+        size = rng.uniform(0.24, 0.36) * 0.75**number
         distance = np.sqrt(_squared_radius(shape, centre, size * rng.uniform(0.75, 1.3, 3)))
         distance += 0.16 * ragged
         core = rng.uniform(0.3, 0.5)

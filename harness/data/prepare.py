@@ -64,11 +64,14 @@ def liver(scan: Scan, target: str, reduce: Grid, case: str) -> Volume:
 
 
 def _liver_image(channel: np.ndarray, positions: tuple[np.ndarray, ...]) -> np.ndarray:
-    """(D, H, W) at `positions`; what lies outside looks like the darkest voxel (air)."""
-    air = float(channel.min())
+    """(D, H, W) at `positions`; outside the scan it is as dark as the scan's darkest voxel.
+
+    Splines overshoot at sharp edges; what leaves the range of the scan is brought back to it.
+    """
+    low, high = float(channel.min()), float(channel.max())
     for axis in (2, 1, 0):
-        channel = cubic(channel, axis, positions[axis], fill=air)
-    return channel
+        channel = cubic(channel, axis, positions[axis], fill=low)
+    return np.clip(channel, low, high)
 
 
 def phantom(scan: Scan, target: str, reduce: Grid, case: str) -> Volume:
