@@ -33,7 +33,9 @@ RunDir = Annotated[Path, typer.Argument(help="The output folder that `pfbench ru
 
 @app.command()
 def run(
-    suite: Annotated[str, typer.Option(help="A table of the paper: see `pfbench list suites`.")],
+    suite: Annotated[
+        str, typer.Option(help="A table or figure of the paper (`pfbench list suites`), or all.")
+    ],
     dataset: Annotated[str, typer.Option(help="phantom (built in), brats or liver.")] = "phantom",
     data_root: DataRoot = None,
     modalities: Modalities = "",
@@ -44,7 +46,11 @@ def run(
     model: Annotated[
         list[str] | None, typer.Option(help="Only this model; may be given several times.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Trials of each model.")] = 1,
+    row: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this row, by its key in `pfbench list rows`; may be repeated."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Trials of each row.")] = 1,
     epochs: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="At most; default: the profile's.")
     ] = None,
@@ -124,6 +130,7 @@ def run(
             seed=settings.phantom.seed,
         ),
         models=tuple(model or ()),
+        rows=tuple(row or ()),
         seeds=seeds,
         placement=chosen_placement(
             executor, device, cpus_per_trial, gpus_per_trial, max_concurrent, address, stall_timeout
@@ -158,7 +165,7 @@ def _print_dry_run(trials: list[dict[str, Any]], as_json: bool) -> None:
         print(json.dumps(trials, indent=2))
         return
     for trial in trials:
-        print(f"{trial['trial']}  {trial['model']:<14} seed {trial['seed']}  {trial['state']}")
+        print(f"{trial['trial']}  {trial['state']:<11}  {trial['name']}")
     done = sum(trial["state"] in ("ok", "failed") for trial in trials)
     print(f"{len(trials)} trials, {done} already done")
 
@@ -175,19 +182,17 @@ def _print_table(folder: Path, *, as_json: bool) -> None:
         return
     table.write(RunFolder(folder), result)
     screen = Screen()
-    screen.show(table.terminal(result))
-    for note in result.notes:
-        screen.say(f"- {note}")
+    table.show(result, screen)
     screen.say(f"table       {folder / 'table.md'} (and table.csv)")
 
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="suites, models or datasets.")],
+    what: Annotated[str, typer.Argument(help="suites, rows, models or datasets.")],
     profile: Annotated[str, typer.Option(help="Profile for sizes: quick or paper.")] = "paper",
     as_json: Json = False,
 ) -> None:
-    """Show the suites, models or data sets there are."""
+    """Show the suites, their rows, the models or the data sets there are."""
     from harness import listing
 
     if what not in listing.LISTS:

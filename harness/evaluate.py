@@ -6,21 +6,21 @@ from typing import Any
 import numpy as np
 
 from harness.data.case import Volume
-from harness.methods import Method
+from harness.methods import Mask, Method
 from harness.metrics import score
 
 MEANS = ("dice", "jaccard", "hd95_mm", "hd95_max_mm", "hd95_voxels", "hd95_official")
 
 
 def evaluate(
-    method: Method, volumes: Sequence[Volume], report: Callable[[str, float], None]
+    method: Method, volumes: Sequence[Volume], keep: Callable[[str, Mask, float], None]
 ) -> list[dict[str, Any]]:
-    """One row of scores for each volume, in its order."""
+    """One row of scores for each volume, in its order; `keep` gets case, mask and Dice of each."""
     rows = []
     for volume in volumes:
         mask = method.segment(volume.image)
         row = {"case": volume.case, **score(mask, volume.label > 0, volume.spacing_mm)._asdict()}
-        report(volume.case, row["dice"])
+        keep(volume.case, mask, row["dice"])
         rows.append(row)
     return rows
 

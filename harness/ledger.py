@@ -4,7 +4,7 @@
     RUN/split.json               which case trains, validates, tests
     RUN/trials/<id>/spec.json    everything that determines the trial; <id> is its hash
                     history.csv, checkpoints/        while it trains
-                    weights.safetensors, cases.csv   when it is done
+                    weights.safetensors, cases.csv, masks/<case>.npz   when it is done
                     result.json                      last: its presence means finished
                     measurement.json                 time and memory, from a phase of their own
     RUN/table.csv, table.md      derived
@@ -14,19 +14,25 @@ Every file is written whole or not at all: temporary file, fsync, rename.
 
 import errno
 import fcntl
+import io
 import json
 import os
 import socket
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.errors import ClusterError, StateError, StorageError
 from harness.spec import TrialSpec
 
+SCHEMA = 2  # of run.json
 State = Literal["new", "interrupted", "ok", "failed"]
-Action = Literal["train", "measure"]
+Action = Literal["train", "adapt", "measure"]
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
@@ -110,6 +116,22 @@ class TrialFolder:
         path = self.path / "measurement.json"
         return read_json(path) if path.exists() else None
 
+    def write_mask(self, case: str, mask: NDArray[np.bool_]) -> None:
+        """Keep the mask (D, H, W) that is scored for `case`."""
+        content = io.BytesIO()
+        np.savez_compressed(content, mask=mask)
+        write_bytes(self.path / "masks" / f"{case}.npz", content.getvalue())
+
+    def mask(self, case: str) -> NDArray[np.bool_]:
+        """The mask (D, H, W) that was scored for `case`; StateError when it is not there."""
+        path = self.path / "masks" / f"{case}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                return content["mask"]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            remedy = "remove the folder of this trial; the same command makes it anew"
+            raise StateError("has no readable mask", where=str(path), remedy=remedy) from error
+
     def state(self) -> State:
         result = self.result()
         if result is not None:
@@ -118,7 +140,7 @@ class TrialFolder:
 
     def write_failure(self, action: Action, reason: str, detail: str) -> None:
         """Record why there are no numbers: a row of the table with a reason and no metrics."""
-        name = "result.json" if action == "train" else "measurement.json"
+        name = "measurement.json" if action == "measure" else "result.json"
         record = {"schema": 1, "status": "failed", "reason": reason, "detail": detail}
         write_json(self.path / name, record)
 
@@ -149,10 +171,15 @@ class RunFolder:
         if not (self.path / "run.json").exists():
             remedy = "pass the folder that `pfbench run` printed as its output"
             raise StateError("is not a run folder", where=str(self.path), remedy=remedy)
-        return read_json(self.path / "run.json")
+        content = read_json(self.path / "run.json")
+        if content.get("schema") != SCHEMA:
+            what = f"was written by another version (schema {content.get('schema')}, not {SCHEMA})"
+            raise StateError(what, where=str(self.path / "run.json"), remedy="another --out",
+                             code="PFB-K05")  # fmt: skip
+        return content
 
     def write(self, content: dict[str, Any]) -> None:
-        write_json(self.path / "run.json", content)
+        write_json(self.path / "run.json", {**content, "schema": SCHEMA})
 
     def trials(self) -> list[TrialFolder]:
         """The trials of the run, in the order of its table."""

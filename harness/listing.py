@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.data.datasets import DATASETS
 from harness.errors import unknown
-from harness.suites import SUITES
+from harness.suites import SUITES, chosen
 from harness.systems import SYSTEMS
 
 Rows = list[dict[str, Any]]
@@ -15,8 +15,23 @@ Rows = list[dict[str, Any]]
 
 def suites(profile: str) -> Rows:
     return [
-        {"name": name, "title": suite.title, "rows": [row.system for row in suite.rows]}
+        {"name": name, "title": suite.title, "rows": len(suite.rows)}
         for name, suite in SUITES.items()
+    ]
+
+
+def rows(profile: str) -> Rows:
+    """Every row of every suite, with what it changes about its system."""
+    return [
+        {
+            "suite": name,
+            "row": row.key,
+            "title": row.title,
+            "model": row.system,
+            "changes": [f"{key}={value}" for key, value in row.options.items()],
+        }
+        for name in SUITES
+        for row in chosen(name, profile)[name]
     ]
 
 
@@ -47,6 +62,7 @@ def datasets(profile: str) -> Rows:
 
 LISTS: dict[str, Callable[[str], Rows]] = {
     "suites": suites,
+    "rows": rows,
     "models": models,
     "datasets": datasets,
 }

@@ -8,11 +8,13 @@
 Axes: C channels (modalities), D H W the full grid ("HR"), d h w half of it ("LR").
 """
 
+import copy
+import time
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -24,9 +26,9 @@ from harness.data.lowres import halve
 from harness.sliding_window import sliding_window
 from models import cropping
 from models.losses import segmentation_loss
-from models.objective import LossWeights, pfseg_objective
+from models.objective import Binarize, Similarity, pfseg_objective, weights_of
 from models.pfseg import PFSeg
-from models.tpf import Guided, Strategy, adapt
+from models.tpf import Guided, Strategy, adapt, check
 
 Grid = tuple[int, int, int]
 Image = NDArray[np.float32]  # (C, D, H, W), intensities 0..1
@@ -93,6 +95,14 @@ class Method(ABC):
         """The same predictions without the parts that only training needs."""
         return self
 
+    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """`options` with what was left to this method written out, for the trial's spec."""
+        return dict(options)
+
+    def particulars(self, images: Sequence[Image]) -> dict[str, float]:
+        """Figures that only this kind of method has, measured on `images`."""
+        return {}
+
     def tensor(self, array: NDArray[Any]) -> Tensor:
         """A copy of `array` on the network's device; cached volumes stay as they are."""
         return torch.from_numpy(np.array(array)).to(self.device)
@@ -114,6 +124,11 @@ class Patches(Method):
     def __init__(self, network: nn.Module, grid: Grid, *, window: Sequence[int] = ()) -> None:
         super().__init__(network, grid)
         self.window = tuple(window) or tuple(side // 2 for side in grid)
+        if any(part > side for part, side in zip(self.window, grid, strict=True)):
+            raise ValueError(f"a window of {list(self.window)} is larger than the volume {grid}")
+
+    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {**options, "window": list(self.window)}
 
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
         room = [side - part for side, part in zip(self.grid, self.window, strict=True)]
@@ -160,7 +175,12 @@ class LowResolution(Method):
 
 
 class PatchFree(Method):
-    """The paper's framework: half resolution beside one full-resolution guidance patch."""
+    """The paper's framework: half resolution beside one full-resolution guidance patch.
+
+    `crop` places the guidance patch (models.cropping). `tpf` is the test-phase fine-tuning that
+    `adapt` does. `weights`, `tel`, `ssl` and `binarize` belong to the objective; weights that are
+    not given are eq. 19's. Raises ValueError for combinations that mean nothing.
+    """
 
     network: PFSeg
 
@@ -170,35 +190,68 @@ class PatchFree(Method):
         grid: Grid,
         *,
         crop: str = "selective",
-        tpf: Strategy | Literal["none"] = "tfm",
-        weights: dict[str, float] | None = None,
+        tpf: Strategy | Literal["none"] = "none",
+        weights: Mapping[str, float] | None = None,
+        tel: bool = True,
+        ssl: Similarity = "exact",
+        binarize: Binarize = "soft",
     ) -> None:
         super().__init__(network, grid)
-        self.window = tuple(side // 4 for side in grid)
-        self.crop = partial(cropping.CROPPERS[crop])
+        srt, sgm = network.config.srt, network.config.sgm
+        if crop not in cropping.CROPPERS:
+            raise ValueError(f"crop is '{crop}'; it must be one of {', '.join(cropping.CROPPERS)}")
+        if ssl not in get_args(Similarity) or binarize not in get_args(Binarize):
+            known = f"{get_args(Similarity)} and {get_args(Binarize)}"
+            raise ValueError(f"ssl is '{ssl}', binarize is '{binarize}'; known are {known}")
+        if not srt and (tel or ssl != "none"):
+            raise ValueError(
+                "L_tel and L_ssl compare a reconstruction, which srt=false leaves out; "
+                "use tel=false and ssl=none with it"
+            )
+        if tpf != "none":
+            check(tpf, srt=srt, tel=tel, ssl=ssl)
+        self.window = tuple(side // 4 for side in grid) if sgm else None
+        self.crop = cropping.CROPPERS[crop]
         self.tpf = tpf
-        self.weights = LossWeights(**(weights or {}))
+        self.weights = weights_of(weights or {}, srt=srt, sgm=sgm, tel=tel, ssl=ssl)
+        self.tel, self.ssl, self.binarize = tel, ssl, binarize
 
     @property
     def transductive(self) -> bool:  # type: ignore[override]
         return self.tpf != "none"
 
+    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {**options, "weights": asdict(self.weights)}
+
     def guided(self, image: Image, rng: np.random.Generator) -> Guided:
-        start = self.crop(image, self.window, rng)
-        window = cropping.window(image, start, self.window)
-        return Guided(batch(halve(image)), batch(window), batch(image), start)
+        start = self.place(image, rng)
+        window = batch(cropping.window(image, start, self.window)) if self.window else None
+        return Guided(batch(halve(image)), window, batch(image), start)
+
+    def place(self, image: Image, rng: np.random.Generator) -> Grid:
+        """First voxel of the guidance patch; the origin for a network without guidance."""
+        return self.crop(image, self.window, rng) if self.window else (0, 0, 0)
 
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
         return (*self.guided(image, rng), batch(label[None]))
 
     def losses(self, *sample: Any) -> dict[str, Tensor]:
         low, window, image, start, label = sample
-        output = self.network(low, window)
-        return pfseg_objective(output, image, label, start, self.window, self.weights)
+        return pfseg_objective(
+            self.network(low, window),
+            image,
+            label,
+            start if self.window else None,
+            self.window,
+            self.weights,
+            tel=self.tel,
+            ssl=self.ssl,
+            binarize=self.binarize,
+        )
 
     def probability(self, image: Image) -> NDArray[np.float32]:
         self.network.eval()
-        start = self.crop(image, self.window, rng_of(image))
+        start = self.place(image, rng_of(image))
         with torch.inference_mode():
             return self._forward(self.tensor(image), start).cpu().numpy()
 
@@ -207,20 +260,48 @@ class PatchFree(Method):
 
     def _forward(self, image: Tensor, start: Grid) -> Tensor:
         low = nn.functional.avg_pool3d(image[None], 2)
-        box = tuple(slice(s, s + w) for s, w in zip(start, self.window, strict=True))
-        return self.network.segment(low, image[(slice(None), *box)][None]).sigmoid()[0, 0]
+        window = None
+        if self.window:
+            box = tuple(slice(s, s + w) for s, w in zip(start, self.window, strict=True))
+            window = image[(slice(None), *box)][None]
+        return self.network.segment(low, window).sigmoid()[0, 0]
 
     def adapt(self, images: Sequence[Image]) -> "PatchFree":
         if self.tpf != "none":
-            cases = _LazyCases(images, lambda image: self.guided(image, rng_of(image)))
-            self.network = adapt(self.network, cases, self.tpf, weights=self.weights)
+            self.network = adapt(
+                self.network,
+                _LazyCases(images, lambda image: self.guided(image, rng_of(image))),
+                self.tpf,
+                weights=self.weights,
+                tel=self.tel,
+                ssl=self.ssl,
+                binarize=self.binarize,
+            )
         return self
 
     def for_inference(self) -> "PatchFree":
-        network = self.network.segmentation_half()
-        half = PatchFree(network, self.grid, tpf=self.tpf)
-        half.crop = self.crop
+        half = copy.copy(self)
+        half.network = self.network.segmentation_half()
         return half
+
+    def particulars(self, images: Sequence[Image]) -> dict[str, float]:
+        """Table I: seconds to place the guidance patch, and how rich the place is.
+
+        Richness is the patch's variance over the largest that any patch of the volume has, found
+        by looking at all of them; means over `images`.
+        """
+        if self.window is None:
+            return {}
+        seconds, richness = [], []
+        for image in images:
+            began = time.perf_counter()
+            start = self.place(image, rng_of(image))
+            seconds.append(time.perf_counter() - began)
+            best = cropping.selective_lattice_crop(image, self.window, stride=1)
+            largest = cropping.variance(image, best, self.window)
+            found = cropping.variance(image, start, self.window)
+            richness.append(found / largest if largest else 1.0)
+        return {"crop_s": float(np.median(seconds)), "crop_variance": float(np.mean(richness))}
 
 
 class _LazyCases(Sequence[Guided]):

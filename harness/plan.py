@@ -1,29 +1,65 @@
 """From a suite and settings to the list of trials: what a run consists of before anything runs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.data.datasets import Prepared
 from harness.data.split import Split
+from harness.errors import UsageError
 from harness.settings import Settings
 from harness.spec import Data, TrialSpec, code_version, digest
-from harness.suites import Row, suite
-from harness.systems import options, system
+from harness.suites import Row, chosen, refuse_overruled
+from harness.systems import options
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """One row of a table with its trials, one for each seed."""
+
+    suite: str
+    row: Row
+    trials: tuple[TrialSpec, ...]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials of a run, in the order of its table."""
+    """The rows of a run, in the order of its tables."""
 
-    suite: str
     settings: Settings
     data: Data
     split: Split
-    trials: tuple[TrialSpec, ...]
+    rows: tuple[PlannedRow, ...]
     keys: dict[str, str]
     """Case -> its entry in the cache."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def suites(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(row.suite for row in self.rows))
+
+    @property
+    def trials(self) -> dict[str, TrialSpec]:
+        """id -> trial, each once whatever the number of rows, a base before those it serves."""
+        found: dict[str, TrialSpec] = {}
+        for row in self.rows:
+            for spec in row.trials:
+                for needed in filter(None, (spec.base, spec)):
+                    found[needed.id] = needed
+        return found
+
+    @property
+    def names(self) -> dict[str, str]:
+        """id -> what a person calls the trial, after the first row that shows it."""
+        names: dict[str, str] = {}
+        for row in self.rows:
+            for spec in row.trials:
+                names.setdefault(spec.id, f"{row.row.title} seed {spec.seed}")
+        for row in self.rows:
+            for spec in row.trials:
+                if spec.base:
+                    names.setdefault(spec.base.id, f"{row.row.title} as trained seed {spec.seed}")
+        return names
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -50,12 +86,14 @@ def plan(
     split: Split,
     *,
     models: Sequence[str] = (),
+    rows: Sequence[str] = (),
     seeds: int = 1,
     device: str = "cpu",
 ) -> Plan:
-    """Every (system, seed) of the suite as a resolved specification.
+    """Every row of the suite with a resolved specification for each seed.
 
-    `models` narrows the suite to these and adds those it does not hold.
+    `models` narrows the suite to these and adds those it does not hold; `rows` to these keys.
+    Raises UsageError for settings that no network can be built from.
     """
     data = Data(
         name=prepared.dataset,
@@ -65,35 +103,51 @@ def plan(
         fingerprint=prepared.fingerprint,
         synthetic=prepared.synthetic,
     )
-    rows = suite(suite_name).rows
-    if models:
-        rows = tuple(row for row in rows if row.system in models)
-        present = {row.system for row in rows}
-        rows += tuple(Row(name) for name in models if system(name) and name not in present)
-    trials = tuple(
-        _trial(row, settings, data, split, seed, device) for row in rows for seed in range(seeds)
+    tables = chosen(suite_name, settings.profile, models, rows)
+    common = {
+        "protocol": settings.protocol,
+        "data": data,
+        "split": split.digest,
+        "fold": settings.split.fold,
+        "device": device,
+        "code": code_version(),
+    }
+    planned = tuple(
+        PlannedRow(name, row, tuple(_trials(row, settings, data, common, seeds)))
+        for name, table in tables.items()
+        for row in table
     )
-    return Plan(suite_name, settings, data, split, trials, dict(prepared.keys), prepared.notes)
+    return Plan(settings, data, split, planned, dict(prepared.keys), prepared.notes)
 
 
-def _trial(
-    row: Row, settings: Settings, data: Data, split: Split, seed: int, device: str
-) -> TrialSpec:
+def _trials(
+    row: Row, settings: Settings, data: Data, common: dict[str, Any], seeds: int
+) -> Iterator[TrialSpec]:
     changed = settings.systems.get(row.system, {})
-    resolved = merged(merged(options(row.system, settings.profile), row.options), changed)
-    return TrialSpec.model_validate(
-        {
-            "system": row.system,
-            "options": resolved,
-            "protocol": settings.protocol,
-            "data": data,
-            "split": split.digest,
-            "fold": settings.split.fold,
-            "seed": seed,
-            "device": device,
-            "code": code_version(),
-        }
-    )
+    refuse_overruled(row, changed)
+    asked = merged(merged(options(row.system, settings.profile), row.options), changed)
+    settled = _settled(row.system, asked, data)
+    for seed in range(seeds):
+        yield TrialSpec.model_validate(
+            {"system": row.system, "options": settled, "seed": seed, **common}
+        )
+
+
+def _settled(name: str, asked: dict[str, Any], data: Data) -> dict[str, Any]:
+    """The options with every default written out, as the system itself says when it is built.
+
+    Built without memory, so that a wrong option is refused before anything runs.
+    """
+    import torch
+
+    from harness import systems
+
+    try:
+        with torch.device("meta"):
+            method = systems.build(name, asked, len(data.modalities), data.grid)
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error), where=f"systems.{name}", code="PFB-C02") from error
+    return method.settled(asked)
 
 
 def merged(base: Any, changes: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from harness.ledger import Action, RunFolder, write_json
 from harness.plan import Plan, plan
 from harness.progress import Screen
 from harness.settings import Settings
-from harness.suites import suite
+from harness.suites import MEASURED, suite
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Request:
     settings: Settings
     data: datasets.Request
     models: tuple[str, ...]
+    rows: tuple[str, ...]
     seeds: int
     placement: Placement
     out: Path
@@ -75,6 +76,7 @@ def prepare(request: Request, screen: Screen) -> Plan:
         prepared,
         cases,
         models=request.models,
+        rows=request.rows,
         seeds=request.seeds,
         device=request.placement.device,
     )
@@ -87,19 +89,24 @@ def dry_run(request: Request, screen: Screen) -> list[dict[str, Any]]:
     return [
         {
             "trial": spec.id,
+            "name": planned.names[spec.id],
             "model": spec.system,
             "seed": spec.seed,
             "fold": spec.fold,
+            "base": spec.base.id if spec.base else "",
             "state": folder.trial(spec.id).state(),
         }
-        for spec in planned.trials
+        for spec in planned.trials.values()
     ]
 
 
 def _open(folder: RunFolder, request: Request, planned: Plan) -> dict[str, Any]:
-    """Write down what the run consists of, refusing a folder that holds another protocol."""
+    """Write down what the run consists of, refusing a folder that holds another protocol.
+
+    Suites of one protocol may share a folder, and with it their trials.
+    """
     earlier = folder.read() if (folder.path / "run.json").exists() else {}
-    if earlier and (earlier["protocol"] != planned.protocol or earlier["suite"] != planned.suite):
+    if earlier and earlier["protocol"] != planned.protocol:
         raise UsageError(
             f"holds run {earlier['protocol_hash']} ({_difference(earlier, planned)})",
             where=str(folder.path),
@@ -107,14 +114,13 @@ def _open(folder: RunFolder, request: Request, planned: Plan) -> dict[str, Any]:
             code="PFB-C05",
         )
     write_json(folder.path / "split.json", planned.split.to_json())
-    write_json(folder.path / "data.json", {"keys": planned.keys})
-    for spec in planned.trials:
+    write_json(folder.path / "data.json", {"keys": planned.keys, "cache": _cache(request, folder)})
+    for spec in planned.trials.values():
         folder.trial(spec.id).write_spec(spec)
-    ids = [spec.id for spec in planned.trials]
+    suites = {**earlier.get("suites", {}), **_tables(planned)}
     content = {
-        "schema": 1,
         "run_id": earlier.get("run_id") or os.urandom(8).hex(),
-        "suite": planned.suite,
+        "suites": suites,
         "dataset": planned.data.name,
         "profile": planned.settings.profile,
         "protocol": planned.protocol,
@@ -124,20 +130,44 @@ def _open(folder: RunFolder, request: Request, planned: Plan) -> dict[str, Any]:
         "settings": planned.settings.model_dump(mode="json"),
         "notes": list(planned.notes),
         "command": request.command,
-        "trials": ids,
+        "names": {**planned.names, **earlier.get("names", {})},
+        "trials": list(dict.fromkeys([*earlier.get("trials", []), *planned.trials])),
         "status": "running",
     }
     folder.write(content)
     if request.retry_failed:
-        for trial_id in ids:
+        for trial_id in planned.trials:
             folder.trial(trial_id).forget_failure()
     return content
 
 
+def _cache(request: Request, folder: RunFolder) -> str:
+    """Where the prepared volumes are: beside the trials the folder can be moved with them."""
+    cache = request.cache.absolute()
+    inside = cache.is_relative_to(folder.path)
+    return str(cache.relative_to(folder.path) if inside else cache)
+
+
+def _tables(planned: Plan) -> dict[str, list[dict[str, Any]]]:
+    """Suite -> its rows, as run.json keeps them."""
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for planned_row in planned.rows:
+        row = planned_row.row
+        tables.setdefault(planned_row.suite, []).append(
+            {
+                "key": row.key,
+                "title": row.title,
+                "cells": list(row.cells),
+                "system": row.system,
+                "trials": [spec.id for spec in planned_row.trials],
+            }
+        )
+    return tables
+
+
 def _difference(earlier: dict[str, Any], planned: Plan) -> str:
     """The first few settings in which two runs differ, as "key: old → new"."""
-    old = flat({"suite": earlier["suite"], **earlier["protocol"]})
-    new = flat({"suite": planned.suite, **planned.protocol})
+    old, new = flat(earlier["protocol"]), flat(planned.protocol)
     changed = [f"{k}: {old.get(k)} → {new.get(k)}" for k in old | new if old.get(k) != new.get(k)]
     return "it differs in " + "; ".join(changed[:4])
 
@@ -152,12 +182,13 @@ def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _announce(request: Request, folder: RunFolder, planned: Plan, screen: Screen) -> None:
-    done = sum(folder.trial(spec.id).state() in ("ok", "failed") for spec in planned.trials)
+    done = sum(folder.trial(trial).state() in ("ok", "failed") for trial in planned.trials)
     data = planned.data
     kind = ", synthetic" if data.synthetic else ""
     cases = planned.split
     sizes = f"{len(cases.train)} train, {len(cases.validation)} validation, {len(cases.test)} test"
-    screen.say(f"suite       {planned.suite}: {suite(planned.suite).title}")
+    for name in planned.suites:
+        screen.say(f"suite       {name}: {suite(name).title}")
     screen.say(f"dataset     {data.name} ({sizes}; {', '.join(data.modalities)}{kind})")
     screen.say(f"protocol    {planned.protocol_hash}  profile {planned.settings.profile}")
     screen.say(f"trials      {len(planned.trials)}, of these already done: {done}")
@@ -175,16 +206,27 @@ def _mirror(request: Request, folder: RunFolder) -> "tracking.Mirror | None":
 
 
 def _carry_out(request: Request, folder: RunFolder, planned: Plan, screen: Screen) -> bool:
-    """Train what is not finished, then measure; True when the user interrupted it."""
-    names = {spec.id: f"{spec.system} seed {spec.seed}" for spec in planned.trials}
+    """Train what is not finished, fine-tune, then measure; True when the user interrupted it."""
+    specs = planned.trials
+    shown = {
+        spec.id
+        for row in planned.rows
+        if MEASURED & set(suite(row.suite).shows)
+        for spec in row.trials
+    }
+
+    def unfinished(trials: Iterable[str]) -> list[str]:
+        return [t for t in trials if folder.trial(t).state() in ("new", "interrupted")]
 
     def to_train() -> Sequence[str]:
         # From the table's end: whole-volume systems take longest and should start first.
-        unfinished = ("new", "interrupted")
-        return [t for t in reversed(names) if folder.trial(t).state() in unfinished]
+        return unfinished(t for t in reversed(specs) if specs[t].base is None)
+
+    def to_adapt() -> Sequence[str]:
+        return unfinished(t for t in specs if specs[t].base is not None)
 
     def to_measure() -> Sequence[str]:
-        trials = map(folder.trial, names)
+        trials = [folder.trial(t) for t in specs if t in shown]
         return [t.id for t in trials if t.state() == "ok" and t.measurement() is None]
 
     full: list[str] = []
@@ -194,9 +236,13 @@ def _carry_out(request: Request, folder: RunFolder, planned: Plan, screen: Scree
         if event.get("reason") == "storage":
             full.append(event["detail"])
 
-    phases: list[tuple[Action, Phase]] = [("train", to_train), ("measure", to_measure)]
+    phases: list[tuple[Action, Phase]] = [
+        ("train", to_train),
+        ("adapt", to_adapt),
+        ("measure", to_measure),
+    ]
     try:
-        with screen.trials(names):
+        with screen.trials(planned.names):
             execute(folder, request.cache, phases, request.placement, tell)
     except KeyboardInterrupt:
         return True
@@ -205,12 +251,10 @@ def _carry_out(request: Request, folder: RunFolder, planned: Plan, screen: Scree
     return False
 
 
-def _conclude(
-    request: Request, folder: RunFolder, result: table.ResultTable, screen: Screen
-) -> None:
-    screen.show(table.terminal(result))
-    for note in result.notes:
-        screen.say(f"- {note}")
+def _conclude(request: Request, folder: RunFolder, result: table.Results, screen: Screen) -> None:
+    table.show(result, screen)
     screen.say(f"table       {folder.path / 'table.md'} (and table.csv)")
+    place = shlex.quote(str(folder.path))
+    screen.say(f"pictures    pfbench figures {place}")
     if request.mlflow:
-        screen.say(f"compare     pfbench ui {shlex.quote(str(folder.path))}")
+        screen.say(f"compare     pfbench ui {place}")

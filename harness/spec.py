@@ -76,6 +76,16 @@ class TrialSpec(Frozen):
         """16 hexadecimal digits, safe as a folder name."""
         return digest(self.model_dump(mode="json"))
 
+    @property
+    def base(self) -> "TrialSpec | None":
+        """The trial whose network this one fine-tunes on the test volumes; None if it trains one.
+
+        Rows of a table that differ in test-phase fine-tuning alone share their trained network.
+        """
+        if self.options.get("tpf", "none") == "none":
+            return None
+        return self.model_copy(update={"options": {**self.options, "tpf": "none"}})
+
 
 def digest(content: object) -> str:
     """The first 16 digits of the SHA-256 of `content` as canonical JSON."""

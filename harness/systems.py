@@ -20,7 +20,7 @@ Grid = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class System:
-    """One row of Table V.
+    """What can be compared, as it stands in Table V.
 
     `network` and `method` are "module:name"; the network is called with `modalities` and its
     options, the method with the network, the grid and its own options. `options` hold the
@@ -35,7 +35,6 @@ class System:
     method: str
     reference: str
     end_to_end: bool = True
-    paper_row: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     quick: Mapping[str, Any] = field(default_factory=dict)
     method_options: tuple[str, ...] = ()
@@ -48,34 +47,33 @@ QUICK_UNET = {"widths": (8, 8, 16, 32, 64)}
 SYSTEMS: dict[str, System] = {
     "vnet": System(
         "V-Net", "patch-based", "baselines.vnet:VNet", "harness.methods:Patches",
-        "Milletari et al., arXiv:1606.04797", paper_row="V-Net",
-        quick={"widths": (4, 8, 16, 32, 64)},
+        "Milletari et al., arXiv:1606.04797", quick={"widths": (4, 8, 16, 32, 64)},
+        method_options=("window",),
     ),
     "unet3d": System(
         "UNet3D", "patch-based", "baselines.unet3d:UNet3D", "harness.methods:Patches",
-        "Çiçek et al., arXiv:1606.06650", paper_row="UNet3D", quick=QUICK_UNET,
+        "Çiçek et al., arXiv:1606.06650", quick=QUICK_UNET, method_options=("window",),
     ),
     "resunet3d": System(
         "ResUNet3D", "patch-based", "baselines.resunet3d:ResUNet3D", "harness.methods:Patches",
-        "Yu et al., AAAI 2017", paper_row="ResUNet3D", quick=QUICK_UNET,
+        "Yu et al., AAAI 2017", quick=QUICK_UNET, method_options=("window",),
     ),
     "resunet3d_up": System(
         "ResUNet3D↑", "patch-free", "baselines.resunet3d:ResUNet3D",
         "harness.methods:LowResolution", "Wang et al., arXiv:2210.14645, Sec. IV-C",
-        paper_row="ResUNet3D-up", quick=QUICK_UNET,
+        quick=QUICK_UNET,
     ),
     "hdresunet": System(
         "HDResUNet", "patch-free", "baselines.hdresunet:HDResUNet", "harness.methods:WholeVolume",
-        "HDC/DUC on ResUNet3D", paper_row="HDResUNet", quick=QUICK_UNET,
+        "HDC/DUC on ResUNet3D", quick=QUICK_UNET,
     ),
     "san": System(
         "SAN", "patch-free", "baselines.san:SAN", "harness.methods:WholeVolume",
-        "Ho et al., Point-Unet, arXiv:2203.08964 (saliency network)", paper_row="SAN",
-        quick={"width": 8},
+        "Ho et al., Point-Unet, arXiv:2203.08964 (saliency network)", quick={"width": 8},
     ),
     "point_unet": System(
         "Point-Unet", "patch-free", "baselines.point_unet:PointUNet", "harness.points:Points",
-        "Ho et al., arXiv:2203.08964", end_to_end=False, paper_row="Point-Unet",
+        "Ho et al., arXiv:2203.08964", end_to_end=False,
         options={"points": 365_000, "post": "open", "learning_rate_factor": 10.0},
         quick={
             "points": 12_000, "san_width": 8, "dims": (8, 16, 32, 64, 128), "momentum": 0.1,
@@ -85,16 +83,15 @@ SYSTEMS: dict[str, System] = {
         deviation="Point-Unet: its point network learns faster, 10x in profile paper, 2x in quick",
     ),
     "pfseg": System(
-        "PFSeg (ours, with TFM-TPF)", "patch-free", "models.pfseg:build",
-        "harness.methods:PatchFree", "Wang et al., arXiv:2210.14645",
-        paper_row="Ours (with TFM-TPF)",
+        "PFSeg", "patch-free", "models.pfseg:build", "harness.methods:PatchFree",
+        "Wang et al., arXiv:2210.14645",
         options={
-            "crop": "selective", "tpf": "tfm",
-            "weights": {"srt": 0.5, "sgl": 0.5, "tel": 0.5, "ssl": 0.5},
+            "backbone": "resunet", "srt": True, "sgm": True, "msres": "sgm+encoder",
+            "crop": "selective", "tel": True, "ssl": "exact", "binarize": "soft", "weights": {},
+            "tpf": "tfm",
         },
         quick={"widths": (8, 8, 16, 32, 64), "guidance_widths": (4, 8, 16, 16)},
-        method_options=("crop", "tpf", "weights"),
-        deviation="PFSeg: fine-tuned on the unlabelled test volumes (TFM-TPF), hence transductive",
+        method_options=("crop", "tel", "ssl", "binarize", "weights", "tpf"),
     ),
 }
 # fmt: on

@@ -1,25 +1,27 @@
-"""From the run folder to the table of the paper: CSV, Markdown and the terminal."""
+"""From the run folder to the tables of the paper: CSV, Markdown and the terminal."""
 
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from rich.table import Table as RichTable
 
-from harness.ledger import RunFolder, write_bytes
-from harness.spec import TrialSpec
-from harness.suites import paper_table5, suite
-from harness.systems import System, system
+from harness.ledger import RunFolder, TrialFolder, write_bytes
+from harness.progress import Screen
+from harness.results import ResultRow, rows
+from harness.suites import printed, suite
+from harness.systems import system
 
 COLUMNS = (
-    "row", "model", "title", "kind", "end_to_end", "dataset", "seed", "fold", "n_cases", "n_missed",
-    "status", "reason", "dice_mean", "dice_std", "hd95_mean", "hd95_std", "jaccard_mean",
-    "jaccard_std", "hd95_max_mean", "hd95_voxels_mean", "hd95_official_mean", "time_s_p50",
-    "time_s_p90", "infer_peak_mib", "train_peak_mib", "parameters", "parameters_inference",
-    "gflops_per_volume", "epochs", "device", "threads", "precision", "transductive", "trial",
-    "paper_dice", "paper_hd95", "paper_jaccard", "paper_time_s",
+    "suite", "key", "row", "title", "model", "kind", "end_to_end", "dataset", "seed", "fold",
+    "n_cases", "n_missed", "status", "reason", "dice_mean", "dice_std", "hd95_mean", "hd95_std",
+    "jaccard_mean", "jaccard_std", "hd95_max_mean", "hd95_voxels_mean", "hd95_official_mean",
+    "time_s_p50", "time_s_p90", "infer_peak_mib", "train_peak_mib", "crop_s", "crop_variance",
+    "parameters", "parameters_inference", "gflops_per_volume", "epochs", "device", "threads",
+    "precision", "transductive", "trial", "paper_dice", "paper_hd95", "paper_jaccard",
+    "paper_time_s", "paper_crop_s", "paper_train_mib",
 )  # fmt: skip
 METRICS = {  # column here -> name in result.json
     "dice": "dice",
@@ -29,9 +31,10 @@ METRICS = {  # column here -> name in result.json
     "hd95_voxels": "hd95_voxels",
     "hd95_official": "hd95_official",
 }
+FIGURES = ("_mean", "_std", "_p50", "_p90", "_mib", "crop_s", "crop_variance")
 Record = dict[Hashable, Any]
-PAPER_DATASETS = {"brats": "brats", "liver": "liver"}
 SYNTHETIC = "synthetic data: not comparable with the paper"
+TRANSDUCTIVE = "† fine-tuned on the test volumes, without their labels: its scores are transductive"
 UNITS = (
     "Dice and Jaccard in percent, mean ± standard deviation over cases; HD95 pooled over both "
     "directions, in mm; time: median seconds from array to mask; memory: peak MiB of inference. "
@@ -39,59 +42,105 @@ UNITS = (
 )
 
 
+class Shown(NamedTuple):
+    """How a column of the CSV appears to people; `better` is which end of it is best."""
+
+    heading: str
+    column: str
+    digits: int
+    scale: float = 1
+    spread: str = ""
+    paper: str = ""
+    better: str = ""
+
+
+SHOWN = {
+    "dice": Shown("Dice", "dice_mean", 2, 100, "dice_std", "paper_dice", "max"),
+    "hd95": Shown("HD95 (mm)", "hd95_mean", 2, 1, "hd95_std", "paper_hd95", "min"),
+    "jaccard": Shown("Jaccard", "jaccard_mean", 2, 100, "jaccard_std", "paper_jaccard", "max"),
+    "time": Shown("Time (s)", "time_s_p50", 3, paper="paper_time_s", better="min"),
+    "memory": Shown("Memory (MiB)", "infer_peak_mib", 0),
+    "train_mib": Shown("Training memory (MiB)", "train_peak_mib", 0, paper="paper_train_mib"),
+    "crop_s": Shown("Cropping (ms)", "crop_s", 2, 1000, paper="paper_crop_s"),
+    "crop_variance": Shown("Richness (%)", "crop_variance", 1, 100, better="max"),
+    "parameters": Shown("Parameters", "parameters", 0),
+    "gflops": Shown("GFLOPs", "gflops_per_volume", 1),
+}
+
+
 @dataclass(frozen=True)
 class ResultTable:
-    """One row per trial, one aggregated row per system, and what must be said under them."""
+    """One table: a row for each trial, and their mean for each row of the suite."""
 
-    title: str
+    suite: str
     frame: pd.DataFrame
+    cells: dict[str, tuple[str, ...]]
+    """Row key -> what stands under the suite's headings."""
+
+    @property
+    def means(self) -> pd.DataFrame:
+        return self.frame[self.frame["row"] == "mean"]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Every table of a run, and what must be said under them."""
+
+    tables: tuple[ResultTable, ...]
     notes: tuple[str, ...]
 
     @property
-    def systems(self) -> pd.DataFrame:
-        return self.frame[self.frame["row"] == "system"]
+    def frame(self) -> pd.DataFrame:
+        return pd.concat([table.frame for table in self.tables], ignore_index=True)
 
 
-def build(folder: RunFolder) -> ResultTable:
-    """The table as the files of the run say it is now."""
-    run = folder.read()
-    rows = [_trial_row(folder, trial_id) for trial_id in run["trials"]]
-    trials = pd.DataFrame(rows, columns=list(COLUMNS))
-    groups = trials.groupby("model", sort=False)
-    totals = pd.DataFrame(
-        [_aggregate(group) for _, group in groups], columns=list(COLUMNS), dtype=object
-    )
-    frame = pd.concat([trials.astype(object), totals], ignore_index=True)
-    return ResultTable(suite(run["suite"]).title, frame, _notes(folder, run, trials))
+def build(folder: RunFolder) -> Results:
+    """The tables as the files of the run say they are now."""
+    by_suite: dict[str, list[ResultRow]] = {}
+    for row in rows(folder):
+        by_suite.setdefault(row.suite, []).append(row)
+    tables = tuple(_table(name, its_rows) for name, its_rows in by_suite.items())
+    return Results(tables, _notes(folder, tables))
 
 
-def _trial_row(folder: RunFolder, trial_id: str) -> dict[str, Any]:
-    trial = folder.trial(trial_id)
+def _table(name: str, its_rows: Sequence[ResultRow]) -> ResultTable:
+    lines: list[Record] = []
+    for row in its_rows:
+        trials = [_trial_line(row, trial) for trial in row.trials]
+        lines += [*trials, _mean_line(pd.DataFrame(trials, columns=list(COLUMNS)))]
+    frame = pd.DataFrame(lines, columns=list(COLUMNS), dtype=object)
+    return ResultTable(name, frame, {row.key: row.cells for row in its_rows})
+
+
+def _trial_line(row: ResultRow, trial: TrialFolder) -> Record:
     spec = trial.spec()
-    entry = system(spec.system)
     result = trial.result() or {"status": "unfinished", "reason": trial.state()}
-    row: dict[str, Any] = {
+    line: Record = {
+        "suite": row.suite,
+        "key": row.key,
         "row": "trial",
-        "model": spec.system,
-        "title": entry.title,
-        "kind": entry.kind,
-        "end_to_end": entry.end_to_end,
+        "title": row.title,
+        "model": row.system,
+        "kind": row.kind,
+        "end_to_end": system(row.system).end_to_end,
         "dataset": spec.data.name,
         "seed": spec.seed,
         "fold": spec.fold,
         "status": result["status"],
         "reason": result["reason"],
-        "trial": trial_id,
-        **_paper(entry, spec),
+        "trial": trial.id,
     }
+    for figure, value in printed(row.suite, row.key, spec.data.name).items():
+        # Fractions like ours; the paper prints percent.
+        line[f"paper_{figure}"] = value / 100 if figure in ("dice", "jaccard") else value
     if result["status"] == "ok":
-        row |= _figures(result) | _measured(trial.measurement() or {}, result)
-    return row
+        line |= _figures(result) | _measured(trial.measurement() or {}, result)
+    return line
 
 
-def _figures(result: dict[str, Any]) -> dict[str, Any]:
+def _figures(result: dict[str, Any]) -> Record:
     metrics = result["metrics"]
-    figures = {
+    figures: Record = {
         f"{column}_{part}": metrics[f"{name}_{part}"]
         for column, name in METRICS.items()
         for part in ("mean", "std")
@@ -102,48 +151,36 @@ def _figures(result: dict[str, Any]) -> dict[str, Any]:
     return figures | {key: result[key] for key in same} | {"n_missed": result["n_failed"]}
 
 
-def _measured(measurement: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+def _measured(measurement: dict[str, Any], result: dict[str, Any]) -> Record:
     return {
         "time_s_p50": measurement.get("inference_s_p50"),
         "time_s_p90": measurement.get("inference_s_p90"),
         "infer_peak_mib": measurement.get("inference_peak_mib"),
         "train_peak_mib": result["memory"].get("train_peak_mib"),
+        "crop_s": measurement.get("crop_s"),
+        "crop_variance": measurement.get("crop_variance"),
         "device": measurement.get("device"),
         "threads": measurement.get("threads"),
         "precision": measurement.get("precision"),
     }
 
 
-def _paper(entry: System, spec: TrialSpec) -> dict[str, Any]:
-    """The paper's figures; Dice and Jaccard as fractions, like ours."""
-    printed = paper_table5().get(entry.paper_row)
-    if printed is None:
-        return {}
-    column = PAPER_DATASETS.get(spec.data.name, "brats")
-    return {
-        "paper_dice": printed[f"{column}_dsc"] / 100,
-        "paper_hd95": printed[f"{column}_hd95"],
-        "paper_jaccard": printed[f"{column}_jaccard"] / 100,
-        "paper_time_s": printed["time"],
-    }
-
-
-def _aggregate(group: pd.DataFrame) -> Record:
-    """One row for a system: the mean over its seeds, when every one of them is there."""
-    row: Record = group.iloc[0].to_dict() | {"row": "system", "trial": "", "fold": ""}
-    row["seed"] = " ".join(str(seed) for seed in group["seed"])
+def _mean_line(group: pd.DataFrame) -> Record:
+    """The mean over the seeds of a row, when every one of them is there."""
+    line: Record = group.iloc[0].to_dict() | {"row": "mean", "trial": "", "fold": ""}
+    line["seed"] = " ".join(str(seed) for seed in group["seed"])
+    figures = [c for c in COLUMNS if c.endswith(FIGURES) and not c.startswith("paper_")]
     bad = group[group["status"] != "ok"]
     if len(bad):
-        row |= {column: None for column in COLUMNS if column.endswith(("_mean", "_std", "_p50"))}
-        row |= {"status": bad.iloc[0]["status"], "reason": bad.iloc[0]["reason"]}
-        return row
-    for column in COLUMNS:
-        if column.endswith(("_mean", "_std", "_p50", "_p90", "_mib")):
-            row[column] = group[column].astype(float).mean()
-    return row
+        line |= dict.fromkeys(figures)
+        return line | {"status": bad.iloc[0]["status"], "reason": bad.iloc[0]["reason"]}
+    return line | {column: group[column].astype(float).mean() for column in figures}
 
 
-def _notes(folder: RunFolder, run: dict[str, Any], trials: pd.DataFrame) -> tuple[str, ...]:
+def _notes(folder: RunFolder, tables: Sequence[ResultTable]) -> tuple[str, ...]:
+    run = folder.read()
+    lines = pd.concat([table.frame[table.frame["row"] == "trial"] for table in tables])
+    trials = lines.drop_duplicates("trial")
     done = int(trials["status"].isin(["ok", "failed"]).sum())
     notes = []
     if done < len(trials):
@@ -155,95 +192,120 @@ def _notes(folder: RunFolder, run: dict[str, Any], trials: pd.DataFrame) -> tupl
             f"profile {run['profile']}: smaller volumes and networks than the paper's; "
             "for trying out, not for conclusions"
         )
+    if (trials["transductive"] == True).any():  # noqa: E712  the column holds missing values
+        notes.append(TRANSDUCTIVE)
     notes += [deviation for name in dict.fromkeys(trials["model"])
               if (deviation := system(name).deviation)]  # fmt: skip
+    for table in tables:
+        notes += suite(table.suite).notes
     changed = run["settings"]["systems"]
     notes += [f"{name} with {options} set by the user" for name, options in changed.items()]
     notes += run["notes"]
+    return (*notes, *_failures(folder, run), UNITS)
+
+
+def _failures(folder: RunFolder, run: dict[str, Any]) -> list[str]:
+    """One sentence for each trial that failed or could not be measured."""
+    notes = []
     for trial in folder.trials():
-        measurement = trial.measurement() or {"status": "ok"}
-        if measurement["status"] != "ok":
-            name, why = trial.spec().system, measurement["reason"]
-            notes.append(f"{name}: time and memory not measured ({why}): {measurement['detail']}")
-    failures = trials[trials["status"] == "failed"]
-    for row in failures.to_dict("records"):
-        detail = (folder.trial(row["trial"]).result() or {}).get("detail", "")
-        notes.append(f"{row['model']} seed {row['seed']} failed ({row['reason']}): {detail}")
-    notes.append(UNITS)
-    return tuple(notes)
+        name = run["names"][trial.id]
+        result, measurement = trial.result() or {}, trial.measurement() or {}
+        if result.get("status") == "failed":
+            notes.append(f"{name} failed ({result['reason']}): {result['detail']}")
+        if measurement.get("status") == "failed":
+            why = f"({measurement['reason']}): {measurement['detail']}"
+            notes.append(f"{name}: time and memory not measured {why}")
+    return notes
 
 
-def write(folder: RunFolder, table: ResultTable) -> None:
+def write(folder: RunFolder, results: Results) -> None:
     """table.csv and table.md in the run folder."""
-    write_bytes(folder.path / "table.csv", table.frame.to_csv(index=False).encode())
-    write_bytes(folder.path / "table.md", markdown(table).encode())
+    write_bytes(folder.path / "table.csv", results.frame.to_csv(index=False).encode())
+    write_bytes(folder.path / "table.md", markdown(results).encode())
 
 
-HEADINGS = ("Model", "Kind", "Dice", "HD95 (mm)", "Jaccard", "Time (s)", "Memory (MiB)",
-            "Parameters", "GFLOPs")  # fmt: skip
+def headings(table: ResultTable) -> list[str]:
+    shown = suite(table.suite)
+    return [*shown.headings, *(SHOWN[name].heading for name in shown.shows)]
 
 
 def cells(table: ResultTable) -> list[list[str]]:
     """The table as people read it; the best of a column is wrapped in ** **."""
-    frame = table.systems
-    ok = frame[frame["status"] == "ok"]
-    best = {
-        "dice_mean": ok["dice_mean"].astype(float).max(),
-        "jaccard_mean": ok["jaccard_mean"].astype(float).max(),
-        "hd95_mean": ok["hd95_mean"].astype(float).min(),
-        "time_s_p50": ok["time_s_p50"].astype(float).min(),
-    }
-    return [_cells(row, best) for row in frame.to_dict("records")]
+    shown = suite(table.suite)
+    lines = table.means.to_dict("records")
+    columns = [_column(lines, SHOWN[name]) for name in shown.shows]
+    texts = []
+    for number, line in enumerate(lines):
+        head = list(table.cells[line["key"]])
+        head += [""] * (len(shown.headings) - len(head))  # a model that the suite did not foresee
+        if line["transductive"] is True:
+            head[0] += " †"
+        figures = [column[number] for column in columns]
+        if line["status"] != "ok":
+            figures[0] = f"{line['status']}: {line['reason']}"
+        texts.append([*head, *figures])
+    return texts
 
 
-def _cells(row: Record, best: dict[str, float]) -> list[str]:
-    def value(name: str, scale: float, digits: int, paper: str) -> str:
-        mean, spread = row[f"{name}_mean"], row[f"{name}_std"]
-        text = f"{mean * scale:.{digits}f} ± {spread * scale:.{digits}f}"
-        strong = f"**{text}**" if mean == best[f"{name}_mean"] else text
-        return strong + _printed(row[paper], scale, digits)
-
-    head = [row["title"], row["kind"]]
-    if row["status"] != "ok":
-        return [*head, f"{row['status']}: {row['reason']}", *[""] * (len(HEADINGS) - 3)]
-    seconds = row["time_s_p50"]
-    timed = "" if _absent(seconds) else f"{seconds:.3f}"
-    timed = f"**{timed}**" if timed and seconds == best["time_s_p50"] else timed
+def _column(lines: Sequence[Record], shown: Shown) -> list[str]:
+    values: list[Any] = [line[shown.column] if line["status"] == "ok" else None for line in lines]
+    there: list[float] = [value for value in values if not _absent(value)]
+    best = {"max": max, "min": min}[shown.better](there) if shown.better and there else None
     return [
-        *head,
-        value("dice", 100, 2, "paper_dice"),
-        value("hd95", 1, 2, "paper_hd95"),
-        value("jaccard", 100, 2, "paper_jaccard"),
-        timed + _printed(row["paper_time_s"], 1, 2),
-        "" if _absent(row["infer_peak_mib"]) else f"{row['infer_peak_mib']:.0f}",
-        f"{int(row['parameters']):,}",
-        "" if _absent(row["gflops_per_volume"]) else f"{row['gflops_per_volume']:,.1f}",
+        _cell(line, shown, value, best) if line["status"] == "ok" else ""
+        for line, value in zip(lines, values, strict=True)
     ]
 
 
-def _printed(paper: Any, scale: float, digits: int) -> str:
-    return "" if _absent(paper) else f" [{paper * scale:.{digits}f}]"
+def _cell(line: Record, shown: Shown, value: Any, best: float | None) -> str:
+    """ "**83.41 ± 2.10** [84.13]": ours, its spread, and the paper's."""
+    if _absent(value):
+        return ""
+    text = _number(value, shown)
+    if shown.spread:
+        text += f" ± {_number(line[shown.spread], shown)}"
+    if value == best:
+        text = f"**{text}**"
+    printed_value = line[shown.paper] if shown.paper else None
+    return text if _absent(printed_value) else f"{text} [{_number(printed_value, shown)}]"
+
+
+def _number(value: Any, shown: Shown) -> str:
+    return f"{value * shown.scale:,.{shown.digits}f}"
 
 
 def _absent(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def markdown(table: ResultTable) -> str:
-    lines = [f"# {table.title}", "", _row(HEADINGS), _row(["---"] * len(HEADINGS))]
-    lines += [_row(row) for row in cells(table)]
-    return "\n".join([*lines, "", *(f"- {note}" for note in table.notes)]) + "\n"
+def markdown(results: Results) -> str:
+    lines: list[str] = []
+    for table in results.tables:
+        titles = headings(table)
+        lines += [f"# {suite(table.suite).title}", "", _row(titles), _row(["---"] * len(titles))]
+        lines += [*(_row(row) for row in cells(table)), ""]
+    return "\n".join([*lines, *(f"- {note}" for note in results.notes)]) + "\n"
 
 
 def _row(row: Sequence[str]) -> str:
     return f"| {' | '.join(row)} |"
 
 
-def terminal(table: ResultTable) -> RichTable:
+def show(results: Results, screen: Screen) -> None:
+    """The tables and their notes for the person at the terminal."""
+    for table in results.tables:
+        screen.show(_terminal(table))
+    for note in results.notes:
+        screen.say(f"- {note}")
+
+
+def _terminal(table: ResultTable) -> RichTable:
     """For a rich console: best in bold."""
-    shown = RichTable(title=table.title, title_justify="left", header_style="bold")
-    for heading in HEADINGS:
-        shown.add_column(heading, justify="left" if heading in HEADINGS[:2] else "right")
+    title = suite(table.suite).title
+    shown = RichTable(title=title, title_justify="left", header_style="bold")
+    texts = len(suite(table.suite).headings)
+    for number, heading in enumerate(headings(table)):
+        shown.add_column(heading, justify="left" if number < texts else "right")
     for row in cells(table):
         shown.add_row(*(_bold(cell) for cell in row))
     return shown

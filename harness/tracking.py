@@ -15,7 +15,8 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ QUIET = {
     "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+DERIVED = ("table.csv", "table.md", "figures/*.png", "figures/*.svg")
 EVERY_S = 3.0
 BATCH = 900  # MLflow takes 1000 metrics at a time
 METRICS = ("dice", "jaccard", "hd95_mm", "hd95_max_mm", "hd95_voxels")
@@ -145,7 +147,7 @@ class _Mirror:
     def _tags(self) -> dict[str, str]:
         return {
             "pfbench.run_id": self.run["run_id"],
-            "pfbench.suite": self.run["suite"],
+            "pfbench.suite": " ".join(self.run["suites"]),
             "pfbench.dataset": self.run["dataset"],
             "pfbench.profile": self.run["profile"],
             "pfbench.protocol": self.run["protocol_hash"],
@@ -160,7 +162,7 @@ class _Mirror:
         found = self._search("suite")
         if found:
             return found[0].info.run_id
-        name = f"{self.run['suite']} {self.run['dataset']} {self.run['profile']}"
+        name = f"{' '.join(self.run['suites'])} {self.run['dataset']} {self.run['profile']}"
         tags = {**self._tags(), "pfbench.kind_of_run": "suite", "mlflow.runName": name}
         tags["pfbench.command"] = redact(self.run["command"])
         return self.client.create_run(self.experiment, tags=tags).info.run_id
@@ -202,7 +204,7 @@ class _Mirror:
             "pfbench.fold": str(spec.fold),
             "pfbench.status": "running",
             "mlflow.parentRunId": parent,
-            "mlflow.runName": f"{spec.system} seed {spec.seed}",
+            "mlflow.runName": self.run["names"][trial.id],
         }
         run = self.client.create_run(self.experiment, tags=tags)
         self.created += 1
@@ -249,24 +251,33 @@ class _Mirror:
         self.metrics += len(entries)
 
     def _finish_parent(self, parent: str) -> None:
+        """Tables and pictures, whenever one of them is not what the store has."""
         run = self.client.get_run(parent)
-        if self.run["status"] == "running" or run.data.tags.get("pfbench.state") == self._state():
+        derived = self._derived()
+        state = self._state(derived)
+        if self.run["status"] == "running" or run.data.tags.get("pfbench.state") == state:
             return
-        for name in ("table.csv", "table.md"):
-            if (self.folder.path / name).exists():
-                self.client.log_artifact(parent, str(self.folder.path / name))
+        for path in derived:
+            place = path.parent.relative_to(self.folder.path).as_posix()
+            self.client.log_artifact(parent, str(path), None if place == "." else place)
         table = self.folder.path / "table.md"
         if table.exists():
             self.client.set_tag(parent, "mlflow.note.content", table.read_text()[:8000])
+        for key, value in self._tags().items():
+            self.client.set_tag(parent, key, value)
         self.client.set_terminated(parent, "FINISHED")
-        self.client.set_tag(parent, "pfbench.state", self._state())
+        self.client.set_tag(parent, "pfbench.state", state)
 
-    def _state(self) -> str:
-        """Changes whenever the table does."""
-        import zlib
+    def _derived(self) -> list[Path]:
+        """What the run folder holds for people to look at."""
+        return sorted(path for kind in DERIVED for path in self.folder.path.glob(kind))
 
-        table = self.folder.path / "table.csv"
-        return f"{zlib.crc32(table.read_bytes() if table.exists() else b''):08x}"
+    def _state(self, derived: Sequence[Path]) -> str:
+        """Changes whenever one of the derived files does."""
+        total = 0
+        for path in derived:
+            total = zlib.crc32(path.name.encode() + path.read_bytes(), total)
+        return f"{total:08x}"
 
 
 def final_metrics(result: dict[str, Any], measurement: dict[str, Any]) -> dict[str, float]:

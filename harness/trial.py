@@ -1,6 +1,6 @@
-"""One trial, in a process of its own: train, adapt, score; or measure what was trained.
+"""One trial, in a process of its own: train or fine-tune and score, or measure.
 
-    python -m harness.trial train RUN_DIR TRIAL_ID --cache DIR --threads N
+    python -m harness.trial train|adapt|measure RUN_DIR TRIAL_ID --cache DIR --threads N
 
 Prints one JSON line for each event ("epoch", "case", "end"); everything else that is said goes
 to standard error. What counts is on disk before it is printed.
@@ -34,11 +34,15 @@ from harness.errors import DataError, PfbenchError, StorageError
 from harness.evaluate import evaluate, summary
 from harness.ledger import Action, RunFolder, TrialFolder, read_json, write_bytes, write_json
 from harness.measure import describe_device, measure
-from harness.methods import Method
+from harness.methods import Mask, Method
 from harness.spec import TrialSpec
-from harness.train import Lesson, NotFinite, Progress, Row, train
+from harness.train import Lesson, NotFinite, Row, train
 
 Event = dict[str, Any]
+
+
+class BaseMissing(Exception):
+    """There is no trained network to fine-tune; the message names the trial."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def perform(task: Task, emit: Callable[[Event], None]) -> str:
     torch.set_num_threads(task.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        (_train if task.action == "train" else _measure)(task, folder, emit)
+        {"train": _train, "adapt": _adapt, "measure": _measure}[task.action](task, folder, emit)
     except StorageError:
         raise
     except Exception as error:
@@ -91,28 +95,59 @@ def _train(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> No
         report,
     )
     progress = train(method, lesson)
-    trained = time.perf_counter()
-    test = volumes(task, split.test)
+    seconds = {"train": time.perf_counter() - began}
+    history = {
+        "epochs": len(progress.history),
+        "memory": {f"train_{name}": mib for name, mib in progress.memory.items()},
+    }
+    _score(task, folder, method, history, seconds, emit)
+
+
+def _adapt(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> None:
+    """Fine-tune the base trial's network on the test volumes, of which it sees images only."""
+    spec = folder.spec()
+    if spec.base is None:
+        raise BaseMissing("it has no network to fine-tune: it trains its own")
+    base = RunFolder(task.run).trial(spec.base.id)
+    trained = base.result()
+    if trained is None or trained["status"] != "ok":
+        raise BaseMissing(f"the trial that it fine-tunes, {base.id}, did not finish")
+    method = build(spec)
+    method.network.load_state_dict(load_file(base.path / "weights.safetensors"))
+    began = time.perf_counter()
+    test = volumes(task, Split.from_json(read_json(task.run / "split.json")).test)
     method = method.adapt([volume.image for volume in test])
+    seconds = {**trained["seconds"], "adapt": time.perf_counter() - began}
+    history = {"epochs": trained["epochs"], "memory": trained["memory"], "base": base.id}
+    _score(task, folder, method, history, seconds, emit)
+
+
+def _score(
+    task: Task,
+    folder: TrialFolder,
+    method: Method,
+    history: dict[str, Any],
+    seconds: dict[str, float],
+    emit: Callable[[Event], None],
+) -> None:
+    """Weights, masks, scores and, last, the result that says that all of them are there."""
+    began = time.perf_counter()
     weights = {key: value.contiguous() for key, value in method.network.state_dict().items()}
     write_bytes(folder.path / "weights.safetensors", save(weights))
-    rows = evaluate(
-        method.for_inference(),
-        test,
-        lambda case, dice: emit({"event": "case", "case": case, "dice": dice}),
-    )
+
+    def keep(case: str, mask: Mask, dice: float) -> None:
+        folder.write_mask(case, mask)
+        emit({"event": "case", "case": case, "dice": dice})
+
+    test = volumes(task, Split.from_json(read_json(task.run / "split.json")).test)
+    rows = evaluate(method.for_inference(), test, keep)
     write_bytes(folder.path / "cases.csv", pd.DataFrame(rows).to_csv(index=False).encode())
-    seconds = {"train": trained - began, "test": time.perf_counter() - trained}
-    write_json(folder.path / "result.json", _result(spec, method, progress, rows, seconds))
+    seconds = {**seconds, "test": time.perf_counter() - began}
+    result = _result(folder.spec(), method, rows) | history | {"seconds": seconds}
+    write_json(folder.path / "result.json", result)
 
 
-def _result(
-    spec: TrialSpec,
-    method: Method,
-    progress: Progress,
-    rows: list[dict[str, Any]],
-    seconds: dict[str, float],
-) -> dict[str, Any]:
+def _result(spec: TrialSpec, method: Method, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "schema": 1,
         "status": "ok",
@@ -124,9 +159,6 @@ def _result(
         "n_failed": sum(bool(row["failed"]) for row in rows),
         "transductive": method.transductive,
         **cost(spec.system, spec.options, len(spec.data.modalities), spec.data.grid),
-        "epochs": len(progress.history),
-        "memory": {f"train_{name}": mib for name, mib in progress.memory.items()},
-        "seconds": seconds,
         "environment": environment(method),
     }
 
@@ -136,8 +168,9 @@ def _measure(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> 
     split = Split.from_json(read_json(task.run / "split.json"))
     method = build(spec)
     method.network.load_state_dict(load_file(folder.path / "weights.safetensors"))
-    [volume] = volumes(task, split.test[:1])
-    figures = measure(method, volume.image)
+    test = volumes(task, split.test)
+    figures = measure(method, test[0].image)
+    figures |= method.particulars([volume.image for volume in test])
     emit({"event": "measured", "seconds": figures["inference_s_p50"]})
     write_json(folder.path / "measurement.json", {"schema": 1, "status": "ok", **figures})
 
@@ -194,8 +227,10 @@ def classify(error: BaseException) -> tuple[str, str]:
         return "cuda_oom", f"out of GPU memory at a peak of {peak:.0f} MiB; use a larger device"
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "host_oom", "out of host memory; lower --max-concurrent"
-    if isinstance(error, NotFinite):
+    if isinstance(error, NotFinite | FloatingPointError):
         return "nan_loss", str(error)
+    if isinstance(error, BaseMissing):
+        return "base_failed", str(error)
     if isinstance(error, DataError | OSError):
         return "bad_data", str(error)
     if isinstance(error, PfbenchError):
@@ -217,7 +252,7 @@ def _end_with_parent() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m harness.trial", description=__doc__)
-    parser.add_argument("action", choices=["train", "measure"])
+    parser.add_argument("action", choices=["train", "adapt", "measure"])
     parser.add_argument("run", type=Path)
     parser.add_argument("trial")
     parser.add_argument("--cache", type=Path, required=True)

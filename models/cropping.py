@@ -156,22 +156,22 @@ def _truncated(middle: Sequence[int], r: float, polar: float, turn: float, patch
 def _search(volume: Volume, patch: Size, groups: Iterable[tuple[Start, ...]]) -> Start:
     """The candidate of largest variance; gives up, between groups, after PATIENCE misses."""
     best = _centre(volume.shape[-3:], patch)
-    largest = _variance(volume, best, patch)
+    largest = variance(volume, best, patch)
     misses = 0
     for group in groups:
         if misses >= PATIENCE:
             break
         for start in group:
-            variance = _variance(volume, start, patch)
-            if variance > largest:
-                best, largest, misses = start, variance, 0
+            found = variance(volume, start, patch)
+            if found > largest:
+                best, largest, misses = start, found, 0
             else:
                 misses += 1
     return best
 
 
-def _variance(volume: Volume, start: Start, size: Size) -> float:
-    """Variance in float64, added up over modalities."""
+def variance(volume: Volume, start: Start, size: Size) -> float:
+    """Of one window, in float64, added up over modalities."""
     part = window(volume, start, size)
     return float(part.var(axis=(-3, -2, -1), dtype=np.float64).sum())
 

@@ -4,7 +4,7 @@ L = L_ust + 0.5 L_srt + 0.5 L_sgl + 0.5 (L_tel + L_ssl)        Wang et al., eq. 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
@@ -35,6 +35,29 @@ class LossWeights:
 EQUATION_19 = LossWeights()
 
 
+def weights_of(
+    given: Mapping[str, float], *, srt: bool, sgm: bool, tel: bool, ssl: Similarity
+) -> LossWeights:
+    """Eq. 19 for the terms that there are, changed by what is `given`; 0 for the others.
+
+    Raises ValueError for an unknown name, and for a weight on a term that there is not.
+    """
+    present = {"srt": srt, "sgl": srt and sgm, "tel": tel, "ssl": ssl != "none"}
+    for name, weight in given.items():
+        if name not in present:
+            raise ValueError(f"there is no weight '{name}'; the weights are {', '.join(present)}")
+        if weight and not present[name]:
+            needs = {"srt": "srt=true", "sgl": "srt=true and sgm=true", "tel": "tel=true"}
+            raise ValueError(
+                f"weights.{name} is {weight}, but L_{name} needs "
+                f"{needs.get(name, 'an ssl other than none')}"
+            )
+    default = asdict(EQUATION_19)
+    return LossWeights(
+        **{name: given.get(name, default[name] if on else 0.0) for name, on in present.items()}
+    )
+
+
 def pfseg_objective(
     output: Output,
     image: Tensor,
@@ -58,9 +81,7 @@ def pfseg_objective(
     Raises ValueError when tel or ssl are asked for without an SRT decoder.
     """
     _check(output, start, size, ssl, tel, binarize)
-    prob = losses.wide(output.seg).sigmoid()
-    if binarize == "ste":
-        prob = losses.binarize_ste(prob)
+    prob = probability(output.seg, binarize)
     terms = {"ust": losses.bce_loss(output.seg, label) + losses.dice_loss(prob, label)}
     if output.sr is not None:
         terms["srt"] = losses.super_resolution_loss(output.sr, image)
@@ -72,6 +93,12 @@ def pfseg_objective(
         if name in terms:
             total = total + weight * terms[name]
     return {**terms, "total": total}
+
+
+def probability(seg: Tensor, binarize: Binarize) -> Tensor:
+    """Logits -> the P of eq. 4 and 11, (B, 1, D, H, W): soft, or 0 and 1 (straight-through)."""
+    prob = losses.wide(seg).sigmoid()
+    return losses.binarize_ste(prob) if binarize == "ste" else prob
 
 
 def fusion_terms(

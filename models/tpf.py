@@ -14,8 +14,16 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from models.losses import guidance_loss, super_resolution_loss, wide
-from models.objective import EQUATION_19, LossWeights, fusion_terms, pfseg_objective
+from models.losses import guidance_loss, super_resolution_loss
+from models.objective import (
+    EQUATION_19,
+    Binarize,
+    LossWeights,
+    Similarity,
+    fusion_terms,
+    pfseg_objective,
+    probability,
+)
 from models.pfseg import PFSeg
 
 Strategy = Literal["srt", "srt+ust", "srt+ust+tfm", "tfm"]
@@ -30,6 +38,15 @@ class Guided(NamedTuple):
     start: tuple[int, int, int]  # first voxel (z, y, x) of the window
 
 
+class Terms(NamedTuple):
+    """The objective that the network was trained with."""
+
+    weights: LossWeights
+    tel: bool
+    ssl: Similarity
+    binarize: Binarize
+
+
 def adapt(
     network: PFSeg,
     cases: Sequence[Guided],
@@ -37,6 +54,9 @@ def adapt(
     *,
     learning_rate: float = 1e-5,
     weights: LossWeights = EQUATION_19,
+    tel: bool = True,
+    ssl: Similarity = "exact",
+    binarize: Binarize = "soft",
     soft: bool = False,
     device: torch.device | str | None = None,
 ) -> PFSeg:
@@ -47,17 +67,16 @@ def adapt(
         srt+ust      L_ust and the above
         srt+ust+tfm  the whole objective (eq. 19)
         tfm          L_tel + L_ssl, unweighted (the paper's choice)
+    `tel`, `ssl` and `binarize` as the network was trained.
 
     Reads each item of `cases` twice and holds one at a time. Pseudo-labels wait in main memory,
     one byte for each voxel; `soft` keeps probabilities instead, in half precision.
 
-    Raises ValueError for a network without SRT decoder, FloatingPointError when a loss is no
-    number.
+    Raises ValueError for a network without SRT decoder or a strategy without a term,
+    FloatingPointError when a loss is no number.
     """
-    if strategy not in get_args(Strategy):
-        raise ValueError(f"strategy is '{strategy}'; it must be one of {get_args(Strategy)}")
-    if network.srt is None:
-        raise ValueError("test-phase fine-tuning needs a network with an SRT decoder")
+    check(strategy, srt=network.srt is not None, tel=tel, ssl=ssl)
+    terms = Terms(weights, tel, ssl, binarize)
     tuned = copy.deepcopy(network)
     device = next(network.parameters()).device if device is None else torch.device(device)
     tuned.to(device)
@@ -65,13 +84,23 @@ def adapt(
     optimizer = torch.optim.Adam(tuned.parameters(), learning_rate)
     for number, (case, label) in enumerate(zip(cases, labels, strict=True)):
         optimizer.zero_grad()
-        loss = objective(tuned, _to(case, device), label.to(device), strategy, weights)
+        loss = objective(tuned, _to(case, device), label.to(device), strategy, terms)
         if not loss.isfinite():
             raise FloatingPointError(f"fine-tuning on case {number} gave a loss of {loss.item()}")
         loss.backward()
         optimizer.step()
     tuned.zero_grad()
     return tuned
+
+
+def check(strategy: Strategy, *, srt: bool, tel: bool, ssl: Similarity) -> None:
+    """ValueError where a network or its objective has nothing that `strategy` could minimise."""
+    if strategy not in get_args(Strategy):
+        raise ValueError(f"tpf is '{strategy}'; it must be one of {('none', *get_args(Strategy))}")
+    if not srt:
+        raise ValueError(f"tpf='{strategy}' needs the SRT decoder: srt=true")
+    if strategy.endswith("tfm") and not tel and ssl == "none":
+        raise ValueError(f"tpf='{strategy}' minimises L_tel and L_ssl, but both are switched off")
 
 
 def pseudo_label(network: PFSeg, case: Guided, *, soft: bool) -> Tensor:
@@ -82,25 +111,34 @@ def pseudo_label(network: PFSeg, case: Guided, *, soft: bool) -> Tensor:
 
 
 def objective(
-    network: PFSeg, case: Guided, label: Tensor, strategy: Strategy, weights: LossWeights
+    network: PFSeg, case: Guided, label: Tensor, strategy: Strategy, terms: Terms
 ) -> Tensor:
     """The loss of one row of Table III on one volume."""
     low, window, image, start = case
     size = None if window is None else window.shape[2:]
+    weights, tel, ssl, binarize = terms
     if strategy == "srt":
         sr = network.reconstruct(low, window)
         loss = weights.srt * super_resolution_loss(sr, image)
         return loss if size is None else loss + weights.sgl * guidance_loss(sr, image, start, size)
     output = network(low, window)
     if strategy == "tfm":
-        terms = fusion_terms(wide(output.seg).sigmoid(), output.sr, image, label)
-        return terms["tel"] + terms["ssl"]
+        prob = probability(output.seg, binarize)
+        return torch.stack(
+            [*fusion_terms(prob, output.sr, image, label, ssl=ssl, tel=tel).values()]
+        ).sum()
     whole = strategy == "srt+ust+tfm"
-    at = None if window is None else start
-    terms = pfseg_objective(
-        output, image, label, at, size, weights, tel=whole, ssl="exact" if whole else "none"
-    )
-    return terms["total"]
+    return pfseg_objective(
+        output,
+        image,
+        label,
+        None if window is None else start,
+        size,
+        weights,
+        tel=tel and whole,
+        ssl=ssl if whole else "none",
+        binarize=binarize,
+    )["total"]
 
 
 def _to(case: Guided, device: torch.device) -> Guided:

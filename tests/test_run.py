@@ -46,7 +46,7 @@ def finished(tmp_path_factory):
 def test_every_system_of_table_5_has_a_row_with_numbers(finished):
     out, _ = finished
     table = pd.read_csv(out / "table.csv")
-    assert table["row"].value_counts().to_dict() == {"trial": 8, "system": 8}
+    assert table["row"].value_counts().to_dict() == {"trial": 8, "mean": 8}
     assert (table["status"] == "ok").all()
     needed = ["dice_mean", "hd95_mean", "jaccard_mean", "time_s_p50", "infer_peak_mib",
               "train_peak_mib", "parameters", "gflops_per_volume", "paper_dice"]  # fmt: skip
@@ -151,7 +151,7 @@ def test_a_failing_trial_is_a_row_with_a_reason_and_the_others_go_on(tmp_path):
     bad = ["--set", "systems.hdresunet.widths=[0, 8]"]
     done = pfbench("run", *PAIR, *bad, "--executor", "inline", "--no-mlflow", "--out", tmp_path,
                    "--json", expect=4)  # fmt: skip
-    rows = {r["model"]: r for r in json.loads(done.stdout)["rows"] if r["row"] == "system"}
+    rows = {r["model"]: r for r in json.loads(done.stdout)["rows"] if r["row"] == "mean"}
     assert rows["hdresunet"]["status"] == "failed"
     assert rows["hdresunet"]["dice_mean"] is None
     assert rows["resunet3d_up"]["status"] == "ok"

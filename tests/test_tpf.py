@@ -207,12 +207,12 @@ def test_without_volumes_the_copy_is_the_original():
 
 
 def test_a_network_without_reconstruction_is_refused():
-    with pytest.raises(ValueError, match="needs a network with an SRT decoder"):
+    with pytest.raises(ValueError, match="needs the SRT decoder"):
         adapt(network(srt=False), CASES)
 
 
 def test_an_unknown_strategy_is_refused():
-    with pytest.raises(ValueError, match="strategy is 'ust'"):
+    with pytest.raises(ValueError, match="tpf is 'ust'"):
         adapt(network(), CASES, "ust")  # type: ignore[arg-type]
 
 

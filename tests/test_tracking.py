@@ -62,8 +62,9 @@ def run(tmp_path, empty_store):
         add_trial(folder, 1, epochs=2, status="failed"),
         add_trial(folder, 2, epochs=1, status="running"),
     ]
-    folder.write({"run_id": "r1", "suite": "table5", "dataset": "phantom", "profile": "quick",
-                  "protocol_hash": "p", "command": "pfbench run", "trials": ids,
+    folder.write({"run_id": "r1", "suites": {"table5": []}, "dataset": "phantom",
+                  "profile": "quick", "protocol_hash": "p", "command": "pfbench run",
+                  "trials": ids, "names": {trial: "U-Net" for trial in ids},
                   "status": "running"})  # fmt: skip
     return folder
 
