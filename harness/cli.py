@@ -59,6 +59,9 @@ def run(
         typer.Option("--set", help="Change a setting, e.g. protocol.learning_rate=3e-4."),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None,
+    tuned: Annotated[
+        Path | None, typer.Option(help="The best.yaml of `pfbench tune`: use what it found.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     cpus_per_trial: Annotated[float | None, typer.Option(help="Processors of a trial.")] = None,
     gpus_per_trial: Annotated[
@@ -112,13 +115,14 @@ def run(
     from harness.options import chosen_placement
     from harness.progress import Screen
     from harness.settings import resolve
+    from harness.suites import chosen
     from harness.tracking import default_uri
 
     profile = profile or ("quick" if dataset == "phantom" else "paper")
-    settings = resolve(profile, config, change or [], epochs)
+    settings = resolve(profile, config, change or [], epochs, tuned)
     folder = out or Path("pfbench-runs") / f"{suite}-{dataset}-{profile}"
     request = runner.Request(
-        suite=suite,
+        tables=chosen(suite, profile, model or (), row or ()),
         settings=settings,
         data=DataRequest(
             dataset=dataset,
@@ -129,8 +133,6 @@ def run(
             cases=settings.phantom.cases,
             seed=settings.phantom.seed,
         ),
-        models=tuple(model or ()),
-        rows=tuple(row or ()),
         seeds=seeds,
         placement=chosen_placement(
             executor, device, cpus_per_trial, gpus_per_trial, max_concurrent, address, stall_timeout
@@ -155,7 +157,7 @@ def run(
 
 def _command() -> str:
     """The command as typed, without credentials that a tracking URI may hold."""
-    from harness.tracking import redact
+    from harness.redact import redact
 
     return shlex.join(["pfbench", *(redact(word) for word in sys.argv[1:])])
 

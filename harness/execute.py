@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from harness.errors import ClusterError, UsageError
 from harness.ledger import Action, RunFolder
+from harness.spec import Device
 
 Phase = Callable[[], Sequence[str]]
 """Names the trials of a phase when its turn comes."""
@@ -21,7 +22,7 @@ class Placement:
     """Where trials run, and how many at once."""
 
     executor: Literal["ray", "inline"]
-    device: Literal["cpu", "cuda"]
+    device: Device
     cpus_per_trial: float
     gpus_per_trial: float
     max_concurrent: int | None

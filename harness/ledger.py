@@ -32,7 +32,7 @@ from harness.spec import TrialSpec
 
 SCHEMA = 2  # of run.json
 State = Literal["new", "interrupted", "ok", "failed"]
-Action = Literal["train", "adapt", "measure"]
+Action = Literal["train", "adapt", "measure", "rehearse"]
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 

@@ -1,15 +1,15 @@
 """From a suite and settings to the list of trials: what a run consists of before anything runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.data.datasets import Prepared
 from harness.data.split import Split
 from harness.errors import UsageError
-from harness.settings import Settings
-from harness.spec import Data, TrialSpec, code_version, digest
-from harness.suites import Row, chosen, refuse_overruled
+from harness.settings import Settings, changed_protocol
+from harness.spec import Data, Device, TrialSpec, code_version, digest
+from harness.suites import Row, refuse_overruled
 from harness.systems import options
 
 
@@ -68,6 +68,7 @@ class Plan:
             "profile": self.settings.profile,
             "protocol": self.settings.protocol.model_dump(mode="json"),
             "systems": self.settings.systems,
+            "exceptions": self.settings.exceptions,
             "split": self.settings.split.model_dump(mode="json"),
             "data": self.data.model_dump(mode="json"),
             "cases": self.split.digest,
@@ -80,22 +81,30 @@ class Plan:
 
 
 def plan(
-    suite_name: str,
+    tables: Mapping[str, Sequence[Row]],
     settings: Settings,
     prepared: Prepared,
     split: Split,
     *,
-    models: Sequence[str] = (),
-    rows: Sequence[str] = (),
     seeds: int = 1,
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> Plan:
-    """Every row of the suite with a resolved specification for each seed.
+    """Every row of every suite in `tables` with a resolved specification for each seed.
 
-    `models` narrows the suite to these and adds those it does not hold; `rows` to these keys.
     Raises UsageError for settings that no network can be built from.
     """
-    data = Data(
+    data = described(prepared)
+    planned = tuple(
+        PlannedRow(name, row, tuple(trials_of(row, settings, data, split, seeds, device)))
+        for name, table in tables.items()
+        for row in table
+    )
+    return Plan(settings, data, split, planned, dict(prepared.keys), prepared.notes)
+
+
+def described(prepared: Prepared) -> Data:
+    """The prepared volumes as a specification names them."""
+    return Data(
         name=prepared.dataset,
         modalities=prepared.modalities,
         target=prepared.target,
@@ -103,33 +112,29 @@ def plan(
         fingerprint=prepared.fingerprint,
         synthetic=prepared.synthetic,
     )
-    tables = chosen(suite_name, settings.profile, models, rows)
-    common = {
-        "protocol": settings.protocol,
-        "data": data,
-        "split": split.digest,
-        "fold": settings.split.fold,
-        "device": device,
-        "code": code_version(),
-    }
-    planned = tuple(
-        PlannedRow(name, row, tuple(_trials(row, settings, data, common, seeds)))
-        for name, table in tables.items()
-        for row in table
-    )
-    return Plan(settings, data, split, planned, dict(prepared.keys), prepared.notes)
 
 
-def _trials(
-    row: Row, settings: Settings, data: Data, common: dict[str, Any], seeds: int
+def trials_of(
+    row: Row, settings: Settings, data: Data, split: Split, seeds: int, device: Device
 ) -> Iterator[TrialSpec]:
+    """One specification for each seed; what the row says wins over the settings."""
     changed = settings.systems.get(row.system, {})
     refuse_overruled(row, changed)
-    asked = merged(merged(options(row.system, settings.profile), row.options), changed)
+    asked = merged(merged(options(row.system, settings.profile), changed), row.options)
     settled = _settled(row.system, asked, data)
+    where = f"row {row.title}"
+    protocol = changed_protocol(settings.protocol_of(row.system), row.protocol, where)
     for seed in range(seeds):
-        yield TrialSpec.model_validate(
-            {"system": row.system, "options": settled, "seed": seed, **common}
+        yield TrialSpec(
+            system=row.system,
+            options=settled,
+            protocol=protocol,
+            data=data,
+            split=split.digest,
+            fold=settings.split.fold,
+            seed=seed,
+            device=device,
+            code=code_version(),
         )
 
 

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,19 @@ from harness.execute import Phase, Placement, execute
 from harness.ledger import Action, RunFolder, write_json
 from harness.plan import Plan, plan
 from harness.progress import Screen
+from harness.redact import redact
 from harness.settings import Settings
-from harness.suites import MEASURED, suite
+from harness.suites import MEASURED, Row, suite
 
 
 @dataclass(frozen=True)
 class Request:
     """What `pfbench run` was asked for."""
 
-    suite: str
+    tables: Mapping[str, Sequence[Row]]
+    """Suite -> the rows of it to run."""
     settings: Settings
     data: datasets.Request
-    models: tuple[str, ...]
-    rows: tuple[str, ...]
     seeds: int
     placement: Placement
     out: Path
@@ -71,12 +71,10 @@ def prepare(request: Request, screen: Screen) -> Plan:
     chosen = request.settings.split
     cases = split(list(prepared.keys), kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
     return plan(
-        request.suite,
+        request.tables,
         request.settings,
         prepared,
         cases,
-        models=request.models,
-        rows=request.rows,
         seeds=request.seeds,
         device=request.placement.device,
     )
@@ -119,6 +117,7 @@ def _open(folder: RunFolder, request: Request, planned: Plan) -> dict[str, Any]:
         folder.trial(spec.id).write_spec(spec)
     suites = {**earlier.get("suites", {}), **_tables(planned)}
     content = {
+        "kind": "run",
         "run_id": earlier.get("run_id") or os.urandom(8).hex(),
         "suites": suites,
         "dataset": planned.data.name,
@@ -193,7 +192,7 @@ def _announce(request: Request, folder: RunFolder, planned: Plan, screen: Screen
     screen.say(f"protocol    {planned.protocol_hash}  profile {planned.settings.profile}")
     screen.say(f"trials      {len(planned.trials)}, of these already done: {done}")
     screen.say(f"output      {folder.path}")
-    uri = tracking.redact(request.tracking_uri) if request.mlflow else "off"
+    uri = redact(request.tracking_uri) if request.mlflow else "off"
     screen.say(f"MLflow      {uri}")
     for note in planned.notes:
         screen.say(f"note        {note}")

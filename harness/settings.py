@@ -39,6 +39,20 @@ class Settings(Frozen):
     phantom: Phantom = Phantom()
     systems: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Options of single systems that differ from the profile's."""
+    exceptions: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Protocol values of single systems that differ, such as a tuned learning rate."""
+
+    def protocol_of(self, name: str) -> Protocol:
+        """The protocol under which the system `name` is trained; UsageError for a wrong value."""
+        return changed_protocol(self.protocol, self.exceptions.get(name, {}), f"exceptions.{name}")
+
+
+def changed_protocol(protocol: Protocol, changes: Mapping[str, Any], where: str) -> Protocol:
+    """`protocol` with `changes`, checked; UsageError names the field at fault."""
+    try:
+        return Protocol.model_validate({**protocol.model_dump(), **changes})
+    except ValidationError as error:
+        raise invalid(error, where) from error
 
 
 PAPER = Settings(profile="paper", reduce=(1, 1, 1), protocol=Protocol())
@@ -55,12 +69,18 @@ PROFILES: dict[str, Settings] = {"quick": QUICK, "paper": PAPER}
 
 
 def resolve(
-    profile: str, config: Path | None, changes: Sequence[str], epochs: int | None
+    profile: str,
+    config: Path | None,
+    changes: Sequence[str],
+    epochs: int | None,
+    tuned: Path | None = None,
 ) -> Settings:
-    """Profile, then --config, then --epochs, then --set; UsageError names the key at fault."""
+    """Profile, then --tuned, --config, --epochs, --set; UsageError names the key at fault."""
     if profile not in PROFILES:
         raise unknown("profile", profile, PROFILES)
     content = PROFILES[profile].model_dump()
+    if tuned:
+        _merge(content, tuned_settings(tuned), str(tuned))
     if config:
         _merge(content, read_config(config), str(config))
     if epochs is not None:
@@ -71,10 +91,20 @@ def resolve(
         settings = Settings.model_validate(content)
     except ValidationError as error:
         raise invalid(error, str(config) if config else "settings") from error
-    for name in settings.systems:
+    for name in (*settings.systems, *settings.exceptions):
         if name not in SYSTEMS:
             raise unknown("model", name, SYSTEMS)
+        settings.protocol_of(name)
     return settings
+
+
+def tuned_settings(path: Path) -> dict[str, Any]:
+    """The settings in a best.yaml that `pfbench tune` wrote; UsageError for another file."""
+    content = read_config(path)
+    if not isinstance(content.get("settings"), dict):
+        what = "holds no settings of a study"
+        raise UsageError(what, where=str(path), remedy="pass the best.yaml of `pfbench tune`")
+    return content["settings"]
 
 
 def invalid(error: ValidationError, where: str) -> UsageError:

@@ -19,6 +19,9 @@ RESULT_CODE += tuple(f"harness/{name}.py" for name in ("methods", "points", "tra
 RESULT_CODE += tuple(f"harness/{name}.py" for name in ("metrics", "surface", "systems"))
 
 
+Device = Literal["cpu", "cuda"]
+
+
 class Frozen(BaseModel):
     """Settings that refuse unknown keys and cannot be changed after they were checked."""
 
@@ -68,7 +71,7 @@ class TrialSpec(Frozen):
     """Digest of the split: which case trains, validates, tests."""
     fold: int = Field(0, ge=0)
     seed: int = Field(0, ge=0, lt=2**32)
-    device: Literal["cpu", "cuda"]
+    device: Device
     code: str
 
     @property

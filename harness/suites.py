@@ -25,8 +25,8 @@ class Row:
     """One row of a table: a system, and what is different about it.
 
     `key` names the row within its suite for good; `cells` stand under the suite's headings, by
-    default the title alone. `quick` replaces `options` in the quick profile. Title and cells may
-    have names of options in braces.
+    default the title alone. `quick` replaces `options` in the quick profile. `protocol` is what the
+    row changes about training. Title and cells may have names of options in braces.
     """
 
     key: str
@@ -35,6 +35,7 @@ class Row:
     options: Mapping[str, Any] = field(default_factory=dict)
     quick: Mapping[str, Any] = field(default_factory=dict)
     cells: tuple[str, ...] = ()
+    protocol: Mapping[str, Any] = field(default_factory=dict)
 
     def in_profile(self, profile: str) -> "Row":
         """The row as it stands in the table of `profile`."""

@@ -200,6 +200,8 @@ def _notes(folder: RunFolder, tables: Sequence[ResultTable]) -> tuple[str, ...]:
         notes += suite(table.suite).notes
     changed = run["settings"]["systems"]
     notes += [f"{name} with {options} set by the user" for name, options in changed.items()]
+    alone = run["settings"]["exceptions"]
+    notes += [f"{name} trained with its own {values}" for name, values in alone.items()]
     notes += run["notes"]
     return (*notes, *_failures(folder, run), UNITS)
 

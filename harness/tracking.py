@@ -11,12 +11,12 @@ import contextlib
 import fcntl
 import math
 import os
-import re
 import subprocess
 import sys
 import threading
+import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from urllib.parse import urlsplit
 
 import harness
 from harness.errors import TrackingError, UsageError
-from harness.ledger import RunFolder, TrialFolder
-from harness.systems import system
+from harness.ledger import RunFolder
+from harness.mirrored import Child, Parent, children_of, metric, parent_of
+from harness.redact import redact
 
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql")
 QUIET = {
@@ -37,30 +38,13 @@ QUIET = {
     "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-DERIVED = ("table.csv", "table.md", "figures/*.png", "figures/*.svg")
 EVERY_S = 3.0
 BATCH = 900  # MLflow takes 1000 metrics at a time
-METRICS = ("dice", "jaccard", "hd95_mm", "hd95_max_mm", "hd95_voxels")
-MEASURED = {
-    "inference_s_p50": "perf/inference_s.p50",
-    "inference_s_p90": "perf/inference_s.p90",
-    "inference_peak_mib": "mem/inference_peak_mib",
-}
-SIZES = {
-    "parameters": "model/parameters",
-    "parameters_inference": "model/parameters_inference",
-    "gflops_per_volume": "model/gflops_per_volume",
-}
 
 
 def default_uri(run_dir: Path) -> str:
     """sqlite in the run folder."""
     return f"sqlite:///{run_dir.absolute() / 'mlflow.db'}"
-
-
-def redact(text: str) -> str:
-    """`text` without the user and password of a URI in it."""
-    return re.sub(r"(\w+://)[^/\s@]*@", r"\1***@", text)
 
 
 def checked(uri: str) -> str:
@@ -122,7 +106,7 @@ class _Mirror:
         from mlflow.tracking import MlflowClient
 
         self.folder = folder
-        self.run = folder.read()
+        self.parent = parent_of(folder)
         self.client = MlflowClient(uri)
         self.experiment = self._experiment(uri, experiment)
         self.created = self.metrics = 0
@@ -138,23 +122,15 @@ class _Mirror:
 
     def bring_over(self) -> Summary:
         parent = self._parent()
-        children = self._children()
-        for trial in self.folder.trials():
-            self._trial(trial, parent, children.get(trial.id))
+        known = {run.data.tags["pfbench.trial_id"]: run for run in self._search("trial")}
+        children = list(children_of(self.folder))
+        for child in children:
+            self._child(child, known.get(child.id) or self._create_child(child, parent))
         self._finish_parent(parent)
-        return Summary(len(self.run["trials"]), self.created, self.metrics)
-
-    def _tags(self) -> dict[str, str]:
-        return {
-            "pfbench.run_id": self.run["run_id"],
-            "pfbench.suite": " ".join(self.run["suites"]),
-            "pfbench.dataset": self.run["dataset"],
-            "pfbench.profile": self.run["profile"],
-            "pfbench.protocol": self.run["protocol_hash"],
-        }
+        return Summary(len(children), self.created, self.metrics)
 
     def _search(self, kind: str) -> list[Any]:
-        mine = f"tags.`pfbench.run_id` = '{self.run['run_id']}'"
+        mine = f"tags.`pfbench.run_id` = '{self.parent.id}'"
         query = f"{mine} and tags.`pfbench.kind_of_run` = '{kind}'"
         return list(self.client.search_runs([self.experiment], query, max_results=5000))
 
@@ -162,80 +138,56 @@ class _Mirror:
         found = self._search("suite")
         if found:
             return found[0].info.run_id
-        name = f"{' '.join(self.run['suites'])} {self.run['dataset']} {self.run['profile']}"
-        tags = {**self._tags(), "pfbench.kind_of_run": "suite", "mlflow.runName": name}
-        tags["pfbench.command"] = redact(self.run["command"])
+        tags = {**self.parent.tags, "pfbench.kind_of_run": "suite"}
+        tags["mlflow.runName"] = self.parent.name
         return self.client.create_run(self.experiment, tags=tags).info.run_id
 
-    def _children(self) -> dict[str, Any]:
-        return {run.data.tags["pfbench.trial_id"]: run for run in self._search("trial")}
-
-    def _trial(self, trial: TrialFolder, parent: str, run: Any) -> None:
-        if run is None:
-            run = self._create_child(trial, parent)
-        self._history(trial, run)
-        result = trial.result()
-        if result is None:
-            return
+    def _child(self, child: Child, run: Any) -> None:
+        self._history(child, run)
         run_id = run.info.run_id
-        measurement = trial.measurement() or {}
-        self._finals(trial, run, final_metrics(result, measurement))
-        known = run.data.tags
-        tags = {"pfbench.status": result["status"], "pfbench.reason": result["reason"]}
-        for key, value in tags.items():
-            if known.get(key) != value:
+        missing = {k: v for k, v in child.finals.items() if k not in run.data.metrics}
+        self._log(run_id, missing, 0, child.marker)
+        for key, value in child.outcome.items():
+            if run.data.tags.get(key, "") != value:
                 self.client.set_tag(run_id, key, value)
-        status = "FINISHED" if result["status"] == "ok" else "FAILED"
-        if run.info.status != status:
-            for name in ("cases.csv", "history.csv"):
-                if (trial.path / name).exists():
-                    self.client.log_artifact(run_id, str(trial.path / name))
+        status = {"ok": "FINISHED", "failed": "FAILED"}.get(child.status)
+        if status and run.info.status != status:
+            for path in child.artifacts:
+                self.client.log_artifact(run_id, str(path))
             self.client.set_terminated(run_id, status)
 
-    def _create_child(self, trial: TrialFolder, parent: str) -> Any:
-        spec = trial.spec()
+    def _create_child(self, child: Child, parent: str) -> Any:
+        from mlflow.entities import Param
+
         tags = {
-            **self._tags(),
+            **child.tags,
             "pfbench.kind_of_run": "trial",
-            "pfbench.trial_id": trial.id,
-            "pfbench.model": spec.system,
-            "pfbench.kind": system(spec.system).kind,
-            "pfbench.seed": str(spec.seed),
-            "pfbench.fold": str(spec.fold),
-            "pfbench.status": "running",
+            "pfbench.trial_id": child.id,
             "mlflow.parentRunId": parent,
-            "mlflow.runName": self.run["names"][trial.id],
+            "mlflow.runName": child.name,
         }
         run = self.client.create_run(self.experiment, tags=tags)
         self.created += 1
-        from mlflow.entities import Param
-
-        params = flat(spec.model_dump(mode="json"))
-        entries = [Param(key, str(value)[:6000]) for key, value in params.items()]
+        entries = [Param(key, str(value)[:6000]) for key, value in child.params.items()]
         for first in range(0, len(entries), 100):
             self.client.log_batch(run.info.run_id, params=entries[first : first + 100])
         return run
 
-    def _history(self, trial: TrialFolder, run: Any) -> None:
+    def _history(self, child: Child, run: Any) -> None:
         """Every epoch after the last one that the store has."""
-        path = trial.path / "history.csv"
-        if not path.exists():
+        if not child.history.exists():
             return
         import pandas as pd
 
-        steps = [m.step for m in self.client.get_metric_history(run.info.run_id, "train/loss")]
+        steps = [m.step for m in self.client.get_metric_history(run.info.run_id, child.marker)]
         last = max(steps, default=0)
-        for row in pd.read_csv(path).to_dict("records"):
+        for row in pd.read_csv(child.history).to_dict("records"):
             if row["epoch"] > last:
-                values = {_metric(str(key)): value for key, value in row.items() if key != "epoch"}
-                self._log(run.info.run_id, values, int(row["epoch"]))
+                values = {metric(str(key)): value for key, value in row.items() if key != "epoch"}
+                self._log(run.info.run_id, values, int(row["epoch"]), child.marker)
 
-    def _finals(self, trial: TrialFolder, run: Any, values: dict[str, float]) -> None:
-        missing = {k: v for k, v in values.items() if k not in run.data.metrics}
-        self._log(run.info.run_id, missing, 0)
-
-    def _log(self, run_id: str, values: dict[str, Any], step: int) -> None:
-        """All values of a step in one batch; what is no number is left out."""
+    def _log(self, run_id: str, values: dict[str, Any], step: int, marker: str) -> None:
+        """All values of a step in one batch, the marker last; what is no number is left out."""
         from mlflow.entities import Metric
 
         stamp = _now_ms()
@@ -244,72 +196,36 @@ class _Mirror:
             for key, value in values.items()
             if isinstance(value, int | float) and math.isfinite(value)
         ]
-        # Written in this order: an epoch counts as there when its loss is.
-        entries.sort(key=lambda metric: metric.key == "train/loss")
+        entries.sort(key=lambda entry: entry.key == marker)
         for first in range(0, len(entries), BATCH):
             self.client.log_batch(run_id, metrics=entries[first : first + BATCH])
         self.metrics += len(entries)
 
-    def _finish_parent(self, parent: str) -> None:
+    def _finish_parent(self, run_id: str) -> None:
         """Tables and pictures, whenever one of them is not what the store has."""
-        run = self.client.get_run(parent)
-        derived = self._derived()
-        state = self._state(derived)
-        if self.run["status"] == "running" or run.data.tags.get("pfbench.state") == state:
+        run = self.client.get_run(run_id)
+        state = _state(self.parent)
+        if not self.parent.finished or run.data.tags.get("pfbench.state") == state:
             return
-        for path in derived:
+        for path in self.parent.artifacts:
             place = path.parent.relative_to(self.folder.path).as_posix()
-            self.client.log_artifact(parent, str(path), None if place == "." else place)
-        table = self.folder.path / "table.md"
-        if table.exists():
-            self.client.set_tag(parent, "mlflow.note.content", table.read_text()[:8000])
-        for key, value in self._tags().items():
-            self.client.set_tag(parent, key, value)
-        self.client.set_terminated(parent, "FINISHED")
-        self.client.set_tag(parent, "pfbench.state", state)
-
-    def _derived(self) -> list[Path]:
-        """What the run folder holds for people to look at."""
-        return sorted(path for kind in DERIVED for path in self.folder.path.glob(kind))
-
-    def _state(self, derived: Sequence[Path]) -> str:
-        """Changes whenever one of the derived files does."""
-        total = 0
-        for path in derived:
-            total = zlib.crc32(path.name.encode() + path.read_bytes(), total)
-        return f"{total:08x}"
+            self.client.log_artifact(run_id, str(path), None if place == "." else place)
+        tags = {**self.parent.tags, "mlflow.note.content": self.parent.description[:8000]}
+        for key, value in tags.items():
+            self.client.set_tag(run_id, key, value)
+        self.client.set_terminated(run_id, "FINISHED")
+        self.client.set_tag(run_id, "pfbench.state", state)
 
 
-def final_metrics(result: dict[str, Any], measurement: dict[str, Any]) -> dict[str, float]:
-    """The names under which MLflow shows a finished trial; none of a failed one."""
-    if result["status"] != "ok":
-        return {}
-    values: dict[str, float] = {}
-    for name in METRICS:
-        for part in ("mean", "std"):
-            values[f"test/{name}.{part}"] = result["metrics"][f"{name}_{part}"]
-    values |= {new: result[old] for old, new in SIZES.items() if old in result}
-    values |= {f"mem/{name}": mib for name, mib in result["memory"].items()}
-    values |= {new: measurement[old] for old, new in MEASURED.items() if old in measurement}
-    return values
-
-
-def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as MLflow takes them: keys joined by dots."""
-    result: dict[str, Any] = {}
-    for key, value in content.items():
-        name = re.sub(r"[^\w\-. :/]", "_", f"{prefix}{key}")
-        result |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return result
-
-
-def _metric(column: str) -> str:
-    return "val/dice" if column == "val_dice" else f"train/{column}"
+def _state(parent: Parent) -> str:
+    """Changes whenever one of the derived files does."""
+    total = 0
+    for path in parent.artifacts:
+        total = zlib.crc32(path.name.encode() + path.read_bytes(), total)
+    return f"{total:08x}"
 
 
 def _now_ms() -> int:
-    import time
-
     return int(time.time() * 1000)
 
 

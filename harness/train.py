@@ -84,6 +84,11 @@ class Lesson:
     seed: int
     store: Store
     report: Report
+    until: int | None = None
+    """Pause after so many epochs in all; the store holds what is needed to go on."""
+
+    def paused(self, progress: Progress) -> bool:
+        return self.until is not None and len(progress.history) >= self.until
 
 
 def train(method: Method, lesson: Lesson) -> Progress:
@@ -99,6 +104,8 @@ def train(method: Method, lesson: Lesson) -> Progress:
             saved = None
         if number == progress.stage:
             _train_stage(method, stage, lesson, progress, saved)
+        if lesson.paused(progress):
+            break
     return progress
 
 
@@ -124,7 +131,7 @@ def _train_stage(
         plateau = Plateau(**saved["plateau"])
         best = saved["best"]
         _restore_rng(saved["rng"])
-    while progress.stage_epoch < settings.epochs and not plateau.ended:
+    while _goes_on(lesson, progress, plateau):
         began = time.perf_counter()
         progress.stage_epoch += 1
         row = _epoch(stage, lesson, optimizer, plateau, progress)
@@ -141,8 +148,13 @@ def _train_stage(
         state = _state(method, optimizer, plateau, progress, best)
         lesson.store.save(len(progress.history), state)
         lesson.report(row)
-    if best:
+    if best and not lesson.paused(progress):
         stage.network.load_state_dict(best)
+
+
+def _goes_on(lesson: Lesson, progress: Progress, plateau: Plateau) -> bool:
+    ended = progress.stage_epoch >= lesson.settings.epochs or plateau.ended
+    return not ended and not lesson.paused(progress)
 
 
 def _epoch(

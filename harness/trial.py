@@ -1,6 +1,6 @@
 """One trial, in a process of its own: train or fine-tune and score, or measure.
 
-    python -m harness.trial train|adapt|measure RUN_DIR TRIAL_ID --cache DIR --threads N
+    python -m harness.trial train|adapt|measure|rehearse RUN_DIR TRIAL_ID --cache DIR --threads N
 
 Prints one JSON line for each event ("epoch", "case", "end"); everything else that is said goes
 to standard error. What counts is on disk before it is printed.
@@ -54,6 +54,8 @@ class Task:
     trial: str
     cache: Path
     threads: int
+    until: int | None = None
+    """Of a rehearsal: the epoch to pause after."""
 
 
 def perform(task: Task, emit: Callable[[Event], None]) -> str:
@@ -65,7 +67,7 @@ def perform(task: Task, emit: Callable[[Event], None]) -> str:
     torch.set_num_threads(task.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        {"train": _train, "adapt": _adapt, "measure": _measure}[task.action](task, folder, emit)
+        ACTIONS[task.action](task, folder, emit)
     except StorageError:
         raise
     except Exception as error:
@@ -77,30 +79,41 @@ def perform(task: Task, emit: Callable[[Event], None]) -> str:
 
 
 def _train(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> None:
-    spec = folder.spec()
-    split = Split.from_json(read_json(task.run / "split.json"))
-    method = build(spec)
+    method = build(folder.spec())
     began = time.perf_counter()
-
-    def report(row: Row) -> None:
-        emit({"event": "epoch", "of": spec.protocol.epochs * len(method.stages), **row})
-
-    store = _Store(folder)
-    lesson = Lesson(
-        volumes(task, split.train),
-        volumes(task, split.validation),
-        spec.protocol,
-        spec.seed,
-        store,
-        report,
-    )
-    progress = train(method, lesson)
+    progress = train(method, _lesson(task, folder, method, emit))
     seconds = {"train": time.perf_counter() - began}
     history = {
         "epochs": len(progress.history),
         "memory": {f"train_{name}": mib for name, mib in progress.memory.items()},
     }
     _score(task, folder, method, history, seconds, emit)
+
+
+def _rehearse(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> None:
+    """Train as far as the study wants to see; what it leaves is its history and checkpoints."""
+    method = build(folder.spec())
+    train(method, _lesson(task, folder, method, emit))
+
+
+def _lesson(
+    task: Task, folder: TrialFolder, method: Method, emit: Callable[[Event], None]
+) -> Lesson:
+    spec = folder.spec()
+    split = Split.from_json(read_json(task.run / "split.json"))
+
+    def report(row: Row) -> None:
+        emit({"event": "epoch", "of": spec.protocol.epochs * len(method.stages), **row})
+
+    return Lesson(
+        volumes(task, split.train),
+        volumes(task, split.validation),
+        spec.protocol,
+        spec.seed,
+        _Store(folder),
+        report,
+        task.until,
+    )
 
 
 def _adapt(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> None:
@@ -173,6 +186,14 @@ def _measure(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> 
     figures |= method.particulars([volume.image for volume in test])
     emit({"event": "measured", "seconds": figures["inference_s_p50"]})
     write_json(folder.path / "measurement.json", {"schema": 1, "status": "ok", **figures})
+
+
+ACTIONS: dict[Action, Callable[[Task, TrialFolder, Callable[[Event], None]], None]] = {
+    "train": _train,
+    "adapt": _adapt,
+    "measure": _measure,
+    "rehearse": _rehearse,
+}
 
 
 class _Store:
@@ -252,11 +273,12 @@ def _end_with_parent() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m harness.trial", description=__doc__)
-    parser.add_argument("action", choices=["train", "adapt", "measure"])
+    parser.add_argument("action", choices=ACTIONS)
     parser.add_argument("run", type=Path)
     parser.add_argument("trial")
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--until", type=int, help="epoch after which a rehearsal pauses")
     options = parser.parse_args(arguments)
     events = sys.stdout
 

@@ -1,5 +1,7 @@
 """What each table of the paper consists of, and which rows are one trial."""
 
+from itertools import pairwise
+
 import pytest
 
 from harness.cost import cost
@@ -27,10 +29,11 @@ SIZES = {
 }
 
 
-def planned(suite, *changes, profile="quick", **narrowed):
+def planned(suite, *changes, profile="quick", models=(), rows=()):
     grid = PAPER_GRID if profile == "paper" else (32, 64, 64)
     data = Prepared("phantom", "", ("flair",), "wt", grid, True, dict.fromkeys("abcd", "k"), "f")
-    return plan(suite, resolve(profile, None, changes, None), data, SPLIT, **narrowed)
+    tables = chosen(suite, profile, models, rows)
+    return plan(tables, resolve(profile, None, changes, None), data, SPLIT)
 
 
 def specs(suite, **narrowed):
@@ -95,7 +98,7 @@ def test_all_suites_together_train_each_model_once():
 
 def test_table_4_adds_one_part_in_each_row():
     rows = list(specs("table4").values())[:7]
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in pairwise(rows):
         changed = {k for k in after.options if after.options[k] != before.options[k]}
         assert len(changed - {"weights"}) == 1
 

@@ -13,12 +13,13 @@ import pytest
 from harness import tracking
 from harness.errors import TrackingError, UsageError
 from harness.ledger import RunFolder, write_bytes, write_json
+from harness.mirrored import METRICS as NAMES
 from harness.spec import Data, Protocol, TrialSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, of many kinds
 
 TOP = Path(__file__).parent.parent
-METRICS = {f"{name}_{part}": 0.5 for name in tracking.METRICS for part in ("mean", "std")}
+METRICS = {f"{name}_{part}": 0.5 for name in NAMES for part in ("mean", "std")}
 
 
 def spec(seed):
@@ -62,7 +63,7 @@ def run(tmp_path, empty_store):
         add_trial(folder, 1, epochs=2, status="failed"),
         add_trial(folder, 2, epochs=1, status="running"),
     ]
-    folder.write({"run_id": "r1", "suites": {"table5": []}, "dataset": "phantom",
+    folder.write({"run_id": "r1", "kind": "run", "suites": {"table5": []}, "dataset": "phantom",
                   "profile": "quick", "protocol_hash": "p", "command": "pfbench run",
                   "trials": ids, "names": {trial: "U-Net" for trial in ids},
                   "status": "running"})  # fmt: skip

@@ -1,7 +1,7 @@
 """The data sets there are, and how all cases of one come into the cache."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,26 +74,40 @@ class Prepared:
     notes: tuple[str, ...] = ()
 
 
+def case_ids(request: Request) -> list[str]:
+    """Every case there is, in order; reads no voxels.
+
+    Raises UsageError for a wrong name or a missing root, DataError for faults of the folder.
+    """
+    found = _find(complete(request))
+    if found.faults:
+        raise together(found.faults)
+    return [job.name for job in found.jobs]
+
+
 def prepare(
     request: Request,
     cache_root: Path,
     *,
+    only: Collection[str] | None = None,
     workers: int = 2,
     progress: Progress | None = None,
 ) -> Prepared:
     """Bring every case into the cache; what is there and whole is not made again.
 
-    `progress` gets the number done, the number of all, and the case just done. Raises UsageError
-    for a wrong name or a missing root, DataError with every fault of every case, one per line,
-    StorageError when the cache cannot be written.
+    `only` these cases, where the others must not be opened. `progress` gets the number done, the
+    number of all, and the case just done. Raises UsageError for a wrong name or a missing root,
+    DataError with every fault of every case, one per line, StorageError when the cache cannot be
+    written.
     """
     full = complete(request)
     found = _find(full)
+    jobs = [job for job in found.jobs if only is None or job.name in only]
     outcomes: list[Outcome] = []
-    for outcome in _bring_in(found.jobs, cache_root, workers):
+    for outcome in _bring_in(jobs, cache_root, workers):
         outcomes.append(outcome)
         if progress:
-            progress(len(outcomes), len(found.jobs), outcome.name)
+            progress(len(outcomes), len(jobs), outcome.name)
     outcomes.sort(key=lambda outcome: outcome.name)
     faults = [*found.faults, *(fault for outcome in outcomes for fault in outcome.faults)]
     faults += _between_cases(outcomes)
