@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.data.cache import open_volume
 from harness.data.case import Volume
-from harness.errors import UsageError
+from harness.errors import StateError, UsageError
 from harness.ledger import RunFolder, TrialFolder, read_json
 from harness.systems import Kind, system
 
@@ -29,9 +29,13 @@ class ResultRow:
 def rows(folder: RunFolder, suite: str | None = None) -> list[ResultRow]:
     """The rows of `suite`, or of every suite of the run, in the order of the tables.
 
-    UsageError when the run does not have that suite.
+    UsageError when the run does not have that suite, StateError for the folder of a study.
     """
-    tables = folder.read()["suites"]
+    content = folder.read()
+    if content["kind"] != "run":
+        remedy = f"pfbench report {folder.path}"
+        raise StateError("is a study, not a run", where=str(folder.path), remedy=remedy)
+    tables = content["suites"]
     if suite is not None and suite not in tables:
         raise UsageError(
             f"this run has {', '.join(tables)}, not {suite}",

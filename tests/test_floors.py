@@ -70,7 +70,7 @@ def test_help_and_lists_load_no_heavy_library(arguments):
         "from harness.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'ray', 'mlflow', 'pandas', 'scipy'} & set(sys.modules)\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'pandas', 'scipy', 'matplotlib', 'optuna'} & set(sys.modules)\n"
         "print('HEAVY', sorted(heavy))"
     )
     done = subprocess.run(
