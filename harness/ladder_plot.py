@@ -74,7 +74,7 @@ def _draw_measure(axes: Axes, table: pd.DataFrame, measure: _Measure) -> None:
                   va="bottom", transform=axes.get_xaxis_transform())  # fmt: skip
     axes.set_xscale("log")
     axes.minorticks_off()
-    axes.margins(x=0.1)
+    axes.margins(x=0.1, y=0.2)
     axes.set_ylabel(measure.title)
     axes.grid(axis="y", color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
