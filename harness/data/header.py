@@ -204,7 +204,7 @@ def _affine(fields: Any, shape: Sequence[int], where: str) -> np.ndarray:
         remedy = "set the sform: without it left and right are unknown"
         raise fault(where, 30, "no orientation: sform and qform codes are 0", remedy)
     if len(forms) == 2:
-        apart = _apart(forms[0], forms[1], shape)
+        apart = distance_mm(forms[0], forms[1], shape)
         if apart > FORM_TOLERANCE_MM:
             remedy = "set both to the right one"
             raise fault(where, 29, f"sform and qform are {apart:.3g} mm apart", remedy)
@@ -221,7 +221,7 @@ def _regular(affine: np.ndarray, where: str) -> np.ndarray:
     return affine
 
 
-def _apart(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> float:
+def distance_mm(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> float:
     """The largest distance in mm between the two places of a corner voxel."""
     corners = np.array(np.meshgrid(*[(0, side - 1) for side in shape], [1])).reshape(4, -1)
     return float(np.linalg.norm(((first - second) @ corners)[:3], axis=0).max())

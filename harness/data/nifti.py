@@ -42,6 +42,7 @@ class Nifti:
     spacing_mm: Spacing  # (D, H, W)
     affine: np.ndarray  # (4, 4): index (x, y, z, 1) -> mm
     stored_axes: str  # where the stored x, y, z point, such as "LPS"
+    stored_affine: np.ndarray  # (4, 4): stored index (x, y, z, 1) -> mm, for the way back
     notes: tuple[str, ...] = ()
 
 
@@ -224,5 +225,6 @@ def _turned(array: np.ndarray, header: Header) -> Nifti:
         (z_mm, y_mm, x_mm),
         affine,
         "".join(orientations.aff2axcodes(header.affine)),
+        header.affine,
         header.notes,
     )

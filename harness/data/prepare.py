@@ -18,6 +18,9 @@ from harness.errors import DataError
 
 LIVER_SPACING_MM = 1.5
 
+Positions = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Where the paper's voxels lie on each axis (z, y, x) of a scan, in voxels of the scan."""
+
 REGIONS: dict[str, tuple[int, ...]] = {
     "wt": (1, 2, 3, 4),  # whole tumour; 3 was part of the core until 2016, and the rim since 2023
     "tc": (1, 4),
@@ -28,13 +31,25 @@ REGIONS: dict[str, tuple[int, ...]] = {
 
 def brats(scan: Scan, target: str, reduce: Grid, case: str) -> Volume:
     """In-plane 240 -> 192 by cutting 24 voxels from each end, slices 155 -> 128 by resampling."""
-    depth, height, width = PAPER_GRID
-    slices, rows, columns = scan.label.shape
-    z, y, x = stretched(slices, depth), centred(rows, height), centred(columns, width)
-    image = linear(linear(linear(scan.image, 3, x), 2, y), 1, z)
-    label = nearest(nearest(nearest(scan.label, 2, x), 1, y), 0, z)
+    positions = brats_positions(_grid(scan.label))
+    image = brats_image(scan.image, positions)
     z_mm, y_mm, x_mm = scan.spacing_mm
-    return finish(case, image, _region(label, target), (z_mm * slices / depth, y_mm, x_mm), reduce)
+    spacing_mm = (z_mm * len(scan.label) / PAPER_GRID[0], y_mm, x_mm)
+    mask = _region(_covering(scan.label, positions), target)
+    return finish(case, image, mask, spacing_mm, reduce)
+
+
+def brats_positions(shape: Grid) -> Positions:
+    """All slices of a scan of `shape` (D, H, W) on 128, its central 192 x 192 in-plane."""
+    depth, height, width = PAPER_GRID
+    slices, rows, columns = shape
+    return stretched(slices, depth), centred(rows, height), centred(columns, width)
+
+
+def brats_image(image: np.ndarray, positions: Positions) -> np.ndarray:
+    """(C, D, H, W) of a scan at `positions`, by linear interpolation."""
+    z, y, x = positions
+    return linear(linear(linear(image, 3, x), 2, y), 1, z)
 
 
 def liver(scan: Scan, target: str, reduce: Grid, case: str) -> Volume:
@@ -42,12 +57,9 @@ def liver(scan: Scan, target: str, reduce: Grid, case: str) -> Volume:
 
     The image by cubic B-splines. Raises DataError when no slice has any liver.
     """
-    depth, height, width = PAPER_GRID
-    steps = [LIVER_SPACING_MM / spacing for spacing in scan.spacing_mm]
-    slices, rows, columns = scan.label.shape
-    y, x = centred(rows, height, steps[1]), centred(columns, width, steps[2])
-    z = centred(slices, max(1, round(slices / steps[0])), steps[0])
-    mask = _region(nearest(nearest(nearest(scan.label, 2, x), 1, y), 0, z), target)
+    planes = max(1, round(len(scan.label) / (LIVER_SPACING_MM / scan.spacing_mm[0])))
+    z, y, x = liver_positions(_grid(scan.label), scan.spacing_mm, planes)
+    mask = _region(_covering(scan.label, (z, y, x)), target)
     used = np.flatnonzero(mask.any(axis=(1, 2)))
     if not len(used):
         raise DataError(
@@ -56,18 +68,30 @@ def liver(scan: Scan, target: str, reduce: Grid, case: str) -> Volume:
             remedy="leave this case out, or check which label is the liver",
             code="PFB-V25",
         )
-    chosen = nearest(used, 0, centred(len(used), depth), fill=-1)
+    chosen = nearest(used, 0, centred(len(used), PAPER_GRID[0]), fill=-1)
     z = np.where(chosen >= 0, z[chosen], -1)
     mask = mask[chosen] & (chosen >= 0)[:, None, None]
-    channels = [_liver_image(channel, (z, y, x)) for channel in scan.image]
-    return finish(case, np.stack(channels), mask, (LIVER_SPACING_MM,) * 3, reduce)
+    image = liver_image(scan.image, (z, y, x))
+    return finish(case, image, mask, (LIVER_SPACING_MM,) * 3, reduce)
 
 
-def _liver_image(channel: np.ndarray, positions: tuple[np.ndarray, ...]) -> np.ndarray:
-    """(D, H, W) at `positions`; outside the scan it is as dark as the scan's darkest voxel.
+def liver_positions(shape: Grid, spacing_mm: Spacing, planes: int) -> Positions:
+    """`planes` x 192 x 192 positions, 1.5 mm apart, around the middle of a scan of `shape`."""
+    _, height, width = PAPER_GRID
+    steps = [LIVER_SPACING_MM / mm for mm in spacing_mm]
+    z, y, x = map(centred, shape, (planes, height, width), steps)
+    return z, y, x
+
+
+def liver_image(image: np.ndarray, positions: Positions) -> np.ndarray:
+    """(C, D, H, W) of a scan at `positions`; outside it as dark as its darkest voxel.
 
     Splines overshoot at sharp edges; what leaves the range of the scan is brought back to it.
     """
+    return np.stack([_spline(channel, positions) for channel in image])
+
+
+def _spline(channel: np.ndarray, positions: Positions) -> np.ndarray:
     low, high = float(channel.min()), float(channel.max())
     for axis in (2, 1, 0):
         channel = cubic(channel, axis, positions[axis], fill=low)
@@ -77,6 +101,17 @@ def _liver_image(channel: np.ndarray, positions: tuple[np.ndarray, ...]) -> np.n
 def phantom(scan: Scan, target: str, reduce: Grid, case: str) -> Volume:
     """Made on its grid, `reduce` included: only intensities and region are left to do."""
     return finish(case, scan.image, _region(scan.label, target), scan.spacing_mm, (1, 1, 1))
+
+
+def _grid(label: np.ndarray) -> Grid:
+    depth, height, width = label.shape
+    return depth, height, width
+
+
+def _covering(label: np.ndarray, positions: Positions) -> np.ndarray:
+    """(D, H, W) of a scan at `positions`, each from the voxel that covers it."""
+    z, y, x = positions
+    return nearest(nearest(nearest(label, 2, x), 1, y), 0, z)
 
 
 def _region(label: np.ndarray, target: str) -> np.ndarray:
@@ -92,8 +127,12 @@ def finish(
     """Intensities to 0..1, then blocks to their mean; labels of a half and more are 1."""
     label = block_mean(mask, reduce) >= 0.5 - 1e-6  # thirds and sevenths are not exact
     z, y, x = (mm * factor for mm, factor in zip(spacing_mm, reduce, strict=True))
-    reduced = np.clip(block_mean(unit_range(image), reduce), 0, 1)
-    return Volume(case, reduced, label.astype(np.uint8), (z, y, x))
+    return Volume(case, intensities(image, reduce), label.astype(np.uint8), (z, y, x))
+
+
+def intensities(image: np.ndarray, reduce: Grid) -> np.ndarray:
+    """(C, D, H, W) on the paper's grid -> each modality in 0..1, then the mean of its blocks."""
+    return np.clip(block_mean(unit_range(image), reduce), 0, 1)
 
 
 Recipe = Callable[[Scan, str, Grid, str], Volume]

@@ -36,7 +36,7 @@ def examine(case: Case, dataset: str, target: str) -> Findings:
         if (image := _attempt(read_image, path, faults)) is not None
     }
     mask = _attempt(read_label, case.label, faults)
-    faults += _misplaced({**images, **({case.label: mask} if mask else {})}, case.label)
+    faults += misplaced({**images, **({case.label: mask} if mask else {})}, case.label)
     if mask is None:
         return Findings(None, tuple(faults))
     counts = np.bincount(mask.array.ravel(), minlength=256)
@@ -71,10 +71,12 @@ def _attempt(read: Callable[[Path], Nifti], path: Path, faults: list[DataError])
         return None
 
 
-def _misplaced(files: dict[Path, Nifti], label: Path) -> list[DataError]:
+def misplaced(files: dict[Path, Nifti], label: Path | None = None) -> list[DataError]:
     """One fault for each file that does not share the grid of the first."""
+    if not files:
+        return []
     faults = []
-    first, *others = files or [label]
+    first, *others = files
     for other in others:
         shape, size = files[first].array.shape, files[other].array.shape
         number = "D13" if other != label else "V27" if shape != size else "V28"

@@ -1,0 +1,121 @@
+"""A scan without a label: what a network sees of it, and the way back to the scan's own voxels.
+
+    scan ── as in training ──► the paper's voxels ── blocks of 128 slices ──► images
+    scan ◄── nearest, linear ── stack of answers ◄── mean where blocks overlap ── answers
+
+BraTS, and the phantom in its layout, is one block, as in training. A liver network was trained on
+slices that a label says have liver; a new scan has no label, so as many blocks as it takes, evenly
+spread, cover all of its slices. A scan too short for one block lies in the middle of it. As in
+training each block has intensities of its own, from its darkest voxel to its brightest.
+
+The paper's voxels are evenly spaced along each axis of the scan, so the way back is one factor and
+one offset per axis.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.data.case import Grid, Spacing
+from harness.data.grid import PAPER_GRID, linear, nearest
+from harness.data.prepare import (
+    LIVER_SPACING_MM,
+    Positions,
+    brats_image,
+    brats_positions,
+    intensities,
+    liver_image,
+    liver_positions,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """What a network sees of one scan, and where that lies in it.
+
+    Answers for the images, one on top of the other, make a stack; blocks may overlap in it.
+    """
+
+    images: Sequence[np.ndarray]  # each (C, D, H, W) float32 in [0, 1]
+    starts: tuple[int, ...]  # in the stack: the first slice of each image
+    places: Positions  # in voxels of the stack: each slice, row and column of the scan
+
+    def mask(self, masks: Sequence[np.ndarray]) -> np.ndarray:
+        """One mask (D, H, W) for each image -> that of the scan, (D, H, W) uint8, 0 or 1.
+
+        Where blocks overlap, half of them suffice. A voxel of the scan is what the voxel is that
+        covers it, and 0 where the network saw nothing.
+        """
+        answer = self._stack(masks) >= 0.5
+        for axis, places in enumerate(self.places):
+            answer = nearest(answer, axis, places)
+        return answer.astype(np.uint8)
+
+    def probability(self, probabilities: Sequence[np.ndarray]) -> np.ndarray:
+        """One probability (D, H, W) for each image -> that of the scan, (D, H, W) float32.
+
+        The mean where blocks overlap, interpolated; 0 where the network saw nothing. Brought back
+        to 0..1, which the cubic interpolation of ResUNet3D↑ leaves by a little.
+        """
+        answer = np.clip(self._stack(probabilities), 0, 1)
+        for axis, places in enumerate(self.places):
+            answer = linear(answer, axis, places)
+        return answer
+
+    def _stack(self, answers: Sequence[np.ndarray]) -> np.ndarray:
+        """Mean of the answers in each voxel of the stack."""
+        depth, *plane = answers[0].shape
+        total = np.zeros((self.starts[-1] + depth, *plane), np.float32)
+        count = np.zeros((len(total), 1, 1), np.float32)
+        for start, answer in zip(self.starts, answers, strict=True):
+            total[start : start + depth] += answer
+            count[start : start + depth] += 1
+        return total / count
+
+
+def look(image: np.ndarray, spacing_mm: Spacing, dataset: str, reduce: Grid) -> Field:
+    """A scan (C, D, H, W) as a network sees it that was trained on `dataset` reduced by `reduce`.
+
+    An image that lies where one of the training lay is that image, bit for bit.
+    """
+    whole, positions = _WHOLE[dataset](image, spacing_mm, reduce[0])
+    block = PAPER_GRID[0] // reduce[0]
+    starts = _spread(whole.shape[1] // reduce[0], block)
+    images = [
+        intensities(whole[:, start * reduce[0] :][:, : PAPER_GRID[0]], reduce) for start in starts
+    ]
+    z, y, x = map(_places, image.shape[1:], positions, reduce)
+    return Field(images, starts, (z, y, x))
+
+
+def _brats(image: np.ndarray, spacing_mm: Spacing, thickness: int) -> tuple[np.ndarray, Positions]:
+    _, slices, rows, columns = image.shape
+    positions = brats_positions((slices, rows, columns))
+    return brats_image(image, positions), positions
+
+
+def _liver(image: np.ndarray, spacing_mm: Spacing, thickness: int) -> tuple[np.ndarray, Positions]:
+    """All slices, and what it takes to make them a block or more, and a multiple of `thickness`."""
+    _, slices, rows, columns = image.shape
+    needed = math.ceil(slices * spacing_mm[0] / LIVER_SPACING_MM / thickness) * thickness
+    planes = max(PAPER_GRID[0], needed)
+    positions = liver_positions((slices, rows, columns), spacing_mm, planes)
+    return liver_image(image, positions), positions
+
+
+Whole = Callable[[np.ndarray, Spacing, int], tuple[np.ndarray, Positions]]
+_WHOLE: dict[str, Whole] = {"brats": _brats, "phantom": _brats, "liver": _liver}
+
+
+def _spread(length: int, block: int) -> tuple[int, ...]:
+    """Where blocks begin: as few as cover `length`, the first and the last at its ends."""
+    count = math.ceil(length / block)
+    return tuple(round(start) for start in np.linspace(0, length - block, count))
+
+
+def _places(have: int, positions: np.ndarray, reduce: int) -> np.ndarray:
+    """Where each of `have` voxels lies among `positions`, in blocks of `reduce` of them."""
+    step = (positions[-1] - positions[0]) / (len(positions) - 1)
+    return ((np.arange(have) - positions[0]) / step + 0.5) / reduce - 0.5

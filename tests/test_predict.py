@@ -1,0 +1,371 @@
+"""A finished trial on new scans: the mask that is scored, on the voxels of the file."""
+
+import gzip
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from harness import systems
+from harness.data import datasets, phantom
+from harness.data.cache import open_volume
+from harness.data.field import look
+from harness.data.nifti import read_image, read_label
+from harness.data.unlabelled import find, read
+from harness.errors import DataError, StateError, UsageError
+from harness.ledger import SCHEMA, RunFolder, write_json
+from harness.methods import Method
+from harness.predict import Request, predict
+from harness.spec import Data, Protocol, TrialSpec, code_version
+from harness.trained import as_scored, as_trained, choose_trial
+from harness.trial import build
+
+REDUCE = (8, 6, 6)
+GRID = (16, 32, 32)
+SHAPE = (132, 60, 200)  # more slices than the paper's grid, so that none is lost on the way back
+ROWS = slice(11, 21)  # those of the grid that the scan's 60 rows fill
+TINY = {
+    "resunet3d_up": {"widths": (4, 4, 4)},
+    "pfseg": {"widths": (4, 4, 4), "guidance_widths": (2, 2), "msres": "none"},
+}
+CASE = "BraTS20_Training_001"
+OTHER = "BraTS20_Training_002"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _leave_torch_as_it_was() -> Iterator[None]:
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("scans") / "brats"
+    phantom.write(folder, 2, SHAPE)
+    return folder
+
+
+def specification(system: str, seed: int, **options) -> TrialSpec:
+    complete = {**systems.options(system, "quick"), **TINY[system], **options}
+    data = Data(
+        name="brats", modalities=("flair",), target="wt", grid=GRID, fingerprint="", synthetic=True
+    )
+    return TrialSpec(
+        system=system, options=complete, protocol=Protocol(), data=data, split="", seed=seed,
+        device="cuda", code=code_version(),
+    )  # fmt: skip
+
+
+def half_way(method: Method) -> Method:
+    """Untrained, but with a mask that is neither empty nor full."""
+    image = np.random.default_rng(0).random((1, *GRID), dtype=np.float32)
+    middle = np.median(method.probability(image))
+    for name, parameter in method.network.named_parameters():
+        if name == "srt.head.bias":
+            parameter.data += 0.5  # above zero, where the ReLU lets gradients through
+        elif name.endswith("head.bias"):
+            parameter.data -= float(np.log(middle / (1 - middle)))
+    return method
+
+
+def finish(run: RunFolder, spec: TrialSpec) -> str:
+    """Leave what a finished trial leaves, as if it had been trained on a GPU."""
+    folder = run.trial(spec.id)
+    folder.write_spec(spec)
+    method = half_way(build(spec.model_copy(update={"device": "cpu"})))
+    save_file(method.network.state_dict(), folder.path / "weights.safetensors")
+    write_json(folder.path / "result.json", {"schema": 1, "status": "ok", "reason": ""})
+    return spec.id
+
+
+UP = specification("resunet3d_up", 0)
+UP_1 = specification("resunet3d_up", 1)
+TUNED = specification("pfseg", 0, tpf="tfm")
+PLAIN = specification("pfseg", 0, tpf="none")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = RunFolder(tmp_path_factory.mktemp("run"))
+    ids = [finish(folder, spec) for spec in (UP, UP_1, PLAIN, TUNED)]
+    row = {"key": "resunet3d_up", "title": "ResUNet3D↑", "system": "resunet3d_up"}
+    rows = [{**row, "trials": ids[:2]}]
+    rows.append({"key": "pfseg", "title": "PFSeg", "system": "pfseg", "trials": ids[3:]})
+    called = ["ResUNet3D↑ seed 0", "ResUNet3D↑ seed 1", "PFSeg as trained seed 0", "PFSeg seed 0"]
+    names = dict(zip(ids, called, strict=True))
+    content = {"schema": SCHEMA, "suites": {"table5": rows}, "trials": ids, "names": names}
+    folder.write(content)
+    return folder.path
+
+
+@pytest.fixture
+def request_for(run, scans, tmp_path):
+    def made(spec: TrialSpec = UP, *inputs: Path, **changes) -> Request:
+        return replace(Request(run, spec.id, inputs or (scans,), tmp_path / "out"), **changes)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def prepared(scans, tmp_path_factory) -> dict[str, np.ndarray]:
+    """Case -> its image as it is prepared for training and scoring."""
+    cache = tmp_path_factory.mktemp("cache")
+    made = datasets.prepare(datasets.Request("brats", scans, ("flair",), reduce=REDUCE), cache)
+    return {case: np.array(open_volume(cache, key).image) for case, key in made.keys.items()}
+
+
+def holds(path: Path, mask: np.ndarray) -> bool:
+    """Whether the file has the value of `mask` where each voxel of the grid has its centre."""
+    z = np.floor((np.arange(16) * 8 + 4) * 132 / 128).astype(int)
+    y = np.arange(10) * 6 + 3
+    x = np.arange(32) * 6 + 3 + (200 - 192) // 2
+    assert 0.1 < mask[:, ROWS].mean() < 0.9
+    return np.array_equal(read_label(path).array[np.ix_(z, y, x)], mask[:, ROWS])
+
+
+@pytest.mark.parametrize("spec", [UP, TUNED], ids=lambda spec: spec.system)
+def test_the_mask_of_a_prepared_case_is_the_one_that_is_scored(request_for, prepared, run, spec):
+    done = predict(request_for(spec))
+    method = as_scored(run, spec.id, "cpu").method
+    for path, case in zip(done.files, (CASE, OTHER), strict=True):
+        assert path.name == f"{case}.nii.gz"
+        assert holds(path, method.segment(prepared[case]))
+
+
+def test_geometry_is_exactly_that_of_the_scan_and_values_are_0_and_1(request_for, scans):
+    mask, probability = predict(request_for(UP, scans / CASE, probability=True)).files
+    scan = nibabel.load(scans / CASE / f"{CASE}_flair.nii.gz")
+    for path in (mask, probability):
+        written = nibabel.load(path)
+        assert written.shape == scan.shape
+        np.testing.assert_array_equal(written.affine, scan.affine)
+    assert probability.name == f"{CASE}_prob.nii.gz"
+    assert np.unique(nibabel.load(mask).dataobj).tolist() == [0, 1]
+    values = nibabel.load(probability).get_fdata()
+    assert 0 <= values.min() < 0.5 < values.max() <= 1
+
+
+def test_nothing_that_a_header_says_goes_into_the_results(request_for, scans, tmp_path):
+    source = nibabel.load(scans / CASE / f"{CASE}_flair.nii.gz")
+    for field in ("descrip", "aux_file", "db_name", "intent_name"):
+        source.header[field] = b"DOE^JOHN"
+    source.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"DOE^JOHN 1970"))
+    nibabel.save(source, tmp_path / "scan.nii.gz")
+    assert b"DOE" in gzip.decompress((tmp_path / "scan.nii.gz").read_bytes())
+    done = predict(request_for(UP, tmp_path / "scan.nii.gz", probability=True))
+    for path in done.files:
+        assert b"DOE" not in path.read_bytes() + gzip.decompress(path.read_bytes())
+    assert not any("DOE" in note for note in done.notes)
+
+
+def test_the_order_in_which_a_scan_is_stored_does_not_matter(request_for, scans, tmp_path):
+    source = nibabel.load(scans / CASE / f"{CASE}_flair.nii.gz")
+    turned = source.as_reoriented(np.array([[2, -1], [0, 1], [1, -1]]))
+    nibabel.save(turned, tmp_path / "turned.nii.gz")
+    straight, other = predict(request_for(UP, scans / CASE, tmp_path / "turned.nii.gz")).files
+    np.testing.assert_array_equal(nibabel.load(other).affine, turned.affine)
+    expected = nibabel.as_closest_canonical(nibabel.load(straight)).get_fdata()
+    found = nibabel.as_closest_canonical(nibabel.load(other)).get_fdata()
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_the_same_scan_again_gives_the_same_file(request_for, scans):
+    [path] = predict(request_for(UP, scans / CASE)).files
+    before = path.read_bytes()
+    predict(request_for(UP, scans / CASE, overwrite=True))
+    assert path.read_bytes() == before
+
+
+def test_a_trial_of_the_phantom_takes_scans_in_its_layout(run, request_for, scans, prepared):
+    spec = UP.model_copy(update={"data": UP.data.model_copy(update={"name": "phantom"})})
+    finish(RunFolder(run), spec)
+    [path] = predict(request_for(spec, scans / CASE)).files
+    method = as_scored(run, spec.id, "cpu").method
+    assert holds(path, method.segment(prepared[CASE]))
+
+
+def test_a_liver_network_looks_at_the_whole_of_a_long_scan(run, request_for, tmp_path):
+    liver = {"name": "liver", "modalities": ("ct",), "target": "liver"}
+    spec = UP.model_copy(update={"data": UP.data.model_copy(update=liver)})
+    finish(RunFolder(run), spec)
+    stored = np.random.default_rng(0).normal(0, 100, (20, 20, 100)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(stored, np.diag([1.0, 1, 4, 1])), tmp_path / "ct.nii.gz")
+    [_, probability] = predict(request_for(spec, tmp_path / "ct.nii.gz", probability=True)).files
+    found = nibabel.load(probability)
+    assert found.shape == (20, 20, 100)
+    assert (found.get_fdata() > 0).any(axis=(0, 1)).all()  # 0 is where no network looked
+
+
+def test_bad_scans_are_all_reported_and_the_others_are_predicted(request_for, scans, tmp_path):
+    (tmp_path / "empty.nii").touch()
+    (tmp_path / "text.nii").write_text("no volume " * 100)
+    inputs = (tmp_path / "empty.nii", scans / CASE, tmp_path / "text.nii", tmp_path / "absent.nii")
+    told = []
+    with pytest.raises(DataError) as caught:
+        predict(request_for(UP, *inputs), lambda *state: told.append(state))
+    assert all(name in str(caught.value) for name in ("empty.nii", "text.nii", "absent.nii"))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{CASE}.nii.gz"]
+    assert told == [(3, 4, CASE), (4, 4, "text")]
+
+
+def test_progress_counts_every_case_once(request_for):
+    told = []
+    predict(request_for(), lambda *state: told.append(state))
+    assert told == [(1, 2, CASE), (2, 2, OTHER)]
+
+
+def test_nothing_to_predict_is_an_error_and_leaves_no_folder(request_for, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="0 cases found"):
+        predict(request_for(UP, tmp_path / "empty"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_that_are_there_stay_unless_told_otherwise(request_for, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / f"{OTHER}.nii.gz").write_text("mine")
+    with pytest.raises(UsageError, match=f"{OTHER}.nii.gz.*--overwrite"):
+        predict(request_for())
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{OTHER}.nii.gz"]
+    predict(request_for(overwrite=True))
+    assert set(np.unique(read_label(tmp_path / "out" / f"{OTHER}.nii.gz").array)) == {0, 1}
+
+
+def test_a_scan_is_never_replaced_by_its_mask(request_for, scans, tmp_path):
+    scan = Path(shutil.copy(scans / CASE / f"{CASE}_flair.nii.gz", tmp_path / "scan.nii.gz"))
+    before = scan.read_bytes()
+    with pytest.raises(UsageError, match="replace the scan"):
+        predict(request_for(UP, scan, out=tmp_path, overwrite=True))
+    assert scan.read_bytes() == before
+
+
+def test_a_mask_and_a_probability_of_one_name_are_refused(request_for, tmp_path):
+    for name in ("a", "a_prob"):
+        (tmp_path / f"{name}.nii").write_text("not read")
+    with pytest.raises(UsageError, match=r"a_prob\.nii\.gz"):
+        predict(request_for(UP, tmp_path / "a.nii", tmp_path / "a_prob.nii", probability=True))
+
+
+def test_fine_tuning_starts_from_the_network_as_trained_and_learns_from_the_scans_given(
+    request_for, run, scans, prepared
+):
+    done = predict(request_for(TUNED, tpf="tfm", probability=True))
+    method = as_trained(run, TUNED.id, "tfm", "cpu").method
+    before = method.probability(prepared[CASE])
+    after = method.adapt([prepared[CASE], prepared[OTHER]]).probability(prepared[CASE])
+    assert not np.array_equal(before, after)
+    field = look(read(find([scans / CASE], ("flair",)).cases[0]).image, (1, 1, 1), "brats", REDUCE)
+    found = read_image(done.files[1]).array
+    np.testing.assert_array_equal(found, field.probability([after]))
+
+
+def test_without_fine_tuning_the_base_of_a_fine_tuned_trial_is_applied(
+    request_for, run, scans, prepared
+):
+    [path] = predict(request_for(TUNED, scans / CASE, tpf="none")).files
+    base = as_scored(run, PLAIN.id, "cpu").method
+    assert holds(path, base.segment(prepared[CASE]))
+
+
+def test_fine_tuning_leaves_nothing_but_results(request_for, tmp_path):
+    told = []
+    predict(request_for(PLAIN, tpf="srt"), lambda *state: told.append(state))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"{CASE}.nii.gz",
+        f"{OTHER}.nii.gz",
+    ]
+    assert [(done, total) for done, total, _ in told] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    "spec, tpf, said",
+    [
+        (UP, "tfm", "resunet3d_up has no test-phase fine-tuning; pfseg has"),
+        (TUNED, "tfn", "it must be one of"),
+        (
+            specification("pfseg", 5, srt=False, tel=False, ssl="none", tpf="none"),
+            "srt",
+            "srt=true",
+        ),
+    ],
+)
+def test_fine_tuning_that_cannot_be_is_refused_in_a_sentence(run, request_for, spec, tpf, said):
+    finish(RunFolder(run), spec)
+    with pytest.raises(UsageError, match=said) as caught:
+        predict(request_for(spec, tpf=tpf))
+    assert caught.value.where == "--tpf"
+
+
+@pytest.fixture
+def own_run(run, tmp_path) -> Path:
+    """A copy, to be damaged."""
+    return Path(shutil.copytree(run, tmp_path / "run"))
+
+
+def test_only_a_finished_trial_predicts(request_for, own_run):
+    result = own_run / "trials" / UP.id / "result.json"
+    write_json(result, {"schema": 1, "status": "failed", "reason": "nan_loss", "detail": ""})
+    with pytest.raises(StateError, match="failed"):
+        predict(request_for(run=own_run))
+    result.unlink()
+    with pytest.raises(StateError, match="has not been trained"):
+        predict(request_for(run=own_run))
+
+
+@pytest.mark.parametrize(
+    "damage, said",
+    [
+        (lambda path: path.unlink(), "has no weights"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-8]), "damaged"),
+        (lambda path: shutil.copy(path.parent.parent / PLAIN.id / path.name, path), "another's"),
+    ],
+    ids=["missing", "truncated", "of another network"],
+)
+def test_weights_that_cannot_be_used_name_the_trial(request_for, own_run, damage, said):
+    damage(own_run / "trials" / UP.id / "weights.safetensors")
+    with pytest.raises(StateError, match=said) as caught:
+        predict(request_for(run=own_run))
+    assert UP.id in caught.value.where
+
+
+def test_a_trial_of_other_code_is_noted(request_for, run, scans):
+    spec = UP.model_copy(update={"code": "0.0.1+000000000000"})
+    finish(RunFolder(run), spec)
+    assert "0.0.1+000000000000" in predict(request_for(spec, scans / CASE)).notes[0]
+
+
+@pytest.mark.parametrize(
+    "name, seed, expected",
+    [
+        (UP_1.id, None, UP_1),
+        ("resunet3d_up", None, UP),
+        ("ResUNet3D↑", 1, UP_1),
+        ("pfseg", None, TUNED),
+        (PLAIN.id, None, PLAIN),
+    ],
+)
+def test_a_trial_is_chosen_by_id_or_name_and_seed(run, name, seed, expected):
+    assert choose_trial(run, name, seed) == expected.id
+
+
+@pytest.mark.parametrize(
+    "name, seed, listed",
+    [
+        (None, None, (UP, UP_1, TUNED)),
+        ("unet3d", None, (UP, UP_1, PLAIN, TUNED)),
+        ("resunet3d_up", 7, (UP, UP_1)),
+    ],
+)
+def test_an_unclear_choice_lists_the_candidates(run, name, seed, listed):
+    names = json.loads((run / "run.json").read_text())["names"]
+    with pytest.raises(UsageError) as caught:
+        choose_trial(run, name, seed)
+    lines = str(caught.value).splitlines()[1:]
+    assert lines == [f"  {spec.id}  {names[spec.id]}" for spec in listed]
