@@ -74,9 +74,9 @@ def _on_ray(
     if not any(trials() for _, trials in phases):
         return  # everything is done: no need to wait for Ray
     from harness.supervise import supervise
-    from tuning.launch import Cluster, ClusterLost, Job, LaunchError, ray_cluster, run_jobs
+    from tuning.launch import Cluster, Job, ray_cluster, run_jobs
 
-    with _faults(LaunchError, ClusterLost), ray_cluster(Cluster(placement.address)):
+    with cluster_faults(), ray_cluster(Cluster(placement.address)):
         for action, trials in phases:
             at_once = 1 if action == "measure" else placement.max_concurrent
             jobs = [
@@ -95,21 +95,29 @@ def _on_ray(
                 )
                 for trial in trials()
             ]
-            run_jobs(jobs, supervise, Cluster(placement.address, at_once), tell)
+            if jobs:
+                run_jobs(jobs, supervise, Cluster(placement.address, at_once), tell)
 
 
 @contextmanager
-def _faults(launch_error: type[Exception], cluster_lost: type[Exception]) -> Iterator[None]:
-    """Ray's faults as what the user sees of them."""
+def cluster_faults() -> Iterator[None]:
+    """Ray's faults as what the user sees of them: UsageError and ClusterError."""
+    from tuning.launch import ClusterLost, LaunchError
+
     try:
         yield
-    except launch_error as error:
+    except LaunchError as error:
         raise UsageError(str(error), code="PFB-C02") from error
-    except cluster_lost as error:
+    except ClusterLost as error:
         raise ClusterError(str(error), remedy="the same command", code="PFB-R06") from error
+
+
+def threads_of(placement: Placement) -> int:
+    """Threads of a trial that shares the machine with others."""
+    return max(1, round(placement.cpus_per_trial))
 
 
 def _threads(action: Action, placement: Placement) -> int:
     if action == "measure":
         return os.cpu_count() or 1
-    return max(1, round(placement.cpus_per_trial))
+    return threads_of(placement)

@@ -14,6 +14,7 @@ Every file is written whole or not at all: temporary file, fsync, rename.
 
 import errno
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 from harness.errors import ClusterError, StateError, StorageError
 from harness.spec import TrialSpec
 
-SCHEMA = 2  # of run.json
+SCHEMA = 3  # of run.json
 State = Literal["new", "interrupted", "ok", "failed"]
 Action = Literal["train", "adapt", "measure", "rehearse"]
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
@@ -77,6 +78,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise StateError("does not hold a JSON object", where=str(path), code="PFB-K08")
     return content
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class TrialFolder:
@@ -131,6 +137,14 @@ class TrialFolder:
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             remedy = "remove the folder of this trial; the same command makes it anew"
             raise StateError("has no readable mask", where=str(path), remedy=remedy) from error
+
+    def sums(self) -> dict[str, str]:
+        """SHA-256 of what a finished trial consists of: name below the folder -> digits."""
+        names = ("history.csv", "weights.safetensors", "cases.csv")
+        files = [*(self.path / name for name in names), *sorted(self.path.glob("masks/*.npz"))]
+        return {
+            path.relative_to(self.path).as_posix(): sha256(path) for path in files if path.exists()
+        }
 
     def state(self) -> State:
         result = self.result()

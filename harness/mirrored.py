@@ -10,11 +10,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.ledger import RunFolder, TrialFolder
+from harness.nested import flat
 from harness.redact import redact
 from harness.study import Point, points
 from harness.systems import system
 
-DERIVED = ("table.csv", "table.md", "study.csv", "best.yaml", "figures/*.png", "figures/*.svg")
+DERIVED = (
+    "table.csv",
+    "table.md",
+    "study.csv",
+    "best.yaml",
+    "figures/**/*.png",
+    "figures/**/*.svg",
+)
 METRICS = ("dice", "jaccard", "hd95_mm", "hd95_max_mm", "hd95_voxels")
 MEASURED = {
     "inference_s_p50": "perf/inference_s.p50",
@@ -111,7 +119,7 @@ def _of_trial(trial: TrialFolder, run: dict[str, Any]) -> Child:
             "pfbench.seed": str(spec.seed),
             "pfbench.fold": str(spec.fold),
         },
-        flat(spec.model_dump(mode="json")),
+        _params(spec.model_dump(mode="json")),
         trial.path / "history.csv",
         "train/loss",
         finals,
@@ -132,7 +140,7 @@ def _of_point(point: Point, run: dict[str, Any]) -> Child:
         point.id,
         f"{point.study} {point.number}",
         {**_common(run), "pfbench.model": point.system, "pfbench.study": point.study},
-        flat(point.params),
+        _params(point.params),
         point.path / "history.csv",
         "val/dice",
         finals if point.state == "complete" else {},
@@ -160,10 +168,6 @@ def metric(column: str) -> str:
     return "val/dice" if column == "val_dice" else f"train/{column}"
 
 
-def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as MLflow takes them: keys joined by dots."""
-    result: dict[str, Any] = {}
-    for key, value in content.items():
-        name = re.sub(r"[^\w\-. :/]", "_", f"{prefix}{key}")
-        result |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return result
+def _params(content: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings as MLflow takes them: keys joined by dots, of its letters only."""
+    return {re.sub(r"[^\w\-. :/]", "_", key): value for key, value in flat(content).items()}

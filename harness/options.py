@@ -6,6 +6,7 @@ from typing import get_args
 
 from harness.errors import UsageError, unknown
 from harness.execute import Placement
+from harness.spec import Device
 
 
 def chosen_placement(
@@ -21,15 +22,8 @@ def chosen_placement(
     fields = Placement.__annotations__
     if executor not in get_args(fields["executor"]):
         raise unknown("executor", executor, get_args(fields["executor"]))
-    visible = _visible_gpus() if device != "cpu" else 0
-    if device == "auto":
-        device = "cuda" if visible else "cpu"
-    if device not in get_args(fields["device"]):
-        raise unknown("device", device, ("auto", *get_args(fields["device"])))
-    if device == "cuda" and not visible and not address:
-        chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
-        what = f"requested cuda, 0 GPUs visible (CUDA_VISIBLE_DEVICES={chosen})"
-        raise UsageError(what, where="--device", remedy="--device cpu", code="PFB-C02")
+    device = chosen_device(device, elsewhere=bool(address))
+    visible = _visible_gpus() if device == "cuda" else 0
     cores = os.cpu_count() or 1
     if gpus is None:
         gpus = 1.0 if device == "cuda" else 0.0
@@ -38,6 +32,21 @@ def chosen_placement(
     _in_range("--cpus-per-trial", cpus, 0.0, exclusive=True)
     _in_range("--gpus-per-trial", gpus, 0.0, exclusive=device == "cuda")
     return Placement(executor, device, cpus, gpus, max_concurrent, address, silence_s)  # type: ignore[arg-type]
+
+
+def chosen_device(device: str, *, elsewhere: bool = False) -> Device:
+    """ "auto" takes a GPU where there is one; UsageError for a GPU that is not there.
+
+    `elsewhere`: on other machines, whose GPUs are not seen from here.
+    """
+    if device not in ("auto", *get_args(Device)):
+        raise unknown("device", device, ("auto", *get_args(Device)))
+    visible = _visible_gpus() if device != "cpu" else 0
+    if device == "cuda" and not visible and not elsewhere:
+        chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+        what = f"requested cuda, 0 GPUs visible (CUDA_VISIBLE_DEVICES={chosen})"
+        raise UsageError(what, where="--device", remedy="--device cpu", code="PFB-C02")
+    return "cuda" if device == "cuda" or (device == "auto" and visible) else "cpu"
 
 
 def _in_range(option: str, value: float, low: float, *, exclusive: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from harness.data.datasets import Prepared
 from harness.data.split import Split
 from harness.errors import UsageError
+from harness.nested import merged
 from harness.settings import Settings, changed_protocol
 from harness.spec import Data, Device, TrialSpec, code_version, digest
 from harness.suites import Row, refuse_overruled
@@ -153,12 +154,3 @@ def _settled(name: str, asked: dict[str, Any], data: Data) -> dict[str, Any]:
     except (ValueError, TypeError) as error:
         raise UsageError(str(error), where=f"systems.{name}", code="PFB-C02") from error
     return method.settled(asked)
-
-
-def merged(base: Any, changes: Any) -> dict[str, Any]:
-    """`base` with `changes` written into it, groups key by key."""
-    result = dict(base)
-    for key, value in changes.items():
-        group = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if group else value
-    return result

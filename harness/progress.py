@@ -57,6 +57,12 @@ class Screen:
         self.console.print(text, markup=False, soft_wrap=True)
         self._log(text)
 
+    def note(self, text: str) -> None:
+        """A line for the log, and for the person where no live display shows the same."""
+        self._log(text)
+        if not self.console.is_terminal:
+            self.console.print(text, markup=False)
+
     def show(self, renderable: RenderableType) -> None:
         """A table for the person; in the log as plain text."""
         self.console.print(renderable)
@@ -106,10 +112,7 @@ class Screen:
         elif kind == "end":
             line.state, line.ended = event["reason"], now
         if kind in ("start", "epoch", "end", "measured"):
-            text = self._plain(line, event)
-            self._log(text)
-            if not self.console.is_terminal:
-                self.console.print(text, markup=False)
+            self.note(self._plain(line, event))
 
     def _plain(self, line: Line, event: dict[str, Any]) -> str:
         kind = event["event"]

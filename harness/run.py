@@ -5,14 +5,15 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from harness import table, tracking
+from harness import pictures, table, tracking
 from harness.data import datasets
 from harness.data.split import split
 from harness.errors import FAILED_TRIALS, INTERRUPTED, StorageError, UsageError
 from harness.execute import Phase, Placement, execute
 from harness.ledger import Action, RunFolder, write_json
+from harness.nested import difference
 from harness.plan import Plan, plan
 from harness.progress import Screen
 from harness.redact import redact
@@ -52,6 +53,7 @@ def run(request: Request, screen: Screen) -> int:
         interrupted = _carry_out(request, folder, planned, screen)
         result = table.build(folder)
         table.write(folder, result)
+        pictures.draw_ladder(folder)
         folder.write(content | {"status": "interrupted" if interrupted else "finished"})
         if mirror and not mirror.finish(timeout_s=120):
             command = f"pfbench mlflow sync {shlex.quote(str(folder.path))}"
@@ -104,15 +106,12 @@ def _open(folder: RunFolder, request: Request, planned: Plan) -> dict[str, Any]:
     Suites of one protocol may share a folder, and with it their trials.
     """
     earlier = folder.read() if (folder.path / "run.json").exists() else {}
-    if earlier and earlier["protocol"] != planned.protocol:
-        raise UsageError(
-            f"holds run {earlier['protocol_hash']} ({_difference(earlier, planned)})",
-            where=str(folder.path),
-            remedy="another --out, or the options of that run",
-            code="PFB-C05",
-        )
+    refuse_other_protocol(folder, earlier, planned.protocol)
     write_json(folder.path / "split.json", planned.split.to_json())
-    write_json(folder.path / "data.json", {"keys": planned.keys, "cache": _cache(request, folder)})
+    write_json(
+        folder.path / "data.json",
+        {"keys": planned.keys, "cache": cache_place(request.cache, folder)},
+    )
     for spec in planned.trials.values():
         folder.trial(spec.id).write_spec(spec)
     suites = {**earlier.get("suites", {}), **_tables(planned)}
@@ -129,6 +128,7 @@ def _open(folder: RunFolder, request: Request, planned: Plan) -> dict[str, Any]:
         "settings": planned.settings.model_dump(mode="json"),
         "notes": list(planned.notes),
         "command": request.command,
+        "mlflow": _mlflow_place(request, folder),
         "names": {**planned.names, **earlier.get("names", {})},
         "trials": list(dict.fromkeys([*earlier.get("trials", []), *planned.trials])),
         "status": "running",
@@ -140,9 +140,30 @@ def _open(folder: RunFolder, request: Request, planned: Plan) -> dict[str, Any]:
     return content
 
 
-def _cache(request: Request, folder: RunFolder) -> str:
+def refuse_other_protocol(
+    folder: RunFolder, earlier: dict[str, Any], protocol: dict[str, Any]
+) -> None:
+    """UsageError when the folder holds results of another protocol; says what differs."""
+    if earlier and earlier["protocol"] != protocol:
+        what = f"it differs in {difference(earlier['protocol'], protocol)}"
+        raise UsageError(
+            f"holds run {earlier['protocol_hash']} ({what})",
+            where=str(folder.path),
+            remedy="another --out, or the options of that run",
+            code="PFB-C05",
+        )
+
+
+def _mlflow_place(request: Request, folder: RunFolder) -> Literal["off", "here", "elsewhere"]:
+    """Where the mirror is; its URI may hold a password and is not written down."""
+    if not request.mlflow:
+        return "off"
+    return "here" if request.tracking_uri == tracking.default_uri(folder.path) else "elsewhere"
+
+
+def cache_place(cache: Path, folder: RunFolder) -> str:
     """Where the prepared volumes are: beside the trials the folder can be moved with them."""
-    cache = request.cache.absolute()
+    cache = cache.absolute()
     inside = cache.is_relative_to(folder.path)
     return str(cache.relative_to(folder.path) if inside else cache)
 
@@ -162,22 +183,6 @@ def _tables(planned: Plan) -> dict[str, list[dict[str, Any]]]:
             }
         )
     return tables
-
-
-def _difference(earlier: dict[str, Any], planned: Plan) -> str:
-    """The first few settings in which two runs differ, as "key: old → new"."""
-    old, new = flat(earlier["protocol"]), flat(planned.protocol)
-    changed = [f"{k}: {old.get(k)} → {new.get(k)}" for k in old | new if old.get(k) != new.get(k)]
-    return "it differs in " + "; ".join(changed[:4])
-
-
-def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, keys joined by dots."""
-    result: dict[str, Any] = {}
-    for key, value in content.items():
-        name = f"{prefix}{key}"
-        result |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return result
 
 
 def _announce(request: Request, folder: RunFolder, planned: Plan, screen: Screen) -> None:

@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from harness.errors import UsageError, unknown
+from harness.nested import nest
 from harness.spec import Frozen, Protocol
 from harness.systems import SYSTEMS
 
@@ -163,9 +164,7 @@ def _parse_change(change: str) -> dict[str, Any]:
     parsed: Any = yaml.safe_load(value) if value else ""
     if isinstance(parsed, str):
         parsed = _number(parsed)
-    for part in reversed(key.split(".")):
-        parsed = {part: parsed}
-    return parsed
+    return nest(key, parsed)
 
 
 def _number(text: str) -> float | str:

@@ -13,12 +13,11 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from harness.ledger import RunFolder, TrialFolder, read_json, write_json
 from harness.spec import digest
-
-State = Literal["complete", "stopped", "failed", "unfinished"]
+from tuning.search import State
 
 
 @dataclass(frozen=True)

@@ -193,10 +193,14 @@ SUITES: dict[str, Suite] = {
     "fig1": FIG1,
 }
 ALL = "all"
+TUNED = Suite("Default and tuned settings", (), ("System", "Settings"), FIGURES)
+"""The comparison at the end of `pfbench tune`, which finds its rows itself."""
 
 
 def suite(name: str) -> Suite:
     """The suite called `name`; UsageError with the nearest name when there is none."""
+    if name == "tuned":
+        return TUNED
     if name not in SUITES:
         raise unknown("suite", name, [*SUITES, ALL])
     return SUITES[name]

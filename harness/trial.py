@@ -156,7 +156,8 @@ def _score(
     rows = evaluate(method.for_inference(), test, keep)
     write_bytes(folder.path / "cases.csv", pd.DataFrame(rows).to_csv(index=False).encode())
     seconds = {**seconds, "test": time.perf_counter() - began}
-    result = _result(folder.spec(), method, rows) | history | {"seconds": seconds}
+    result = _result(folder.spec(), method, rows) | history
+    result |= {"seconds": seconds, "sha256": folder.sums()}
     write_json(folder.path / "result.json", result)
 
 

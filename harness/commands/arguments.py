@@ -1,0 +1,57 @@
+"""Arguments and options that several commands have in common."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Dataset = Annotated[str, typer.Option(help="phantom (built in), brats or liver.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the volumes.")]
+Modalities = Annotated[
+    str, typer.Option(help="Comma-separated, for example flair,t1ce. Default: the data set's.")
+]
+Target = Annotated[str, typer.Option(help="BraTS region: wt, tc or et.")]
+Profile = Annotated[
+    str, typer.Option(help="quick or paper. Default: quick for the phantom, else paper.")
+]
+Models = Annotated[
+    list[str] | None, typer.Option("--model", help="Only this model; may be given several times.")
+]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, max=100_000, help="At most; default: the profile's.")
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a setting, e.g. protocol.learning_rate=3e-4."),
+]
+Config = Annotated[Path | None, typer.Option(help="YAML file with settings.")]
+DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+CpusPerTrial = Annotated[float | None, typer.Option(help="Processors of a trial.")]
+GpusPerTrial = Annotated[float | None, typer.Option(help="GPUs of a trial; fractions share one.")]
+MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Trials at the same time, at most.")]
+Address = Annotated[str | None, typer.Option(help="An existing Ray cluster, e.g. 10.0.0.1:6379.")]
+Cache = Annotated[Path | None, typer.Option(help="Preprocessed volumes. Default: OUT/cache.")]
+TrackingUri = Annotated[
+    str, typer.Option(help="MLflow store or server. Default: sqlite in the output folder.")
+]
+Experiment = Annotated[str, typer.Option(help="MLflow experiment.")]
+Mlflow = Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow.")]
+StallTimeout = Annotated[
+    float, typer.Option(min=1, help="End a trial that is silent for so many seconds.")
+]
+RunDir = Annotated[Path, typer.Argument(help="The output folder that `pfbench run` printed.")]
+
+
+def words(text: str) -> tuple[str, ...]:
+    """ "flair,t1ce" -> ("flair", "t1ce")."""
+    return tuple(filter(None, text.split(",")))
+
+
+def typed_command() -> str:
+    """The command as typed, without credentials that a tracking URI may hold."""
+    from harness.redact import redact
+
+    return shlex.join(["pfbench", *(redact(word) for word in sys.argv[1:])])

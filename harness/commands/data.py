@@ -1,0 +1,68 @@
+"""`pfbench list` and `pfbench data`: what there is, and the volumes."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.commands.arguments import Json, Modalities, words
+from harness.errors import unknown
+
+data_app = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
+
+
+def list_(
+    what: Annotated[str, typer.Argument(help="suites, rows, models or datasets.")],
+    profile: Annotated[str, typer.Option(help="Profile for sizes: quick or paper.")] = "paper",
+    as_json: Json = False,
+) -> None:
+    """Show the suites, their rows, the models or the data sets there are."""
+    from harness import listing
+
+    if what not in listing.LISTS:
+        raise unknown("list", what, listing.LISTS)
+    rows = listing.LISTS[what](profile)
+    if as_json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+    else:
+        print(listing.as_text(rows))
+
+
+@data_app.command("make-phantom")
+def make_phantom(
+    out: Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")],
+    cases: Annotated[int, typer.Option(min=1, max=10_000)] = 12,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    size: Annotated[
+        str, typer.Option(help="Voxels as DxHxW; BraTS volumes are 155x240x240.")
+    ] = "155x240x240",
+) -> None:
+    """Write synthetic volumes as NIfTI files in the layout of BraTS2020."""
+    from harness.data import phantom
+    from harness.options import parse_size
+
+    phantom.write(out, cases=cases, shape=parse_size(size), seed=seed)
+    print(f"{cases} synthetic cases in {out}")
+    print(f"use them: pfbench run --suite table5 --dataset brats --data-root {out} --profile quick")
+
+
+@data_app.command("check")
+def check_data(
+    root: Annotated[Path, typer.Argument(help="Folder that holds the volumes.")],
+    dataset: Annotated[str | None, typer.Option(help="brats or liver; default: look.")] = None,
+    modalities: Modalities = "",
+    as_json: Json = False,
+) -> None:
+    """Report every fault of every case in one pass; exit code 3 when there is one."""
+    from harness.data.check import check
+
+    faults = check(root, dataset, words(modalities))
+    if as_json:
+        keys = ("code", "where", "what", "remedy")
+        print(json.dumps([{key: getattr(f, key) for key in keys} for f in faults], indent=2))
+    else:
+        for fault in faults:
+            print(fault)
+        print(f"{len(faults)} faults" if faults else "no fault found")
+    raise typer.Exit(3 if faults else 0)

@@ -1,0 +1,273 @@
+"""`pfbench run` and `pfbench tune`: what trains."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.commands.arguments import (
+    Address,
+    Cache,
+    Changes,
+    Config,
+    CpusPerTrial,
+    DataRoot,
+    Dataset,
+    DeviceName,
+    Epochs,
+    Experiment,
+    GpusPerTrial,
+    Json,
+    MaxConcurrent,
+    Mlflow,
+    Modalities,
+    Models,
+    Profile,
+    StallTimeout,
+    Target,
+    TrackingUri,
+    typed_command,
+    words,
+)
+from harness.errors import UsageError, unknown
+
+
+def run(
+    suite: Annotated[
+        str, typer.Option(help="A table or figure of the paper (`pfbench list suites`), or all.")
+    ],
+    dataset: Dataset = "phantom",
+    data_root: DataRoot = None,
+    modalities: Modalities = "",
+    target: Target = "",
+    profile: Profile = "",
+    model: Models = None,
+    row: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this row, by its key in `pfbench list rows`; may be repeated."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Trials of each row.")] = 1,
+    epochs: Epochs = None,
+    change: Changes = None,
+    config: Config = None,
+    tuned: Annotated[
+        Path | None, typer.Option(help="The best.yaml of `pfbench tune`: use what it found.")
+    ] = None,
+    device: DeviceName = "auto",
+    cpus_per_trial: CpusPerTrial = None,
+    gpus_per_trial: GpusPerTrial = None,
+    max_concurrent: MaxConcurrent = None,
+    address: Address = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Output folder. Default: pfbench-runs/SUITE-DATASET-PROFILE."),
+    ] = None,
+    cache: Cache = None,
+    tracking_uri: TrackingUri = "",
+    experiment: Experiment = "pfbench",
+    mlflow: Mlflow = True,
+    executor: Annotated[
+        str, typer.Option(help="ray, or inline: one after another in this process.")
+    ] = "ray",
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run trials again that failed before.")
+    ] = False,
+    stall_timeout: StallTimeout = 7200,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the trials and what is already done.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train and score every row of a suite, and print its table.
+
+    Running the same command again continues: finished trials are kept, interrupted ones go on
+    from their last checkpoint. Suites with the same --out share their trials.
+
+    Examples:
+
+        pfbench run --suite table5
+
+        pfbench run --suite table5 --dataset brats --data-root DIR --modalities flair
+    """
+    from harness import run as runner
+    from harness.commands.results import print_table
+    from harness.data.datasets import Request as DataRequest
+    from harness.options import chosen_placement
+    from harness.progress import Screen
+    from harness.settings import resolve
+    from harness.suites import chosen
+    from harness.tracking import default_uri
+
+    profile = profile or ("quick" if dataset == "phantom" else "paper")
+    settings = resolve(profile, config, change or [], epochs, tuned)
+    folder = out or Path("pfbench-runs") / f"{suite}-{dataset}-{profile}"
+    request = runner.Request(
+        tables=chosen(suite, profile, model or (), row or ()),
+        settings=settings,
+        data=DataRequest(
+            dataset=dataset,
+            root=data_root,
+            modalities=words(modalities),
+            target=target,
+            reduce=settings.reduce,
+            cases=settings.phantom.cases,
+            seed=settings.phantom.seed,
+        ),
+        seeds=seeds,
+        placement=chosen_placement(
+            executor, device, cpus_per_trial, gpus_per_trial, max_concurrent, address, stall_timeout
+        ),
+        out=folder,
+        cache=cache or folder / "cache",
+        tracking_uri=tracking_uri or default_uri(folder),
+        experiment=experiment,
+        mlflow=mlflow,
+        retry_failed=retry_failed,
+        command=typed_command(),
+    )
+    screen = Screen(quiet=as_json)
+    if dry_run:
+        _print_dry_run(runner.dry_run(request, screen), as_json)
+        return
+    code = runner.run(request, screen)
+    if as_json:
+        print_table(folder, as_json=True)
+    raise typer.Exit(code)
+
+
+def _print_dry_run(trials: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(trials, indent=2))
+        return
+    for trial in trials:
+        print(f"{trial['trial']}  {trial['state']:<11}  {trial['name']}")
+    done = sum(trial["state"] in ("ok", "failed") for trial in trials)
+    print(f"{len(trials)} trials, {done} already done")
+
+
+def tune(
+    what: Annotated[str, typer.Argument(help="loss-weights, lr, or space (with --space).")],
+    model: Models = None,
+    space: Annotated[
+        Path | None, typer.Option("--space", "-C", help="YAML file with a model and its ranges.")
+    ] = None,
+    spans: Annotated[
+        list[str] | None,
+        typer.Option("--range", help="NAME=LOW:HIGH, with :log or :int; may be repeated."),
+    ] = None,
+    split_tfm: Annotated[
+        bool, typer.Option("--split-tfm", help="Tune the weights of L_tel and L_ssl apart.")
+    ] = False,
+    fair_budget: Annotated[
+        bool,
+        typer.Option(
+            "--fair-budget",
+            help="With loss-weights: as many trials for the learning rate of every baseline.",
+        ),
+    ] = False,
+    trials: Annotated[int, typer.Option(min=1, max=100_000, help="Points of each study.")] = 20,
+    search: Annotated[str, typer.Option(help="optuna (TPE), random or grid.")] = "optuna",
+    scheduler: Annotated[
+        str, typer.Option(help="asha (stops poor points early) or none.")
+    ] = "asha",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings of each point.")] = 1,
+    search_seed: Annotated[int, typer.Option(min=0, help="Of the search itself.")] = 0,
+    time_budget: Annotated[
+        float | None, typer.Option(min=1, help="Propose no point after so many seconds.")
+    ] = None,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare/--no-compare",
+            help="At the end, score the default and the best on the test cases.",
+        ),
+    ] = True,
+    dataset: Dataset = "phantom",
+    data_root: DataRoot = None,
+    modalities: Modalities = "",
+    target: Target = "",
+    profile: Profile = "",
+    epochs: Epochs = None,
+    change: Changes = None,
+    config: Config = None,
+    device: DeviceName = "auto",
+    cpus_per_trial: CpusPerTrial = None,
+    gpus_per_trial: GpusPerTrial = None,
+    max_concurrent: MaxConcurrent = None,
+    address: Address = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Output folder. Default: pfbench-runs/tune-WHAT-DATASET-PROFILE."),
+    ] = None,
+    cache: Cache = None,
+    tracking_uri: TrackingUri = "",
+    experiment: Experiment = "pfbench",
+    mlflow: Mlflow = True,
+    stall_timeout: StallTimeout = 7200,
+) -> None:
+    """Search settings on validation cases; the test cases stay closed until the comparison.
+
+    The settings as they are (the paper's 0.5/0.5/0.5) are the first point of every study. The
+    same command again continues. What it finds is in OUT/best.yaml, for `pfbench run --tuned`.
+
+    Examples:
+
+        pfbench tune loss-weights --trials 30
+
+        pfbench tune lr --model unet3d --model vnet --range lr=1e-4:1e-2:log
+
+        pfbench tune loss-weights --fair-budget --model unet3d --model resunet3d
+    """
+    from harness import tune as tuner
+    from harness.data.datasets import Request as DataRequest
+    from harness.options import chosen_placement
+    from harness.progress import Screen
+    from harness.settings import resolve
+    from harness.space import chosen_spaces, parse_ranges
+    from harness.tracking import default_uri
+
+    for option, value, known in (
+        ("search", search, ("optuna", "random", "grid")),
+        ("scheduler", scheduler, ("asha", "none")),
+    ):
+        if value not in known:
+            raise unknown(option, value, known)
+    if what == "space" and space is None:
+        raise UsageError("needs --space FILE", where="tune space", remedy="-C space.yaml")
+    profile = profile or ("quick" if dataset == "phantom" else "paper")
+    settings = resolve(profile, config, change or [], epochs)
+    folder = out or Path("pfbench-runs") / f"tune-{what}-{dataset}-{profile}"
+    request = tuner.Request(
+        spaces=chosen_spaces(
+            what, settings, parse_ranges(spans or []), tuple(model or ()), space,
+            split_tfm=split_tfm, fair_budget=fair_budget,
+        ),
+        settings=settings,
+        data=DataRequest(
+            dataset=dataset,
+            root=data_root,
+            modalities=words(modalities),
+            target=target,
+            reduce=settings.reduce,
+            cases=settings.phantom.cases,
+            seed=settings.phantom.seed,
+        ),
+        points=trials,
+        sampler=search,  # type: ignore[arg-type]
+        pruner=scheduler,  # type: ignore[arg-type]
+        search_seed=search_seed,
+        seeds=seeds,
+        time_budget_s=time_budget,
+        compare=compare,
+        placement=chosen_placement(
+            "ray", device, cpus_per_trial, gpus_per_trial, max_concurrent, address, stall_timeout
+        ),
+        out=folder,
+        cache=cache or folder / "cache",
+        tracking_uri=tracking_uri or default_uri(folder),
+        experiment=experiment,
+        mlflow=mlflow,
+        command=typed_command(),
+    )  # fmt: skip
+    raise typer.Exit(tuner.tune(request, Screen()))

@@ -1,0 +1,180 @@
+"""Commands on what a run left: tables, pictures, claims, predictions, MLflow."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.commands.arguments import DeviceName, Experiment, Json, RunDir, TrackingUri
+
+if TYPE_CHECKING:
+    from harness.ledger import RunFolder
+
+mlflow_app = typer.Typer(no_args_is_help=True, help="Bring results over to MLflow.")
+
+
+def report(run_dir: RunDir, as_json: Json = False) -> None:
+    """Make the tables of a run or study anew from the results on disk, and print them."""
+    from harness.ledger import RunFolder
+
+    if RunFolder(run_dir).read()["kind"] == "run":
+        print_table(run_dir, as_json=as_json)
+    else:
+        _print_study(RunFolder(run_dir), as_json=as_json)
+
+
+def _print_study(folder: "RunFolder", *, as_json: bool) -> None:
+    from harness import study_report
+    from harness.progress import Screen
+
+    if as_json:
+        print(study_report.frame(folder).to_json(orient="records", indent=2))
+        return
+    study_report.write(folder)
+    study_report.show(folder, Screen())
+
+
+def print_table(folder: Path, *, as_json: bool) -> None:
+    """The tables of a run on standard output."""
+    from harness import table
+    from harness.ledger import RunFolder
+    from harness.progress import Screen
+
+    result = table.build(RunFolder(folder))
+    if as_json:
+        records = json.loads(result.frame.to_json(orient="records"))
+        print(json.dumps({"rows": records, "notes": result.notes}, indent=2))
+        return
+    table.write(RunFolder(folder), result)
+    screen = Screen()
+    table.show(result, screen)
+    screen.say(f"table       {folder / 'table.md'} (and table.csv)")
+
+
+def figures(
+    run_dir: RunDir,
+    suite: Annotated[
+        str, typer.Option(help="Whose systems to show. Default: table5 if it was run.")
+    ] = "",
+    case: Annotated[
+        list[str] | None, typer.Option(help="Draw this case; may be repeated. Default: by rule.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Prepared volumes. Default: where the run left them.")
+    ] = None,
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow/--no-mlflow", help="Log the pictures to MLflow.")
+    ] = True,
+    tracking_uri: TrackingUri = "",
+    experiment: Experiment = "pfbench",
+) -> None:
+    """Draw every system's mask on chosen test cases (Figs. 5 and 6), as PNG and SVG.
+
+    The best, the median and the worst case by mean Dice, and the one with the most scattered
+    false positives of patch-based systems; of each the slice with the largest target.
+    """
+    from harness import pictures
+    from harness.ledger import RunFolder
+
+    for path in pictures.draw(run_dir, suite or None, tuple(case or ()), cache):
+        print(path)
+    logged = RunFolder(run_dir).read()["mlflow"]
+    if mlflow and (tracking_uri or logged == "here"):
+        mlflow_sync(run_dir, tracking_uri, experiment)
+    elif mlflow and logged == "elsewhere":
+        print("not logged to MLflow: pass the run's --tracking-uri")
+
+
+def claims(
+    run_dirs: Annotated[list[Path], typer.Argument(help="Output folders of `pfbench run`.")],
+    as_json: Json = False,
+) -> None:
+    """Hold the paper's claims against the results: supported, not supported, or undecided."""
+    from harness import claims as tested
+    from harness.ledger import RunFolder
+    from harness.progress import Screen
+
+    verdicts = tested.judge([RunFolder(path) for path in run_dirs])
+    if as_json:
+        print(json.dumps(tested.records(verdicts), indent=2, ensure_ascii=False))
+    else:
+        tested.show(verdicts, Screen())
+
+
+def predict(
+    run_dir: RunDir,
+    inputs: Annotated[
+        list[Path], typer.Argument(help="NIfTI files, or folders of them or of patients.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the masks.")],
+    model: Annotated[
+        str, typer.Option(help="Row, system or trial id. Default: the only one there is.")
+    ] = "",
+    seed: Annotated[int | None, typer.Option(min=0, help="Default: the lowest.")] = None,
+    probability: Annotated[
+        bool, typer.Option("--probability", help="Write the probability of each voxel, too.")
+    ] = False,
+    tpf: Annotated[
+        str,
+        typer.Option(
+            help="Fine-tune on these volumes first: none, srt, srt+ust, srt+ust+tfm, tfm."
+        ),
+    ] = "",
+    device: DeviceName = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks.")] = False,
+) -> None:
+    """Segment new volumes with a trained network; each mask lies on the voxels of its volume.
+
+    Example:
+
+        pfbench predict RUN_DIR scans/ --model pfseg --out masks/
+    """
+    from harness import predict as predictor
+    from harness.options import chosen_device
+    from harness.progress import Screen
+    from harness.trained import choose_trial
+
+    request = predictor.Request(
+        run=run_dir,
+        trial=choose_trial(run_dir, model or None, seed),
+        inputs=tuple(inputs),
+        out=out,
+        probability=probability,
+        tpf=tpf,  # type: ignore[arg-type]
+        device=chosen_device(device),
+        overwrite=overwrite,
+    )
+    screen = Screen()
+    with screen.bar("predicting") as advance:
+        made = predictor.predict(request, advance)
+    for note in made.notes:
+        screen.say(f"note        {note}")
+    for path in made.files:
+        screen.say(str(path))
+
+
+def ui(
+    run_dir: Annotated[Path, typer.Argument(help="The output folder of a run or study.")] = Path(
+        "pfbench-runs/table5-phantom-quick"
+    ),
+    tracking_uri: TrackingUri = "",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+) -> None:
+    """Open MLflow on the results of a run, on 127.0.0.1 only."""
+    from harness import tracking
+
+    raise typer.Exit(tracking.ui(tracking_uri or tracking.default_uri(run_dir), port))
+
+
+@mlflow_app.command("sync")
+def mlflow_sync(
+    run_dir: RunDir, tracking_uri: TrackingUri = "", experiment: Experiment = "pfbench"
+) -> None:
+    """Bring MLflow to the state of the run folder; doing it twice changes nothing."""
+    from harness import tracking
+    from harness.ledger import RunFolder
+
+    RunFolder(run_dir).read()
+    uri = tracking_uri or tracking.default_uri(run_dir)
+    print(tracking.mirror(run_dir, uri, experiment))

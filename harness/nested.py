@@ -1,0 +1,36 @@
+"""Nested settings: change some, flatten them, say in which two of them differ."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` written into it, groups key by key."""
+    result = dict(base)
+    for key, value in changes.items():
+        group = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if group else value
+    return result
+
+
+def nest(key: str, value: Any) -> dict[str, Any]:
+    """ "a.b", 1 -> {"a": {"b": 1}}."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    result: dict[str, Any] = {}
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        result |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return result
+
+
+def difference(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> str:
+    """The first few keys that differ, as "key: old → new"."""
+    old, new = flat(earlier), flat(later)
+    changed = [f"{k}: {old.get(k)} → {new.get(k)}" for k in old | new if old.get(k) != new.get(k)]
+    return "; ".join(changed[:4])

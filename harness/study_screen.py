@@ -1,0 +1,109 @@
+"""What a person sees while a study goes on: which points run, how many are done, the best so far."""
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+
+from harness import study
+from harness.ledger import RunFolder
+from harness.progress import Screen, clock
+
+
+class StudyScreen:
+    """A live table on a terminal, a line for each epoch elsewhere; both say the best so far."""
+
+    def __init__(
+        self, screen: Screen, folder: RunFolder, name: str, points: int, epochs: int
+    ) -> None:
+        self.screen = screen
+        self.name = name
+        self.total = points
+        self.epochs = epochs
+        known = study.points(folder, name)
+        self.ended = {"complete": 0, "stopped": 0, "failed": 0}
+        for point in known:
+            if point.state in self.ended:
+                self.ended[point.state] += 1
+        self.params = {point.number: point.params for point in known}
+        best = study.best(folder, name)
+        self.best = None if best is None else best.number
+        self.best_value = -1.0 if best is None or best.value is None else best.value
+        self.running: dict[int, tuple[int, float | None]] = {}
+        self.began = time.monotonic()
+        self.ended_here = 0
+        self.live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self.screen.console.is_terminal:
+            self.live = Live(
+                get_renderable=self._table, console=self.screen.console, refresh_per_second=2
+            )
+            self.live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.live:
+            self.live.stop()
+
+    def event(self, number: int, event: dict[str, Any]) -> None:
+        """Take in what became of a point."""
+        what = event["event"]
+        if what == "proposed":
+            self.params[number] = event["params"]
+            return
+        if what == "start":
+            self.running[number] = (0, None)
+            text = f"started  {self._named(number)}"
+        elif what == "epoch":
+            self.running[number] = (event["epoch"], event["value"])
+            text = f"epoch {event['epoch']}/{self.epochs}  val Dice {event['value']:.3f}"
+        else:
+            text = self._end(number, event)
+        line = f"{self.name} {number:<4} {text}  {self.summary()}"
+        self.screen.note(line)
+
+    def _end(self, number: int, event: dict[str, Any]) -> str:
+        self.running.pop(number, None)
+        state = event["state"]
+        self.ended[state] += 1
+        self.ended_here += 1
+        if state == "complete" and event["value"] > self.best_value:
+            self.best, self.best_value = number, event["value"]
+        if state == "failed":
+            return f"failed ({event['reason']}): {event['detail']}"
+        return f"{state} at {event['value']:.3f}" if event.get("value") is not None else state
+
+    def summary(self) -> str:
+        """ "12 of 20 done (5 stopped), 2 running, best 0.612 (#4 w_srt=0.31 …), 3:10 left"."""
+        done = sum(self.ended.values())
+        parts = [f"{done} of {self.total} done ({self.ended['stopped']} stopped)"]
+        parts.append(f"{len(self.running)} running")
+        if self.best is not None:
+            parts.append(f"best {self.best_value:.3f} ({self._named(self.best)})")
+        if self.ended_here:
+            pace = (time.monotonic() - self.began) / self.ended_here
+            parts.append(f"{clock(pace * (self.total - done))} left")
+        return ", ".join(parts)
+
+    def _named(self, number: int) -> str:
+        values = " ".join(f"{name}={value:.4g}" for name, value in self.params[number].items())
+        return f"#{number} {values}"
+
+    def _table(self) -> Group:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for title in ("point", "values", "epoch", "val Dice"):
+            table.add_column(title)
+        for number, (epoch, value) in sorted(self.running.items()):
+            values = self._named(number).partition(" ")[2]
+            score = "" if value is None else f"{value:.3f}"
+            table.add_row(f"{self.name} {number}", values, f"{epoch}/{self.epochs}", score)
+        return Group(table, self.summary())

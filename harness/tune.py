@@ -1,0 +1,326 @@
+"""`pfbench tune`: search settings on validation cases, continuing whatever an earlier study left.
+
+The cases that test are not even prepared here; they are opened once, at the end, when the best
+settings are compared with those they would replace.
+"""
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from harness import run as runner
+from harness import study, study_report, tracking
+from harness.data import datasets
+from harness.data.split import Split, split
+from harness.errors import INTERRUPTED, StateError, StorageError
+from harness.execute import Placement, cluster_faults, threads_of
+from harness.ledger import RunFolder, write_json
+from harness.plan import described, trials_of
+from harness.progress import Screen
+from harness.rehearse import rehearse
+from harness.settings import Settings
+from harness.space import Space, changes
+from harness.spec import Data, TrialSpec, code_version, digest
+from harness.study_screen import StudyScreen
+from harness.suites import Row
+from harness.systems import build, system
+from tuning.launch import Cluster, ray_cluster
+from tuning.search import Params, Past, Search
+from tuning.study import run_study
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `pfbench tune` was asked for."""
+
+    spaces: tuple[Space, ...]
+    settings: Settings
+    data: datasets.Request
+    points: int
+    sampler: Literal["optuna", "random", "grid"]
+    pruner: Literal["asha", "none"]
+    search_seed: int
+    seeds: int
+    time_budget_s: float | None
+    compare: bool
+    placement: Placement
+    out: Path
+    cache: Path
+    tracking_uri: str
+    experiment: str
+    mlflow: bool
+    command: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The volumes of a study, without those that test."""
+
+    split: Split
+    data: Data
+    keys: dict[str, str]
+
+
+def tune(request: Request, screen: Screen) -> int:
+    """Search every space, write what was found, compare; returns the exit code."""
+    folder = RunFolder(request.out)
+    folder.create()
+    with folder.lock():
+        screen.log = folder.path / "study.log"
+        prepared = _prepare(request, screen)
+        content = _open(folder, request, prepared)
+        _announce(request, folder, prepared, screen)
+        mirror = None
+        if request.mlflow:
+            mirror = tracking.start(folder.path, request.tracking_uri, request.experiment)
+        interrupted = _search_all(request, folder, prepared, screen)
+        study_report.write(folder)
+        folder.write(content | {"status": "interrupted" if interrupted else "finished"})
+        if mirror and not mirror.finish(timeout_s=120):
+            command = f"pfbench mlflow sync {shlex.quote(str(folder.path))}"
+            screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
+        study_report.show(folder, screen)
+        if interrupted:
+            screen.say(f"interrupted; to continue, repeat: {request.command}")
+            return INTERRUPTED
+    return _compare(request, folder, screen) if request.compare else 0
+
+
+def _prepare(request: Request, screen: Screen) -> Prepared:
+    """Split by name, then read the cases that train and validate, and no others."""
+    chosen = request.settings.split
+    ids = datasets.case_ids(request.data)
+    cases = split(ids, kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
+    seen = {*cases.train, *cases.validation}
+    with screen.bar("preparing volumes") as advance:
+        prepared = datasets.prepare(request.data, request.cache, only=seen, progress=advance)
+    return Prepared(cases, described(prepared), dict(prepared.keys))
+
+
+def _open(folder: RunFolder, request: Request, prepared: Prepared) -> dict[str, Any]:
+    """Write down what is searched, refusing a folder that holds another study."""
+    earlier = folder.read() if (folder.path / "run.json").exists() else {}
+    if earlier and earlier["kind"] != "study":
+        raise StateError("holds a run, not a study", where=str(folder.path), remedy="another --out")
+    protocol = _protocol(request, prepared)
+    runner.refuse_other_protocol(folder, earlier, protocol)
+    write_json(folder.path / "split.json", prepared.split.to_json())
+    cache = runner.cache_place(request.cache, folder)
+    write_json(folder.path / "data.json", {"keys": prepared.keys, "cache": cache})
+    content = {
+        "kind": "study",
+        "run_id": earlier.get("run_id") or os.urandom(8).hex(),
+        "suites": [space.name for space in request.spaces],
+        "dataset": prepared.data.name,
+        "profile": request.settings.profile,
+        "protocol": protocol,
+        "protocol_hash": digest(protocol),
+        "synthetic": prepared.data.synthetic,
+        "references": {space.name: space.reference for space in request.spaces},
+        "command": request.command,
+        "status": "running",
+    }
+    folder.write(content)
+    return content
+
+
+def _protocol(request: Request, prepared: Prepared) -> dict[str, Any]:
+    """What must be equal for points to be comparable, and for a study to be the same one."""
+    return {
+        "settings": request.settings.model_dump(mode="json"),
+        "data": prepared.data.model_dump(mode="json"),
+        "cases": prepared.split.digest,
+        "search": {"sampler": request.sampler, "pruner": request.pruner},
+        "search_seed": request.search_seed,
+        "seeds": request.seeds,
+        "spaces": {
+            space.name: {name: vars(span) for name, span in space.ranges.items()}
+            for space in request.spaces
+        },
+        "code": code_version(),
+    }
+
+
+def _announce(request: Request, folder: RunFolder, prepared: Prepared, screen: Screen) -> None:
+    cases = prepared.split
+    kind = ", synthetic" if prepared.data.synthetic else ""
+    for space in request.spaces:
+        spans = ", ".join(f"{name} {span}" for name, span in space.ranges.items())
+        screen.say(f"study       {space.name}: {spans}")
+    screen.say(
+        f"dataset     {prepared.data.name} ({len(cases.train)} train, {len(cases.validation)} "
+        f"validation{kind}; {len(cases.test)} for testing are not opened)"
+    )
+    done = sum(point.state != "unfinished" for point in study.points(folder))
+    total = request.points * len(request.spaces)
+    screen.say(
+        f"search      {request.sampler}, {request.pruner}; {total} points, {request.seeds} seed"
+        f"{'s' * (request.seeds > 1)} each; already done: {done}"
+    )
+    screen.say(f"output      {folder.path}")
+
+
+def _search_all(request: Request, folder: RunFolder, prepared: Prepared, screen: Screen) -> bool:
+    """Every study in turn on one Ray; True when the user interrupted it."""
+    cluster = Cluster(request.placement.address, request.placement.max_concurrent)
+    try:
+        with cluster_faults():
+            wanted = [s for s in request.spaces if _unfinished(request, folder, s)]
+            if wanted:
+                with ray_cluster(cluster):
+                    for space in wanted:
+                        _search(request, folder, prepared, space, cluster, screen)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def _unfinished(request: Request, folder: RunFolder, space: Space) -> bool:
+    points = study.points(folder, space.name)
+    return len(points) < request.points or any(point.state == "unfinished" for point in points)
+
+
+def _search(
+    request: Request,
+    folder: RunFolder,
+    prepared: Prepared,
+    space: Space,
+    cluster: Cluster,
+    screen: Screen,
+) -> None:
+    search = _search_of(request, space, prepared)
+    past = [
+        Past(point.number, point.params, point.values(), point.state)
+        for point in study.points(folder, space.name)
+    ]
+    placement = request.placement
+
+    def payload_of(number: int, params: Params) -> dict[str, Any]:
+        specs = trials_of_point(request, space, number, params, prepared)
+        for spec in specs:
+            folder.trial(spec.id).write_spec(spec)
+        point = study.propose(
+            folder, space.name, number, space.system, params, [spec.id for spec in specs]
+        )
+        return {
+            "run": str(folder.path),
+            "cache": str(request.cache.absolute()),
+            "trials": list(point.trials),
+            "threads": threads_of(placement),
+            "silence_s": placement.silence_s,
+            "stops": [*search.rungs, search.epochs],
+        }
+
+    with StudyScreen(screen, folder, space.name, search.points, search.epochs) as display:
+
+        def on_event(number: int, event: dict[str, Any]) -> None:
+            if event["event"] == "end":
+                _refuse_full_disk(event)
+                [point] = [p for p in study.points(folder, space.name) if p.number == number]
+                point.end(event["state"], event["value"], event["reason"], event["detail"])
+            display.event(number, event)
+
+        run_study(
+            search,
+            past,
+            rehearse,
+            payload_of,
+            placement.cpus_per_trial,
+            placement.gpus_per_trial,
+            cluster,
+            on_event,
+            time_budget_s=request.time_budget_s,
+        )
+
+
+def _refuse_full_disk(event: dict[str, Any]) -> None:
+    """The point stays unfinished: it goes on when there is room again."""
+    if event["reason"] == "storage":
+        remedy = "free space, then the same command"
+        raise StorageError(event["detail"], where="storage", remedy=remedy)
+
+
+def _search_of(request: Request, space: Space, prepared: Prepared) -> Search:
+    """Rungs lie on epochs that are validated anyway, so that looking does not change training."""
+    protocol = request.settings.protocol_of(space.system)
+    stages = _stages(request, space, prepared)
+    every = protocol.validate_every
+    epochs = protocol.epochs * stages
+    grace = max(every, epochs // 9 // every * every)
+    return Search(
+        space.ranges,
+        request.points,
+        request.sampler,
+        request.pruner,
+        epochs=epochs,
+        grace=grace,
+        seed=request.search_seed,
+        first=(space.reference,),
+    )
+
+
+def _stages(request: Request, space: Space, prepared: Prepared) -> int:
+    """How many networks the system trains one after the other."""
+    import torch
+
+    [spec, *_] = trials_of_point(request, space, 0, space.reference, prepared)
+    with torch.device("meta"):
+        method = build(space.system, spec.options, len(spec.data.modalities), spec.data.grid)
+    return len(method.stages)
+
+
+def trials_of_point(
+    request: Request, space: Space, number: int, params: Mapping[str, float], prepared: Prepared
+) -> list[TrialSpec]:
+    """One trial for each seed, trained with these values and not fine-tuned on test volumes."""
+    row = _row(space, str(number), params)
+    trials = trials_of(
+        row, request.settings, prepared.data, prepared.split, request.seeds,
+        request.placement.device,
+    )  # fmt: skip
+    return [spec.base or spec for spec in trials]
+
+
+def _row(space: Space, title: str, params: Mapping[str, float]) -> Row:
+    changed = changes(params)
+    name = f"{system(space.system).title}, {title}"
+    cells = (system(space.system).title, title)
+    return Row(
+        f"{space.name}/{title}", name, space.system, changed["options"], cells=cells,
+        protocol=changed["protocol"],
+    )  # fmt: skip
+
+
+def _compare(request: Request, folder: RunFolder, screen: Screen) -> int:
+    """Train the reference and the best of each study in full, and score both on the test cases."""
+    rows: list[Row] = []
+    for space in request.spaces:
+        found = study.best(folder, space.name)
+        if found and found.params != space.reference:
+            rows += [_row(space, "default", space.reference), _row(space, "tuned", found.params)]
+    if not rows:
+        screen.say("compare     nothing to: no point was better than the default")
+        return 0
+    screen.say("compare     default and tuned settings, trained anew and scored on the test cases")
+    out = folder.path / "comparison"
+    comparison = runner.Request(
+        tables={"tuned": rows},
+        settings=request.settings,
+        data=request.data,
+        seeds=request.seeds,
+        placement=request.placement,
+        out=out,
+        cache=request.cache,
+        tracking_uri=request.tracking_uri,
+        experiment=request.experiment,
+        mlflow=request.mlflow,
+        retry_failed=False,
+        command=request.command,
+    )
+    code = runner.run(comparison, screen)
+    for line in study_report.differences(RunFolder(out)):
+        screen.say(line)
+    return code

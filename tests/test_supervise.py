@@ -1,0 +1,369 @@
+"""A trial's process: forked cheaply, alone in its death, and gone when its owner is.
+
+The functions at the top are what the processes do; they stand in for `harness.trial:main`.
+"""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from harness.data import cache
+from harness.data.case import Volume
+from harness.ledger import RunFolder, write_json
+from harness.spec import Data, Protocol, TrialSpec
+from harness.supervise import supervise
+from harness.zygote import Call, Lost, Zygote
+
+TESTS = Path(__file__).parent
+MIB = 2**20
+
+
+def say(**event):
+    print(json.dumps({"event": "epoch", **event}), flush=True)
+    return 0
+
+
+def finish():
+    print(json.dumps({"event": "end", "reason": "ok"}), flush=True)
+    return 0
+
+
+def do_nothing(arguments):
+    say(zygote=os.getppid(), handles=psutil.Process().num_fds())
+    return finish()
+
+
+def die_of_a_signal(arguments):
+    say()
+    os.kill(os.getpid(), getattr(signal, arguments[0]))
+
+
+def leave(arguments):
+    os._exit(3)
+
+
+def fail(arguments):
+    raise RuntimeError("no such thing")
+
+
+def die_the_first_time(arguments):
+    if not Path("was_here").exists():
+        Path("was_here").touch()
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return finish()
+
+
+def hang(arguments):
+    say(pid=os.getpid(), zygote=os.getppid())
+    time.sleep(600)
+
+
+def hang_the_first_time(arguments):
+    if not Path("was_here").exists():
+        Path("was_here").touch()
+        hang(arguments)
+    return finish()
+
+
+def complain(arguments):
+    print("from Python", file=sys.stderr)
+    os.write(2, b"from a library\n")
+    return finish()
+
+
+def look_around(arguments):
+    place = {"cwd": os.getcwd(), "device": os.environ["CUDA_VISIBLE_DEVICES"]}
+    say(**place, arguments=arguments, ignored=signal.getsignal(signal.SIGINT) == signal.SIG_IGN)
+    return finish()
+
+
+def need(arguments):
+    """So many MiB."""
+    np.ones(int(arguments[0]) * MIB, np.uint8)
+    return say(peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def convolve(arguments):
+    """A convolution and its gradient on two threads; the CPU seconds of every thread."""
+    import torch
+
+    torch.set_num_threads(2)
+    image = torch.randn(1, 8, 32, 32, 32, generator=torch.Generator().manual_seed(0))
+    network = torch.nn.Conv3d(8, 8, 3, padding=1)
+    began = time.process_time()
+    while time.process_time() - began < 0.6:
+        network(image).square().mean().backward()
+    return say(seconds=[thread.user_time for thread in psutil.Process().threads()])
+
+
+def train(arguments):
+    """A real trial, and which modules it had to import."""
+    from harness.warm_trial import main
+
+    before = set(sys.modules)
+    main(arguments)
+    return say(imported=sorted(set(sys.modules) - before))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _the_functions_are_found():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(TESTS))
+        yield
+
+
+@pytest.fixture
+def payload(tmp_path):
+    (tmp_path / "trials" / "t").mkdir(parents=True)
+    return {"action": "train", "run": str(tmp_path), "trial": "t", "cache": str(tmp_path),
+            "threads": 1, "silence_s": 30}  # fmt: skip
+
+
+def watched(payload, function):
+    """What `supervise` returns, and the events it reports."""
+    events = []
+    return supervise(payload, events.append, f"test_supervise:{function}"), events
+
+
+def result(payload):
+    return RunFolder(Path(payload["run"])).trial("t").result()
+
+
+def gone(pid, within_s=5):
+    deadline = time.monotonic() + within_s
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("function", "action", "detail"),
+    [
+        ("die_of_a_signal", "SIGSEGV", "the process was killed by SIGSEGV"),
+        ("die_of_a_signal", "SIGKILL",
+         "the process was killed by SIGKILL (often the system's memory ran out)"),
+        ("leave", "", "the process ended with exit code 3 and no word; see stderr.log"),
+        ("fail", "", "the process ended with exit code 1 and no word; see stderr.log"),
+    ],
+)  # fmt: skip
+def test_a_crash_is_tried_once_more_and_says_what_it_was(payload, function, action, detail):
+    outcome, events = watched({**payload, "action": action}, function)
+    assert outcome == {"reason": "crash", "detail": detail}
+    assert [event["attempt"] for event in events if event["event"] == "start"] == [1, 2]
+    assert (result(payload)["reason"], result(payload)["detail"]) == ("crash", detail)
+
+
+def test_a_trial_that_crashes_once_is_no_failure(payload):
+    outcome, events = watched(payload, "die_the_first_time")
+    assert outcome["reason"] == "ok"
+    assert events == [{"event": "start", "attempt": 1}, {"event": "start", "attempt": 2}]
+
+
+def test_a_silent_trial_is_a_timeout_and_is_killed(payload):
+    watched(payload, "do_nothing")  # what follows is not about the time it takes to start
+    outcome, [_, said] = watched({**payload, "silence_s": 0.5}, "hang")
+    assert outcome == {"reason": "timeout", "detail": "no report for 0.5 s"}
+    assert result(payload)["reason"] == "timeout"
+    assert gone(said["pid"], within_s=0)
+
+
+def test_when_the_zygote_dies_its_child_ends_and_the_next_attempt_works(payload):
+    children = []
+
+    def kill_the_zygote(event):
+        if "zygote" in event:
+            children.append(event["pid"])
+            os.kill(event["zygote"], signal.SIGKILL)
+
+    outcome = supervise(payload, kill_the_zygote, "test_supervise:hang_the_first_time")
+    assert outcome["reason"] == "ok"
+    assert len(children) == 1
+    assert gone(children[0], within_s=0)
+
+
+def test_a_zygote_that_dies_each_time_is_named_as_what_died(payload):
+    outcome = supervise(
+        payload,
+        lambda event: "zygote" in event and os.kill(event["zygote"], signal.SIGKILL),
+        "test_supervise:hang",
+    )
+    expected = "the process that starts trials was killed by SIGKILL"
+    assert outcome["detail"].startswith(expected)
+
+
+def test_a_zygote_that_died_between_two_trials_is_replaced(payload):
+    _, [_, first] = watched(payload, "do_nothing")
+    os.kill(first["zygote"], signal.SIGKILL)
+    assert gone(first["zygote"])
+    outcome, [_, second] = watched(payload, "do_nothing")
+    assert outcome["reason"] == "ok"
+    assert second["zygote"] != first["zygote"]
+
+
+def test_code_that_cannot_be_imported_is_a_crash_with_the_reason_in_the_log(payload):
+    outcome, _ = watched(payload, "no_such_function")
+    assert outcome == {
+        "reason": "crash",
+        "detail": "the process that starts trials ended with exit code 1 and no word; "
+        "see stderr.log",
+    }
+    assert "no_such_function" in (Path(payload["run"]) / "trials/t/stderr.log").read_text()
+
+
+def test_nothing_outlives_a_killed_owner(payload):
+    code = (
+        "import json, sys\n"
+        "from harness.supervise import supervise\n"
+        "supervise(json.loads(sys.argv[1]), lambda event: print(json.dumps(event), flush=True),\n"
+        "          'test_supervise:hang')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, json.dumps(payload)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}"},
+    ) as owner:
+        _, said = (json.loads(owner.stdout.readline()) for _ in range(2))
+        owner.kill()
+    assert gone(said["pid"]) and gone(said["zygote"])
+
+
+def test_what_the_process_complains_of_is_in_its_log(payload):
+    watched(payload, "complain")
+    log = Path(payload["run"]) / "trials/t/stderr.log"
+    assert log.read_text() == "from Python\nfrom a library\n"
+
+
+def test_the_process_gets_arguments_folder_and_environment_of_its_trial(payload, monkeypatch):
+    watched(payload, "do_nothing")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")  # set after the zygote began
+    _, [_, said] = watched({**payload, "until": 5}, "look_around")
+    assert said == {
+        "event": "epoch",
+        "cwd": str(Path(payload["run"]) / "trials/t"),
+        "device": "7",
+        "arguments": ["train", payload["run"], "t", "--cache", payload["cache"],
+                      "--threads", "1", "--until", "5"],
+        "ignored": True,
+    }  # fmt: skip
+
+
+def test_fifty_trials_leave_no_open_files_behind(payload):
+    def handles():
+        _, [_, said] = watched(payload, "do_nothing")
+        zygote = psutil.Process(said["zygote"])
+        return psutil.Process().num_fds(), zygote.num_fds(), said["handles"]
+
+    before = handles()
+    assert [handles() for _ in range(50)][-1] == before
+
+
+@pytest.fixture(scope="module")
+def zygote(tmp_path_factory):
+    """One that has imported all that a trial needs."""
+    paths = f"{TESTS.parent}:{TESTS}"
+    with open(tmp_path_factory.mktemp("zygote") / "stderr.log", "ab") as log:
+        started = Zygote({**os.environ, "PYTHONPATH": paths}, log)
+        run_in(started, "harness.warm_trial:main", "--help")
+        yield started
+        started.close()
+
+
+def run_in(zygote, function, *arguments):
+    """What a child of `zygote` prints, as events."""
+    call = Call(function, list(arguments), "/", dict(os.environ))
+    with zygote.child(call, sys.__stderr__, 60) as child:
+        lines = child.output.read().decode().splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def test_a_zygote_has_one_thread_after_importing_all_that_a_trial_needs(zygote):
+    assert len(psutil.Process(zygote.pid).threads()) == 1
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="needs two processors")
+def test_a_child_computes_on_two_threads(zygote):
+    [said] = run_in(zygote, "test_supervise:convolve")
+    *_, second, first = sorted(said["seconds"])
+    assert second > first / 4
+
+
+def test_the_peak_memory_of_a_child_is_its_own(zygote):
+    [big], [small] = (run_in(zygote, "test_supervise:need", mib) for mib in ("200", "1"))
+    resident_mib = psutil.Process(zygote.pid).memory_info().rss / MIB
+    assert small["peak_mib"] < resident_mib + 30
+    assert big["peak_mib"] - small["peak_mib"] == pytest.approx(199, abs=15)
+
+
+def test_a_child_of_a_dead_zygote_is_refused_with_the_cause(tmp_path):
+    with open(tmp_path / "log", "ab") as log:
+        zygote = Zygote(os.environ, log)
+        os.kill(zygote.pid, signal.SIGKILL)
+        with pytest.raises(Lost, match="the process that starts trials was killed by SIGKILL"):
+            run_in(zygote, "test_supervise:leave")
+
+
+@pytest.fixture(scope="module")
+def forked(zygote, tmp_path_factory):
+    """A trial trained by a child, and what it printed."""
+    trial = a_run(tmp_path_factory.mktemp("forked"))
+    return trial, run_in(zygote, "test_supervise:train", *arguments(trial))
+
+
+def test_a_trial_gives_the_same_bytes_by_hand_and_from_a_zygote(forked, tmp_path):
+    by_hand = a_run(tmp_path)
+    subprocess.run(
+        [sys.executable, "-m", "harness.trial", *arguments(by_hand)],
+        env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    assert content(forked[0]) == content(by_hand)
+
+
+def test_a_trial_finds_all_but_a_few_small_modules_imported(forked):
+    _, [*_, end, said] = forked
+    assert end == {"event": "end", "reason": "ok"}
+    assert len(said["imported"]) < 15, said["imported"]
+
+
+def a_run(path):
+    """A folder with one trial to train, of one epoch, on four volumes of 32 x 32 x 64."""
+    rng = np.random.default_rng(0)
+    cases = ["a", "b", "c", "d"]
+    for case in cases:
+        image = rng.standard_normal((1, 32, 32, 64), np.float32)
+        cache.write(path / "cache", case, Volume(case, image, np.uint8(image[0] > 1), (1, 1, 1)))
+    data = Data(name="noise", modalities=("flair",), target="wt", grid=(32, 32, 64),
+                fingerprint="noise", synthetic=True)  # fmt: skip
+    protocol = Protocol(epochs=1, validate_every=1)
+    spec = TrialSpec(system="resunet3d_up", options={"widths": (4, 4, 8, 8, 8)},
+                     protocol=protocol, data=data, split="", device="cpu", code="")  # fmt: skip
+    write_json(path / "data.json", {"keys": {case: case for case in cases}})
+    write_json(path / "split.json", {"train": ["a", "b"], "validation": ["c"], "test": ["d"]})
+    RunFolder(path).trial(spec.id).write_spec(spec)
+    return RunFolder(path).trial(spec.id)
+
+
+def arguments(trial):
+    run = trial.path.parent.parent
+    cache_folder = str(run / "cache")
+    return ["train", str(run), trial.id, "--cache", cache_folder, "--threads", "2"]
+
+
+def content(trial):
+    """History, weights and scores, without times."""
+    *history, seconds = (trial.path / "history.csv").read_text().splitlines()[1].split(",")
+    assert float(seconds) > 0
+    files = ("weights.safetensors", "cases.csv", "masks/d.npz")
+    return history, *[(trial.path / file).read_bytes() for file in files]

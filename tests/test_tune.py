@@ -1,0 +1,189 @@
+"""`pfbench tune` as its user runs it: real Ray, real training, real kills."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pandas as pd
+import pytest
+import yaml
+from test_run import TOP, command, pfbench
+
+from harness.data.split import split
+from harness.errors import UsageError
+from harness.ledger import RunFolder, read_json
+from harness.settings import resolve
+from harness.space import changes, chosen_spaces, parse_ranges
+from harness.study import points
+from tuning.search import Range
+
+SMALL = ["--model", "resunet3d_up", "--set", "phantom.cases=4", "--epochs", 2, "--no-mlflow",
+         "--max-concurrent", 1]  # fmt: skip
+QUICK = resolve("quick", None, [], None)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("study") / "out"
+    done = pfbench("tune", "lr", *SMALL, "--trials", 3, "--out", out)
+    return out, done
+
+
+def test_the_settings_as_they_are_come_first(finished):
+    out, _ = finished
+    study = pd.read_csv(out / "study.csv").set_index("number")
+    assert list(study.index) == [0, 1, 2]
+    assert study.loc[0, "lr"] == QUICK.protocol.learning_rate
+    assert study.loc[0, "state"] == "complete"
+
+
+def test_what_it_found_is_the_best_complete_point_and_run_takes_it(finished):
+    out, _ = finished
+    study = pd.read_csv(out / "study.csv")
+    best = study.loc[study["value"].idxmax()]
+    content = yaml.safe_load((out / "best.yaml").read_text())
+    assert content["settings"]["exceptions"] == {"resunet3d_up": {"learning_rate": best["lr"]}}
+    tuned = resolve("quick", None, [], None, out / "best.yaml")
+    assert tuned.protocol_of("resunet3d_up").learning_rate == best["lr"]
+    assert tuned.protocol_of("unet3d") == QUICK.protocol
+
+
+def test_the_comparison_scores_default_and_tuned_on_the_test_cases(finished):
+    out, done = finished
+    study = pd.read_csv(out / "study.csv")
+    if study["value"].idxmax() == 0:
+        assert "no point was better than the default" in done.stdout
+    else:
+        table = pd.read_csv(out / "comparison" / "table.csv")
+        assert set(table["key"]) == {"resunet3d_up/default", "resunet3d_up/tuned"}
+        assert "tuned − default" in done.stdout
+
+
+def test_the_same_command_again_trains_nothing(finished):
+    out, _ = finished
+    stamps = {p: p.stat().st_mtime_ns for p in out.glob("trials/*/history.csv")}
+    done = pfbench("tune", "lr", *SMALL, "--trials", 3, "--no-compare", "--out", out)
+    assert "already done: 3" in done.stdout
+    assert stamps == {p: p.stat().st_mtime_ns for p in out.glob("trials/*/history.csv")}
+
+
+def test_another_search_in_the_same_folder_is_refused(finished):
+    out, _ = finished
+    done = pfbench("tune", "lr", *SMALL, "--range", "lr=1e-4:1e-2:log", "--out", out, expect=2)
+    assert "spaces.resunet3d_up.lr" in done.stderr
+
+
+def test_a_run_is_not_a_study(finished, tmp_path):
+    out, _ = finished
+    done = pfbench("figures", out, expect=5)
+    assert "is a study, not a run" in done.stderr
+
+
+def test_a_killed_study_goes_on_with_the_points_of_an_undisturbed_one(finished, tmp_path):
+    whole, _ = finished
+    out = tmp_path / "killed"
+    arguments = ["tune", "lr", *SMALL, "--trials", 3, "--no-compare", "--out", out]
+    environment = {**os.environ, "PYTHONPATH": str(TOP)}
+    driver = subprocess.Popen(command(*arguments), env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (len(points(RunFolder(out))) == 2 and points(RunFolder(out))[1].values()):
+        assert time.monotonic() < deadline, "no second point within two minutes"
+        time.sleep(0.02)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    pfbench(*arguments)
+    columns = ["number", "state", "value", "epochs", "lr"]
+    again, before = (pd.read_csv(folder / "study.csv")[columns] for folder in (out, whole))
+    pd.testing.assert_frame_equal(again, before)
+    for history in out.glob("trials/*/history.csv"):
+        epochs = list(pd.read_csv(history)["epoch"])
+        assert epochs == list(range(1, len(epochs) + 1))
+
+
+def test_the_test_cases_are_not_opened(tmp_path):
+    data = tmp_path / "data"
+    pfbench("data", "make-phantom", data, "--cases", 4, "--size", "32x64x64")
+    ids = sorted(path.name for path in data.iterdir() if path.is_dir())
+    for case in split(ids).test:
+        for path in (data / case).iterdir():
+            path.write_bytes(b"not a volume")
+    arguments = ["--dataset", "brats", "--data-root", data, "--profile", "quick", "--no-mlflow",
+                 "--modalities", "flair", "--epochs", 1, "--model", "resunet3d_up"]  # fmt: skip
+    pfbench("tune", "lr", *arguments, "--trials", 1, "--no-compare", "--out", tmp_path / "study")
+    assert read_json(tmp_path / "study" / "split.json")["test"] == list(split(ids).test)
+    pfbench("run", "--suite", "table5", *arguments, "--out", tmp_path / "run", expect=3)
+
+
+def spaces(what, *texts, models=(), **switches):
+    switches = {"split_tfm": False, "fair_budget": False, **switches}
+    return chosen_spaces(what, QUICK, parse_ranges(texts), models, None, **switches)
+
+
+def test_loss_weights_are_three_and_their_reference_is_the_papers():
+    [space] = spaces("loss-weights")
+    assert set(space.ranges) == {"w_srt", "w_sgl", "w_tfm"}
+    assert set(space.ranges.values()) == {Range(0.05, 2, log=True)}
+    assert set(space.reference.values()) == {0.5}
+    assert changes(space.reference)["options"]["weights"] == dict.fromkeys(
+        ("srt", "sgl", "tel", "ssl"), 0.5
+    )
+
+
+def test_split_tfm_tunes_its_halves_apart():
+    [space] = spaces("loss-weights", split_tfm=True)
+    assert set(space.ranges) == {"w_srt", "w_sgl", "w_tel", "w_ssl"}
+
+
+def test_a_fair_budget_gives_every_baseline_a_study_of_its_learning_rate():
+    names = [space.name for space in spaces("loss-weights", fair_budget=True)]
+    assert names[0] == "pfseg" and len(names) == 8
+    two = spaces("loss-weights", fair_budget=True, models=("vnet", "san"))
+    assert [space.name for space in two] == ["pfseg", "vnet", "san"]
+    assert two[1].reference == {"lr": QUICK.protocol.learning_rate}
+
+
+def test_any_number_of_the_protocol_can_be_searched(tmp_path):
+    path = tmp_path / "space.yaml"
+    path.write_text(
+        "model: unet3d\nspace:\n"
+        "  protocol.plateau_epochs: {low: 3, high: 20, integer: true}\n"
+        "  options.weights.srt: {low: 0.1, high: 1, log: true}\n"
+    )
+    [space] = chosen_spaces("space", QUICK, {}, (), path, split_tfm=False, fair_budget=False)
+    assert space.system == "unet3d"
+    assert space.reference["protocol.plateau_epochs"] == QUICK.protocol.plateau_epochs
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["w_srt=2:1"], "the low end has to be the smaller"),
+        (["w_srt=0:1:log"], "starts above 0"),
+        (["w_srt=a:b"], "is no range"),
+        (["w_srt=0:1:cubic"], "neither log nor int"),
+        (["w_str=0:1"], "Did you mean 'w_srt'"),
+    ],
+)
+def test_a_wrong_range_is_explained(texts, said):
+    with pytest.raises(UsageError, match=said):
+        parse_ranges(texts)
+
+
+def test_a_range_of_another_study_is_refused():
+    with pytest.raises(UsageError, match="unknown parameter of this study 'lr'"):
+        spaces("loss-weights", "lr=1e-4:1e-3:log")
+
+
+def test_a_parameter_that_the_system_does_not_have_is_refused(tmp_path):
+    path = tmp_path / "space.yaml"
+    path.write_text("model: unet3d\nspace: {protocol.speed: {low: 1, high: 2}}")
+    with pytest.raises(UsageError, match="no number of this name"):
+        chosen_spaces("space", QUICK, {}, (), path, split_tfm=False, fair_budget=False)
+
+
+def test_a_file_of_something_else_is_not_taken_for_tuned_settings(tmp_path):
+    path = tmp_path / "best.yaml"
+    path.write_text("protocol: {epochs: 3}")
+    with pytest.raises(UsageError, match="holds no settings of a study"):
+        resolve("quick", None, [], None, path)

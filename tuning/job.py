@@ -1,0 +1,34 @@
+"""A function of a job: what is placed, and what decides which job comes next."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Report = Callable[[dict[str, Any]], None]
+Work = Callable[[dict[str, Any], Report], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one Tune trial does; `payload` is handed to the work function."""
+
+    id: str
+    payload: dict[str, Any]
+    cpus: float
+    gpus: float = 0.0
+
+
+class Source(Protocol):
+    """Where jobs come from and what becomes of them; asked and told by one thread at a time."""
+
+    def next(self) -> Job | None:
+        """The next job, now that there is room for it; None when no more will come."""
+
+    def started(self, job: str) -> None:
+        """The job runs; told again when it is launched again."""
+
+    def heard(self, job: str, event: dict[str, Any]) -> bool:
+        """What the job reported; True stops it there, and nothing more is heard of it."""
+
+    def ended(self, job: str, outcome: dict[str, Any]) -> None:
+        """What `work` returned; reason "error" when it raised, "lost" when its process died."""
