@@ -9,7 +9,7 @@ The default is vermilion and the best a star or a thick line in all of them.
 """
 
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import ceil, log
@@ -17,21 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator
-from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.importance import FanovaImportanceEvaluator
-from optuna.trial import create_trial
 
 from harness.drawing import BLUE, GREY, LARGE, NORMAL, SMALL, VERMILLION, YELLOW, write_picture
 from harness.ledger import RunFolder
 from harness.table import SYNTHETIC
-from tuning.study import Range
+from tuning.importance import ALIKE, compared, importance
+from tuning.search import Range
 
 COLUMN, PAGE = 3.5, 7.0  # inches: one column of a journal, and both
 BODY = 2.2  # inches: a picture without its title, legend and notes
@@ -40,8 +38,10 @@ LINE = 1.35 / 72  # inches for a point of type
 NOTE_LETTERS = 21  # to an inch
 LEGEND_ENTRIES = 0.9  # to an inch
 DICE = "Validation Dice (%)"
-COLOURS = colormaps["cividis_r"]  # dark is good; the same to all eyes, and in grey
-ALIKE = 1e-6  # Dice: what is closer is equal
+STOPPED = "Stopped points: their last score, after fewer epochs."
+STOPPED_LINES = "Dotted: stopped points, without their last score, which is after fewer epochs."
+# Dark is good, to all eyes and in grey; its palest would be lost on white.
+COLOURS = ListedColormap(colormaps["cividis_r"](np.linspace(0.1, 1, 256)))
 MARKS: dict[str, dict[str, Any]] = {
     "complete": {"marker": "o", "color": BLUE, "markersize": 3.5},
     "stopped": {"marker": "o", "color": GREY, "markersize": 3, "fillstyle": "none"},
@@ -49,11 +49,11 @@ MARKS: dict[str, dict[str, Any]] = {
 FAILED: dict[str, Any] = {"marker": "x", "color": VERMILLION, "markersize": 4}
 DEFAULT: dict[str, Any] = {"marker": "s", "color": VERMILLION, "markersize": 7,
                            "fillstyle": "none"}  # fmt: skip
+BEST: dict[str, Any] = {"marker": "*", "color": "black", "markerfacecolor": YELLOW,
+                        "markersize": 7.5, "markeredgewidth": 0.6}  # fmt: skip
 THICK: dict[str, Any] = {"color": COLOURS(1.0), "linewidth": 2.4}
 THICK_DEFAULT: dict[str, Any] = {"color": VERMILLION, "linewidth": 1.6, "linestyle": "--"}
 BEHIND_TEXT = {"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
-BEST: dict[str, Any] = {"marker": "*", "color": "black", "markerfacecolor": YELLOW,
-                        "markersize": 7.5, "markeredgewidth": 0.6}  # fmt: skip
 
 
 def draw(folder: RunFolder, table: pd.DataFrame) -> list[Path]:
@@ -71,44 +71,6 @@ def draw(folder: RunFolder, table: pd.DataFrame) -> list[Path]:
         for kind, make in _pictures(found).items():
             written += write_picture(make, folder.path / "figures" / f"{name}-{kind}")
     return written
-
-
-def importance(points: pd.DataFrame, space: Mapping[str, Range]) -> dict[str, float] | None:
-    """Share of the variance of the score that each parameter explains alone, the largest first.
-
-    fANOVA (Hutter et al., ICML 2014) over the complete points of one study, columns as in `draw`;
-    what is missing to 1 is explained by parameters together. Every value between the ends of its
-    range weighs the same, on a log scale if it was searched on one; points outside are left out.
-    None where there is nothing to compare: one parameter, fewer than two points for each and two
-    more, or equal scores.
-    """
-    points = _compared(points, space)
-    values = points["value"].astype(float)
-    if len(space) < 2 or len(points) < 2 * len(space) + 2 or np.ptp(values) < ALIKE:
-        return None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(direction="maximize")
-    # Optuna weighs ranges linearly, so that it is given logarithms where they count.
-    ends: dict[str, BaseDistribution] = {
-        name: FloatDistribution(*_scaled([span.low, span.high], span).tolist())
-        for name, span in space.items()
-    }
-    places = {name: _scaled(points[name], span) for name, span in space.items()}
-    for row, value in enumerate(values):
-        params = {name: float(place[row]) for name, place in places.items()}
-        study.add_trial(create_trial(params=params, distributions=ends, value=value))
-    return FanovaImportanceEvaluator(seed=0).evaluate(study)
-
-
-def _compared(points: pd.DataFrame, space: Mapping[str, Range]) -> pd.DataFrame:
-    """The complete points whose parameters all lie within their ranges."""
-    inside = [points[name].between(span.low, span.high) for name, span in space.items()]
-    return points[np.logical_and.reduce([points["state"] == "complete", *inside])]
-
-
-def _scaled(values: Any, span: Range) -> np.ndarray:
-    """Where equal steps are equally far."""
-    return np.log(np.asarray(values, float)) if span.log else np.asarray(values, float)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +120,7 @@ class _Found:
 
 
 def _pictures(found: _Found) -> dict[str, Callable[[], Figure]]:
-    """Those that there is something to see in."""
+    """Those in which there is something to see."""
     if not found.points["score"].notna().any():
         return {}
     pictures: dict[str, Callable[[], Figure]] = {
@@ -187,7 +149,8 @@ def _history(found: _Found) -> Figure:
     axes.set_xlabel("Point")
     axes.set_ylabel(DICE)
     notes = ["Mean validation Dice of the trials of each point after the last epoch."]
-    return _framed(figure, f"{found.name}: history", [*notes, *_notes(found)], found.synthetic)
+    notes += [STOPPED] * bool(len(found.of_state("stopped")))
+    return _framed(figure, f"{found.name}: history", notes, found.synthetic)
 
 
 def _slices(found: _Found) -> Figure:
@@ -201,7 +164,8 @@ def _slices(found: _Found) -> Figure:
         _draw_slice(axes, found, name)
     for axes in places[:, 0]:
         axes.set_ylabel(DICE)
-    notes = ["Vertical line: the default value.", *_notes(found)]
+    notes = ["Vertical line: the default value."]
+    notes += [STOPPED] * bool(len(found.of_state("stopped")))
     title = f"{found.name}: score against each parameter"
     return _framed(figure, title, notes, found.synthetic)
 
@@ -252,21 +216,18 @@ def _parallel(found: _Found) -> Figure:
     complete = found.of_state("complete").sort_values("score")  # the best on top
     scores = _wide(complete["score"].min(), complete["score"].max())
     for _, point in found.of_state("stopped").iterrows():
-        axes.plot(_heights(point, found), color="0.85", linewidth=0.6)
+        axes.plot(_heights(point, found), color="0.7", linewidth=0.6, linestyle=":")
     for _, point in complete.iterrows():
         height = _share(point["score"], scores)
         axes.plot([*_heights(point, found), height], color=COLOURS(height), linewidth=0.9)
-    for label, points, style in (
-        ("best", found.best, THICK),
-        ("default", found.default, THICK_DEFAULT),
-    ):
+    thick = (("best", found.best, THICK), ("default", found.default, THICK_DEFAULT))
+    for label, points, style in thick:
         for _, point in points.iterrows():
             heights = [*_heights(point, found), _share(point["score"], scores)]
             axes.plot(heights, **style, label=_with_score(label, points))
     _draw_scales(axes, found, scores)
     notes = ["Colour: validation Dice of the complete points."]
-    if len(found.of_state("stopped")):
-        notes.append("Pale: points that were stopped, and so have no score of all epochs.")
+    notes += [STOPPED_LINES] * bool(len(found.of_state("stopped")))
     return _framed(figure, f"{found.name}: parallel coordinates", notes, found.synthetic)
 
 
@@ -321,10 +282,10 @@ def _importance(found: _Found, shares: dict[str, float]) -> Figure:
     axes.set_xlim(0, 1.1)  # room for the number beside a bar of 1
     axes.set_xlabel("Share of the variance of the score")
     axes.spines[["top", "right"]].set_visible(False)
+    count = len(compared(found.points, found.space))
     notes = [
-        "What each parameter explains alone; the rest takes several together. fANOVA (Hutter et "
-        f"al., 2014) over {len(_compared(found.points, found.space))} complete points; rough when "
-        "they are few."
+        "What each parameter explains alone; the rest takes several together.",
+        f"fANOVA (Hutter et al., 2014) of {count} complete points; rough if few.",
     ]
     return _framed(figure, f"{found.name}: importance", notes, found.synthetic)
 
@@ -335,9 +296,8 @@ def _ticks(span: Range) -> list[float]:
         subs = (1, 2, 5) if span.high / span.low < 100 else (1,)
         ticks = LogLocator(subs=subs).tick_values(span.low, span.high)
     else:
-        ticks = MaxNLocator(5, steps=[1, 2, 5, 10], integer=span.integer).tick_values(
-            span.low, span.high
-        )
+        locator = MaxNLocator(5, steps=[1, 2, 5, 10], integer=span.integer)
+        ticks = locator.tick_values(span.low, span.high)
     slack = 1e-9  # ticks are rounded, and the ends of a range are often ticks
     return [float(tick) for tick in ticks if -slack <= _share(tick, span) <= 1 + slack]
 
@@ -348,12 +308,6 @@ def _short(value: float) -> str:
         return f"{value:.4g}"
     digits, _, exponent = f"{value:.3e}".partition("e")
     return f"{float(digits):g}e{int(exponent)}"
-
-
-def _notes(found: _Found) -> list[str]:
-    if len(found.of_state("stopped")):
-        return ["Stopped points: their last score, after fewer epochs."]
-    return []
 
 
 def _framed(figure: Figure, title: str, notes: list[str], synthetic: bool) -> Figure:

@@ -7,8 +7,8 @@ import yaml
 from rich.table import Table
 
 from harness import study
-from harness.evidence import case_scores
 from harness.errors import StateError
+from harness.evidence import case_scores
 from harness.ledger import RunFolder, write_bytes
 from harness.nested import merged
 from harness.progress import Screen

@@ -1,4 +1,4 @@
-"""What a person sees while a study goes on: which points run, how many are done, the best so far."""
+"""What a person sees of a study: which points run, how many are done, the best so far."""
 
 import time
 from types import TracebackType
