@@ -53,12 +53,12 @@ def run(request: Request, screen: Screen) -> int:
         interrupted = _carry_out(request, folder, planned, screen)
         result = table.build(folder)
         table.write(folder, result)
-        pictures.draw_ladder(folder)
+        drawn = pictures.draw_ladder(folder)
         folder.write(content | {"status": "interrupted" if interrupted else "finished"})
         if mirror and not mirror.finish(timeout_s=120):
             command = f"pfbench mlflow sync {shlex.quote(str(folder.path))}"
             screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
-        _conclude(request, folder, result, screen)
+        _conclude(request, folder, result, drawn, screen)
         if interrupted:
             screen.say(f"interrupted; to continue, repeat: {request.command}")
             return INTERRUPTED
@@ -255,10 +255,19 @@ def _carry_out(request: Request, folder: RunFolder, planned: Plan, screen: Scree
     return False
 
 
-def _conclude(request: Request, folder: RunFolder, result: table.Results, screen: Screen) -> None:
+def _conclude(
+    request: Request,
+    folder: RunFolder,
+    result: table.Results,
+    drawn: Sequence[Path],
+    screen: Screen,
+) -> None:
     table.show(result, screen)
     screen.say(f"table       {folder.path / 'table.md'} (and table.csv)")
+    for path in drawn:
+        screen.say(f"plot        {path}")
     place = shlex.quote(str(folder.path))
     screen.say(f"pictures    pfbench figures {place}")
+    screen.say(f"claims      pfbench claims {place}")
     if request.mlflow:
         screen.say(f"compare     pfbench ui {place}")

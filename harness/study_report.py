@@ -43,7 +43,7 @@ def write(folder: RunFolder) -> None:
     """Every derived file of the study."""
     table = frame(folder)
     write_bytes(folder.path / "study.csv", table.to_csv(index=False).encode())
-    write_bytes(folder.path / "study.md", _markdown(folder).encode())
+    write_bytes(folder.path / "study.md", markdown(folder).encode())
     found = settings(folder)
     if found:
         header = "# What `pfbench tune` found; use it with: pfbench run --tuned best.yaml\n"
@@ -124,7 +124,8 @@ def _notes(folder: RunFolder) -> list[str]:
     return notes
 
 
-def _markdown(folder: RunFolder) -> str:
+def markdown(folder: RunFolder) -> str:
+    """The best points of each study, as study.md holds them."""
     text = []
     for name in folder.read()["suites"]:
         headings = _headings(folder, name)
