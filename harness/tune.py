@@ -20,6 +20,7 @@ from harness.execute import Placement, cluster_faults, threads_of
 from harness.ledger import RunFolder, write_json
 from harness.plan import described, trials_of
 from harness.progress import Screen
+from harness.redact import storable
 from harness.rehearse import rehearse
 from harness.settings import Settings
 from harness.space import Space, changes
@@ -84,7 +85,8 @@ def tune(request: Request, screen: Screen) -> int:
             screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
         study_report.show(folder, screen)
         if interrupted:
-            screen.say(f"interrupted; to continue, repeat: {request.command}")
+            screen.say("interrupted")
+            screen.tell(f"to continue, repeat: {request.command}")
             return INTERRUPTED
     return _compare(request, folder, screen) if request.compare else 0
 
@@ -106,7 +108,7 @@ def _open(folder: RunFolder, request: Request, prepared: Prepared) -> dict[str, 
     if earlier and earlier["kind"] != "study":
         raise StateError("holds a run, not a study", where=str(folder.path), remedy="another --out")
     protocol = _protocol(request, prepared)
-    runner.refuse_other_protocol(folder, earlier, protocol)
+    runner.refuse_other_protocol(folder, earlier, protocol, prepared.keys)
     write_json(folder.path / "split.json", prepared.split.to_json())
     cache = runner.cache_place(request.cache, folder)
     write_json(folder.path / "data.json", {"keys": prepared.keys, "cache": cache})
@@ -120,7 +122,7 @@ def _open(folder: RunFolder, request: Request, prepared: Prepared) -> dict[str, 
         "protocol_hash": digest(protocol),
         "synthetic": prepared.data.synthetic,
         "references": {space.name: space.reference for space in request.spaces},
-        "command": request.command,
+        "command": storable(request.command),
         "status": "running",
     }
     folder.write(content)
@@ -168,7 +170,7 @@ def _search_all(request: Request, folder: RunFolder, prepared: Prepared, screen:
     cluster = Cluster(request.placement.address, request.placement.max_concurrent)
     try:
         with cluster_faults():
-            wanted = [s for s in request.spaces if _unfinished(request, folder, s)]
+            wanted = [s for s in request.spaces if _unfinished(request, folder, prepared, s)]
             if wanted:
                 with ray_cluster(cluster):
                     for space in wanted:
@@ -178,9 +180,10 @@ def _search_all(request: Request, folder: RunFolder, prepared: Prepared, screen:
     return False
 
 
-def _unfinished(request: Request, folder: RunFolder, space: Space) -> bool:
+def _unfinished(request: Request, folder: RunFolder, prepared: Prepared, space: Space) -> bool:
     points = study.points(folder, space.name)
-    return len(points) < request.points or any(point.state == "unfinished" for point in points)
+    size = _search_of(request, space, prepared).size
+    return len(points) < size or any(point.state == "unfinished" for point in points)
 
 
 def _search(
@@ -214,7 +217,7 @@ def _search(
             "stops": [*search.rungs, search.epochs],
         }
 
-    with StudyScreen(screen, folder, space.name, search.points, search.epochs) as display:
+    with StudyScreen(screen, folder, space.name, search.size, search.epochs) as display:
 
         def on_event(number: int, event: dict[str, Any]) -> None:
             if event["event"] == "end":

@@ -1,5 +1,6 @@
 """Jobs on a real Ray: each ends for itself, and nothing is said but what we say."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,16 @@ import pytest
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
-from tuning.launch import Cluster, Job, LaunchError, ray_cluster, run_jobs  # noqa: E402
+from tuning.board import Board  # noqa: E402
+from tuning.cluster import refuse_unplaceable, room  # noqa: E402
+from tuning.launch import (  # noqa: E402
+    Cluster,
+    ClusterLost,
+    Job,
+    LaunchError,
+    ray_cluster,
+    run_jobs,
+)
 
 TOP = Path(__file__).parent.parent
 
@@ -83,19 +93,147 @@ def test_an_address_in_the_environment_is_not_followed_silently(monkeypatch):
         pass
 
 
-def test_usage_statistics_are_off_in_a_process_that_asked_for_nothing():
-    code = (
-        "from tuning.launch import Cluster, ray_cluster\n"
-        "with ray_cluster(Cluster()):\n"
-        "    from ray._common.usage import usage_lib\n"
-        "    print(usage_lib.usage_stats_enabled())"
-    )
+@pytest.fixture(scope="module")
+def alone():
+    """What a process that asked for nothing looks like after one job."""
+    code = """if True:
+        import json, psutil, sys
+        from tuning.launch import Cluster, Job, ray_cluster, run_jobs
+
+        def work(payload, report):
+            return {"reason": "ok"}
+
+        with ray_cluster(Cluster()):
+            run_jobs([Job("job", {}, cpus=1)], work, Cluster(), lambda *_: None)
+            from ray._common.usage import usage_lib
+
+            here = psutil.Process()
+            sockets = [
+                socket
+                for process in [here, *here.children(recursive=True)]
+                for socket in process.net_connections("inet")
+                if socket.status == psutil.CONN_LISTEN
+            ]
+            facts = {
+                "usage": usage_lib.usage_stats_enabled(),
+                "mlflow": "mlflow" in sys.modules,
+                "listening": [socket.laddr.ip.removeprefix("::ffff:") for socket in sockets],
+            }
+        print(json.dumps(facts))"""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "CI", "PYTEST"))}
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         check=True,
         env={**clean, "PYTHONPATH": str(TOP)},
     )
-    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_ray_says_nothing_of_its_own(alone):
+    assert (alone.stdout.count("\n"), alone.stderr) == (1, "")
+
+
+def test_usage_statistics_are_off(alone):
+    assert json.loads(alone.stdout)["usage"] is False
+
+
+def test_a_cluster_of_our_own_listens_on_loopback_only(alone):
+    listening = json.loads(alone.stdout)["listening"]
+    assert len(listening) >= 3 and set(listening) == {"127.0.0.1"}
+
+
+def test_placing_jobs_does_not_load_mlflow(alone):
+    assert json.loads(alone.stdout)["mlflow"] is False
+
+
+class Silent:
+    """A source of two jobs that notes what becomes of them."""
+
+    def __init__(self):
+        self.jobs = jobs("first", "second")
+        self.outcomes = {}
+
+    def next(self):
+        return self.jobs.pop(0) if self.jobs else None
+
+    def started(self, job):
+        pass
+
+    def heard(self, job, event):
+        return False
+
+    def ended(self, job, outcome):
+        self.outcomes[job] = outcome["reason"]
+
+
+def board(places=2):
+    source = Silent()
+    return Board(source, lambda: places), source.outcomes
+
+
+def test_no_job_is_asked_for_before_there_is_room():
+    full, _ = board(places=1)
+    assert [full.take("a").id, full.take("b")] == ["job0", None]
+    full.hear("a", {"outcome": [{"reason": "ok"}]})
+    assert full.take("b").id == "job1"
+
+
+def test_when_tune_breaks_down_what_ran_is_launched_once_more_and_then_lost():
+    broken, outcomes = board()
+    for again in ("a", "b"):
+        assert broken.take(again).id == "job0"
+        broken.hear(again, {"begun": True})
+        broken.restart(RuntimeError("the node is running low on memory"))
+    assert outcomes == {"job0": "lost"}
+    assert broken.take("c").id == "job1"
+
+
+def test_a_job_that_had_not_begun_does_not_answer_for_a_breakdown():
+    broken, outcomes = board()
+    for first, second in ("ab", "cd"):
+        broken.take(first), broken.take(second)
+        [zero] = [trial for trial, job in broken.running.items() if job.id == "job0"]
+        broken.hear(zero, {"begun": True})
+        broken.restart(RuntimeError("the node is running low on memory"))
+    assert outcomes == {"job0": "lost"}
+    assert [job.id for job in broken.again] == ["job1"]
+
+
+def test_when_tune_breaks_down_at_once_the_cluster_is_lost():
+    broken, _ = board()
+    broken.take("a")
+    with pytest.raises(ClusterLost, match="no space in /tmp"):
+        broken.restart(OSError("no space in /tmp"))
+
+
+def test_nothing_reaches_a_source_that_was_left():
+    left, outcomes = board()
+    left.take("a")
+    left.close()
+    with pytest.raises(RuntimeError):
+        left.lose("a", "Ray was shut down")
+    assert outcomes == {}
+
+
+def test_what_an_event_handler_raises_arrives_at_the_caller(cluster):
+    def full(job, event):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        run_jobs(jobs("work", "work"), work_by_value(), cluster, full)
+
+
+@pytest.mark.parametrize(
+    "cpus, gpus, held",
+    [(1, 0.5, 4), (1, 0.4, 4), (1, 0.3, 6), (1, 2, 1), (4, 0.5, 2), (0.1, 0, 80)],
+)
+def test_a_fraction_of_a_gpu_lies_on_one_gpu(monkeypatch, cpus, gpus, held):
+    monkeypatch.setattr("tuning.cluster._machines", lambda: [{"CPU": 8.0, "GPU": 2.0}, {}])
+    assert room(cpus, gpus) == held
+
+
+@pytest.mark.parametrize("gpus, why", [(1.5, "counted whole"), (0, "a part of a CPU or of a GPU")])
+def test_sizes_that_ray_does_not_know_are_refused(gpus, why):
+    with pytest.raises(LaunchError, match=why):
+        refuse_unplaceable(0, gpus)

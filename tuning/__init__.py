@@ -1,1 +1,1 @@
-"""Ray: where jobs are placed on the machines of a cluster."""
+"""Ray and Optuna: which point comes next, and where it is tried on the machines of a cluster."""

@@ -33,8 +33,9 @@ class Board:
 
     def take(self, trial: str) -> Job | None:
         """A job for this trial, if there is room and a job."""
+        places = self.places()  # asks Ray, and may wait for ever: not while `close` waits for us
         with self._ours():
-            if len(self.running) >= self.places():
+            if len(self.running) >= places:
                 return None
             job = self.again.popleft() if self.again else self.source.next()
             if job is None:
@@ -75,8 +76,8 @@ class Board:
     def restart(self, error: Exception) -> None:
         """Tune is gone, and what was running with it; ClusterLost when it did not get to work."""
         if self.fault:
-            raise self.fault
-        why = f"Ray gave up: {type(error).__name__}: {error}"
+            raise self.fault from None
+        why = f"Ray gave up: {_in_short(error)}"
         if not self.begun:
             raise ClusterLost(why) from error
         for trial in list(self.running):
@@ -102,3 +103,10 @@ class Board:
             except BaseException as error:
                 self.fault = error
                 raise
+
+
+def _in_short(error: Exception) -> str:
+    """What Ray says first; a report on the machine and its processes follows."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    telling = lines[-1] if lines[0].startswith("Traceback") else lines[0]
+    return telling.partition(". ")[0]

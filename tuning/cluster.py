@@ -19,9 +19,13 @@ QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # we hold jobs back ourselves until there is room
 }
-# Ray's word for "no second machine will join": every process then listens on 127.0.0.1 only.
-# It is read when ray is imported.
-ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+ALONE = {
+    # Ray's word for "no second machine will join": every process listens on 127.0.0.1 only.
+    # It is read when ray is imported.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Tune's trials have an environment of their own and never use these: 1 s of the start.
+    "RAY_prestart_worker_first_driver": "0",
+}
 SILENT_CLUSTER_S = 45
 RAY_UNITS = 10_000  # Ray counts resources in ten-thousandths
 

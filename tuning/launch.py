@@ -129,7 +129,11 @@ def _fit(board: Board, work: Work) -> None:
         tuner = tune.Tuner(
             placed,
             tune_config=tune.TuneConfig(
-                num_samples=-1, search_alg=searcher, scheduler=scheduler, reuse_actors=True
+                num_samples=-1,
+                search_alg=searcher,
+                scheduler=scheduler,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
                 name="trials",

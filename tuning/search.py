@@ -107,6 +107,14 @@ class Search:
             yield epoch
             epoch *= self.reduction
 
+    @property
+    def size(self) -> int:
+        """How many points there will be: a grid may have fewer than were asked for."""
+        if self.sampler != "grid":
+            return self.points
+        grid = self.grid()
+        return min(self.points, len(grid) + sum(params not in grid for params in self.first))
+
     def grid(self) -> list[Params]:
         """Every point of the grid, in the order in which it is walked."""
         values = [span.steps(self.grid_steps) for span in self.space.values()]
