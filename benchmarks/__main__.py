@@ -1,6 +1,6 @@
 """Run the benchmarks, print a table, write benchmarks/results/<device>.json.
 
-python -m benchmarks                 all of them, about two minutes
+python -m benchmarks                 all of them, about five minutes
 python -m benchmarks hd95 overlap    some; the others keep their rows in the file
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import hd95, overlap, sliding_window
+from benchmarks import harness_overhead, hd95, overlap, sliding_window
 from benchmarks.timing import Row, installed
 from harness.measure import cpu_name
 
@@ -20,9 +20,10 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {
     "hd95": hd95.rows,
     "overlap": overlap.rows,
     "sliding_window": sliding_window.rows,
+    "harness_overhead": harness_overhead.rows,
 }
 RESULTS = Path(__file__).parent / "results"
-LIBRARIES = ("numpy", "scipy", "torch", "medpy", "monai")
+LIBRARIES = ("numpy", "scipy", "torch", "ray", "medpy", "monai")
 
 
 def main(names: list[str]) -> int:

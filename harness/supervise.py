@@ -49,7 +49,7 @@ def _attempt(payload: dict[str, Any], report: Report, function: str) -> tuple[st
     silence_s = payload["silence_s"]
     with open(folder.path / "stderr.log", "ab") as log:
         try:
-            with _idle_zygote(log).child(call, log, silence_s) as child:
+            with _living_zygote(log).child(call, log, silence_s) as child:
                 for event in _events(child.output, silence_s):
                     if event["event"] == "end":
                         return event["reason"], "", True
@@ -69,13 +69,10 @@ def _folder(payload: dict[str, Any]) -> TrialFolder:
     return RunFolder(Path(payload["run"])).trial(payload["trial"])
 
 
-def _idle_zygote(log: IO[bytes]) -> Zygote:
-    """The zygote of this process: begun with its first task, and again when it has died.
-
-    One that still has a child was left by a thread that Tune gave up: it ends with its child.
-    """
+def _living_zygote(log: IO[bytes]) -> Zygote:
+    """The zygote of this process: begun with its first task, and again when it has died."""
     global _zygote
-    if _zygote and not _zygote.idle:
+    if _zygote and not _zygote.alive:
         _zygote.close()
         _zygote = None
     _zygote = _zygote or Zygote(_environment(), log)

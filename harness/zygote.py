@@ -14,7 +14,6 @@ zygote is gone the child notices and ends.
 Runs as `python -m harness.zygote`, with one end of a Unix socket pair as its standard input.
 """
 
-import gc
 import json
 import os
 import pkgutil
@@ -69,7 +68,6 @@ class Zygote:
     """
 
     def __init__(self, environment: Mapping[str, str], errors: IO[bytes]) -> None:
-        self._child: Child | None = None
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -81,9 +79,8 @@ class Zygote:
             )
 
     @property
-    def idle(self) -> bool:
-        """Whether it lives and has no child: it can take a call."""
-        return self._process.poll() is None and self._child is None
+    def alive(self) -> bool:
+        return self._process.poll() is None
 
     @property
     def pid(self) -> int:
@@ -109,12 +106,11 @@ class Zygote:
                 pid = self._start(call, theirs, errors.fileno())
             finally:
                 os.close(theirs)
-            self._child = child = Child(pid, reader)
+            child = Child(pid, reader)
             try:
                 yield child
             finally:
                 child.ending = self._end(pid)
-                self._child = None
 
     def _start(self, call: Call, output: int, errors: int) -> int:
         content = json.dumps(asdict(call)).encode()
@@ -180,7 +176,6 @@ def _serve(owner: socket.socket) -> Callable[[], int] | None:
         [size] = NUMBER.unpack(length)
         call = Call(**json.loads(owner.recv(size, socket.MSG_WAITALL)))
         function = pkgutil.resolve_name(call.function)
-        gc.freeze()  # a collection in the child would copy every page of what was imported
         zygote, child = os.getpid(), os.fork()
         if not child:
             owner.close()
@@ -221,4 +216,5 @@ def _end_with(parent: int) -> None:
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
-    os._exit(code)  # to take everything imported apart would copy it first
+    sys.stderr.flush()
+    os._exit(code)  # Python would spend a second on taking apart what was imported
