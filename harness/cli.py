@@ -1,5 +1,6 @@
 """`pfbench`: the commands together, and how faults end."""
 
+import io
 import os
 import sys
 
@@ -28,6 +29,9 @@ def main() -> None:
     """Entry point: every fault a user can cause ends as one line and an exit code."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.umask(0o077)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a locale without ↑ or a name in no encoding
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except PfbenchError as error:

@@ -12,7 +12,8 @@
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 FAILED_TRIALS = 4
 INTERRUPTED = 130
@@ -80,9 +81,23 @@ class TrackingError(PfbenchError):
     code = "PFB-M00"
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+Fault = TypeVar("Fault", bound=PfbenchError)
+
+
+def together(faults: Sequence[Fault], of: str) -> Fault:
+    """One error that lists all `faults` of a thing, one per line; the only one as it is."""
+    if len(faults) == 1:
+        return faults[0]
+    lines = "\n".join(f"  {fault}" for fault in faults)
+    return type(faults[0])(f"{len(faults)} faults in {of}:\n{lines}", code=faults[0].code)
+
+
+def unknown(
+    kind: str, name: str, known: Iterable[str], *, where: str = "", code: str = "PFB-C01"
+) -> UsageError:
     """The error for a name that is not in a registry, with the nearest one that is."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    return UsageError(f"unknown {kind} '{name}'.{hint} Known: {', '.join(names)}", code="PFB-C01")
+    what = f"unknown {kind} '{name}'.{hint} Known: {', '.join(names)}"
+    return UsageError(what, where=where, code=code)

@@ -23,12 +23,15 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from harness.errors import ClusterError, StateError, StorageError
+from harness.data.case import valid_case_id
+from harness.data.layout import unusable_id
+from harness.errors import ClusterError, StateError, StorageError, UsageError
 from harness.spec import TrialSpec
 
 SCHEMA = 3  # of run.json
@@ -45,7 +48,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        with open_own(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -53,6 +56,21 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise storage_error(error, path, len(content)) from error
+
+
+def open_own(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
+    """Open a file of the run folder to write: never through a link that somebody left there."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW, 0o600)
+
+    try:
+        return open(path, mode, encoding=encoding, opener=opener)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        what = "is a link; what it points to is not written"
+        raise StorageError(what, where=str(path), remedy="remove it", code="PFB-S02") from error
 
 
 def storage_error(error: OSError, path: Path, size: int) -> Exception:
@@ -68,16 +86,40 @@ def write_json(path: Path, content: object) -> None:
     write_bytes(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
 
 
+class Incomplete(StateError, KeyError):
+    """A record lacks a key."""
+
+
+class _Record(dict[str, Any]):
+    """What a JSON file holds; a key that it lacks is the file's fault, not ours."""
+
+    def __init__(self, content: dict[str, Any], path: Path) -> None:
+        super().__init__(content)
+        self.path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise _damaged(self.path, f"lacks '{key}'", Incomplete)
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in `path`; StateError when the file is damaged."""
+    """The object in `path`; StateError when the file, or later a key of it, is missing or damaged.
+
+    The keys of the object itself raise it when they are looked up, those of objects in it do not.
+    """
     try:
-        content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        remedy = f"move {path.name} away; the same command then makes it anew"
-        raise StateError("is not readable JSON", where=str(path), remedy=remedy) from error
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise _damaged(path, f"cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, "is not readable JSON") from error
     if not isinstance(content, dict):
-        raise StateError("does not hold a JSON object", where=str(path), code="PFB-K08")
-    return content
+        raise _damaged(path, "does not hold a JSON object")
+    return _Record(content, path)
+
+
+def _damaged(path: Path, what: str, kind: type[StateError] = StateError) -> StateError:
+    remedy = f"remove {path.name}; the same `pfbench run` or `tune` then makes it anew"
+    return kind(what, where=str(path), remedy=remedy, code="PFB-K08")
 
 
 def sha256(path: Path) -> str:
@@ -102,13 +144,18 @@ class TrialFolder:
             write_json(self.path / "spec.json", spec.model_dump(mode="json"))
 
     def spec(self) -> TrialSpec:
-        spec = TrialSpec.model_validate(read_json(self.path / "spec.json"))
+        """What the trial is; StateError when spec.json is not what the folder is named after."""
+        path = self.path / "spec.json"
+        try:
+            spec = TrialSpec.model_validate(read_json(path))
+        except ValidationError as error:
+            raise _damaged(path, f"is no specification ({error.error_count()} faults)") from error
         if spec.id != self.id:
             raise StateError(
                 f"describes trial {spec.id}, not {self.id}",
-                where=str(self.path / "spec.json"),
+                where=str(path),
                 remedy="remove the folder of this trial; the same command makes it anew",
-                code="PFB-K07",
+                code="PFB-K09",
             )
         return spec
 
@@ -126,17 +173,24 @@ class TrialFolder:
         """Keep the mask (D, H, W) that is scored for `case`."""
         content = io.BytesIO()
         np.savez_compressed(content, mask=mask)
-        write_bytes(self.path / "masks" / f"{case}.npz", content.getvalue())
+        write_bytes(self.mask_path(case), content.getvalue())
 
     def mask(self, case: str) -> NDArray[np.bool_]:
         """The mask (D, H, W) that was scored for `case`; StateError when it is not there."""
-        path = self.path / "masks" / f"{case}.npz"
+        path = self.mask_path(case)
         try:
             with np.load(path, allow_pickle=False) as content:
                 return content["mask"]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             remedy = "remove the folder of this trial; the same command makes it anew"
-            raise StateError("has no readable mask", where=str(path), remedy=remedy) from error
+            what = "has no readable mask"
+            raise StateError(what, where=str(path), remedy=remedy, code="PFB-K08") from error
+
+    def mask_path(self, case: str) -> Path:
+        """Where the mask of `case` is; DataError for a name that could lead out of the folder."""
+        if not valid_case_id(case):
+            raise unusable_id(case)
+        return self.path / "masks" / f"{case}.npz"
 
     def sums(self) -> dict[str, str]:
         """SHA-256 of what a finished trial consists of: name below the folder -> digits."""
@@ -184,12 +238,13 @@ class RunFolder:
         """run.json; StateError when this is no run folder."""
         if not (self.path / "run.json").exists():
             remedy = "pass the folder that `pfbench run` printed as its output"
-            raise StateError("is not a run folder", where=str(self.path), remedy=remedy)
+            what = "is not a run folder"
+            raise StateError(what, where=str(self.path), remedy=remedy, code="PFB-K02")
         content = read_json(self.path / "run.json")
         if content.get("schema") != SCHEMA:
             what = f"was written by another version (schema {content.get('schema')}, not {SCHEMA})"
             raise StateError(what, where=str(self.path / "run.json"), remedy="another --out",
-                             code="PFB-K05")  # fmt: skip
+                             code="PFB-K07")  # fmt: skip
         return content
 
     def write(self, content: dict[str, Any]) -> None:
@@ -201,16 +256,26 @@ class RunFolder:
 
     def create(self) -> None:
         """Make the folder, readable by its owner only: it may hold what patients' data tell."""
-        if self.path.exists() and not self.path.is_dir():
-            raise StorageError("is a file, not a folder", where=str(self.path), code="PFB-S02")
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError as error:
+            shown = ascii(str(self.path))
+            raise UsageError("is no name in UTF-8", where=shown, remedy="another --out",
+                             code="PFB-C18") from error  # fmt: skip
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            remedy = "pass --out with a folder that you may write to"
-            what = f"cannot be created: {os.strerror(error.errno or errno.EIO)}"
-            raise StorageError(what, where=str(self.path), remedy=remedy, code="PFB-S02") from error
-        if not os.access(self.path, os.W_OK):
-            raise StorageError("is not writable", where=str(self.path), code="PFB-S02")
+            is_file = isinstance(error, FileExistsError)
+            why = os.strerror(error.errno or errno.EIO).lower()
+            raise self._unusable(
+                "is a file, not a folder" if is_file else f"cannot be created: {why}"
+            ) from error
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise self._unusable("is not writable")
+
+    def _unusable(self, what: str) -> StorageError:
+        remedy = "pass --out with a folder that you may write to"
+        return StorageError(what, where=str(self.path), remedy=remedy, code="PFB-S02")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -218,7 +283,7 @@ class RunFolder:
 
         Raises ClusterError naming the host and process that holds it.
         """
-        with open(self.path / "driver.lock", "a+") as file:
+        with open_own(self.path / "driver.lock", "a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

@@ -6,6 +6,7 @@ from typing import get_args
 
 from harness.errors import UsageError, unknown
 from harness.execute import Placement
+from harness.redact import redact
 from harness.spec import Device
 
 
@@ -22,6 +23,8 @@ def chosen_placement(
     fields = Placement.__annotations__
     if executor not in get_args(fields["executor"]):
         raise unknown("executor", executor, get_args(fields["executor"]))
+    if executor == "ray":
+        _refuse_environment(address)
     device = chosen_device(device, elsewhere=bool(address))
     visible = _visible_gpus() if device == "cuda" else 0
     cores = os.cpu_count() or 1
@@ -31,6 +34,8 @@ def chosen_placement(
         cpus = float(max(1, cores // 8) if device == "cpu" else max(1, cores // max(1, visible)))
     _in_range("--cpus-per-trial", cpus, 0.0, exclusive=True)
     _in_range("--gpus-per-trial", gpus, 0.0, exclusive=device == "cuda")
+    if not address:
+        _refuse_absent(cpus, gpus, device)
     return Placement(executor, device, cpus, gpus, max_concurrent, address, silence_s)  # type: ignore[arg-type]
 
 
@@ -43,15 +48,51 @@ def chosen_device(device: str, *, elsewhere: bool = False) -> Device:
         raise unknown("device", device, ("auto", *get_args(Device)))
     visible = _visible_gpus() if device != "cpu" else 0
     if device == "cuda" and not visible and not elsewhere:
-        chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
-        what = f"requested cuda, 0 GPUs visible (CUDA_VISIBLE_DEVICES={chosen})"
+        what = f"requested cuda, 0 GPUs visible ({_visibility()})"
         raise UsageError(what, where="--device", remedy="--device cpu", code="PFB-C02")
     return "cuda" if device == "cuda" or (device == "auto" and visible) else "cpu"
 
 
 def _in_range(option: str, value: float, low: float, *, exclusive: bool) -> None:
     if not math.isfinite(value) or value < low or (exclusive and value == low):
-        raise UsageError(f"{value:g} is not a positive number", where=option, code="PFB-C03")
+        what = f"{value:g} is not a positive number"
+        raise UsageError(what, where=option, remedy=f"{option} 1", code="PFB-C03")
+
+
+def _refuse_absent(cpus: float, gpus: float, device: Device) -> None:
+    """What this machine does not have would be waited for without end."""
+    cores = os.cpu_count() or 1
+    if cpus > cores:
+        what = f"requested {cpus:g} processors, this machine has {cores}"
+        where = "--cpus-per-trial"
+        raise UsageError(what, where=where, remedy=f"{where} {cores}", code="PFB-C03")
+    visible = _visible_gpus() if gpus else 0
+    if gpus > visible:
+        what = f"requested {gpus:g} GPUs, {visible} visible ({_visibility()})"
+        remedy = f"--gpus-per-trial {visible}" if visible else "leave it out"
+    elif gpus and device == "cpu":
+        what, remedy = f"requested {gpus:g} GPUs for trials on the CPU", "--device cuda"
+    else:
+        return
+    raise UsageError(what, where="--gpus-per-trial", remedy=remedy, code="PFB-C02")
+
+
+def _refuse_environment(address: str | None) -> None:
+    """Variables that Ray would follow, or trip over, without a word in the command."""
+    elsewhere = os.environ.get("RAY_ADDRESS")
+    if elsewhere and not address:
+        what = f"RAY_ADDRESS={redact(elsewhere)} names a cluster"
+        remedy = f"unset RAY_ADDRESS, or pass --address {redact(elsewhere)}"
+        raise UsageError(what, where="environment", remedy=remedy, code="PFB-C16")
+    usage = os.environ.get("RAY_USAGE_STATS_ENABLED", "0")
+    if usage not in ("0", "1"):
+        what = f"RAY_USAGE_STATS_ENABLED={usage}, but Ray knows 0 and 1 only"
+        remedy = "unset RAY_USAGE_STATS_ENABLED; pfbench switches the statistics off itself"
+        raise UsageError(what, where="environment", remedy=remedy, code="PFB-C17")
+
+
+def _visibility() -> str:
+    return f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}"
 
 
 def _visible_gpus() -> int:

@@ -19,12 +19,11 @@ from typing import Literal
 import numpy as np
 import torch
 
-from harness.data.case import together
 from harness.data.export import packed
 from harness.data.field import Field, look
 from harness.data.grid import PAPER_GRID
 from harness.data.unlabelled import Unlabelled, find, read
-from harness.errors import DataError, UsageError
+from harness.errors import DataError, UsageError, together
 from harness.ledger import RunFolder, write_bytes
 from harness.methods import Method
 from harness.spec import TrialSpec, code_version
@@ -93,7 +92,7 @@ def _predict(request: Request, progress: Progress) -> Prediction:
     spec, method = as_trained(*where, tpf, device) if tpf else as_scored(*where, device)
     found = find(request.inputs, spec.data.modalities)
     if not found.cases:
-        raise together(found.faults)
+        raise together(found.faults, "the data")
     _refuse_overwriting(request, found.cases)
     RunFolder(request.out).create()
     faults = [*found.faults]
@@ -120,7 +119,7 @@ def _predict(request: Request, progress: Progress) -> Prediction:
             notes += sight.notes
             tell(sight.case)
     if faults:
-        raise together(faults)
+        raise together(faults, "the data")
     return Prediction(tuple(files), tuple(notes))
 
 

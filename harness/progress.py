@@ -12,6 +12,8 @@ from rich.live import Live
 from rich.progress import Progress
 from rich.table import Table
 
+from harness.ledger import open_own
+
 WIDE = 170  # columns where there is no terminal to ask
 
 
@@ -54,8 +56,12 @@ class Screen:
 
     def say(self, text: str) -> None:
         """A line for the person and the log."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.tell(text)
         self._log(text)
+
+    def tell(self, text: str) -> None:
+        """A line for the person alone: it names what must not be written down."""
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """A line for the log, and for the person where no live display shows the same."""
@@ -67,7 +73,7 @@ class Screen:
         """A table for the person; in the log as plain text."""
         self.console.print(renderable)
         if self.log:
-            with open(self.log, "a", encoding="utf-8") as file:
+            with open_own(self.log, "a", "utf-8") as file:
                 Console(file=file, width=WIDE).print(renderable)
 
     @contextmanager
@@ -109,6 +115,8 @@ class Screen:
             line.state, line.dice = "testing", event["dice"]
         elif kind == "measured":
             line.state = "measured"
+        elif kind == "note":
+            self.say(f"{line.name:<24} {event['message']}")
         elif kind == "end":
             line.state, line.ended = event["reason"], now
         if kind in ("start", "epoch", "end", "measured"):
@@ -152,7 +160,7 @@ class Screen:
 
     def _log(self, text: str) -> None:
         if self.log:
-            with open(self.log, "a", encoding="utf-8") as file:
+            with open_own(self.log, "a", "utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}\n")
 
 

@@ -1,8 +1,27 @@
-"""Keep passwords out of what is printed and stored."""
+"""Keep out of what is printed and stored what it must not tell: passwords, patients' names."""
 
 import re
+import shlex
+
+_HOST = re.compile(r"(\w+://)[^/\s]*@")  # up to the last @: a password may hold one
+_QUERY = re.compile(r"([?&](?:password|passwd|pwd|token|access_token|secret)=)[^&\s]*", re.I)
+DATA_ROOT = "--data-root"
 
 
 def redact(text: str) -> str:
     """`text` without the user and password of any URI in it."""
-    return re.sub(r"(\w+://)[^/\s@]*@", r"\1***@", text)
+    return _QUERY.sub(r"\1***", _HOST.sub(r"\1***@", text))
+
+
+def storable(command: str) -> str:
+    """A command as it may be written down: the folder of the volumes may be called after a patient.
+
+    "pfbench run --data-root /scans/DOE_JOHN" -> "pfbench run --data-root DATA_ROOT"
+    """
+    words = shlex.split(redact(command))
+    for at, word in enumerate(words):
+        if word.startswith(f"{DATA_ROOT}="):
+            words[at] = f"{DATA_ROOT}=DATA_ROOT"
+        elif at and words[at - 1] == DATA_ROOT:
+            words[at] = "DATA_ROOT"
+    return shlex.join(words)

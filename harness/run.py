@@ -10,13 +10,13 @@ from typing import Any, Literal
 from harness import pictures, table, tracking
 from harness.data import datasets
 from harness.data.split import split
-from harness.errors import FAILED_TRIALS, INTERRUPTED, StorageError, UsageError
+from harness.errors import FAILED_TRIALS, INTERRUPTED, StateError, StorageError, UsageError
 from harness.execute import Phase, Placement, execute
-from harness.ledger import Action, RunFolder, write_json
+from harness.ledger import Action, RunFolder, read_json, write_json
 from harness.nested import difference
 from harness.plan import Plan, plan
 from harness.progress import Screen
-from harness.redact import redact
+from harness.redact import redact, storable
 from harness.settings import Settings
 from harness.suites import MEASURED, Row, suite
 
@@ -60,7 +60,8 @@ def run(request: Request, screen: Screen) -> int:
             screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
         _conclude(request, folder, result, drawn, screen)
         if interrupted:
-            screen.say(f"interrupted; to continue, repeat: {request.command}")
+            screen.say("interrupted")
+            screen.tell(f"to continue, repeat: {request.command}")
             return INTERRUPTED
         failed = any(trial.state() == "failed" for trial in folder.trials())
         return FAILED_TRIALS if failed else 0
@@ -106,7 +107,7 @@ def _open(folder: RunFolder, request: Request, planned: Plan) -> dict[str, Any]:
     Suites of one protocol may share a folder, and with it their trials.
     """
     earlier = folder.read() if (folder.path / "run.json").exists() else {}
-    refuse_other_protocol(folder, earlier, planned.protocol)
+    refuse_other_protocol(folder, earlier, planned.protocol, planned.keys)
     write_json(folder.path / "split.json", planned.split.to_json())
     write_json(
         folder.path / "data.json",
@@ -127,7 +128,7 @@ def _open(folder: RunFolder, request: Request, planned: Plan) -> dict[str, Any]:
         "fingerprint": planned.data.fingerprint,
         "settings": planned.settings.model_dump(mode="json"),
         "notes": list(planned.notes),
-        "command": request.command,
+        "command": storable(request.command),
         "mlflow": _mlflow_place(request, folder),
         "names": {**planned.names, **earlier.get("names", {})},
         "trials": list(dict.fromkeys([*earlier.get("trials", []), *planned.trials])),
@@ -141,17 +142,51 @@ def _open(folder: RunFolder, request: Request, planned: Plan) -> dict[str, Any]:
 
 
 def refuse_other_protocol(
-    folder: RunFolder, earlier: dict[str, Any], protocol: dict[str, Any]
+    folder: RunFolder,
+    earlier: Mapping[str, Any],
+    protocol: dict[str, Any],
+    keys: Mapping[str, str],
 ) -> None:
-    """UsageError when the folder holds results of another protocol; says what differs."""
-    if earlier and earlier["protocol"] != protocol:
-        what = f"it differs in {difference(earlier['protocol'], protocol)}"
-        raise UsageError(
-            f"holds run {earlier['protocol_hash']} ({what})",
-            where=str(folder.path),
-            remedy="another --out, or the options of that run",
-            code="PFB-C05",
-        )
+    """Refuse a folder that holds results of another protocol; says what differs.
+
+    UsageError where the options do, StateError where the code or the volumes do. `keys`: case ->
+    its entry in the cache.
+    """
+    if not earlier or earlier["protocol"] == protocol:
+        return
+    before, where = earlier["protocol"], str(folder.path)
+    what = f"holds run {earlier['protocol_hash']} (it differs in {difference(before, protocol)})"
+    if before.get("code") != protocol["code"]:
+        remedy = "another --out, or the version of pfbench that began this run"
+        raise StateError(what, where=where, remedy=remedy, code="PFB-K11")
+    if _but_for_content(before) == _but_for_content(protocol):
+        changed = _changed_cases(read_json(folder.path / "data.json")["keys"], keys)
+        what = f"the data are not those it began with: {changed}"
+        remedy = "another --out, or the data as they were"
+        raise StateError(what, where=where, remedy=remedy, code="PFB-D10")
+    remedy = "another --out, or the options of that run"
+    raise UsageError(what, where=where, remedy=remedy, code="PFB-C05")
+
+
+def _but_for_content(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """A protocol without what the volumes themselves decide."""
+    same = {key: value for key, value in protocol.items() if key not in ("data", "cases")}
+    return same | {"data": {**protocol["data"], "fingerprint": ""}}
+
+
+def _changed_cases(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """ "a, b changed; c added": the first few of each."""
+    groups = {
+        "changed": sorted(case for case in before.keys() & now if before[case] != now[case]),
+        "removed": sorted(before.keys() - now),
+        "added": sorted(now.keys() - before),
+    }
+    told = [
+        f"{', '.join(cases[:3])}{f' and {len(cases) - 3} more' * (len(cases) > 3)} {what}"
+        for what, cases in groups.items()
+        if cases
+    ]
+    return "; ".join(told)
 
 
 def _mlflow_place(request: Request, folder: RunFolder) -> Literal["off", "here", "elsewhere"]:

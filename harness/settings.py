@@ -1,18 +1,21 @@
 """What a run is asked to do: a profile, changed by a file, changed by options."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from harness.errors import UsageError, unknown
-from harness.nested import nest
+from harness.errors import UsageError, together, unknown
+from harness.nested import merged, nest
 from harness.spec import Frozen, Protocol
+from harness.strict_yaml import line_of, parse_value, read_config
 from harness.systems import SYSTEMS
 
-MAX_CONFIG_BYTES = 1_000_000
+Where = Callable[[Sequence[str]], str]
+"""Where a person wrote a nested key: "suite.yaml:14", "--set"."""
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Split(Frozen):
@@ -50,10 +53,7 @@ class Settings(Frozen):
 
 def changed_protocol(protocol: Protocol, changes: Mapping[str, Any], where: str) -> Protocol:
     """`protocol` with `changes`, checked; UsageError names the field at fault."""
-    try:
-        return Protocol.model_validate({**protocol.model_dump(), **changes})
-    except ValidationError as error:
-        raise invalid(error, where) from error
+    return _validated(Protocol, {**protocol.model_dump(), **changes}, lambda keys: where)
 
 
 PAPER = Settings(profile="paper", reduce=(1, 1, 1), protocol=Protocol())
@@ -67,6 +67,7 @@ QUICK = Settings(
 )
 
 PROFILES: dict[str, Settings] = {"quick": QUICK, "paper": PAPER}
+MAX_SHOWN = 60  # characters of a wrong value
 
 
 def resolve(
@@ -76,26 +77,12 @@ def resolve(
     epochs: int | None,
     tuned: Path | None = None,
 ) -> Settings:
-    """Profile, then --tuned, --config, --epochs, --set; UsageError names the key at fault."""
+    """Profile, then --tuned, --config, --epochs, --set; UsageError names place and key at fault."""
     if profile not in PROFILES:
         raise unknown("profile", profile, PROFILES)
-    content = PROFILES[profile].model_dump()
-    if tuned:
-        _merge(content, tuned_settings(tuned), str(tuned))
-    if config:
-        _merge(content, read_config(config), str(config))
-    if epochs is not None:
-        content["protocol"]["epochs"] = epochs
-    for change in changes:
-        _merge(content, _parse_change(change), "--set")
-    try:
-        settings = Settings.model_validate(content)
-    except ValidationError as error:
-        raise invalid(error, str(config) if config else "settings") from error
-    for name in (*settings.systems, *settings.exceptions):
-        if name not in SYSTEMS:
-            raise unknown("model", name, SYSTEMS)
-        settings.protocol_of(name)
+    settings = PROFILES[profile]
+    for content, where in _sources(config, changes, epochs, tuned):
+        settings = _changed(settings, content, where)
     return settings
 
 
@@ -104,83 +91,76 @@ def tuned_settings(path: Path) -> dict[str, Any]:
     content = read_config(path)
     if not isinstance(content.get("settings"), dict):
         what = "holds no settings of a study"
-        raise UsageError(what, where=str(path), remedy="pass the best.yaml of `pfbench tune`")
+        remedy = "pass the best.yaml of `pfbench tune`"
+        raise UsageError(what, where=str(path), remedy=remedy, code="PFB-C09")
     return content["settings"]
 
 
-def invalid(error: ValidationError, where: str) -> UsageError:
-    """UsageError that names every field at fault, one per line."""
-    lines = [
-        f"{'.'.join(map(str, fault['loc']))}={fault.get('input')!r}: {fault['msg']}"
-        for fault in error.errors()
-    ]
-    return UsageError("; ".join(lines), where=where, code="PFB-C09")
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, read without running code; UsageError when it is not one."""
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise UsageError("is larger than 1 MB", where=str(path), code="PFB-C13")
-        content = _StrictLoader(path.read_text()).get_single_data()
-    except OSError as error:
-        raise UsageError(error.strerror or "cannot be read", where=str(path)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(" ".join(str(error).split()), where=str(path), code="PFB-C10") from error
-    if not isinstance(content, dict):
-        raise UsageError("does not hold a mapping of settings", where=str(path), code="PFB-C09")
-    return content
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML without aliases and duplicate keys, both of which hide what is set."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.YAMLError(f"aliases are not accepted, line {event.start_mark.line + 1}")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: dict[Any, int] = {}
-        for key, _ in node.value:
-            line = key.start_mark.line + 1
-            if key.value in seen:
-                first = seen[key.value]
-                raise yaml.YAMLError(f"key '{key.value}' stands twice, lines {first} and {line}")
-            seen[key.value] = line
-        return super().construct_mapping(node, deep)
+def _sources(
+    config: Path | None, changes: Sequence[str], epochs: int | None, tuned: Path | None
+) -> Iterator[tuple[Mapping[str, Any], Where]]:
+    """What changes the profile, a later one over an earlier one."""
+    if tuned:
+        path = tuned
+        yield tuned_settings(tuned), lambda keys: line_of(path, ("settings", *keys))
+    if config:
+        yield read_config(config), partial(line_of, config)
+    if epochs is not None:
+        yield {"protocol": {"epochs": epochs}}, lambda keys: "--epochs"
+    for change in changes:
+        yield _parse_change(change), lambda keys: "--set"
 
 
 def _parse_change(change: str) -> dict[str, Any]:
-    """ "protocol.learning_rate=3e-4" -> {"protocol": {"learning_rate": "3e-4"}}."""
+    """ "protocol.learning_rate=3e-4" -> {"protocol": {"learning_rate": 3e-4}}."""
     key, equals, value = change.partition("=")
     if not equals or not key:
-        raise UsageError(
-            f"'{change}' is not of the form key.path=value",
-            where="--set",
-            remedy="--set protocol.learning_rate=3e-4",
-        )
-    parsed: Any = yaml.safe_load(value) if value else ""
-    if isinstance(parsed, str):
-        parsed = _number(parsed)
-    return nest(key, parsed)
+        what = f"'{change}' is not of the form key.path=value"
+        remedy = "--set protocol.learning_rate=3e-4"
+        raise UsageError(what, where="--set", remedy=remedy, code="PFB-C09")
+    return nest(key, parse_value(value, f"--set {key}") if value else "")
 
 
-def _number(text: str) -> float | str:
-    """YAML 1.1 takes 1e-3 for text; people mean the number."""
+def _changed(settings: Settings, content: Mapping[str, Any], where: Where) -> Settings:
+    """`settings` with what one source says, checked down to the protocol of each system."""
+    made = _validated(Settings, merged(settings.model_dump(), content), where)
+    for group in ("systems", "exceptions"):
+        for name in getattr(made, group):
+            if name not in SYSTEMS:
+                raise unknown("model", name, SYSTEMS, where=where((group, name)))
+    for name, changes in made.exceptions.items():
+        inside = partial(_below, where, ("exceptions", name))
+        _validated(Protocol, {**made.protocol.model_dump(), **changes}, inside)
+    return made
+
+
+def _below(where: Where, group: Sequence[str], keys: Sequence[str]) -> str:
+    return where((*group, *keys))
+
+
+def _validated(kind: type[Model], content: Mapping[str, Any], where: Where) -> Model:
     try:
-        return float(text)
-    except ValueError:
-        return text
+        return kind.model_validate(content)
+    except ValidationError as error:
+        faults = [_fault(kind, fault, where) for fault in error.errors()]
+        raise together(faults, "the settings") from error
 
 
-def _merge(base: dict[str, Any], changes: Mapping[str, Any], where: str) -> None:
-    """Write `changes` into `base`, nested mappings key by key."""
-    for key, value in changes.items():
-        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
-            _merge(base[key], value, where)
-        elif isinstance(value, Mapping) and key in base:
-            raise UsageError(f"'{key}' is a single value, not a group", where=where)
-        else:
-            base[key] = dict(value) if isinstance(value, Mapping) else value
+def _fault(kind: type[BaseModel], fault: Any, where: Where) -> UsageError:
+    """One fault that pydantic found, as what the person wrote and where."""
+    keys = tuple(map(str, fault["loc"]))
+    name = ".".join(keys)
+    if fault["type"] == "extra_forbidden":
+        return unknown("key", name, _siblings(kind, keys), where=where(keys), code="PFB-C09")
+    written = repr(fault.get("input"))
+    shown = written if len(written) <= MAX_SHOWN else f"{written[:MAX_SHOWN]}…"
+    what = f"{name}={shown}: {fault['msg'].removeprefix('Value error, ')}"
+    remedy = "correct it, or leave it out"
+    return UsageError(what, where=where(keys), remedy=remedy, code="PFB-C09")
+
+
+def _siblings(kind: type[BaseModel], keys: Sequence[str]) -> list[str]:
+    """The keys that are known where the unknown one stands."""
+    for key in keys[:-1]:
+        kind = kind.model_fields[key].annotation  # type: ignore[assignment]
+    return [".".join((*keys[:-1], field)) for field in kind.model_fields]

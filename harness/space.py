@@ -13,7 +13,8 @@ from typing import Any
 
 from harness.errors import UsageError, unknown
 from harness.nested import flat, merged, nest
-from harness.settings import Settings, read_config
+from harness.settings import Settings
+from harness.strict_yaml import read_config
 from harness.systems import SYSTEMS, options, system
 from tuning.search import Params, Range
 

@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
 from harness import systems
+from harness.checkpoint import load_weights
 from harness.errors import StateError, UsageError
 from harness.ledger import RunFolder, TrialFolder
 from harness.methods import Method
@@ -104,20 +102,12 @@ def _refuse_impossible(spec: TrialSpec, tpf: Strategy | Literal["none"]) -> None
 
 def _load(spec: TrialSpec, source: TrialFolder, device: Device) -> Trained:
     """The system that `spec` describes with the weights of `source`."""
-    weights = source.path / "weights.safetensors"
     try:
         method = build(spec.model_copy(update={"device": device}))
     except (ValueError, TypeError) as error:
-        raise _unusable(source, "describes a network that this version cannot build") from error
-    try:
-        method.network.load_state_dict(load_file(weights))
-    except FileNotFoundError as error:
-        raise _unusable(source, "has no weights.safetensors") from error
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise _unusable(source, "has a weights.safetensors that is damaged or another's") from error
+        what = "describes a network that this version cannot build"
+        remedy = "remove its folder and repeat its `pfbench run`, which trains it anew"
+        where = f"trial {source.id}"
+        raise StateError(what, where=where, remedy=remedy, code="PFB-K06") from error
+    load_weights(method.network, source)
     return Trained(spec, method)
-
-
-def _unusable(source: TrialFolder, what: str) -> StateError:
-    remedy = "remove its folder and repeat its `pfbench run`, which trains it anew"
-    return StateError(what, where=f"trial {source.id}", remedy=remedy, code="PFB-K06")

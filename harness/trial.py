@@ -22,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 import harness
 from harness import checkpoint, systems
@@ -30,7 +30,7 @@ from harness.cost import cost
 from harness.data.cache import open_volume
 from harness.data.case import Volume
 from harness.data.split import Split
-from harness.errors import DataError, PfbenchError, StorageError
+from harness.errors import DataError, PfbenchError, StateError, StorageError
 from harness.evaluate import evaluate, summary
 from harness.ledger import Action, RunFolder, TrialFolder, read_json, write_bytes, write_json
 from harness.measure import describe_device, measure
@@ -110,7 +110,7 @@ def _lesson(
         volumes(task, split.validation),
         spec.protocol,
         spec.seed,
-        _Store(folder),
+        _Store(folder, emit),
         report,
         task.until,
     )
@@ -126,7 +126,7 @@ def _adapt(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> No
     if trained is None or trained["status"] != "ok":
         raise BaseMissing(f"the trial that it fine-tunes, {base.id}, did not finish")
     method = build(spec)
-    method.network.load_state_dict(load_file(base.path / "weights.safetensors"))
+    checkpoint.load_weights(method.network, base)
     began = time.perf_counter()
     test = volumes(task, Split.from_json(read_json(task.run / "split.json")).test)
     method = method.adapt([volume.image for volume in test])
@@ -181,7 +181,7 @@ def _measure(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> 
     spec = folder.spec()
     split = Split.from_json(read_json(task.run / "split.json"))
     method = build(spec)
-    method.network.load_state_dict(load_file(folder.path / "weights.safetensors"))
+    checkpoint.load_weights(method.network, folder)
     test = volumes(task, split.test)
     figures = measure(method, test[0].image)
     figures |= method.particulars([volume.image for volume in test])
@@ -200,18 +200,29 @@ ACTIONS: dict[Action, Callable[[Task, TrialFolder, Callable[[Event], None]], Non
 class _Store:
     """A trial's checkpoints and history on disk; the history is a copy of the checkpoint's."""
 
-    def __init__(self, folder: TrialFolder) -> None:
+    def __init__(self, folder: TrialFolder, emit: Callable[[Event], None]) -> None:
         self.folder = folder
+        self.emit = emit
 
     def save(self, epoch: int, state: dict[str, Any]) -> None:
-        checkpoint.save(self.folder.checkpoints, epoch, state)
+        checkpoint.save(self.folder.checkpoints, epoch, {"trial": self.folder.id, **state})
         self._write_history(state)
 
     def load(self) -> dict[str, Any] | None:
-        state = checkpoint.load(self.folder.checkpoints)
-        if state:
-            self._write_history(state)
+        state = checkpoint.load(self.folder.checkpoints, self._warn)
+        if state is None:
+            return None
+        if state.get("trial") != self.folder.id:
+            where, remedy = str(self.folder.checkpoints), checkpoint.AGAIN
+            what = f"holds the checkpoints of another trial ({state.get('trial')})"
+            raise StateError(what, where=where, remedy=remedy, code="PFB-K06")
+        self._write_history(state)
         return state
+
+    def _warn(self, message: str) -> None:
+        """To the log of the trial and to that of the run."""
+        print(f"warning: {message}", file=sys.stderr)
+        self.emit({"event": "note", "message": message})
 
     def _write_history(self, state: dict[str, Any]) -> None:
         table = pd.DataFrame(state["progress"]["history"]).to_csv(index=False)
@@ -255,6 +266,8 @@ def classify(error: BaseException) -> tuple[str, str]:
         return "base_failed", str(error)
     if isinstance(error, DataError | OSError):
         return "bad_data", str(error)
+    if isinstance(error, StateError):
+        return "bad_state", str(error)
     if isinstance(error, PfbenchError):
         return "error", str(error)
     return "error", f"{type(error).__name__}: {error}"

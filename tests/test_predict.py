@@ -81,7 +81,8 @@ def finish(run: RunFolder, spec: TrialSpec) -> str:
     folder.write_spec(spec)
     method = half_way(build(spec.model_copy(update={"device": "cpu"})))
     save_file(method.network.state_dict(), folder.path / "weights.safetensors")
-    write_json(folder.path / "result.json", {"schema": 1, "status": "ok", "reason": ""})
+    result = {"schema": 1, "status": "ok", "reason": "", "sha256": folder.sums()}
+    write_json(folder.path / "result.json", result)
     return spec.id
 
 
@@ -324,7 +325,7 @@ def test_only_a_finished_trial_predicts(request_for, own_run):
     [
         (lambda path: path.unlink(), "has no weights"),
         (lambda path: path.write_bytes(path.read_bytes()[:-8]), "damaged"),
-        (lambda path: shutil.copy(path.parent.parent / PLAIN.id / path.name, path), "another's"),
+        (lambda path: shutil.copy(path.parent.parent / PLAIN.id / path.name, path), "damaged"),
     ],
     ids=["missing", "truncated", "of another network"],
 )

@@ -32,9 +32,10 @@ def test_the_paper_profile_is_the_papers_protocol():
     ("text", "said"),
     [
         ("protocol: {lerning_rate: 1}", "protocol.lerning_rate"),
+        ("exceptions: {vnet: {lerning_rate: 1}}", "config.yaml:1: unknown key 'lerning_rate'"),
         ("protocol: {epochs: 0}", "protocol.epochs=0"),
         ("protocol: {epochs: 3}\nprotocol: {epochs: 4}", "stands twice, lines 1 and 2"),
-        ("a: &a [1]\nb: *a", "aliases are not accepted"),
+        ("a: &a [1]\nb: *a", r"config.yaml:2: aliases \(\*a\) are not accepted"),
         ("!!python/object/apply:os.system ['true']", "os.system"),
         ("- 1", "mapping"),
         ("systems: {unet4d: {}}", "unknown model 'unet4d'"),

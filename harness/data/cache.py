@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.case import Volume
+from harness.data.case import Volume, valid_case_id
 from harness.errors import DataError, StorageError
 
 ARRAYS = ("image.npy", "label.npy")
@@ -86,8 +86,13 @@ def open_volume(root: Path, key: str) -> Volume:
 
 
 def _verified(folder: Path) -> dict[str, Any]:
-    """meta.json of an entry whose arrays are what was written; ValueError otherwise."""
+    """meta.json of an entry whose arrays are what was written; ValueError otherwise.
+
+    The id is looked at, too: others may share the cache, and results are called after it.
+    """
     meta = json.loads((folder / "meta.json").read_bytes())
+    if not valid_case_id(meta["case"]):
+        raise ValueError("it has no usable case id")
     for name in ARRAYS:
         expected, path = meta["files"][name], folder / name
         if path.stat().st_size != expected["bytes"] or _sha256(path) != expected["sha256"]:

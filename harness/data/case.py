@@ -1,13 +1,12 @@
 """The three nouns of the data: where a case lies, what its files hold, what a network sees."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from harness.errors import DataError
+from harness.errors import DataError, together
 
 Spacing = tuple[float, float, float]
 Grid = tuple[int, int, int]
@@ -70,13 +69,5 @@ class Survey:
     def require(self) -> list[Case]:
         """The cases; DataError that lists every fault when there is any."""
         if self.faults:
-            raise together(self.faults)
+            raise together(self.faults, "the data")
         return list(self.cases)
-
-
-def together(faults: Sequence[DataError]) -> DataError:
-    """One error that lists all `faults`, one per line."""
-    if len(faults) == 1:
-        return faults[0]
-    lines = "\n".join(f"  {fault}" for fault in faults)
-    return DataError(f"{len(faults)} faults in the data:\n{lines}", code=faults[0].code)

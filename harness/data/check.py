@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.data import brats
 from harness.data.case import Case
 from harness.data.datasets import DATASETS, Request, complete, same_images, survey
-from harness.data.layout import nothing_here
+from harness.data.layout import no_folder, nothing_here
 from harness.data.scans import examine, mixed_editions
 from harness.errors import DataError, UsageError
 
@@ -22,9 +22,10 @@ def check(root: Path, dataset: str | None, modalities: Sequence[str]) -> list[Da
     that any of them has. Raises UsageError for a name that does not exist.
     """
     if dataset == "phantom":
-        raise UsageError("the phantom is made in memory", where="--dataset", remedy="brats")
+        what, remedy = "the phantom is made in memory", "--dataset brats"
+        raise UsageError(what, where="--dataset", remedy=remedy, code="PFB-C02")
     if not root.is_dir():
-        return [DataError("no such folder", where=str(root), code="PFB-D09")]
+        return [no_folder(root)]
     try:
         name = dataset or _layout(root)
         wanted = tuple(modalities)

@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.data.case import Case, Grid, Survey, together
+from harness.data.case import Case, Grid, Survey
 from harness.data.grid import PAPER_GRID
 from harness.data.intake import Job, Outcome, digest, take_in
-from harness.errors import DataError, UsageError, unknown
+from harness.data.layout import no_folder
+from harness.errors import DataError, UsageError, together, unknown
 
 Progress = Callable[[int, int, str], None]
 
@@ -81,7 +82,7 @@ def case_ids(request: Request) -> list[str]:
     """
     found = _find(complete(request))
     if found.faults:
-        raise together(found.faults)
+        raise together(found.faults, "the data")
     return [job.name for job in found.jobs]
 
 
@@ -112,7 +113,7 @@ def prepare(
     faults = [*found.faults, *(fault for outcome in outcomes for fault in outcome.faults)]
     faults += _between_cases(outcomes)
     if faults:
-        raise together(faults)
+        raise together(faults, "the data")
     keys = {outcome.name: outcome.key for outcome in outcomes}
     noted = (note for outcome in outcomes for note in outcome.notes)
     return Prepared(
@@ -138,16 +139,19 @@ def complete(request: Request) -> Request:
     if target not in entry.targets:
         raise unknown("target", target, entry.targets)
     if len(set(modalities)) < len(modalities):
-        raise UsageError(f"named twice in {','.join(modalities)}", where="--modalities")
+        what, remedy = f"named twice in {','.join(modalities)}", "name each once"
+        raise UsageError(what, where="--modalities", remedy=remedy, code="PFB-C02")
     if request.dataset == "liver" and len(modalities) > 1:
-        raise UsageError("liver has one modality", where="--modalities", remedy="--modalities ct")
+        what, remedy = "liver has one modality", "--modalities ct"
+        raise UsageError(what, where="--modalities", remedy=remedy, code="PFB-C02")
     if request.dataset == "phantom":
         _refuse_unknown_phantom(modalities)
     elif request.root is None:
         remedy = f"--dataset {request.dataset} --data-root DIR"
-        raise UsageError(f"{request.dataset} needs a folder", where="--data-root", remedy=remedy)
+        what = f"{request.dataset} needs a folder"
+        raise UsageError(what, where="--data-root", remedy=remedy, code="PFB-C02")
     elif not request.root.is_dir():
-        raise DataError("no such folder", where=str(request.root), code="PFB-D09")
+        raise no_folder(request.root)
     reduced_grid(request.reduce)
     return replace(request, modalities=modalities, target=target)
 
@@ -156,7 +160,8 @@ def reduced_grid(reduce: Grid) -> Grid:
     """The paper's 128 x 192 x 192 divided by `reduce`; UsageError when that leaves a rest."""
     if any(by < 1 or side % by for side, by in zip(PAPER_GRID, reduce, strict=True)):
         sides = "x".join(map(str, PAPER_GRID))
-        raise UsageError(f"{list(reduce)} does not divide {sides}", where="reduce", code="PFB-C02")
+        what, remedy = f"{list(reduce)} does not divide {sides}", "--set reduce=[4, 3, 3]"
+        raise UsageError(what, where="reduce", remedy=remedy, code="PFB-C02")
     d, h, w = (side // by for side, by in zip(PAPER_GRID, reduce, strict=True))
     return d, h, w
 

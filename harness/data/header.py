@@ -21,6 +21,8 @@ DEFLATE_RATIO = 1032  # no deflate stream expands by more
 EXTENSION_BYTES = 64 << 20
 MAX_SCALE = 1e6
 FORM_TOLERANCE_MM = 1e-2
+EXPORT = "export it again from its source"
+REORIENT = "set the sform to the scanner's"
 TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8",
     256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
@@ -45,8 +47,8 @@ class Header:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def fault(where: str, number: int, what: str, remedy: str = "") -> DataError:
-    return DataError(what, where=where, remedy=remedy, code=f"PFB-V{number:02d}")
+def fault(where: str, number: str, what: str, remedy: str) -> DataError:
+    return DataError(what, where=where, remedy=remedy, code=f"PFB-{number}")
 
 
 def parse(start: bytes, where: str) -> Header:
@@ -70,7 +72,8 @@ def parse(start: bytes, where: str) -> Header:
     )
     if header.bytes > LIMIT_BYTES:
         claim = _size(header.bytes)
-        raise fault(where, 7, f"header claims {claim}; limit {_size(LIMIT_BYTES)}")
+        what = f"header claims {claim}; limit {_size(LIMIT_BYTES)}"
+        raise fault(where, "V07", what, "crop or resample it, or correct the header")
     return header
 
 
@@ -79,14 +82,14 @@ def check_size(header: Header, file_bytes: int, compressed: bool, where: str) ->
     if not compressed:
         if file_bytes < header.offset + header.bytes:
             missing = header.offset + header.bytes - file_bytes
-            raise fault(where, 3, f"{missing:,} bytes are missing at its end", "copy it again")
+            raise fault(where, "V03", f"{missing:,} bytes are missing at its end", "copy it again")
         return
     if header.bytes > file_bytes * DEFLATE_RATIO:
         what = f"header claims {_size(header.bytes)}, more than {file_bytes:,} bytes can hold"
-        raise fault(where, 2, what, "copy it again")
+        raise fault(where, "V02", what, "copy it again")
     if header.bytes > BOMB_BYTES and header.bytes > file_bytes * BOMB_RATIO:
         what = f"header claims {_size(header.bytes)} in {file_bytes:,} bytes: no image is so empty"
-        raise fault(where, 8, what)
+        raise fault(where, "V08", what, EXPORT)
 
 
 def check_extensions(content: bytes, header: Header, where: str) -> None:
@@ -97,7 +100,8 @@ def check_extensions(content: bytes, header: Header, where: str) -> None:
     while at + 8 <= len(content):
         (size,) = struct.unpack_from(f"{header.order}i", content, at)
         if size < 8 or at + size > len(content):
-            raise fault(where, 33, f"a header extension of {size:,} bytes does not fit")
+            what = f"a header extension of {size:,} bytes does not fit"
+            raise fault(where, "V33", what, "store it without extensions")
         at += size
 
 
@@ -106,7 +110,8 @@ def _decode(start: bytes, where: str) -> tuple[Any, int, tuple[str, ...]]:
     from nibabel import Nifti1Header, Nifti2Header
 
     if len(start) < 348:
-        raise fault(where, 4, f"ends after {len(start)} bytes, within its header", "copy it again")
+        what = f"ends after {len(start)} bytes, within its header"
+        raise fault(where, "V04", what, "copy it again")
     sizes = {order: struct.unpack(f"{order}i", start[:4])[0] for order in "<>"}
     for order, size in sizes.items():
         if size == 540 and start[4:7] in (b"n+2", b"ni2") and len(start) >= 540:
@@ -114,7 +119,7 @@ def _decode(start: bytes, where: str) -> tuple[Any, int, tuple[str, ...]]:
             return Nifti2Header(start[:540], order, check=False), 540, ()
     magic = start[344:348]
     if magic not in (b"n+1\0", b"ni1\0"):
-        raise fault(where, 6, "not a NIfTI file", "convert it to NIfTI")
+        raise fault(where, "V06", "not a NIfTI file", "convert it to NIfTI")
     _single_file(magic[:3], where)
     order = next((o for o, size in sizes.items() if size == 348), "")
     if order:
@@ -126,34 +131,35 @@ def _decode(start: bytes, where: str) -> tuple[Any, int, tuple[str, ...]]:
 
 def _single_file(magic: bytes, where: str) -> None:
     if magic[1:2] != b"+":
-        raise fault(where, 6, "the header of a two-file pair", "convert both to one .nii.gz")
+        raise fault(where, "V06", "the header of a two-file pair", "convert both to one .nii.gz")
 
 
 def _shape(fields: Any, where: str) -> tuple[int, int, int]:
     dim = [int(n) for n in fields["dim"]]
     if not 1 <= dim[0] <= 7:
-        raise fault(where, 11, f"header claims {dim[0]} axes")
+        raise fault(where, "V11", f"header claims {dim[0]} axes", EXPORT)
     sides = dim[1 : dim[0] + 1]
     if min(sides) < 0:
-        raise fault(where, 10, f"an axis of negative length: {_by(sides)}")
+        raise fault(where, "V10", f"an axis of negative length: {_by(sides)}", EXPORT)
     if min(sides) == 0:
-        raise fault(where, 11, f"an axis without voxels: {_by(sides)}")
+        raise fault(where, "V11", f"an axis without voxels: {_by(sides)}", EXPORT)
     while len(sides) > 3 and sides[-1] == 1:
         sides.pop()
     if len(sides) != 3 or min(sides) < 2:
-        remedy = "split it into volumes" if len(sides) > 3 else ""
-        raise fault(where, 26, f"not a 3-D volume: {_by(sides)}", remedy)
+        remedy = "split it into volumes" if len(sides) > 3 else "stack its slices to a volume"
+        raise fault(where, "V26", f"not a 3-D volume: {_by(sides)}", remedy)
     return sides[0], sides[1], sides[2]
 
 
 def _dtype(fields: Any, where: str) -> np.dtype:
     code, bits = int(fields["datatype"]), int(fields["bitpix"])
     if code not in TYPES:
-        number = 14 if code in (1, 32, 128, 1536, 1792, 2048, 2304) else 13
+        number = "V14" if code in (1, 32, 128, 1536, 1792, 2048, 2304) else "V13"
         raise fault(where, number, f"datatype {code} is not a plain number", "store float or int")
     dtype = np.dtype(fields.endianness + TYPES[code])
     if bits != 8 * dtype.itemsize:
-        raise fault(where, 14, f"datatype {code} has {8 * dtype.itemsize} bits, bitpix says {bits}")
+        what = f"datatype {code} has {8 * dtype.itemsize} bits, bitpix says {bits}"
+        raise fault(where, "V14", what, EXPORT)
     return dtype
 
 
@@ -161,12 +167,13 @@ def _offset(fields: Any, length: int, where: str) -> int:
     offset = float(fields["vox_offset"])
     least = length + 4
     if not math.isfinite(offset) or offset != int(offset):
-        raise fault(where, 18, f"vox_offset is {offset:g}")
+        raise fault(where, "V18", f"vox_offset is {offset:g}", EXPORT)
     if not least <= offset:
-        number = 17 if offset >= 0 else 18
-        raise fault(where, number, f"vox_offset is {offset:g}: the header ends at {least}")
+        number = "V17" if offset >= 0 else "V18"
+        raise fault(where, number, f"vox_offset is {offset:g}: the header ends at {least}", EXPORT)
     if offset > least + EXTENSION_BYTES:
-        raise fault(where, 18, f"vox_offset is {offset:g}: limit {least + EXTENSION_BYTES}")
+        what = f"vox_offset is {offset:g}: limit {least + EXTENSION_BYTES}"
+        raise fault(where, "V18", what, EXPORT)
     return int(offset)
 
 
@@ -176,9 +183,10 @@ def _scale(fields: Any, where: str) -> tuple[float, float] | None:
     if slope == 0 or (math.isnan(slope) and (math.isnan(inter) or inter == 0)):
         return None
     if not (math.isfinite(slope) and math.isfinite(inter)):
-        raise fault(where, 19, f"scl_slope {slope:g}, scl_inter {inter:g}", "store it unscaled")
+        raise fault(where, "V19", f"scl_slope {slope:g}, scl_inter {inter:g}", "store it unscaled")
     if max(abs(slope), abs(inter)) > MAX_SCALE:
-        raise fault(where, 20, f"scl_slope {slope:g}, scl_inter {inter:g}: limit {MAX_SCALE:g}")
+        what = f"scl_slope {slope:g}, scl_inter {inter:g}: limit {MAX_SCALE:g}"
+        raise fault(where, "V20", what, "store it unscaled")
     return None if (slope, inter) == (1, 0) else (slope, inter)
 
 
@@ -186,7 +194,7 @@ def _voxel_sizes(fields: Any, where: str) -> None:
     sizes = [float(size) for size in fields["pixdim"][1:4]]
     if not all(math.isfinite(size) and size > 0 for size in sizes):
         remedy = "write the true voxel size: distances in mm depend on it"
-        raise fault(where, 32, f"pixdim (voxel size) is {_by(sizes)}", remedy)
+        raise fault(where, "V32", f"pixdim (voxel size) is {_by(sizes)}", remedy)
 
 
 def _affine(fields: Any, shape: Sequence[int], where: str) -> np.ndarray:
@@ -198,16 +206,16 @@ def _affine(fields: Any, shape: Sequence[int], where: str) -> np.ndarray:
         try:
             form = fields.get_qform()
         except (ValueError, ArithmeticError):
-            raise fault(where, 31, "its qform is no rotation", "remove or repair it") from None
+            raise fault(where, "V31", "its qform is no rotation", "remove or repair it") from None
         forms.append(_regular(form, where))
     if not forms:
         remedy = "set the sform: without it left and right are unknown"
-        raise fault(where, 30, "no orientation: sform and qform codes are 0", remedy)
+        raise fault(where, "V30", "no orientation: sform and qform codes are 0", remedy)
     if len(forms) == 2:
         apart = distance_mm(forms[0], forms[1], shape)
         if apart > FORM_TOLERANCE_MM:
             remedy = "set both to the right one"
-            raise fault(where, 29, f"sform and qform are {apart:.3g} mm apart", remedy)
+            raise fault(where, "V29", f"sform and qform are {apart:.3g} mm apart", remedy)
     return forms[0]
 
 
@@ -215,9 +223,10 @@ def _regular(affine: np.ndarray, where: str) -> np.ndarray:
     """`affine` when it is finite and its axes span space."""
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or not (lengths > 0).all():
-        raise fault(where, 30, "its affine is not finite or has an axis of no length")
+        what = "its affine is not finite or has an axis of no length"
+        raise fault(where, "V30", what, REORIENT)
     if abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:
-        raise fault(where, 30, "its affine is singular: two axes have one direction")
+        raise fault(where, "V30", "its affine is singular: two axes have one direction", REORIENT)
     return affine
 
 

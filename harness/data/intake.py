@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data.case import Case, Grid
 from harness.data.grid import PAPER_GRID
+from harness.data.nifti import unreadable
 from harness.errors import DataError, StorageError
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def take_in(job: Job, cache_root: Path) -> Outcome:
     except DataError as fault:
         return Outcome(job.name, faults=(fault,))
     if known is None:
-        raise StorageError("what was written reads differently", where=str(cache_root / key))
+        what, remedy = "what was written reads differently", "another disk for --cache"
+        raise StorageError(what, where=str(cache_root / key), remedy=remedy, code="PFB-S01")
     image = known["files"]["image.npy"]["sha256"]
     return Outcome(job.name, key, tuple(known["labels"]), image, tuple(known["notes"]))
 
@@ -100,8 +102,7 @@ def _file_hash(path: Path) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        what = (error.strerror or "cannot be read").lower()
-        raise DataError(what, where=f"{path.parent.name}/{path.name}", code="PFB-D12") from None
+        raise unreadable(error, path) from None
 
 
 @once

@@ -68,6 +68,11 @@ def unusable_id(name: str) -> DataError:
     )
 
 
+def no_folder(root: Path) -> DataError:
+    remedy = "check the path"
+    return DataError("no such folder", where=str(root), remedy=remedy, code="PFB-D09")
+
+
 def nothing_here(root: Path, expected: str) -> DataError:
     what = f"0 cases found; expected {expected}"
     return DataError(

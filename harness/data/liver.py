@@ -55,7 +55,8 @@ def _case(root: Path, case: str, images: list[Path], labels: list[Path], modalit
         if len(paths) > 1:
             raise twice(paths, case)
     if not images:
-        raise DataError(f"missing {modality}; found a label only", where=case, code="PFB-D01")
+        what, remedy = f"missing {modality}; found a label only", "add it or remove the label"
+        raise DataError(what, where=case, remedy=remedy, code="PFB-D01")
     if not labels:
         remedy = "add it or remove the image"
         raise DataError("no label", where=case, remedy=remedy, code="PFB-D02")
@@ -98,7 +99,8 @@ def _decathlon(root: Path) -> Pairs:
         listed = [(str(item["image"]), str(item["label"])) for item in items]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         what = "not a Decathlon list of images and labels"
-        raise DataError(what, where=listing.name, code="PFB-D09") from None
+        remedy = 'lines such as {"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}'
+        raise DataError(what, where=listing.name, remedy=remedy, code="PFB-D09") from None
     pairs: Pairs = {}
     for image, label in listed:
         _refuse_escape(root, image, label)
@@ -114,7 +116,8 @@ def _refuse_escape(root: Path, *names: str) -> None:
         if "\0" in name or not (root / name).resolve().is_relative_to(root.resolve()):
             shown = re.sub(r"[^ -~]", "?", name)[:80]
             what = f"'{shown}' lies outside the data root"
-            raise DataError(what, where="dataset.json", code="PFB-D06")
+            remedy = "name files below the folder"
+            raise DataError(what, where="dataset.json", remedy=remedy, code="PFB-D06")
 
 
 def _same_but_for_case(pairs: Pairs) -> list[DataError]:

@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 
 from harness.data.case import Spacing
-from harness.data.header import Header, check_extensions, check_size, fault, parse
+from harness.data.header import EXPORT, Header, check_extensions, check_size, fault, parse
 from harness.errors import DataError
 
 HEADER_BYTES = 540  # of NIfTI-2, the longer one
@@ -57,12 +57,13 @@ def read_image(path: Path) -> Nifti:
     low, high = array.min(), array.max()
     if not (np.isfinite(low) and np.isfinite(high)):
         bad = array.size - int(np.isfinite(array).sum())
-        raise fault(where, 22, f"{bad:,} of {array.size:,} voxels are NaN or infinite")
+        what = f"{bad:,} of {array.size:,} voxels are NaN or infinite"
+        raise fault(where, "V22", what, "set them to the background")
     if low == high:
-        raise fault(where, 22, f"constant: every voxel is {low:g}")
+        raise fault(where, "V22", f"constant: every voxel is {low:g}", EXPORT)
     if max(-low, high) > UNLIKELY or _swapped(stored):
         what = f"values from {low:g} to {high:g}: the bytes are in the wrong order"
-        raise fault(where, 15, what, "export it again")
+        raise fault(where, "V15", what, EXPORT)
     return _turned(array, header)
 
 
@@ -75,13 +76,14 @@ def read_label(path: Path) -> Nifti:
     header, stored = _read(path, where)
     if header.scale:
         what = f"labels are scaled by {header.scale[0]:g} and shifted by {header.scale[1]:g}"
-        raise fault(where, 21, what, "store plain integers")
+        raise fault(where, "V21", what, "store plain integers")
     if stored.dtype.kind == "f":
         _refuse_fractions(stored, where)
     if stored.min() < 0 or stored.max() > MAX_LABEL:
         values, counts = np.unique(stored[(stored < 0) | (stored > MAX_LABEL)], return_counts=True)
         listed = ", ".join(f"{v:g}: {n:,}" for v, n in zip(values[:3], counts[:3], strict=True))
-        raise fault(where, 24, f"labels outside 0 to {MAX_LABEL} (label: voxels) {listed}")
+        what = f"labels outside 0 to {MAX_LABEL} (label: voxels) {listed}"
+        raise fault(where, "V24", what, "renumber them")
     return _turned(stored.astype(np.uint8), header)
 
 
@@ -94,11 +96,12 @@ def _refuse_fractions(stored: np.ndarray, where: str) -> None:
     whole = np.rint(stored) == stored
     if not np.isfinite(stored).all():
         bad = stored.size - int(np.isfinite(stored).sum())
-        raise fault(where, 22, f"{bad:,} of {stored.size:,} labels are NaN or infinite")
+        what = f"{bad:,} of {stored.size:,} labels are NaN or infinite"
+        raise fault(where, "V22", what, "set them to 0")
     if not whole.all():
         bad = stored.size - int(whole.sum())
         what = f"{bad:,} labels are not whole numbers, such as {stored[~whole][0]:g}"
-        raise fault(where, 23, what, "resample labels with nearest neighbours")
+        raise fault(where, "V23", what, "resample labels with nearest neighbours")
 
 
 def _read(path: Path, where: str) -> tuple[Header, np.ndarray]:
@@ -115,13 +118,14 @@ def _read(path: Path, where: str) -> tuple[Header, np.ndarray]:
             with gzip.GzipFile(fileobj=file) as stream:
                 return _volume(stream, size, True, where)
     except EOFError:
-        raise fault(where, 2, "its compressed data end too early", "copy it again") from None
+        raise fault(where, "V02", "its compressed data end too early", "copy it again") from None
     except (gzip.BadGzipFile, zlib.error):
-        raise fault(where, 5, "its compressed data are damaged", "copy it again") from None
+        raise fault(where, "V05", "its compressed data are damaged", "copy it again") from None
     except MemoryError:
-        raise fault(where, 7, "does not fit into memory") from None
+        what = "does not fit into memory"
+        raise fault(where, "V07", what, "a machine with more memory, or a crop") from None
     except OSError as error:
-        raise _unreadable(error, path) from None
+        raise unreadable(error, path) from None
 
 
 def check_regular(path: Path) -> int:
@@ -129,22 +133,26 @@ def check_regular(path: Path) -> int:
     try:
         status = path.stat()
     except OSError as error:
-        raise _unreadable(error, path) from None
+        raise unreadable(error, path) from None
     if not stat.S_ISREG(status.st_mode):
-        raise DataError("not a regular file", where=place(path), code="PFB-D07")
+        remedy = "put the volume itself there"
+        raise DataError("not a regular file", where=place(path), remedy=remedy, code="PFB-D07")
     if status.st_size == 0:
-        raise fault(place(path), 1, "an empty file", "copy it again")
+        raise fault(place(path), "V01", "an empty file", "copy it again")
     return status.st_size
 
 
-def _unreadable(error: OSError, path: Path) -> DataError:
+def unreadable(error: OSError, path: Path) -> DataError:
     if error.errno == errno.ELOOP:
-        return DataError("symlink loop", where=place(path), code="PFB-D05")
+        remedy = "replace the link by the file"
+        return DataError("symlink loop", where=place(path), remedy=remedy, code="PFB-D05")
     if error.errno == errno.ENOENT and path.is_symlink():
         what = f"dangling link to {path.readlink()}"
-        return DataError(what, where=place(path), code="PFB-D06")
+        remedy = "copy the file into the folder"
+        return DataError(what, where=place(path), remedy=remedy, code="PFB-D06")
     what = (error.strerror or "cannot be read").lower()
-    return DataError(what, where=place(path), code="PFB-D12")
+    remedy = "check the file, its permissions and its disk; then the same command"
+    return DataError(what, where=place(path), remedy=remedy, code="PFB-D12")
 
 
 def _is_compressed(file: IO[bytes], path: Path, where: str) -> bool:
@@ -154,11 +162,12 @@ def _is_compressed(file: IO[bytes], path: Path, where: str) -> bool:
     for magic, name in _OTHERS.items():
         if start.startswith(magic):
             remedy = "git lfs pull" if b"git-lfs" in magic else "convert it to NIfTI"
-            raise fault(where, 6, f"is {name}", remedy)
+            raise fault(where, "V06", f"is {name}", remedy)
     compressed = start[:2] == b"\x1f\x8b"
     if compressed != path.name.endswith(".gz"):
         kind, name = ("gzip", ".nii.gz") if compressed else ("no gzip", ".nii")
-        raise fault(where, 6, f"is {kind}, against its name", f"rename it to {name} if it is NIfTI")
+        what, remedy = f"is {kind}, against its name", f"rename it to {name} if it is NIfTI"
+        raise fault(where, "V06", what, remedy)
     return compressed
 
 
@@ -179,12 +188,12 @@ def _volume(
             filled += len(part)
     if filled < header.bytes:
         missing = header.bytes - filled
-        raise fault(where, 2, f"{missing:,} bytes are missing at its end", "copy it again")
+        raise fault(where, "V02", f"{missing:,} bytes are missing at its end", "copy it again")
     tail = len(stream.read(TAIL_BYTES))
     if tail:
         more = "or more " if tail == TAIL_BYTES else ""
-        number = 9 if compressed else 12
-        raise fault(where, number, f"{tail:,} {more}bytes after the volume", "export it again")
+        number = "V09" if compressed else "V12"
+        raise fault(where, number, f"{tail:,} {more}bytes after the volume", EXPORT)
     voxels = np.frombuffer(content, header.dtype).reshape(header.shape[::-1])
     return header, voxels.astype(header.dtype.newbyteorder("="), copy=False)
 

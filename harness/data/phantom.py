@@ -69,7 +69,8 @@ def write(out: Path, cases: int, shape: Grid = BRATS_SHAPE, seed: int = 0) -> li
     Raises UsageError when `out` holds something already, StorageError when it cannot be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError("exists and is not empty", where=str(out), remedy="another folder")
+        what = "exists and is not empty"
+        raise UsageError(what, where=str(out), remedy="another folder", code="PFB-C05")
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / MARKER).write_text(f"Made by pfbench, seed {seed}: shows no person.\n")
@@ -77,7 +78,8 @@ def write(out: Path, cases: int, shape: Grid = BRATS_SHAPE, seed: int = 0) -> li
             return list(pool.map(lambda index: _write_case(out, seed, index, shape), range(cases)))
     except OSError as error:
         what = f"cannot be written: {(error.strerror or str(error)).lower()}"
-        raise StorageError(what, where=str(out), code="PFB-S02") from error
+        remedy = "a folder that you may write to"
+        raise StorageError(what, where=str(out), remedy=remedy, code="PFB-S02") from error
 
 
 def _write_case(out: Path, seed: int, index: int, shape: Grid) -> Path:

@@ -56,7 +56,8 @@ def split(ids: Sequence[str], *, kind: Kind = "seeded", seed: int = 0, fold: int
     _refuse_twice(ids, DataError)
     if fold not in range(FOLDS) or (kind == "official" and fold):
         known = "fold 0 only" if kind == "official" else f"folds 0 to {FOLDS - 1}"
-        raise UsageError(f"there is no fold {fold}: a {kind} split has {known}", code="PFB-C02")
+        what, remedy = f"there is no fold {fold}: a {kind} split has {known}", "--set split.fold=0"
+        raise UsageError(what, where="split.fold", remedy=remedy, code="PFB-C02")
     least = FOLDS if fold else 3
     if len(ids) < least:
         raise DataError(

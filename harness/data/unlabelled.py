@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.data.case import Spacing, together, valid_case_id
+from harness.data.case import Spacing, valid_case_id
 from harness.data.layout import ENDINGS, check_file, entries, nothing_here, stem, twice, unusable_id
 from harness.data.nifti import check_regular, place, read_image
 from harness.data.scans import misplaced
-from harness.errors import DataError
+from harness.errors import DataError, together
 
 MRI = ("flair", "t1", "t1ce", "t2")  # to a network of one of these, the others are others
 CHANNEL = "_0000"  # nnU-Net: the first channel of an image
@@ -93,7 +93,7 @@ def read(case: Unlabelled) -> Native:
             faults.append(fault)
     faults += misplaced(scans)
     if faults:
-        raise together(faults)
+        raise together(faults, "the data")
     first, *_ = scans.values()
     notes = tuple(note for scan in scans.values() for note in scan.notes)
     image = np.stack([scan.array for scan in scans.values()])
