@@ -22,6 +22,7 @@ from harness import metrics
 from harness.data.case import Volume
 from harness.drawing import write_picture
 from harness.errors import StateError, unknown
+from harness.evidence import case_scores
 from harness.ledger import RunFolder, TrialFolder
 from harness.results import ResultRow, rows
 from harness.sheet import Panel, Sheet, draw
@@ -119,7 +120,7 @@ class _Entry:
             return cls(row, trial, "not finished", pd.Series(dtype=float))
         if result["status"] != "ok":
             return cls(row, trial, f"failed: {result['reason']}", pd.Series(dtype=float))
-        return cls(row, trial, "", _read_dice(trial))
+        return cls(row, trial, "", pd.Series(case_scores(trial, "dice")))
 
     def panel(self, volume: Volume, index: int) -> Panel:
         """What slice `index` shows of this row."""
@@ -129,16 +130,6 @@ class _Entry:
         mask = _scored_mask(self.trial, volume, self.dice[volume.case])
         caption = f"Dice {self.dice[volume.case]:.2f}\nstray {stray_components(mask, volume.label)}"
         return Panel(self.row.title, self.row.kind, caption, mask[index])
-
-
-def _read_dice(trial: TrialFolder) -> pd.Series:
-    path = trial.path / "cases.csv"
-    try:
-        scores = pd.read_csv(path, dtype={"case": str}, na_filter=False)
-        return scores.set_index("case")["dice"].astype(float)
-    except (OSError, ValueError, KeyError) as error:
-        remedy = "remove the folder of this trial; the same command makes it anew"
-        raise StateError("has no readable scores", where=str(path), remedy=remedy) from error
 
 
 def _scored_mask(trial: TrialFolder, volume: Volume, dice: float) -> NDArray[np.bool_]:

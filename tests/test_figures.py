@@ -236,7 +236,7 @@ def make_run(path):
         {"key": name, "title": name.upper(), "cells": [name], "system": name, "trials": [trial.id]}
         for name, trial in trials.items()
     ]
-    folder.write({"suites": {"table5": rows}, "profile": "quick", "synthetic": True,
+    folder.write({"kind": "run", "suites": {"table5": rows}, "profile": "quick", "synthetic": True,
                   "trials": [trial.id for trial in trials.values()]})  # fmt: skip
     return folder
 
