@@ -168,7 +168,7 @@ def differences(folder: RunFolder) -> list[str]:
         note = f" ({found.note})" if found.note else ""
         sentences.append(
             f"difference  {name}: tuned − default = {100 * found.estimate:+.2f} % Dice{span}, "
-            f"{found.n_cases} test cases, {found.n_seeds} seeds{note}"
+            f"{found.n_cases} test cases, {found.n_seeds} seed{'s' * (found.n_seeds > 1)}{note}"
         )
     return sentences
 

@@ -5,6 +5,7 @@ that says why it failed is not. The process is a child of this process's zygote,
 imported `harness.trial`.
 """
 
+import atexit
 import json
 import os
 import select
@@ -75,7 +76,9 @@ def _living_zygote(log: IO[bytes]) -> Zygote:
     if _zygote and not _zygote.alive:
         _zygote.close()
         _zygote = None
-    _zygote = _zygote or Zygote(_environment(), log)
+    if _zygote is None:
+        _zygote = Zygote(_environment(), log)
+        atexit.register(_zygote.close)
     return _zygote
 
 
