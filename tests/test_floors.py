@@ -17,7 +17,6 @@ MAY_IMPORT = {
 KEPT_OUT = {  # which packages may know of these libraries
     "ray": {"tuning"},
     "optuna": {"tuning"},
-    "optuna": {"tuning"},
     "mlflow": {"harness"},
     "typer": {"harness"},
 }
