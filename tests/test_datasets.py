@@ -48,12 +48,12 @@ def request(root: Path, **changes) -> Request:
 
 
 def only_fault(root: Path, modalities=("flair",)) -> DataError:
-    [fault] = check(root, "brats", modalities)
+    [fault] = check(root, "brats", modalities).faults
     return fault
 
 
 def test_a_good_folder_has_no_fault_and_is_recognised(root):
-    assert check(root, None, ()) == []
+    assert check(root, None, ()).faults == []
 
 
 def test_a_patient_is_found_with_its_files_in_the_order_asked_for(root):
@@ -226,7 +226,7 @@ def test_a_link_within_the_folder_is_fine(root):
     flair = root / FIRST / f"{FIRST}_flair.nii.gz"
     moved = flair.rename(root / "flair_of_1.nii.gz")
     flair.symlink_to(moved)
-    assert check(root, "brats", ("flair",)) == []
+    assert check(root, "brats", ("flair",)).faults == []
 
 
 def test_d8_the_same_patient_under_two_ids(root, tmp_path):
@@ -241,12 +241,12 @@ def test_d8_the_same_patient_under_two_ids(root, tmp_path):
 
 @pytest.mark.parametrize("dataset", ["brats", "liver", None])
 def test_d9_an_empty_folder(tmp_path, dataset):
-    [fault] = check(tmp_path, dataset, ())
+    [fault] = check(tmp_path, dataset, ()).faults
     assert fault.code == "PFB-D09" and "0 cases" in fault.what
 
 
 def test_d9_a_folder_that_is_not_there(tmp_path):
-    assert [fault.code for fault in check(tmp_path / "gone", None, ())] == ["PFB-D09"]
+    assert [fault.code for fault in check(tmp_path / "gone", None, ()).faults] == ["PFB-D09"]
     with pytest.raises(DataError, match="no such folder"):
         prepare(request(tmp_path / "gone"), tmp_path / "cache")
 
@@ -312,7 +312,7 @@ def test_a_label_stored_the_other_way_round_is_no_fault(root):
     flipped = np.diag([-1.0, 1, 1, 1])
     flipped[0, 3] = SHAPE[2] - 1
     save(path, label[..., ::-1], flipped)
-    assert check(root, "brats", ("flair",)) == []
+    assert check(root, "brats", ("flair",)).faults == []
 
 
 def test_all_faults_of_all_cases_are_told_at_once(root, tmp_path):
@@ -322,7 +322,7 @@ def test_all_faults_of_all_cases_are_told_at_once(root, tmp_path):
     (root / third / f"{third}_seg.nii.gz").write_bytes(b"no gzip")
     save(root / third / f"{third}_flair.nii.gz", np.ones(SHAPE, np.float32))
     expected = ["PFB-D02", "PFB-V01", "PFB-V06", "PFB-V22"]
-    assert sorted(fault.code for fault in check(root, "brats", ("flair",))) == expected
+    assert sorted(fault.code for fault in check(root, "brats", ("flair",)).faults) == expected
     with pytest.raises(DataError) as caught:
         prepare(request(root), tmp_path / "cache")
     assert all(f"error[{code}]" in str(caught.value) for code in expected)
@@ -335,7 +335,7 @@ def test_folders_without_volumes_and_hidden_files_are_no_patients(root):
     (root / "._.DS_Store").write_text("")
     (root / FIRST / f"._{FIRST}_flair.nii.gz").write_text("")
     (root / "survival_info.csv").write_text("")
-    assert check(root, "brats", ("flair",)) == []
+    assert check(root, "brats", ("flair",)).faults == []
 
 
 def test_the_misnamed_mask_of_patient_355_is_taken_and_noted(root, tmp_path):
@@ -392,7 +392,7 @@ def write_pairs(root: Path, images: str, labels: str, suffix: str = "") -> Path:
 )
 def test_liver_images_and_labels_are_paired_by_name(tmp_path, layout):
     root = write_pairs(tmp_path / "data", *layout)
-    assert check(root, None, ()) == []
+    assert check(root, None, ()).faults == []
     prepared = prepare(Request("liver", root, reduce=SMALL), tmp_path / "cache")
     assert list(prepared.keys) == ["liver_0", "liver_1", "liver_2"]
     volume = open_volume(tmp_path / "cache", prepared.keys["liver_1"])
@@ -417,7 +417,7 @@ def test_liver_decathlon_lists_are_followed(tmp_path):
 @pytest.mark.parametrize("path", ["../secret.nii.gz", "/etc/passwd", "a\0b.nii.gz"])
 def test_liver_lists_cannot_lead_out_of_the_folder(tmp_path, path):
     root = decathlon(tmp_path / "data", [{"image": path, "label": entry(0)["label"]}])
-    assert [fault.code for fault in check(root, "liver", ())] == ["PFB-D06"]
+    assert [fault.code for fault in check(root, "liver", ()).faults] == ["PFB-D06"]
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def test_liver_lists_cannot_lead_out_of_the_folder(tmp_path, path):
 )
 def test_liver_lists_that_are_none_are_refused(tmp_path, content):
     (tmp_path / "dataset.json").write_text(content)
-    assert [fault.code for fault in check(tmp_path, "liver", ())] == ["PFB-D09"]
+    assert [fault.code for fault in check(tmp_path, "liver", ()).faults] == ["PFB-D09"]
 
 
 def test_liver_cases_that_lack_an_image_or_a_label_or_are_there_twice(tmp_path):
@@ -433,12 +433,14 @@ def test_liver_cases_that_lack_an_image_or_a_label_or_are_there_twice(tmp_path):
     (root / "images" / "liver_0.nii.gz").unlink()
     (root / "labels" / "liver_1.nii.gz").unlink()
     save(root / "images" / "liver_2.nii", body(2)[0])
-    assert [fault.code for fault in check(root, "liver", ())] == ["PFB-D01", "PFB-D02", "PFB-D03"]
+    faults = check(root, "liver", ()).faults
+    assert [fault.code for fault in faults] == ["PFB-D01", "PFB-D02", "PFB-D03"]
 
 
 def test_liver_listed_twice_is_refused(tmp_path):
     root = decathlon(tmp_path, [entry(0), entry(1), entry(0)])
-    assert [fault.code for fault in check(root, "liver", ())] == ["PFB-D03"]
+    faults = check(root, "liver", ()).faults
+    assert [fault.code for fault in faults] == ["PFB-D03"] * 2  # the image, and the label
 
 
 def test_liver_without_liver_cannot_be_prepared(tmp_path):
@@ -498,4 +500,4 @@ def test_a_real_image_and_masks_that_fit_or_do_not(tmp_path, label, expected):
     }.items():
         (tmp_path / folder).mkdir()
         shutil.copy(DATA / "real" / f"{source}.nii.gz", tmp_path / folder / "a.nii.gz")
-    assert [fault.code for fault in check(tmp_path, "liver", ())] == expected
+    assert [fault.code for fault in check(tmp_path, "liver", ()).faults] == expected

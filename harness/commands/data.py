@@ -57,12 +57,13 @@ def check_data(
     """Report every fault of every case in one pass; exit code 3 when there is one."""
     from harness.data.check import check
 
-    faults = check(root, dataset, words(modalities))
+    faults, notes = check(root, dataset, words(modalities))
     if as_json:
         keys = ("code", "where", "what", "remedy")
-        print(json.dumps([{key: getattr(f, key) for key in keys} for f in faults], indent=2))
+        told = [{key: getattr(fault, key) for key in keys} for fault in faults]
+        print(json.dumps({"faults": told, "notes": notes}, indent=2))
     else:
-        for fault in faults:
-            print(fault)
+        for line in (*faults, *(f"note: {note}" for note in notes)):
+            print(line)
         print(f"{len(faults)} faults" if faults else "no fault found")
     raise typer.Exit(3 if faults else 0)

@@ -8,11 +8,11 @@ research only, from the organisers. Finds files, reads no voxels.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from harness.data.case import Case, Survey, valid_case_id
-from harness.data.layout import check_file, entries, nothing_here, stem, twice, unusable_id, volumes
+from harness.data.case import Case, Survey
+from harness.data.layout import Surveyor, entries, nothing_here, stem, twice, volumes
 from harness.errors import DataError
 
 MISNAMED_CASE = "BraTS20_Training_355"
@@ -21,19 +21,18 @@ MISNAMED_MASK = "W39_1998.09.19_Segm"  # how the mask of patient 355 was publish
 
 def survey(root: Path, modalities: Sequence[str]) -> Survey:
     """Every patient below `root`, paired by id: never by position in two sorted lists."""
-    cases: list[Case] = []
-    faults: list[DataError] = []
-    notes: list[str] = []
+    found = Surveyor(root)
     folders = _patients(root)
     for folder in folders:
         try:
-            cases.append(_case(root, folder, modalities, notes))
+            _add(found, folder, modalities)
         except DataError as error:
-            faults.append(error)
-    faults += _same_but_for_case(folders)
+            found.faults.append(error)
+    found.faults += _same_but_for_case(folders)
     if not folders:
-        faults.append(nothing_here(root, "folders such as BraTS20_Training_001 directly below"))
-    return Survey(tuple(cases), tuple(faults), tuple(notes))
+        expected = "folders such as BraTS20_Training_001 directly below"
+        found.faults.append(nothing_here(root, expected))
+    return found.done()
 
 
 def cases(root: Path, modalities: Sequence[str]) -> list[Case]:
@@ -54,30 +53,21 @@ def _patients(root: Path) -> list[Path]:
     return [path for path in entries(root) if path.is_dir() and any(map(stem, entries(path)))]
 
 
-def _case(root: Path, folder: Path, modalities: Sequence[str], notes: list[str]) -> Case:
+def _add(found: Surveyor, folder: Path, modalities: Sequence[str]) -> None:
     case = folder.name
-    if not valid_case_id(case):
-        raise unusable_id(case)
-    found = volumes(folder)
-    for paths in found.values():
-        if len(paths) > 1:
-            raise twice(paths, case)
-    files = {name.removeprefix(f"{case}_"): paths[0] for name, paths in found.items()}
+    files = {name.removeprefix(f"{case}_"): paths for name, paths in volumes(folder).items()}
     if case == MISNAMED_CASE and "seg" not in files and MISNAMED_MASK in files:
         files["seg"] = files.pop(MISNAMED_MASK)
-        notes.append(f"{case}: mask taken from the misnamed {files['seg'].name}")
-    _require(case, files, modalities)
-    chosen = {modality: files[modality] for modality in modalities}
-    for path in (*chosen.values(), files["seg"]):
-        check_file(path, root)
-    return Case(case, chosen, files["seg"])
+        found.notes.append(f"{case}: mask taken from the misnamed {files['seg'][0].name}")
+    images = {modality: files[modality] for modality in modalities if modality in files}
+    found.add(case, images, files.get("seg", []), list(_missing(case, files, modalities)))
 
 
-def _require(case: str, files: dict[str, Path], modalities: Sequence[str]) -> None:
+def _missing(case: str, files: Collection[str], modalities: Sequence[str]) -> Iterator[DataError]:
     missing = [modality for modality in modalities if modality not in files]
     found = sorted(set(files) - {"seg"})
     if missing:
-        raise DataError(
+        yield DataError(
             f"missing {', '.join(missing)}; found {', '.join(found) or 'no image'}",
             where=case,
             remedy=f"--modalities {found[0]}" if found else "add the files",
@@ -85,7 +75,7 @@ def _require(case: str, files: dict[str, Path], modalities: Sequence[str]) -> No
         )
     if "seg" not in files:
         what = f"no label: {case}_seg.nii.gz is missing"
-        raise DataError(what, where=case, remedy="add it or remove the case", code="PFB-D02")
+        yield DataError(what, where=case, remedy="add it or remove the case", code="PFB-D02")
 
 
 def _same_but_for_case(folders: Sequence[Path]) -> list[DataError]:

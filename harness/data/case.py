@@ -32,6 +32,15 @@ class Case:
         return *self.images.values(), self.label
 
 
+@dataclass(frozen=True)
+class Remains:
+    """What can be read of a patient whose files have faults."""
+
+    id: str
+    images: dict[str, Path]
+    label: Path | None
+
+
 @dataclass(frozen=True, eq=False)
 class Scan:
     """One patient in native resolution, axes turned to the nearest of (superior, anterior, right).
@@ -65,6 +74,8 @@ class Survey:
     cases: tuple[Case, ...] = ()
     faults: tuple[DataError, ...] = ()
     notes: tuple[str, ...] = ()
+    remains: tuple[Remains, ...] = ()
+    """Of the cases with faults, in order of id."""
 
     def require(self) -> list[Case]:
         """The cases; DataError that lists every fault when there is any."""

@@ -4,9 +4,10 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.data import brats
-from harness.data.case import Case
+from harness.data.case import Case, Remains
 from harness.data.datasets import DATASETS, Request, complete, same_images, survey
 from harness.data.layout import no_folder, nothing_here
 from harness.data.scans import examine, mixed_editions
@@ -15,7 +16,14 @@ from harness.errors import DataError, UsageError
 WORKERS = 2
 
 
-def check(root: Path, dataset: str | None, modalities: Sequence[str]) -> list[DataError]:
+class Checked(NamedTuple):
+    """Faults, of which none may be left, and what is only odd."""
+
+    faults: list[DataError]
+    notes: list[str]
+
+
+def check(root: Path, dataset: str | None, modalities: Sequence[str]) -> Checked:
     """Every fault of every case below `root`; none when it can be used.
 
     Without `dataset` the layout is looked up; without `modalities` every patient has to have all
@@ -25,35 +33,44 @@ def check(root: Path, dataset: str | None, modalities: Sequence[str]) -> list[Da
         what, remedy = "the phantom is made in memory", "--dataset brats"
         raise UsageError(what, where="--dataset", remedy=remedy, code="PFB-C02")
     if not root.is_dir():
-        return [no_folder(root)]
+        return Checked([no_folder(root)], [])
     try:
-        name = dataset or _layout(root)
+        name = dataset or layout_of(root)
         wanted = tuple(modalities)
         if name == "brats" and not wanted:
             wanted = brats.modalities_of(root)
         full = complete(Request(name, root, wanted))
     except DataError as fault:
-        return [fault]
+        return Checked([fault], [])
     found = survey(full.dataset, root, full.modalities)
     with ThreadPoolExecutor(WORKERS) as pool:
         looked = list(pool.map(lambda case: _look(case, full), found.cases))
-    faults = [*found.faults, *(fault for one in looked for fault in one[0])]
-    faults += mixed_editions(
-        {case.id: one[1] for case, one in zip(found.cases, looked, strict=True)}
-    )
-    images = {case.id: one[2] for case, one in zip(found.cases, looked, strict=True) if one[2]}
-    return faults + same_images(images)
+        rest = list(pool.map(lambda case: _look(case, full), found.remains))
+    faults = [*found.faults, *(fault for one in (*rest, *looked) for fault in one.faults)]
+    faults += mixed_editions({one.case: one.labels for one in looked})
+    faults += same_images({one.case: one.image_sha256 for one in looked if one.image_sha256})
+    return Checked(faults, [*found.notes, *(note for one in looked for note in one.notes)])
 
 
-def _look(case: Case, request: Request) -> tuple[tuple[DataError, ...], tuple[int, ...], str]:
-    """Faults, labels, and a hash of the voxels of one case."""
+class _Look(NamedTuple):
+    """What is kept of a case after its voxels have been looked at."""
+
+    case: str
+    faults: tuple[DataError, ...]
+    labels: tuple[int, ...]
+    image_sha256: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def _look(case: Case | Remains, request: Request) -> _Look:
     findings = examine(case, request.dataset, request.target)
     if findings.scan is None:
-        return findings.faults, findings.labels, ""
-    return (), findings.labels, hashlib.sha256(findings.scan.image.data).hexdigest()
+        return _Look(case.id, findings.faults, findings.labels)
+    content = hashlib.sha256(findings.scan.image.data).hexdigest()
+    return _Look(case.id, (), findings.labels, content, findings.scan.notes)
 
 
-def _layout(root: Path) -> str:
+def layout_of(root: Path) -> str:
     """Which data set it looks like. Raises DataError when like none."""
     if any((root / name).exists() for name in ("dataset.json", "images", "imagesTr")):
         return "liver"

@@ -116,6 +116,16 @@ def prepare(
         raise together(faults, "the data")
     keys = {outcome.name: outcome.key for outcome in outcomes}
     noted = (note for outcome in outcomes for note in outcome.notes)
+    fingerprint = digest(sorted(keys.items()))[:16]
+    return replace(expected(full), keys=keys, fingerprint=fingerprint, notes=(*found.notes, *noted))
+
+
+def expected(request: Request) -> Prepared:
+    """What `prepare` will give, as far as it is known before a volume is read: not its cases.
+
+    Raises UsageError for a wrong name or a missing root.
+    """
+    full = complete(request)
     return Prepared(
         dataset=full.dataset,
         title=DATASETS[full.dataset].title,
@@ -123,9 +133,8 @@ def prepare(
         target=full.target,
         grid=reduced_grid(full.reduce),
         synthetic=DATASETS[full.dataset].synthetic or is_synthetic(full.root),
-        keys=keys,
-        fingerprint=digest(sorted(keys.items()))[:16],
-        notes=(*found.notes, *noted),
+        keys={},
+        fingerprint="",
     )
 
 

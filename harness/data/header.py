@@ -16,7 +16,7 @@ import numpy as np
 from harness.errors import DataError
 
 LIMIT_BYTES = 4 << 30  # of the voxels of one file
-BOMB_BYTES, BOMB_RATIO = 512 << 20, 500  # a volume so large does not compress so well
+BOMB_BYTES, BOMB_RATIO = 512 << 20, 100  # an image so large does not compress so well
 DEFLATE_RATIO = 1032  # no deflate stream expands by more
 EXTENSION_BYTES = 64 << 20
 MAX_SCALE = 1e6
@@ -43,8 +43,12 @@ class Header:
     notes: tuple[str, ...]
 
     @property
+    def voxels(self) -> int:
+        return math.prod(self.shape)
+
+    @property
     def bytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
+        return self.voxels * self.dtype.itemsize
 
 
 def fault(where: str, number: str, what: str, remedy: str) -> DataError:
@@ -77,8 +81,13 @@ def parse(start: bytes, where: str) -> Header:
     return header
 
 
-def check_size(header: Header, file_bytes: int, compressed: bool, where: str) -> None:
-    """Refuse a file that cannot hold its volume, or one that is a decompression bomb."""
+def check_size(
+    header: Header, file_bytes: int, compressed: bool, where: str, proven: int = 0
+) -> None:
+    """Refuse a file that cannot hold its volume, or one that is a decompression bomb.
+
+    A label compresses to nothing and is no bomb when it has as many voxels as its image, `proven`.
+    """
     if not compressed:
         if file_bytes < header.offset + header.bytes:
             missing = header.offset + header.bytes - file_bytes
@@ -87,7 +96,8 @@ def check_size(header: Header, file_bytes: int, compressed: bool, where: str) ->
     if header.bytes > file_bytes * DEFLATE_RATIO:
         what = f"header claims {_size(header.bytes)}, more than {file_bytes:,} bytes can hold"
         raise fault(where, "V02", what, "copy it again")
-    if header.bytes > BOMB_BYTES and header.bytes > file_bytes * BOMB_RATIO:
+    large = header.bytes > BOMB_BYTES and header.voxels != proven
+    if large and header.bytes > file_bytes * BOMB_RATIO:
         what = f"header claims {_size(header.bytes)} in {file_bytes:,} bytes: no image is so empty"
         raise fault(where, "V08", what, EXPORT)
 

@@ -3,9 +3,10 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from harness.data.case import Case, Remains, Survey, valid_case_id
 from harness.data.nifti import check_regular, place
 from harness.errors import DataError
 
@@ -51,6 +52,59 @@ def check_file(path: Path, root: Path) -> None:
             remedy="copy the file into the folder, or pass the folder that holds it",
             code="PFB-D06",
         )
+
+
+class Surveyor:
+    """Collects the cases of a folder, and all faults of each, not only the first."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.cases: list[Case] = []
+        self.remains: list[Remains] = []
+        self.faults: list[DataError] = []
+        self.notes: list[str] = []
+
+    def add(
+        self,
+        case: str,
+        images: Mapping[str, Sequence[Path]],
+        labels: Sequence[Path],
+        missing: Sequence[DataError],
+    ) -> None:
+        """A case with its files by modality, and what is `missing` of it.
+
+        More than one path means that a file is there twice.
+        """
+        if not valid_case_id(case):
+            self.faults.append(unusable_id(case))
+            return
+        faults = [*missing]
+        chosen = {
+            modality: path
+            for modality, paths in images.items()
+            if (path := self._only(case, paths, faults)) is not None
+        }
+        label = self._only(case, labels, faults)
+        if label is None or faults:
+            self.remains.append(Remains(case, chosen, label))
+        else:
+            self.cases.append(Case(case, chosen, label))
+        self.faults += faults
+
+    def _only(self, case: str, paths: Sequence[Path], faults: list[DataError]) -> Path | None:
+        """The one path, when it is a file that can be used."""
+        try:
+            if len(paths) > 1:
+                raise twice(paths, case)
+            for path in paths:
+                check_file(path, self.root)
+                return path
+        except DataError as fault:
+            faults.append(fault)
+        return None
+
+    def done(self) -> Survey:
+        return Survey(tuple(self.cases), tuple(self.faults), tuple(self.notes), tuple(self.remains))
 
 
 def twice(paths: Iterable[Path], case: str) -> DataError:

@@ -10,11 +10,11 @@ Label 1 is the liver. Finds files, reads no voxels.
 import json
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.data.case import Case, Survey, valid_case_id
-from harness.data.layout import check_file, nothing_here, stem, twice, unusable_id, volumes
+from harness.data.case import Case, Survey
+from harness.data.layout import Surveyor, nothing_here, stem, twice, volumes
 from harness.errors import DataError
 
 LAYOUTS = (("images", "labels"), ("imagesTr", "labelsTr"))
@@ -25,22 +25,18 @@ Pairs = dict[str, tuple[list[Path], list[Path]]]  # id -> images, labels
 
 def survey(root: Path, modalities: Sequence[str]) -> Survey:
     """Every image with its label, paired by id."""
-    found: list[Case] = []
-    faults: list[DataError] = []
-    notes: list[str] = []
+    found = Surveyor(root)
     try:
-        pairs = _decathlon(root) or _folders(root, notes)
+        pairs = _decathlon(root) or _folders(root, found.notes)
     except DataError as error:
         return Survey(faults=(error,))
     for case, (images, labels) in sorted(pairs.items()):
-        try:
-            found.append(_case(root, case, images, labels, modalities[0]))
-        except DataError as error:
-            faults.append(error)
-    faults += _same_but_for_case(pairs)
+        missing = list(_missing(case, images, labels, modalities[0]))
+        found.add(case, {modalities[0]: images}, labels, missing)
+    found.faults += _same_but_for_case(pairs)
     if not pairs:
-        faults.append(nothing_here(root, "images/ with labels/, imagesTr/ with labelsTr/"))
-    return Survey(tuple(found), tuple(faults), tuple(notes))
+        found.faults.append(nothing_here(root, "images/ with labels/, imagesTr/ with labelsTr/"))
+    return found.done()
 
 
 def cases(root: Path, modalities: Sequence[str]) -> list[Case]:
@@ -48,21 +44,15 @@ def cases(root: Path, modalities: Sequence[str]) -> list[Case]:
     return survey(root, modalities).require()
 
 
-def _case(root: Path, case: str, images: list[Path], labels: list[Path], modality: str) -> Case:
-    if not valid_case_id(case):
-        raise unusable_id(case)
-    for paths in (images, labels):
-        if len(paths) > 1:
-            raise twice(paths, case)
+def _missing(
+    case: str, images: list[Path], labels: list[Path], modality: str
+) -> Iterator[DataError]:
     if not images:
         what, remedy = f"missing {modality}; found a label only", "add it or remove the label"
-        raise DataError(what, where=case, remedy=remedy, code="PFB-D01")
+        yield DataError(what, where=case, remedy=remedy, code="PFB-D01")
     if not labels:
         remedy = "add it or remove the image"
-        raise DataError("no label", where=case, remedy=remedy, code="PFB-D02")
-    check_file(images[0], root)
-    check_file(labels[0], root)
-    return Case(case, {modality: images[0]}, labels[0])
+        yield DataError("no label", where=case, remedy=remedy, code="PFB-D02")
 
 
 def _folders(root: Path, notes: list[str]) -> Pairs:

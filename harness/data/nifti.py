@@ -67,13 +67,14 @@ def read_image(path: Path) -> Nifti:
     return _turned(array, header)
 
 
-def read_label(path: Path) -> Nifti:
+def read_label(path: Path, image_voxels: int = 0) -> Nifti:
     """Labels as uint8 (D, H, W); floats pass where every one is a whole number.
 
-    Raises DataError that names the file and the fault.
+    `image_voxels`: how many its image has, where that is known; see `check_size`. Raises
+    DataError that names the file and the fault.
     """
     where = place(path)
-    header, stored = _read(path, where)
+    header, stored = _read(path, where, image_voxels)
     if header.scale:
         what = f"labels are scaled by {header.scale[0]:g} and shifted by {header.scale[1]:g}"
         raise fault(where, "V21", what, "store plain integers")
@@ -89,7 +90,8 @@ def read_label(path: Path) -> Nifti:
 
 def place(path: Path) -> str:
     """How messages name a file: its folder and name, not where on this machine it lies."""
-    return f"{path.parent.name}/{path.name}"
+    name = f"{path.parent.name}/{path.name}"
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 def _refuse_fractions(stored: np.ndarray, where: str) -> None:
@@ -104,7 +106,7 @@ def _refuse_fractions(stored: np.ndarray, where: str) -> None:
         raise fault(where, "V23", what, "resample labels with nearest neighbours")
 
 
-def _read(path: Path, where: str) -> tuple[Header, np.ndarray]:
+def _read(path: Path, where: str, proven: int = 0) -> tuple[Header, np.ndarray]:
     """The header and the stored numbers (z, y, x), read to the last byte of the file.
 
     Whatever goes wrong below becomes a DataError.
@@ -114,9 +116,9 @@ def _read(path: Path, where: str) -> tuple[Header, np.ndarray]:
         with open(path, "rb") as file:
             compressed = _is_compressed(file, path, where)
             if not compressed:
-                return _volume(file, size, False, where)
+                return _volume(file, size, False, where, proven)
             with gzip.GzipFile(fileobj=file) as stream:
-                return _volume(stream, size, True, where)
+                return _volume(stream, size, True, where, proven)
     except EOFError:
         raise fault(where, "V02", "its compressed data end too early", "copy it again") from None
     except (gzip.BadGzipFile, zlib.error):
@@ -172,11 +174,11 @@ def _is_compressed(file: IO[bytes], path: Path, where: str) -> bool:
 
 
 def _volume(
-    stream: IO[bytes] | gzip.GzipFile, file_bytes: int, compressed: bool, where: str
+    stream: IO[bytes] | gzip.GzipFile, file_bytes: int, compressed: bool, where: str, proven: int
 ) -> tuple[Header, np.ndarray]:
     start = stream.read(HEADER_BYTES)
     header = parse(start, where)
-    check_size(header, file_bytes, compressed, where)
+    check_size(header, file_bytes, compressed, where, proven)
     stream.seek(0)
     start = stream.read(header.offset)
     check_extensions(start[header.length :], header, where)

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from harness.data.case import Case, Scan
+from harness.data.case import Case, Remains, Scan
 from harness.data.nifti import Nifti, place, read_image, read_label
 from harness.errors import DataError
 
@@ -27,7 +28,7 @@ class Findings:
     labels: tuple[int, ...] = ()
 
 
-def examine(case: Case, dataset: str, target: str) -> Findings:
+def examine(case: Case | Remains, dataset: str, target: str) -> Findings:
     """Read every file of `case`, and report every fault of theirs, not only the first."""
     faults: list[DataError] = []
     images = {
@@ -35,15 +36,17 @@ def examine(case: Case, dataset: str, target: str) -> Findings:
         for path in case.images.values()
         if (image := _attempt(read_image, path, faults)) is not None
     }
-    mask = _attempt(read_label, case.label, faults)
-    faults += misplaced({**images, **({case.label: mask} if mask else {})}, case.label)
-    if mask is None:
-        return Findings(None, tuple(faults))
+    voxels = max((image.array.size for image in images.values()), default=0)
+    read = partial(read_label, image_voxels=voxels)
+    mask = None if case.label is None else _attempt(read, case.label, faults)
+    if case.label is None or mask is None:
+        return Findings(None, (*faults, *misplaced(images)))
     counts = np.bincount(mask.array.ravel(), minlength=256)
     labels = tuple(int(value) for value in np.flatnonzero(counts))
-    faults += _foreign(case, counts, dataset)
-    faults += _ambiguous(case, labels, target)
-    if faults:
+    faults += misplaced({**images, case.label: mask}, case.label)
+    faults += _foreign(case.label, counts, dataset)
+    faults += _ambiguous(case.label, labels, target)
+    if faults or isinstance(case, Remains):
         return Findings(None, tuple(faults), labels)
     notes = [note for nifti in (*images.values(), mask) for note in nifti.notes]
     if labels == (0,):
@@ -92,7 +95,7 @@ def misplaced(files: dict[Path, Nifti], label: Path | None = None) -> list[DataE
     return faults
 
 
-def _foreign(case: Case, counts: np.ndarray, dataset: str) -> list[DataError]:
+def _foreign(label: Path, counts: np.ndarray, dataset: str) -> list[DataError]:
     """Labels that the data set does not have, with how many voxels have them."""
     foreign = [value for value in np.flatnonzero(counts) if int(value) not in LABELS[dataset]]
     if not foreign:
@@ -100,14 +103,14 @@ def _foreign(case: Case, counts: np.ndarray, dataset: str) -> list[DataError]:
     listed = ", ".join(f"{value}: {counts[value]:,}" for value in foreign[:5])
     what = f"labels that {dataset} does not have (label: voxels) {listed}"
     remedy = f"bring them to {', '.join(map(str, sorted(LABELS[dataset])))}"
-    return [DataError(what, where=place(case.label), remedy=remedy, code="PFB-V24")]
+    return [DataError(what, where=place(label), remedy=remedy, code="PFB-V24")]
 
 
-def _ambiguous(case: Case, labels: Sequence[int], target: str) -> list[DataError]:
+def _ambiguous(label: Path, labels: Sequence[int], target: str) -> list[DataError]:
     """Label 3 is core in old editions and rim in new ones; only the whole tumour is the same."""
     if target in SHARED or 3 not in labels:
         return []
     listed = ", ".join(map(str, labels))
     what = f"labels {{{listed}}} vs declared {{0, 1, 2, 4}}: what 3 means for '{target}' is unknown"
     remedy = "bring them to 0, 1, 2, 4, or take --target wt"
-    return [DataError(what, where=place(case.label), remedy=remedy, code="PFB-D11")]
+    return [DataError(what, where=place(label), remedy=remedy, code="PFB-D11")]

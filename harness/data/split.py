@@ -43,6 +43,9 @@ class Split:
         return made
 
 
+NO_CASES = Split((), (), ())
+
+
 def split(ids: Sequence[str], *, kind: Kind = "seeded", seed: int = 0, fold: int = 0) -> Split:
     """Divide patients 80 : 20; validation is a tenth of the 80 (at least one patient).
 
