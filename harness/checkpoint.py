@@ -22,7 +22,7 @@ from harness.ledger import TrialFolder, write_bytes
 
 GENERATIONS = 2
 SHOWN = 3  # keys of a network that a message names
-AGAIN = "remove this folder; the same command then trains it anew"
+AGAIN = "remove this folder, then the same command with --retry-failed"
 
 
 def save(folder: Path, epoch: int, state: dict[str, Any]) -> None:

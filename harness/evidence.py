@@ -190,4 +190,5 @@ def case_scores(trial: TrialFolder, column: str) -> dict[str, float]:
         return dict(zip(scores["case"], scores[column].astype(float), strict=True))
     except (OSError, ValueError, KeyError) as error:
         remedy = "remove the folder of this trial; the same command makes it anew"
-        raise StateError("has no readable scores", where=str(path), remedy=remedy) from error
+        what = "has no readable scores"
+        raise StateError(what, where=str(path), remedy=remedy, code="PFB-K08") from error

@@ -117,6 +117,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return _Record(content, path)
 
 
+def _outcome(path: Path) -> dict[str, Any] | None:
+    """A record that says how something ended; None while there is none."""
+    if not path.exists():
+        return None
+    content = read_json(path)
+    if content["status"] not in ("ok", "failed"):
+        raise _damaged(path, f"has status {content['status']!r}, neither ok nor failed")
+    return content
+
+
 def _damaged(path: Path, what: str, kind: type[StateError] = StateError) -> StateError:
     remedy = f"remove {path.name}; the same `pfbench run` or `tune` then makes it anew"
     return kind(what, where=str(path), remedy=remedy, code="PFB-K08")
@@ -161,13 +171,11 @@ class TrialFolder:
 
     def result(self) -> dict[str, Any] | None:
         """The final result, or None while there is none."""
-        path = self.path / "result.json"
-        return read_json(path) if path.exists() else None
+        return _outcome(self.path / "result.json")
 
     def measurement(self) -> dict[str, Any] | None:
         """Time and memory, or None while they were not measured."""
-        path = self.path / "measurement.json"
-        return read_json(path) if path.exists() else None
+        return _outcome(self.path / "measurement.json")
 
     def write_mask(self, case: str, mask: NDArray[np.bool_]) -> None:
         """Keep the mask (D, H, W) that is scored for `case`."""

@@ -4,7 +4,7 @@ Knows the folders, not MLflow; `harness.tracking` brings a store to this state.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -79,8 +79,13 @@ def parent_of(folder: RunFolder) -> Parent:
         {**_common(run), "pfbench.command": redact(run["command"])},
         run["status"] != "running",
         shown.read_text() if shown.exists() else "",
-        tuple(sorted(path for kind in DERIVED for path in folder.path.glob(kind))),
+        _own(sorted(path for kind in DERIVED for path in folder.path.glob(kind))),
     )
+
+
+def _own(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Those that are files: MLflow follows links, and would upload what they point to."""
+    return tuple(path for path in paths if path.is_file() and not path.is_symlink())
 
 
 def children_of(folder: RunFolder) -> Iterator[Child]:
@@ -125,7 +130,7 @@ def _of_trial(trial: TrialFolder, run: dict[str, Any]) -> Child:
         finals,
         status,
         {"pfbench.status": status, "pfbench.reason": result["reason"] if result else ""},
-        tuple(p for n in ("cases.csv", "history.csv") if (p := trial.path / n).exists()),
+        _own(trial.path / name for name in ("cases.csv", "history.csv")),
     )
 
 

@@ -152,5 +152,6 @@ def _settled(name: str, asked: dict[str, Any], data: Data) -> dict[str, Any]:
         with torch.device("meta"):
             method = systems.build(name, asked, len(data.modalities), data.grid)
     except (ValueError, TypeError) as error:
-        raise UsageError(str(error), where=f"systems.{name}", code="PFB-C02") from error
+        where, remedy = f"systems.{name}", "correct it, or leave it out"
+        raise UsageError(str(error), where=where, remedy=remedy, code="PFB-C14") from error
     return method.settled(asked)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from harness import pictures, table, tracking
 from harness.data import datasets
-from harness.data.split import split
+from harness.data.split import NO_CASES, split
 from harness.errors import FAILED_TRIALS, INTERRUPTED, StateError, StorageError, UsageError
 from harness.execute import Phase, Placement, execute
 from harness.ledger import Action, RunFolder, read_json, write_json
@@ -42,6 +42,7 @@ class Request:
 
 def run(request: Request, screen: Screen) -> int:
     """Run the suite; returns the exit code: 0, 4 with failed trials, 130 when interrupted."""
+    refuse_impossible(request)
     folder = RunFolder(request.out)
     folder.create()
     with folder.lock():
@@ -67,6 +68,13 @@ def run(request: Request, screen: Screen) -> int:
         return FAILED_TRIALS if failed else 0
 
 
+def refuse_impossible(request: Request) -> None:
+    """UsageError for what no data can mend, before a folder is made or a volume is read."""
+    if request.mlflow:
+        tracking.checked(request.tracking_uri)
+    plan(request.tables, request.settings, datasets.expected(request.data), NO_CASES)
+
+
 def prepare(request: Request, screen: Screen) -> Plan:
     """Read and preprocess the volumes (once), split them, and resolve every trial."""
     with screen.bar("preparing volumes") as advance:
@@ -85,6 +93,7 @@ def prepare(request: Request, screen: Screen) -> Plan:
 
 def dry_run(request: Request, screen: Screen) -> list[dict[str, Any]]:
     """The trial matrix and what is already done; trains nothing, writes no run folder."""
+    refuse_impossible(request)
     planned = prepare(request, screen)
     folder = RunFolder(request.out)
     return [
@@ -108,6 +117,7 @@ def _open(folder: RunFolder, request: Request, planned: Plan) -> dict[str, Any]:
     """
     earlier = folder.read() if (folder.path / "run.json").exists() else {}
     refuse_other_protocol(folder, earlier, planned.protocol, planned.keys)
+    _refuse_damaged(folder, planned)
     write_json(folder.path / "split.json", planned.split.to_json())
     write_json(
         folder.path / "data.json",
@@ -139,6 +149,13 @@ def _open(folder: RunFolder, request: Request, planned: Plan) -> dict[str, Any]:
         for trial_id in planned.trials:
             folder.trial(trial_id).forget_failure()
     return content
+
+
+def _refuse_damaged(folder: RunFolder, planned: Plan) -> None:
+    """StateError for a record that cannot be read, before anything is written."""
+    for trial in map(folder.trial, planned.trials):
+        trial.result()
+        trial.measurement()
 
 
 def refuse_other_protocol(

@@ -127,7 +127,8 @@ def _changed(settings: Settings, content: Mapping[str, Any], where: Where) -> Se
     for group in ("systems", "exceptions"):
         for name in getattr(made, group):
             if name not in SYSTEMS:
-                raise unknown("model", name, SYSTEMS, where=where((group, name)))
+                place = where((group, name))
+                raise unknown("model", name, SYSTEMS, where=place, code="PFB-C09")
     for name, changes in made.exceptions.items():
         inside = partial(_below, where, ("exceptions", name))
         _validated(Protocol, {**made.protocol.model_dump(), **changes}, inside)

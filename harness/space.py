@@ -72,14 +72,16 @@ def from_file(path: Path, settings: Settings, ranges: Mapping[str, Range]) -> Sp
     content = read_config(path)
     if set(content) != {"model", "space"} or not isinstance(content["space"], dict):
         what = f"holds {', '.join(content) or 'nothing'}, not model and space"
-        raise UsageError(what, where=str(path))
+        remedy = "model: unet3d and space: {lr: {low: 1e-4, high: 1e-2, log: true}}"
+        raise UsageError(what, where=str(path), remedy=remedy, code="PFB-C15")
     name = str(content["model"])
     system(name)
     chosen = {key: _range(key, value, path) for key, value in content["space"].items()}
     _refuse_others(ranges, tuple(chosen))
     chosen |= ranges
     if not chosen:
-        raise UsageError("the space is empty", where=str(path))
+        remedy = "space: {lr: {low: 1e-4, high: 1e-2, log: true}}"
+        raise UsageError("the space is empty", where=str(path), remedy=remedy, code="PFB-C15")
     return Space(name, name, chosen, _now(name, chosen, settings))
 
 
@@ -101,7 +103,9 @@ def parse_ranges(texts: Sequence[str]) -> dict[str, Range]:
         high, _, scale = rest.partition(":")
         _keys(name)
         if scale not in ("", "log", "int"):
-            raise UsageError(f"'{scale}' is neither log nor int", where=f"--range {name}")
+            what, where = f"'{scale}' is neither log nor int", f"--range {name}"
+            remedy = f"{where}=0.05:2:log"
+            raise UsageError(what, where=where, remedy=remedy, code="PFB-C15")
         try:
             ranges[name] = Range(
                 float(low), float(high), log=scale == "log", integer=scale == "int"
@@ -109,7 +113,8 @@ def parse_ranges(texts: Sequence[str]) -> dict[str, Range]:
         except ValueError as error:
             what = f"'{bounds}' is no range: {error}"
             example = f"--range {name}=0.05:2:log"
-            raise UsageError(what, where=f"--range {name}", remedy=example) from error
+            where = f"--range {name}"
+            raise UsageError(what, where=where, remedy=example, code="PFB-C15") from error
     return ranges
 
 
@@ -119,7 +124,8 @@ def _range(name: str, value: Any, path: Path) -> Range:
         return Range(**value)
     except (TypeError, ValueError) as error:
         what = f"{value!r} is no range: {error}"
-        raise UsageError(what, where=f"{path}: space.{name}", remedy="low, high, log") from error
+        where, remedy = f"{path}: space.{name}", "{low: 0.05, high: 2, log: true}"
+        raise UsageError(what, where=where, remedy=remedy, code="PFB-C15") from error
 
 
 def _keys(name: str) -> tuple[str, ...]:
@@ -134,13 +140,15 @@ def _now(name: str, chosen: Mapping[str, Range], settings: Settings) -> Params:
     """Where each parameter stands without a study."""
     asked = merged(options(name, settings.profile), settings.systems.get(name, {}))
     known = flat({"options": asked, "protocol": settings.protocol_of(name).model_dump()})
-    known |= {f"options.weights.{term}": EQUATION_19 for term in ("srt", "sgl", "tel", "ssl")}
+    if "weights" in system(name).method_options:
+        known |= {f"options.weights.{term}": EQUATION_19 for term in ("srt", "sgl", "tel", "ssl")}
     reference = {}
     for parameter in chosen:
         value = known.get(_keys(parameter)[0])
         if not isinstance(value, int | float) or isinstance(value, bool):
             what = f"{name} has no number of this name"
-            raise UsageError(what, where=f"space.{parameter}", code="PFB-C02")
+            remedy = "protocol.KEY or options.KEY of a number that it has"
+            raise UsageError(what, where=f"space.{parameter}", remedy=remedy, code="PFB-C15")
         reference[parameter] = value
     return reference
 
@@ -168,7 +176,8 @@ def chosen_spaces(
     """
     if what == "loss-weights":
         if models and not fair_budget:
-            raise UsageError("only pfseg has loss weights", where="--model", remedy="--fair-budget")
+            what, remedy = "only pfseg has loss weights", "--fair-budget"
+            raise UsageError(what, where="--model", remedy=remedy, code="PFB-C15")
         rates = {name: span for name, span in ranges.items() if name == "lr" and fair_budget}
         weights = {name: span for name, span in ranges.items() if name not in rates}
         others = models or tuple(name for name in SYSTEMS if name != "pfseg")

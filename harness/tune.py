@@ -14,8 +14,8 @@ from typing import Any, Literal
 from harness import run as runner
 from harness import study, study_report, tracking
 from harness.data import datasets
-from harness.data.split import Split, split
-from harness.errors import INTERRUPTED, StateError, StorageError
+from harness.data.split import NO_CASES, Split, split
+from harness.errors import INTERRUPTED, StateError, StorageError, UsageError
 from harness.execute import Placement, cluster_faults, threads_of
 from harness.ledger import RunFolder, write_json
 from harness.plan import described, trials_of
@@ -67,6 +67,7 @@ class Prepared:
 
 def tune(request: Request, screen: Screen) -> int:
     """Search every space, write what was found, compare; returns the exit code."""
+    _refuse_impossible(request)
     folder = RunFolder(request.out)
     folder.create()
     with folder.lock():
@@ -89,6 +90,19 @@ def tune(request: Request, screen: Screen) -> int:
             screen.tell(f"to continue, repeat: {request.command}")
             return INTERRUPTED
     return _compare(request, folder, screen) if request.compare else 0
+
+
+def _refuse_impossible(request: Request) -> None:
+    """UsageError for what no data can mend, before a folder is made or a volume is read."""
+    if request.mlflow:
+        tracking.checked(request.tracking_uri)
+    expected = Prepared(NO_CASES, described(datasets.expected(request.data)), {})
+    for space in request.spaces:
+        try:
+            _search_of(request, space, expected)
+        except ValueError as error:
+            where, remedy = f"study {space.name}", "another range"
+            raise UsageError(str(error), where=where, remedy=remedy, code="PFB-C15") from error
 
 
 def _prepare(request: Request, screen: Screen) -> Prepared:

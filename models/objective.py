@@ -28,8 +28,8 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         for name, weight in asdict(self).items():
-            if not (math.isfinite(weight) and weight >= 0):
-                raise ValueError(f"the weight of L_{name} is {weight}; it must be 0 or more")
+            if not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+                raise ValueError(f"the weight of L_{name} is {weight!r}; it must be 0 or more")
 
 
 EQUATION_19 = LossWeights()
