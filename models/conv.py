@@ -45,7 +45,7 @@ class Conv3d(nn.Conv3d):
         half = (depth + 1) // 2
         padded = F.pad(x, (0, 0, 0, 0, reach, reach + 2 * half - depth))
         halves = torch.cat([padded[:, :, : half + 2 * reach], padded[:, :, half:]])
-        flat = (0, *self.padding[1:])  # type: ignore[arg-type]  the slices are there already
-        out = F.conv3d(halves, self.weight, self.bias, padding=flat, dilation=self.dilation)
+        within = (0, reach, reach)  # along depth the neighbours are there already
+        out = F.conv3d(halves, self.weight, self.bias, padding=within, dilation=self.dilation)
         first, second = out.split(1)
         return torch.cat([first, second], dim=2)[:, :, :depth]
