@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_weights
 from torch import Tensor, nn
 
+from harness.crash import crash_point
 from harness.errors import StateError
 from harness.ledger import TrialFolder, write_bytes
 
@@ -39,6 +40,7 @@ def save(folder: Path, epoch: int, state: dict[str, Any]) -> None:
     write_bytes(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest().encode())
     for old in sorted(folder.glob("epoch-*.pt"))[:-GENERATIONS]:
         old.with_suffix(".sha256").unlink(missing_ok=True)
+        crash_point("old-sum-removed")
         old.unlink()
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.errors import ClusterError, UsageError
+from harness.errors import ClusterError, StorageError, UsageError
 from harness.ledger import Action, RunFolder
 from harness.spec import Device
 
@@ -96,7 +96,29 @@ def _on_ray(
                 for trial in trials()
             ]
             if jobs:
-                run_jobs(jobs, supervise, Cluster(placement.address, at_once), tell)
+                hear = partial(_record_loss, folder, action, tell)
+                run_jobs(jobs, supervise, Cluster(placement.address, at_once), hear)
+
+
+def _record_loss(
+    folder: RunFolder, action: Action, tell: OnEvent, trial: str, event: dict[str, Any]
+) -> None:
+    """Pass the event on; a trial that Ray lost with its supervisor cannot say so itself."""
+    reason, detail = event.get("reason"), event.get("detail", "")
+    if reason in ("lost", "error") and not folder.trial(trial).end(action):
+        reason = "host_oom" if "memory" in detail else reason
+        folder.trial(trial).write_failure(action, reason, detail)
+    tell(trial, event)
+
+
+def refuse_full_disk(event: dict[str, Any]) -> None:
+    """StorageError when the event is that of a trial that found no room for what it has to write.
+
+    The trial stays unfinished: it goes on when there is room again.
+    """
+    if event.get("reason") == "storage":
+        remedy = "free space; the same command continues"
+        raise StorageError(event["detail"], remedy=remedy, code="PFB-S01")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
     RUN/run.json                 what was asked, and the trials that belong to it
     RUN/split.json               which case trains, validates, tests
     RUN/trials/<id>/spec.json    everything that determines the trial; <id> is its hash
+                    attempts.csv                     a line for each start, before it starts
                     history.csv, checkpoints/        while it trains
                     weights.safetensors, cases.csv, masks/<case>.npz   when it is done
                     result.json                      last: its presence means finished
@@ -19,6 +20,7 @@ import io
 import json
 import os
 import socket
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from harness.crash import crash_point, crash_while_writing
 from harness.data.case import valid_case_id
 from harness.data.layout import unusable_id
 from harness.errors import ClusterError, StateError, StorageError, UsageError
@@ -37,6 +40,7 @@ from harness.spec import TrialSpec
 SCHEMA = 3  # of run.json
 State = Literal["new", "interrupted", "ok", "failed"]
 Action = Literal["train", "adapt", "measure", "rehearse"]
+PATIENCE_S = 60.0  # with a process that still works on a trial
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
@@ -52,10 +56,47 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        crash_while_writing(path, named=False)
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise storage_error(error, path, len(content)) from error
+    crash_while_writing(path, named=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new name, too, is on disk only then."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def append(path: Path, text: str) -> None:
+    """Add lines to a log. Raises StorageError as `write_bytes` does."""
+    content = text.encode()
+    try:
+        with open_own(path, "ab") as file:
+            file.write(content)
+    except OSError as error:
+        raise storage_error(error, path, len(content)) from error
+
+
+def open_to_append(path: Path, mode: str) -> IO[Any]:
+    """Open a file that grows. Raises StorageError when the disk has no room for even its name."""
+    try:
+        return open_own(path, mode)
+    except OSError as error:
+        raise storage_error(error, path, 0) from error
+
+
+def remove_temporary(*folders: Path) -> None:
+    """What writers left behind that were killed before they gave their file its name."""
+    for folder in folders:
+        for path in folder.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def open_own(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
@@ -76,7 +117,8 @@ def open_own(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
 def storage_error(error: OSError, path: Path, size: int) -> Exception:
     """StorageError for a disk that is full or read-only, else the error itself."""
     if error.errno in FULL or isinstance(error, PermissionError):
-        what = f"cannot write {size:,} bytes: {os.strerror(error.errno or errno.EIO)}"
+        done = f"cannot write {size:,} bytes" if size else "cannot be made"
+        what = f"{done}: {os.strerror(error.errno or errno.EIO)}"
         remedy = "free space or pass another --out; the same command continues this run"
         return StorageError(what, where=str(path), remedy=remedy, code="PFB-S01")
     return error
@@ -132,6 +174,37 @@ def _damaged(path: Path, what: str, kind: type[StateError] = StateError) -> Stat
     return kind(what, where=str(path), remedy=remedy, code="PFB-K08")
 
 
+@contextmanager
+def _held(path: Path, patience_s: float, remedy: str) -> Iterator[None]:
+    """Hold the lock file `path` for this process; the lock of a dead process is no lock.
+
+    Raises ClusterError naming the host and process that holds it for longer than `patience_s`.
+    """
+    with open_to_append(path, "a+") as file:
+        deadline = time.monotonic() + patience_s
+        while not _locked(file):
+            if time.monotonic() >= deadline:
+                file.seek(0)
+                what = f"in use by {file.read().strip() or 'another process'}"
+                raise ClusterError(what, where=str(path.parent), remedy=remedy, code="PFB-K10")
+            time.sleep(0.1)
+        holder = f"host {socket.gethostname()}, process {os.getpid()}\n".encode()
+        try:
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), holder)
+        except OSError as error:
+            raise storage_error(error, path, len(holder)) from error
+        yield
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -177,6 +250,37 @@ class TrialFolder:
         """Time and memory, or None while they were not measured."""
         return _outcome(self.path / "measurement.json")
 
+    def end(self, action: Action) -> dict[str, Any] | None:
+        """How `action` ended, or None while it did not."""
+        return self.measurement() if action == "measure" else self.result()
+
+    @contextmanager
+    def alone(self, patience_s: float = PATIENCE_S) -> Iterator[None]:
+        """Hold the trial for one process, and remove what one that was killed left unfinished.
+
+        A driver that dies takes its trials with it, but not at once: its successor waits here.
+        Raises ClusterError naming the process that holds the trial for longer.
+        """
+        remedy = "end that process, then the same command with --retry-failed"
+        with _held(self.path / "trial.lock", patience_s, remedy):
+            remove_temporary(self.path, self.checkpoints, self.path / "masks")
+            yield
+
+    def begin(self, action: Action) -> int:
+        """Write down that `action` starts; the number of this start, counted from 1."""
+        path = self.path / "attempts.csv"
+        lines = path.read_text() if path.exists() else "action,attempt,started\n"
+        attempt = self.starts(action) + 1
+        line = f"{action},{attempt},{time.strftime('%Y-%m-%dT%H:%M:%S')}\n"
+        write_bytes(path, (lines + line).encode())
+        return attempt
+
+    def starts(self, action: Action) -> int:
+        """How often `action` was started."""
+        path = self.path / "attempts.csv"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return sum(line.startswith(f"{action},") for line in lines)
+
     def write_mask(self, case: str, mask: NDArray[np.bool_]) -> None:
         """Keep the mask (D, H, W) that is scored for `case`."""
         content = io.BytesIO()
@@ -215,10 +319,15 @@ class TrialFolder:
         return "interrupted" if self.checkpoints.exists() else "new"
 
     def write_failure(self, action: Action, reason: str, detail: str) -> None:
-        """Record why there are no numbers: a row of the table with a reason and no metrics."""
+        """Record why there are no numbers: a row of the table with a reason and no metrics.
+
+        What has ended already stays as it is.
+        """
+        if self.end(action):
+            return
         name = "measurement.json" if action == "measure" else "result.json"
         record = {"schema": 1, "status": "failed", "reason": reason, "detail": detail}
-        write_json(self.path / name, record)
+        write_json(self.path / name, record | {"attempts": self.starts(action)})
 
     def forget_failure(self) -> None:
         """Let a failed trial run again; what it reported is kept beside."""
@@ -227,6 +336,7 @@ class TrialFolder:
             if path.exists() and read_json(path)["status"] != "ok":
                 number = len(list(self.path.glob("failure-*.json"))) + 1
                 path.rename(self.path / f"failure-{number}.json")
+                crash_point("failure-set-aside")
 
 
 class RunFolder:
@@ -291,17 +401,7 @@ class RunFolder:
 
         Raises ClusterError naming the host and process that holds it.
         """
-        with open_own(self.path / "driver.lock", "a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                remedy = "wait for it to end, or pass another --out"
-                raise ClusterError(
-                    f"in use by {holder}", where=str(self.path), remedy=remedy, code="PFB-K10"
-                ) from error
-            file.truncate(0)
-            file.write(f"host {socket.gethostname()}, process {os.getpid()}\n")
-            file.flush()
+        with _held(self.path / "driver.lock", 0, "wait for it to end, or pass another --out"):
+            crash_point("locked")
+            remove_temporary(self.path)
             yield

@@ -1,5 +1,6 @@
 """What a person sees while a run goes on: a live table on a terminal, plain lines elsewhere."""
 
+import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from rich.live import Live
 from rich.progress import Progress
 from rich.table import Table
 
-from harness.ledger import open_own
+from harness.ledger import append
 
 WIDE = 170  # columns where there is no terminal to ask
 
@@ -73,8 +74,9 @@ class Screen:
         """A table for the person; in the log as plain text."""
         self.console.print(renderable)
         if self.log:
-            with open_own(self.log, "a", "utf-8") as file:
-                Console(file=file, width=WIDE).print(renderable)
+            text = io.StringIO()
+            Console(file=text, width=WIDE).print(renderable)
+            append(self.log, text.getvalue())
 
     @contextmanager
     def bar(self, title: str) -> Iterator[Callable[[int, int, str], None]]:
@@ -160,8 +162,7 @@ class Screen:
 
     def _log(self, text: str) -> None:
         if self.log:
-            with open_own(self.log, "a", "utf-8") as file:
-                file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}\n")
+            append(self.log, f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}\n")
 
 
 def _now() -> float:

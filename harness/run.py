@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness import pictures, table, tracking
+from harness.crash import crash_point
 from harness.data import datasets
 from harness.data.split import NO_CASES, split
-from harness.errors import FAILED_TRIALS, INTERRUPTED, StateError, StorageError, UsageError
-from harness.execute import Phase, Placement, execute
+from harness.errors import FAILED_TRIALS, StateError, UsageError
+from harness.execute import Phase, Placement, execute, refuse_full_disk
 from harness.ledger import Action, RunFolder, read_json, write_json
 from harness.nested import difference
 from harness.plan import Plan, plan
 from harness.progress import Screen
 from harness.redact import redact, storable
 from harness.settings import Settings
+from harness.stopping import Stopped, carry_on
 from harness.suites import MEASURED, Row, suite
 
 
@@ -41,31 +43,34 @@ class Request:
 
 
 def run(request: Request, screen: Screen) -> int:
-    """Run the suite; returns the exit code: 0, 4 with failed trials, 130 when interrupted."""
+    """Run the suite; returns the exit code: 0, 4 with failed trials, 130 or 143 when stopped."""
     refuse_impossible(request)
     folder = RunFolder(request.out)
     folder.create()
     with folder.lock():
-        screen.log = folder.path / "run.log"
-        planned = prepare(request, screen)
-        content = _open(folder, request, planned)
-        _announce(request, folder, planned, screen)
-        mirror = _mirror(request, folder)
-        interrupted = _carry_out(request, folder, planned, screen)
-        result = table.build(folder)
-        table.write(folder, result)
-        drawn = pictures.draw_ladder(folder)
-        folder.write(content | {"status": "interrupted" if interrupted else "finished"})
-        if mirror and not mirror.finish(timeout_s=120):
-            command = f"pfbench mlflow sync {shlex.quote(str(folder.path))}"
-            screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
-        _conclude(request, folder, result, drawn, screen)
-        if interrupted:
-            screen.say("interrupted")
-            screen.tell(f"to continue, repeat: {request.command}")
-            return INTERRUPTED
-        failed = any(trial.state() == "failed" for trial in folder.trials())
-        return FAILED_TRIALS if failed else 0
+        return carry_on(lambda: _run(request, folder, screen), request.command, screen)
+
+
+def _run(request: Request, folder: RunFolder, screen: Screen) -> int:
+    """All of it, in a folder that is ours."""
+    screen.log = folder.path / "run.log"
+    planned = prepare(request, screen)
+    content = _open(folder, request, planned)
+    _announce(request, folder, planned, screen)
+    mirror = _mirror(request, folder)
+    stopped = _carry_out(request, folder, planned, screen)
+    result = table.build(folder)
+    table.write(folder, result)
+    drawn = pictures.draw_ladder(folder)
+    folder.write(content | {"status": "interrupted" if stopped else "finished"})
+    if mirror and not mirror.finish(timeout_s=120):
+        command = f"pfbench mlflow sync {shlex.quote(str(folder.path))}"
+        screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
+    _conclude(request, folder, result, drawn, screen)
+    if stopped:
+        raise stopped
+    failed = any(trial.state() == "failed" for trial in folder.trials())
+    return FAILED_TRIALS if failed else 0
 
 
 def refuse_impossible(request: Request) -> None:
@@ -78,7 +83,12 @@ def refuse_impossible(request: Request) -> None:
 def prepare(request: Request, screen: Screen) -> Plan:
     """Read and preprocess the volumes (once), split them, and resolve every trial."""
     with screen.bar("preparing volumes") as advance:
-        prepared = datasets.prepare(request.data, request.cache, progress=advance)
+
+        def progress(done: int, total: int, what: str) -> None:
+            advance(done, total, what)
+            crash_point("volume")
+
+        prepared = datasets.prepare(request.data, request.cache, progress=progress)
     chosen = request.settings.split
     cases = split(list(prepared.keys), kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
     return plan(
@@ -261,8 +271,13 @@ def _mirror(request: Request, folder: RunFolder) -> "tracking.Mirror | None":
     return tracking.start(folder.path, request.tracking_uri, request.experiment)
 
 
-def _carry_out(request: Request, folder: RunFolder, planned: Plan, screen: Screen) -> bool:
-    """Train what is not finished, fine-tune, then measure; True when the user interrupted it."""
+def _carry_out(
+    request: Request, folder: RunFolder, planned: Plan, screen: Screen
+) -> Stopped | None:
+    """Train what is not finished, fine-tune, then measure; returns what stopped it, if anything.
+
+    The first trial that finds the disk full ends it all: the others would find the same.
+    """
     specs = planned.trials
     shown = {
         spec.id
@@ -285,12 +300,9 @@ def _carry_out(request: Request, folder: RunFolder, planned: Plan, screen: Scree
         trials = [folder.trial(t) for t in specs if t in shown]
         return [t.id for t in trials if t.state() == "ok" and t.measurement() is None]
 
-    full: list[str] = []
-
     def tell(trial: str, event: dict[str, Any]) -> None:
         screen.event(trial, event)
-        if event.get("reason") == "storage":
-            full.append(event["detail"])
+        refuse_full_disk(event)
 
     phases: list[tuple[Action, Phase]] = [
         ("train", to_train),
@@ -300,11 +312,9 @@ def _carry_out(request: Request, folder: RunFolder, planned: Plan, screen: Scree
     try:
         with screen.trials(planned.names):
             execute(folder, request.cache, phases, request.placement, tell)
-    except KeyboardInterrupt:
-        return True
-    if full:
-        raise StorageError(full[0], where="storage", remedy="free space, then the same command")
-    return False
+    except Stopped as stopped:
+        return stopped
+    return None
 
 
 def _conclude(

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import harness
-from harness.ledger import RunFolder, TrialFolder
+from harness.errors import StorageError
+from harness.ledger import RunFolder, TrialFolder, open_to_append
 from harness.zygote import Call, Lost, Zygote
 
 ATTEMPTS = 2
@@ -36,11 +37,21 @@ def supervise(payload: dict[str, Any], report: Report, function: str = TRIAL) ->
     """
     for attempt in range(1, ATTEMPTS + 1):
         report({"event": "start", "attempt": attempt})
-        reason, detail, final = _attempt(payload, report, function)
+        try:
+            reason, detail, final = _attempt(payload, report, function)
+        except StorageError as error:
+            return {"reason": "storage", "detail": f"{error.where}: {error.what}"}
         if final:
             return {"reason": reason, "detail": detail}
-    _folder(payload).write_failure(payload["action"], reason, detail)
-    return {"reason": reason, "detail": detail}
+    return _fail(payload, reason, detail)
+
+
+def _fail(payload: dict[str, Any], reason: str, detail: str) -> dict[str, Any]:
+    """Record the failure, unless the process died after it had recorded its end."""
+    folder = _folder(payload)
+    folder.write_failure(payload["action"], reason, detail)
+    ended = folder.end(payload["action"]) or {}
+    return {"reason": ended.get("reason") or "ok", "detail": ended.get("detail", "")}
 
 
 def _attempt(payload: dict[str, Any], report: Report, function: str) -> tuple[str, str, bool]:
@@ -48,7 +59,7 @@ def _attempt(payload: dict[str, Any], report: Report, function: str) -> tuple[st
     folder = _folder(payload)
     call = Call(function, _arguments(payload), str(folder.path), _environment())
     silence_s = payload["silence_s"]
-    with open(folder.path / "stderr.log", "ab") as log:
+    with open_to_append(folder.path / "stderr.log", "ab") as log:
         try:
             with _living_zygote(log).child(call, log, silence_s) as child:
                 for event in _events(child.output, silence_s):
@@ -58,9 +69,8 @@ def _attempt(payload: dict[str, Any], report: Report, function: str) -> tuple[st
                         return "storage", event["message"], True
                     report(event)
         except Silence:
-            detail = f"no report for {silence_s:g} s"
-            folder.write_failure(payload["action"], "timeout", detail)
-            return "timeout", detail, True
+            ended = _fail(payload, "timeout", f"no report for {silence_s:g} s")
+            return ended["reason"], ended["detail"], True
         except Lost as lost:
             return "crash", str(lost), False
     return "crash", child.ending, False

@@ -61,21 +61,32 @@ class Task:
 def perform(task: Task, emit: Callable[[Event], None]) -> str:
     """Do the task; returns "ok" or the reason of the failure, which is then in result.json.
 
-    Raises StorageError when the result cannot be written: the trial is then unfinished.
+    What has ended already is not done again. Raises StorageError when the disk is full: the trial
+    is then unfinished.
     """
     folder = RunFolder(task.run).trial(task.trial)
     torch.set_num_threads(task.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        ACTIONS[task.action](task, folder, emit)
+        with folder.alone():
+            if ended := folder.end(task.action):
+                return ended.get("reason") or "ok"
+            folder.begin(task.action)
+            ACTIONS[task.action](task, folder, emit)
     except StorageError:
         raise
     except Exception as error:
         reason, detail = classify(error)
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        _complain(f"{type(error).__name__}: {error}")
         folder.write_failure(task.action, reason, detail)
         return reason
     return "ok"
+
+
+def _complain(text: str) -> None:
+    """Say it in the trial's log; where that is on a full disk, nobody hears of it."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr)
 
 
 def _train(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> None:
@@ -158,6 +169,7 @@ def _score(
     seconds = {**seconds, "test": time.perf_counter() - began}
     result = _result(folder.spec(), method, rows) | history
     result |= {"seconds": seconds, "sha256": folder.sums()}
+    result |= {"attempts": folder.starts(task.action)}
     write_json(folder.path / "result.json", result)
 
 
@@ -186,6 +198,7 @@ def _measure(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> 
     figures = measure(method, test[0].image)
     figures |= method.particulars([volume.image for volume in test])
     emit({"event": "measured", "seconds": figures["inference_s_p50"]})
+    figures |= {"attempts": folder.starts(task.action)}
     write_json(folder.path / "measurement.json", {"schema": 1, "status": "ok", **figures})
 
 
@@ -221,7 +234,7 @@ class _Store:
 
     def _warn(self, message: str) -> None:
         """To the log of the trial and to that of the run."""
-        print(f"warning: {message}", file=sys.stderr)
+        _complain(f"warning: {message}")
         self.emit({"event": "note", "message": message})
 
     def _write_history(self, state: dict[str, Any]) -> None:
@@ -305,7 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             reason = perform(Task(**vars(options)), emit)
         except StorageError as error:
-            emit({"event": "storage", "message": str(error)})
+            emit({"event": "storage", "message": f"{error.where}: {error.what}"})
             return error.exit_code
     emit({"event": "end", "reason": reason})
     return 0

@@ -15,8 +15,8 @@ from harness import run as runner
 from harness import study, study_report, tracking
 from harness.data import datasets
 from harness.data.split import NO_CASES, Split, split
-from harness.errors import INTERRUPTED, StateError, StorageError, UsageError
-from harness.execute import Placement, cluster_faults, threads_of
+from harness.errors import StateError, UsageError
+from harness.execute import Placement, cluster_faults, refuse_full_disk, threads_of
 from harness.ledger import RunFolder, write_json
 from harness.plan import described, trials_of
 from harness.progress import Screen
@@ -25,6 +25,7 @@ from harness.rehearse import rehearse
 from harness.settings import Settings
 from harness.space import Space, changes
 from harness.spec import Data, TrialSpec, code_version, digest
+from harness.stopping import Stopped, carry_on
 from harness.study_screen import StudyScreen
 from harness.suites import Row
 from harness.systems import build, system
@@ -71,25 +72,29 @@ def tune(request: Request, screen: Screen) -> int:
     folder = RunFolder(request.out)
     folder.create()
     with folder.lock():
-        screen.log = folder.path / "study.log"
-        prepared = _prepare(request, screen)
-        content = _open(folder, request, prepared)
-        _announce(request, folder, prepared, screen)
-        mirror = None
-        if request.mlflow:
-            mirror = tracking.start(folder.path, request.tracking_uri, request.experiment)
-        interrupted = _search_all(request, folder, prepared, screen)
-        study_report.write(folder)
-        folder.write(content | {"status": "interrupted" if interrupted else "finished"})
-        if mirror and not mirror.finish(timeout_s=120):
-            command = f"pfbench mlflow sync {shlex.quote(str(folder.path))}"
-            screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
-        study_report.show(folder, screen)
-        if interrupted:
-            screen.say("interrupted")
-            screen.tell(f"to continue, repeat: {request.command}")
-            return INTERRUPTED
-    return _compare(request, folder, screen) if request.compare else 0
+        code = carry_on(lambda: _tune(request, folder, screen), request.command, screen)
+    return code or (_compare(request, folder, screen) if request.compare else 0)
+
+
+def _tune(request: Request, folder: RunFolder, screen: Screen) -> int:
+    """All but the comparison, in a folder that is ours."""
+    screen.log = folder.path / "study.log"
+    prepared = _prepare(request, screen)
+    content = _open(folder, request, prepared)
+    _announce(request, folder, prepared, screen)
+    mirror = None
+    if request.mlflow:
+        mirror = tracking.start(folder.path, request.tracking_uri, request.experiment)
+    stopped = _search_all(request, folder, prepared, screen)
+    study_report.write(folder)
+    folder.write(content | {"status": "interrupted" if stopped else "finished"})
+    if mirror and not mirror.finish(timeout_s=120):
+        command = f"pfbench mlflow sync {shlex.quote(str(folder.path))}"
+        screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
+    study_report.show(folder, screen)
+    if stopped:
+        raise stopped
+    return 0
 
 
 def _refuse_impossible(request: Request) -> None:
@@ -179,8 +184,10 @@ def _announce(request: Request, folder: RunFolder, prepared: Prepared, screen: S
     screen.say(f"output      {folder.path}")
 
 
-def _search_all(request: Request, folder: RunFolder, prepared: Prepared, screen: Screen) -> bool:
-    """Every study in turn on one Ray; True when the user interrupted it."""
+def _search_all(
+    request: Request, folder: RunFolder, prepared: Prepared, screen: Screen
+) -> Stopped | None:
+    """Every study in turn on one Ray; returns what stopped it, if anything."""
     cluster = Cluster(request.placement.address, request.placement.max_concurrent)
     try:
         with cluster_faults():
@@ -189,9 +196,9 @@ def _search_all(request: Request, folder: RunFolder, prepared: Prepared, screen:
                 with ray_cluster(cluster):
                     for space in wanted:
                         _search(request, folder, prepared, space, cluster, screen)
-    except KeyboardInterrupt:
-        return True
-    return False
+    except Stopped as stopped:
+        return stopped
+    return None
 
 
 def _unfinished(request: Request, folder: RunFolder, prepared: Prepared, space: Space) -> bool:
@@ -235,7 +242,7 @@ def _search(
 
         def on_event(number: int, event: dict[str, Any]) -> None:
             if event["event"] == "end":
-                _refuse_full_disk(event)
+                refuse_full_disk(event)
                 [point] = [p for p in study.points(folder, space.name) if p.number == number]
                 point.end(event["state"], event["value"], event["reason"], event["detail"])
             display.event(number, event)
@@ -251,13 +258,6 @@ def _search(
             on_event,
             time_budget_s=request.time_budget_s,
         )
-
-
-def _refuse_full_disk(event: dict[str, Any]) -> None:
-    """The point stays unfinished: it goes on when there is room again."""
-    if event["reason"] == "storage":
-        remedy = "free space, then the same command"
-        raise StorageError(event["detail"], where="storage", remedy=remedy)
 
 
 def _search_of(request: Request, space: Space, prepared: Prepared) -> Search:

@@ -1,6 +1,7 @@
 """A Ray cluster: started for this process or joined, asked what it holds, noticed when it dies."""
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -67,6 +68,7 @@ def ray_cluster(cluster: Cluster) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
     umask = os.umask(0o077)  # Ray writes its token readable by everyone otherwise
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=cluster.address or "local",
@@ -79,10 +81,17 @@ def ray_cluster(cluster: Cluster) -> Iterator[None]:
         raise LaunchError(f"no Ray cluster answers at {cluster.address}") from error
     finally:
         os.umask(umask)
+        _put_back(on_sigterm)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _put_back(on_sigterm: Any) -> None:
+    """Ray puts a handler of its own in place of ours."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def room(cpus: float, gpus: float) -> int:

@@ -131,7 +131,7 @@ def run(
         _print_dry_run(runner.dry_run(request, screen), as_json)
         return
     code = runner.run(request, screen)
-    if as_json:
+    if as_json and (folder / "table.csv").exists():  # stopped early, it has none
         print_table(folder, as_json=True)
     raise typer.Exit(code)
 

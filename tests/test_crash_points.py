@@ -1,0 +1,257 @@
+"""A run that dies between two writes loses nothing: the same command finishes it.
+
+Every place of `harness.crash` is one; the processes are forked from one that has imported all.
+"""
+
+import os
+import re
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness import crash
+from harness.data import cache
+from harness.data.case import Volume
+from harness.ledger import RunFolder, read_json
+from harness.verify import verify
+from harness.zygote import Call, Zygote
+
+TESTS = Path(__file__).parent
+RUN = ["run", "--suite", "table5", "--model", "resunet3d_up", "--epochs", "5",
+       "--set", "phantom.cases=3", "--set", "systems.resunet3d_up.widths=[4,4,8,8,8]",
+       "--executor", "inline", "--no-mlflow"]  # fmt: skip
+WAY = [
+    *("locked", "volume", "split", "data", "spec", "run", "attempts", "checkpoint"),
+    *("checkpoint-sum", "history", "old-sum-removed", "weights", "mask", "cases", "result"),
+    *("measurement", "table-csv", "table-md", "run@2"),
+]
+"""The places in the order in which an undisturbed run comes there."""
+
+
+def before_and_after(place):
+    """A file's place without its name yet, and with it; of another place, itself."""
+    name, at, time = place.partition("@")
+    return [f"{name}:unnamed{at}{time}", place] if name in crash.FILES else [place]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that is over."""
+
+    how: str
+    said: str
+
+    @property
+    def epochs(self) -> list[int]:
+        """Those it said to have trained."""
+        return [int(number) for number in re.findall(r"epoch (\d+)/", self.said)]
+
+
+@pytest.fixture(scope="module")
+def zygote(tmp_path_factory):
+    """Calls a function in a process of its own."""
+    with open(tmp_path_factory.mktemp("zygote") / "stderr.log", "a+b") as log:
+        paths = f"{TESTS.parent}:{TESTS}"
+        started = Zygote({**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, log)
+
+        def call(function, *arguments, environment=None, meanwhile=lambda child: None):
+            place = {**os.environ, **(environment or {})}
+            before = log.seek(0, os.SEEK_END)
+            task = Call(function, [*map(str, arguments)], "/", place)
+            with started.child(task, log, 120) as child:
+                meanwhile(child)
+                said = child.output.read().decode()
+            log.seek(before)
+            return Ended(child.ending, said + log.read().decode())
+
+        yield call
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def pfbench(zygote):
+    """Calls a command, which may be told where to crash."""
+
+    def call(*arguments, crash_at=None, **how):
+        place = {crash.VARIABLE: crash_at} if crash_at else {}
+        return zygote("warm_pfbench:main", *arguments, environment=place, **how)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pfbench, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "undisturbed"
+    ended = pfbench(*RUN, "--out", out)
+    assert "exit code 0" in ended.how, ended
+    return out
+
+
+def table(out):
+    """The table, but for times and memory."""
+    whole = pd.read_csv(out / "table.csv")
+    return whole.drop(columns=["time_s_p50", "time_s_p90", "infer_peak_mib", "train_peak_mib"])
+
+
+def trial_of(out):
+    [trial] = [RunFolder(out).trial(path.name) for path in out.glob("trials/*")]
+    return trial
+
+
+def checkpoint_of(out):
+    """The last epoch of which the folder holds a checkpoint with its sum."""
+    sums = sorted(out.glob("trials/*/checkpoints/*.sha256"))
+    return int(sums[-1].stem.removeprefix("epoch-")) if sums else 0
+
+
+def assert_killed(ended):
+    assert "SIGKILL" in ended.how, ended
+
+
+def assert_same(out, undisturbed):
+    pd.testing.assert_frame_equal(table(out), table(undisturbed))
+    assert verify(out).faults == ()
+    assert list(out.rglob(".*.tmp")) == []
+
+
+def test_every_file_of_a_run_has_a_place_to_crash_at(undisturbed):
+    logs = {"run.log", "driver.lock", "trial.lock"}
+    files = [path for path in undisturbed.rglob("*") if path.is_file() and path.name not in logs]
+    nameless = [
+        path for path in files
+        if "cache" not in path.parts and not any(map(path.match, crash.FILES.values()))
+    ]  # fmt: skip
+    assert nameless == []
+
+
+def test_the_way_leads_to_every_place():
+    met = {place.partition("@")[0] for way in WAY for place in before_and_after(way)}
+    assert met | {"failure-set-aside"} == set(crash.POINTS)
+
+
+def test_one_run_that_dies_everywhere_is_the_undisturbed_one(pfbench, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    for place in [*(place for way in WAY for place in before_and_after(way)), None]:
+        had, starts = checkpoint_of(out), 0
+        finished = [*out.glob("trials/*/result.json")]
+        if finished:
+            starts = trial_of(out).starts("train")
+        ended = pfbench(*RUN, "--out", out, crash_at=place)
+        if place:
+            assert_killed(ended)
+        assert ended.epochs[:1] in ([], [had + 1]), (place, ended)
+        if finished:
+            assert (ended.epochs, trial_of(out).starts("train")) == ([], starts)
+    assert "exit code 0" in ended.how
+    assert_same(out, undisturbed)
+    assert trial_of(out).result()["attempts"] == trial_of(out).starts("train") > 5
+
+
+def test_a_failure_that_was_set_aside_is_not_lost_when_the_command_dies_then(
+    pfbench, undisturbed, tmp_path
+):
+    out = tmp_path / "out"
+    assert_killed(pfbench(*RUN, "--out", out, crash_at="attempts"))
+    trial_of(out).write_failure("train", "crash", "as another would have left it")
+    assert_killed(pfbench(*RUN, "--out", out, "--retry-failed", crash_at="failure-set-aside"))
+    assert "exit code 0" in pfbench(*RUN, "--out", out, "--retry-failed").how
+    kept = read_json(trial_of(out).path / "failure-1.json")
+    assert (kept["reason"], kept["attempts"]) == ("crash", 1)
+    assert_same(out, undisturbed)
+
+
+EVERYWHERE = [
+    place
+    for way in [*WAY, "volume@2", "attempts@2", "checkpoint@3", "checkpoint-sum@3",
+                "history@3"]
+    for place in before_and_after(way)
+]  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("place", EVERYWHERE)
+def test_a_run_that_dies_once_is_the_undisturbed_one(pfbench, undisturbed, tmp_path, place):
+    out = tmp_path / "out"
+    assert_killed(pfbench(*RUN, "--out", out, crash_at=place))
+    had, finished = checkpoint_of(out), [*out.glob("trials/*/result.json")]
+    ended = pfbench(*RUN, "--out", out)
+    assert ended.epochs == ([] if finished else [*range(had + 1, 6)])
+    assert_same(out, undisturbed)
+
+
+def test_without_the_variable_a_place_is_passed(monkeypatch):
+    monkeypatch.delenv(crash.VARIABLE, raising=False)
+    for place in crash.POINTS:
+        crash.crash_point(place)
+
+
+def die_in_the_cache(arguments):
+    """Store a volume, and be killed at the so many-th call that touches the disk."""
+    folder, calls = Path(arguments[0]), int(arguments[1])
+    left = iter(range(calls))
+
+    def counted(function):
+        def call(*args):
+            if next(left, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args)
+
+        return call
+
+    cache.os = SimpleNamespace(
+        **{name: getattr(os, name) for name in dir(os) if not name.startswith("__")}
+        | {name: counted(getattr(os, name)) for name in ("fsync", "rename")}
+    )
+    cache.write(folder, "key", volume())
+
+
+def volume():
+    image = np.random.default_rng(0).random((1, 8, 8, 8), dtype=np.float32)
+    return Volume("a", image, np.uint8(image[0] > 0.5), (1, 1, 1))
+
+
+def test_a_volume_is_in_the_cache_whole_or_not_at_all(zygote, tmp_path):
+    endings = []
+    for calls in range(7):
+        folder = tmp_path / str(calls)
+        endings.append(zygote("test_crash_points:die_in_the_cache", folder, calls).how)
+        if (folder / "key").exists():
+            np.testing.assert_array_equal(cache.open_volume(folder, "key").image, volume().image)
+        cache.write(folder, "key", volume())
+        assert cache.lookup(folder, "key")["case"] == "a"
+    assert ["SIGKILL" in how for how in endings] == [True] * 6 + [False]
+
+
+def stop(pfbench, out, *numbers):
+    """Signals in the second epoch, half a second apart; how it ended and what it said."""
+
+    def second_epoch(child):
+        while not (out / "trials").exists() or checkpoint_of(out) < 1:
+            time.sleep(0.02)
+        for number in numbers:
+            os.kill(child.pid, number)
+            time.sleep(0.05)
+
+    return pfbench(*RUN, "--epochs", 200, "--out", out, meanwhile=second_epoch)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_in_order(pfbench, tmp_path, number, code):
+    out = tmp_path / "out"
+    ended = stop(pfbench, out, number)
+    assert f"exit code {code}" in ended.how, ended
+    assert "interrupted\nto continue, repeat: pfbench run --suite table5" in ended.said
+    assert "incomplete: 0 of 1 trials finished" in (out / "table.md").read_text()
+    assert read_json(out / "run.json")["status"] == "interrupted"
+
+
+def test_a_second_signal_ends_it_at_once(pfbench, tmp_path):
+    ended = stop(pfbench, tmp_path / "out", signal.SIGINT, signal.SIGINT)
+    assert "exit code 130" in ended.how, ended
+    assert "to continue" not in ended.said
