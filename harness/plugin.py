@@ -26,8 +26,8 @@ from harness.extra_metrics import Metric
 from harness.methods import (
     LowResolution,
     Method,
-    PatchFree,
     Patches,
+    PatchFree,
     Stage,
     WholeVolume,
     batch,

@@ -11,6 +11,9 @@ import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.abc import SourceLoader
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -95,12 +98,29 @@ def _name(path: Path, source: bytes) -> str:
     return name
 
 
+class _AsRead(SourceLoader):
+    """Python's own loader, given the bytes that were hashed; looks for no compiled file."""
+
+    def __init__(self, path: Path, source: bytes) -> None:
+        self.path = str(path)
+        self.source = source
+
+    def get_filename(self, fullname: str) -> str:
+        return self.path
+
+    def get_data(self, path: str | bytes) -> bytes:
+        if path != self.path:
+            raise FileNotFoundError(path)
+        return self.source
+
+
 def _execute(path: Path, source: bytes, name: str) -> ModuleType:
-    module = ModuleType(name)
+    loader = _AsRead(path, source)
+    module = module_from_spec(ModuleSpec(name, loader, origin=str(path)))
     module.__file__ = str(path)
     sys.modules[name] = module  # dataclasses look for their module there
     try:
-        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
+        loader.exec_module(module)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # somebody else's code: even SystemExit is a fault of the file

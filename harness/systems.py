@@ -23,11 +23,11 @@ Grid = tuple[int, int, int]
 class System:
     """What can be compared, as it stands in Table V.
 
-    `network` and `method` are "module:name", or the thing itself in a plug-in; the network is called with `modalities` and its
-    options, the method with the network, the grid and its own options. `options` hold the
-    full-size values, `quick` what the quick profile replaces; those named in `method_options`
-    go to the method, the rest to the network. `deviation` is what differs from the common
-    protocol, printed under every table.
+    `network` and `method` are "module:name", or the thing itself in a plug-in; the network is
+    called with `modalities` and its options, the method with the network, the grid and its own
+    options. `options` hold the full-size values, `quick` what the quick profile replaces; those
+    named in `method_options` go to the method, the rest to the network. `deviation` is what
+    differs from the common protocol, printed under every table.
     """
 
     title: str
