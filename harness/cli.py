@@ -8,6 +8,7 @@ import typer
 
 from harness.commands.data import data_app, list_
 from harness.commands.experiments import run, tune
+from harness.commands.plugins import check_plugin, init
 from harness.commands.results import claims, figures, mlflow_app, predict, report, ui
 from harness.commands.trust import doctor, verify
 from harness.errors import INTERRUPTED, PfbenchError
@@ -22,6 +23,8 @@ app = typer.Typer(
 for command in (run, tune, report, figures, claims, predict, ui, verify, doctor):
     app.command()(command)
 app.command("list")(list_)
+app.command("check-plugin")(check_plugin)
+app.command()(init)
 app.add_typer(data_app, name="data")
 app.add_typer(mlflow_app, name="mlflow")
 

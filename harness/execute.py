@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from harness.errors import ClusterError, StorageError, UsageError
 from harness.ledger import Action, RunFolder
+from harness.registry import kept
 from harness.spec import Device
 
 Phase = Callable[[], Sequence[str]]
@@ -87,6 +88,7 @@ def _on_ray(
                         "run": str(folder.path),
                         "trial": trial,
                         "cache": str(cache.absolute()),
+                        "plugins": kept(folder.path, folder.trial(trial).spec().plugins),
                         "threads": _threads(action, placement),
                         "silence_s": placement.silence_s,
                     },

@@ -37,6 +37,14 @@ def rows(profile: str) -> Rows:
 
 def models(profile: str) -> Rows:
     """Name, kind and cost; the costs were counted by harness.cost for one modality."""
+    from harness.registry import plugin_of
+
+    def counted(name: str, profile: str) -> dict[str, float]:
+        """Of a plug-in's network: loads torch."""
+        from harness import cost
+
+        return cost.costs_of([name])[profile][name]
+
     costs = json.loads((Path(__file__).parent / "costs.json").read_text())
     if profile not in costs:
         raise unknown("profile", profile, costs)
@@ -45,8 +53,9 @@ def models(profile: str) -> Rows:
             "name": name,
             "title": system.title,
             "kind": system.kind,
+            "plugin": plugin_of(name),
             "end_to_end": system.end_to_end,
-            **costs[profile][name],
+            **(costs[profile].get(name) or counted(name, profile)),
             "reference": system.reference,
         }
         for name, system in SYSTEMS.items()

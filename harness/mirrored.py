@@ -162,6 +162,9 @@ def final_metrics(result: dict[str, Any], measurement: dict[str, Any]) -> dict[s
     for name in METRICS:
         for part in ("mean", "std"):
             values[f"test/{name}.{part}"] = result["metrics"][f"{name}_{part}"]
+    for name, value in result.get("extra_metrics", {}).items():
+        metric_name, _, part = name.rpartition("_")
+        values[f"test/{metric_name}.{part}"] = value
     values |= {new: result[old] for old, new in SIZES.items() if old in result}
     values |= {f"mem/{name}": mib for name, mib in result["memory"].items()}
     values |= {new: measurement[old] for old, new in MEASURED.items() if old in measurement}

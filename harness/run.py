@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness import pictures, table, tracking
+from harness import pictures, registry, suite_file, table, tracking
 from harness.crash import crash_point
 from harness.data import datasets
 from harness.data.split import NO_CASES, split
@@ -133,6 +133,8 @@ def _open(folder: RunFolder, request: Request, planned: Plan) -> dict[str, Any]:
         folder.path / "data.json",
         {"keys": planned.keys, "cache": cache_place(request.cache, folder)},
     )
+    used = sorted({plugin for spec in planned.trials.values() for plugin in spec.plugins})
+    registry.keep(folder.path, used)
     for spec in planned.trials.values():
         folder.trial(spec.id).write_spec(spec)
     suites = {**earlier.get("suites", {}), **_tables(planned)}
@@ -148,6 +150,8 @@ def _open(folder: RunFolder, request: Request, planned: Plan) -> dict[str, Any]:
         "fingerprint": planned.data.fingerprint,
         "settings": planned.settings.model_dump(mode="json"),
         "notes": list(planned.notes),
+        "suite_files": {**earlier.get("suite_files", {}), **suite_file.record(planned.suites)},
+        "plugins": registry.merged(earlier.get("plugins", []), used),
         "command": storable(request.command),
         "mlflow": _mlflow_place(request, folder),
         "names": {**planned.names, **earlier.get("names", {})},

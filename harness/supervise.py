@@ -31,9 +31,9 @@ class Silence(Exception):
 def supervise(payload: dict[str, Any], report: Report, function: str = TRIAL) -> dict[str, Any]:
     """Run the task of `payload` to its end; returns {"reason": "ok" | why not}.
 
-    `payload`: action, run, trial, cache, threads, silence_s and, of a rehearsal, until. Runs
-    where Ray put it; `function` is what the process calls, given the arguments of
-    `python -m harness.trial`.
+    `payload`: action, run, trial, cache, threads, silence_s; plugins, the files that the trial
+    needs, where it needs any; and, of a rehearsal, until. Runs where Ray put it; `function` is
+    what the process calls, given the arguments of `python -m harness.trial`.
     """
     for attempt in range(1, ATTEMPTS + 1):
         report({"event": "start", "attempt": attempt})
@@ -95,7 +95,8 @@ def _living_zygote(log: IO[bytes]) -> Zygote:
 def _arguments(payload: dict[str, Any]) -> list[str]:
     places = [payload["action"], payload["run"], payload["trial"], "--cache", payload["cache"]]
     until = ["--until", str(payload["until"])] if "until" in payload else []
-    return [*places, "--threads", str(payload["threads"]), *until]
+    plugins = [word for path in payload.get("plugins", ()) for word in ("--plugin", path)]
+    return [*places, "--threads", str(payload["threads"]), *until, *plugins]
 
 
 def _environment() -> dict[str, str]:

@@ -10,6 +10,7 @@ from rich.table import Table as RichTable
 
 from harness.ledger import RunFolder, TrialFolder, write_bytes
 from harness.progress import Screen
+from harness.registry import title_of
 from harness.results import ResultRow, rows
 from harness.suites import printed, suite
 from harness.systems import system
@@ -107,8 +108,9 @@ def _table(name: str, its_rows: Sequence[ResultRow]) -> ResultTable:
     lines: list[Record] = []
     for row in its_rows:
         trials = [_trial_line(row, trial) for trial in row.trials]
-        lines += [*trials, _mean_line(pd.DataFrame(trials, columns=list(COLUMNS)))]
-    frame = pd.DataFrame(lines, columns=list(COLUMNS), dtype=object)
+        columns = [*COLUMNS, *_extra(trials)]
+        lines += [*trials, _mean_line(pd.DataFrame(trials, columns=columns))]
+    frame = pd.DataFrame(lines, columns=[*COLUMNS, *_extra(lines)], dtype=object)
     return ResultTable(name, frame, {row.key: row.cells for row in its_rows})
 
 
@@ -148,7 +150,26 @@ def _figures(result: dict[str, Any]) -> Record:
     }
     same = ("n_cases", "parameters", "parameters_inference", "gflops_per_volume", "epochs",
             "transductive")  # fmt: skip
+    figures |= result.get("extra_metrics", {})
     return figures | {key: result[key] for key in same} | {"n_missed": result["n_failed"]}
+
+
+def _extra(lines: Sequence[Record]) -> list[str]:
+    """The columns of metrics that plug-ins added."""
+    return [
+        str(name) for name in dict.fromkeys(k for line in lines for k in line if k not in COLUMNS)
+    ]
+
+
+def _shown(table: ResultTable) -> list[Shown]:
+    """The columns of figures: those of the suite, then the metrics of plug-ins."""
+    columns = [SHOWN[name] for name in suite(table.suite).shows]
+    for column in table.frame.columns:
+        name = str(column).removesuffix("_mean")
+        if column not in COLUMNS and name != column:
+            told = title_of(name)
+            columns.append(Shown(told.title, column, 3, 1, f"{name}_std", "", told.better))
+    return columns
 
 
 def _measured(measurement: dict[str, Any], result: dict[str, Any]) -> Record:
@@ -169,7 +190,7 @@ def _mean_line(group: pd.DataFrame) -> Record:
     """The mean over the seeds of a row, when every one of them is there."""
     line: Record = group.iloc[0].to_dict() | {"row": "mean", "trial": "", "fold": ""}
     line["seed"] = " ".join(str(seed) for seed in group["seed"])
-    figures = [c for c in COLUMNS if c.endswith(FIGURES) and not c.startswith("paper_")]
+    figures = [c for c in map(str, group) if c.endswith(FIGURES) and not c.startswith("paper_")]
     bad = group[group["status"] != "ok"]
     if len(bad):
         line |= dict.fromkeys(figures)
@@ -214,6 +235,7 @@ def _failures(folder: RunFolder, run: dict[str, Any]) -> list[str]:
         result, measurement = trial.result() or {}, trial.measurement() or {}
         if result.get("status") == "failed":
             notes.append(f"{name} failed ({result['reason']}): {result['detail']}")
+        notes += [f"{name}: {what}: {why}" for what, why in result.get("extra_faults", {}).items()]
         if measurement.get("status") == "failed":
             why = f"({measurement['reason']}): {measurement['detail']}"
             notes.append(f"{name}: time and memory not measured {why}")
@@ -227,15 +249,14 @@ def write(folder: RunFolder, results: Results) -> None:
 
 
 def headings(table: ResultTable) -> list[str]:
-    shown = suite(table.suite)
-    return [*shown.headings, *(SHOWN[name].heading for name in shown.shows)]
+    return [*suite(table.suite).headings, *(shown.heading for shown in _shown(table))]
 
 
 def cells(table: ResultTable) -> list[list[str]]:
     """The table as people read it; the best of a column is wrapped in ** **."""
     shown = suite(table.suite)
     lines = table.means.to_dict("records")
-    columns = [_column(lines, SHOWN[name]) for name in shown.shows]
+    columns = [_column(lines, column) for column in _shown(table)]
     texts = []
     for number, line in enumerate(lines):
         head = list(table.cells[line["key"]])

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from harness import registry, study, study_report, tracking
 from harness import run as runner
-from harness import study, study_report, tracking
 from harness.data import datasets
 from harness.data.split import NO_CASES, Split, split
 from harness.errors import StateError, UsageError
@@ -131,6 +131,10 @@ def _open(folder: RunFolder, request: Request, prepared: Prepared) -> dict[str, 
     write_json(folder.path / "split.json", prepared.split.to_json())
     cache = runner.cache_place(request.cache, folder)
     write_json(folder.path / "data.json", {"keys": prepared.keys, "cache": cache})
+    used = sorted(
+        {p for s in request.spaces for p in registry.used_by(s.system, prepared.data.name)}
+    )
+    registry.keep(folder.path, used)
     content = {
         "kind": "study",
         "run_id": earlier.get("run_id") or os.urandom(8).hex(),
@@ -141,6 +145,7 @@ def _open(folder: RunFolder, request: Request, prepared: Prepared) -> dict[str, 
         "protocol_hash": digest(protocol),
         "synthetic": prepared.data.synthetic,
         "references": {space.name: space.reference for space in request.spaces},
+        "plugins": registry.merged(earlier.get("plugins", []), used),
         "command": storable(request.command),
         "status": "running",
     }
@@ -233,6 +238,7 @@ def _search(
             "run": str(folder.path),
             "cache": str(request.cache.absolute()),
             "trials": list(point.trials),
+            "plugins": registry.kept(folder.path, specs[0].plugins),
             "threads": threads_of(placement),
             "silence_s": placement.silence_s,
             "stops": [*search.rungs, search.epochs],

@@ -2,20 +2,36 @@
 
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-Dataset = Annotated[str, typer.Option(help="phantom (built in), brats or liver.")]
+Dataset = Annotated[
+    str,
+    typer.Option(
+        help="phantom (built in), brats, liver, or folder: nnU-Net's and Decathlon's layout."
+    ),
+]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the volumes.")]
 Modalities = Annotated[
     str, typer.Option(help="Comma-separated, for example flair,t1ce. Default: the data set's.")
 ]
-Target = Annotated[str, typer.Option(help="BraTS region: wt, tc or et.")]
+Target = Annotated[
+    str, typer.Option(help="BraTS region: wt, tc or et; of a folder the name or number of a label.")
+]
 Profile = Annotated[
     str, typer.Option(help="quick or paper. Default: quick for the phantom, else paper.")
+]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        help="Python file with models, metrics or data sets of your own; may be repeated. It is "
+        "executed.",
+    ),
 ]
 Models = Annotated[
     list[str] | None, typer.Option("--model", help="Only this model; may be given several times.")
@@ -43,6 +59,15 @@ StallTimeout = Annotated[
     float, typer.Option(min=1, help="End a trial that is silent for so many seconds.")
 ]
 RunDir = Annotated[Path, typer.Argument(help="The output folder that `pfbench run` printed.")]
+
+
+def use_plugins(files: list[Path] | None, models: Iterable[str] = ()) -> None:
+    """Execute the plug-ins that were named, and those installed that bring one of `models`."""
+    from harness import registry
+    from harness.systems import SYSTEMS
+
+    registry.add(files or [])
+    registry.add_installed({name for name in models if name not in SYSTEMS})
 
 
 def words(text: str) -> tuple[str, ...]:

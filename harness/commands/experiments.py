@@ -23,11 +23,13 @@ from harness.commands.arguments import (
     Mlflow,
     Modalities,
     Models,
+    Plugins,
     Profile,
     StallTimeout,
     Target,
     TrackingUri,
     typed_command,
+    use_plugins,
     words,
 )
 from harness.errors import UsageError, unknown
@@ -35,7 +37,10 @@ from harness.errors import UsageError, unknown
 
 def run(
     suite: Annotated[
-        str, typer.Option(help="A table or figure of the paper (`pfbench list suites`), or all.")
+        str,
+        typer.Option(
+            help="A table or figure of the paper (`pfbench list suites`), all, or a YAML file."
+        ),
     ],
     dataset: Dataset = "phantom",
     data_root: DataRoot = None,
@@ -43,6 +48,7 @@ def run(
     target: Target = "",
     profile: Profile = "",
     model: Models = None,
+    plugin: Plugins = None,
     row: Annotated[
         list[str] | None,
         typer.Option(help="Only this row, by its key in `pfbench list rows`; may be repeated."),
@@ -89,8 +95,11 @@ def run(
         pfbench run --suite table5
 
         pfbench run --suite table5 --dataset brats --data-root DIR --modalities flair
+
+        pfbench run --suite table5 --plugin my_model.py --model my_model --model pfseg
     """
     from harness import run as runner
+    from harness import suite_file
     from harness.commands.results import print_table
     from harness.data.datasets import Request as DataRequest
     from harness.options import chosen_placement
@@ -99,6 +108,8 @@ def run(
     from harness.suites import chosen
     from harness.tracking import default_uri
 
+    use_plugins(plugin, model or ())
+    suite = suite_file.use(suite)
     profile = profile or ("quick" if dataset == "phantom" else "paper")
     settings = resolve(profile, config, change or [], epochs, tuned)
     folder = out or Path("pfbench-runs") / f"{suite}-{dataset}-{profile}"
@@ -149,6 +160,7 @@ def _print_dry_run(trials: list[dict[str, Any]], as_json: bool) -> None:
 def tune(
     what: Annotated[str, typer.Argument(help="loss-weights, lr, or space (with --space).")],
     model: Models = None,
+    plugin: Plugins = None,
     space: Annotated[
         Path | None, typer.Option("--space", "-C", help="YAML file with a model and its ranges.")
     ] = None,
@@ -235,6 +247,7 @@ def tune(
             raise unknown(option, value, known)
     if what == "space" and space is None:
         raise UsageError("needs --space FILE", where="tune space", remedy="-C space.yaml")
+    use_plugins(plugin, model or ())
     profile = profile or ("quick" if dataset == "phantom" else "paper")
     settings = resolve(profile, config, change or [], epochs)
     folder = out or Path("pfbench-runs") / f"tune-{what}-{dataset}-{profile}"

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.arguments import DeviceName, Experiment, Json, RunDir, TrackingUri
+from harness.commands.arguments import (
+    DeviceName,
+    Experiment,
+    Json,
+    Plugins,
+    RunDir,
+    TrackingUri,
+    use_plugins,
+)
 
 if TYPE_CHECKING:
     from harness.ledger import RunFolder
@@ -121,20 +129,27 @@ def predict(
             help="Fine-tune on these volumes first: none, srt, srt+ust, srt+ust+tfm, tfm."
         ),
     ] = "",
+    plugin: Plugins = None,
     device: DeviceName = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks.")] = False,
 ) -> None:
     """Segment new volumes with a trained network; each mask lies on the voxels of its volume.
 
-    Example:
+    A network of a plug-in needs its code, which the run kept in RUN_DIR/plugins. It is executed
+    when you name it, and not otherwise: look into one that somebody else sent you.
+
+    Examples:
 
         pfbench predict RUN_DIR scans/ --model pfseg --out masks/
+
+        pfbench predict RUN_DIR scans/ --model mine --out masks/ --plugin RUN_DIR/plugins/mine-*.py
     """
     from harness import predict as predictor
     from harness.options import chosen_device
     from harness.progress import Screen
     from harness.trained import choose_trial
 
+    use_plugins(plugin)
     request = predictor.Request(
         run=run_dir,
         trial=choose_trial(run_dir, model or None, seed),
