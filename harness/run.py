@@ -56,9 +56,9 @@ def run(request: Request, screen: Screen) -> int:
         table.write(folder, result)
         drawn = pictures.draw_ladder(folder)
         folder.write(content | {"status": "interrupted" if interrupted else "finished"})
-        if mirror and not mirror.finish(timeout_s=120):
-            command = f"pfbench mlflow sync {shlex.quote(str(folder.path))}"
-            screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
+        if mirror and (why := mirror.finish(timeout_s=120)):
+            later = tracking.sync_command(folder.path, request.tracking_uri, request.experiment)
+            screen.say(f"warning: MLflow could not be brought up to date: {why}; later: {later}")
         _conclude(request, folder, result, drawn, screen)
         if interrupted:
             screen.say("interrupted")

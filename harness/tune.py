@@ -5,7 +5,6 @@ settings are compared with those they would replace.
 """
 
 import os
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,9 +80,9 @@ def tune(request: Request, screen: Screen) -> int:
         interrupted = _search_all(request, folder, prepared, screen)
         study_report.write(folder)
         folder.write(content | {"status": "interrupted" if interrupted else "finished"})
-        if mirror and not mirror.finish(timeout_s=120):
-            command = f"pfbench mlflow sync {shlex.quote(str(folder.path))}"
-            screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
+        if mirror and (why := mirror.finish(timeout_s=120)):
+            later = tracking.sync_command(folder.path, request.tracking_uri, request.experiment)
+            screen.say(f"warning: MLflow could not be brought up to date: {why}; later: {later}")
         study_report.show(folder, screen)
         if interrupted:
             screen.say("interrupted")

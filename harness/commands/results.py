@@ -159,12 +159,17 @@ def ui(
         "pfbench-runs/table5-phantom-quick"
     ),
     tracking_uri: TrackingUri = "",
+    experiment: Experiment = "pfbench",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
-    """Open MLflow on the results of a run, on 127.0.0.1 only."""
-    from harness import tracking
+    """Open MLflow on the results of a run, on 127.0.0.1 only, with links to compare its systems.
 
-    raise typer.Exit(tracking.ui(tracking_uri or tracking.default_uri(run_dir), port))
+    What MLflow lacks is brought over first.
+    """
+    from harness import mlflow_ui, tracking
+
+    uri = tracking.checked(tracking_uri or tracking.default_uri(run_dir))
+    raise typer.Exit(mlflow_ui.ui(run_dir, uri, experiment, port))
 
 
 @mlflow_app.command("sync")
