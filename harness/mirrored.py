@@ -45,6 +45,8 @@ SIZES = {
     "gflops_per_volume": "GFLOPs",
     "parameters_inference": "model/parameters_inference",
 }
+EPOCH = "train/epoch"
+"""How far a child has come: a metric whose value is its step."""
 SCORE = "Validation Dice"
 """Of a point of a study, after its last epoch."""
 
@@ -280,13 +282,18 @@ def final_metrics(result: dict[str, Any], measurement: dict[str, Any]) -> dict[s
         values["Training MiB"] = memory["train_peak_mib"]
     if "train" in result.get("seconds", {}):
         values["Training s"] = result["seconds"]["train"]
-    return values
+    return {name: _short(value) for name, value in values.items()}
+
+
+def _short(value: float) -> float:
+    """Six digits, which is what a column of MLflow's table shows; counts as they are."""
+    return value if isinstance(value, int) else float(f"{value:.6g}")
 
 
 def metric(column: str) -> str:
     """The name in MLflow of a column of a history: of MLflow's letters only, "-" not among them."""
     if column == "epoch":
-        return "epoch"
+        return EPOCH
     return "val/dice" if column == "val_dice" else f"train/{allowed(column)}"
 
 

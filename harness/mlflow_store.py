@@ -2,7 +2,7 @@
 
 What is there already is found by tags of ours, so a look that was cut short at any moment, or a
 run deleted in the UI, is mended by the next one. Metrics of an epoch go in one transaction, with
-"epoch" among them: the last value of it tells how far a child has come.
+the epoch itself among them: the last value of it tells how far a child has come.
 """
 
 import json
@@ -177,7 +177,7 @@ class Store:
     def _metrics(self, child: Child, stored: _Stored) -> None:
         """The epochs that the store lacks, then final values that it lacks or has otherwise."""
         stamp = int(time.time() * 1000)
-        last = stored.metrics.get("epoch", 0)
+        last = stored.metrics.get(mirrored.EPOCH, 0)
         rows = [
             [
                 Metric(mirrored.metric(key), value, stamp, int(row["epoch"]))

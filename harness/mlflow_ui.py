@@ -67,12 +67,13 @@ def links(run_dir: Path, uri: str, experiment: str, place: str) -> list[Link]:
 
 def _serve(uri: str, port: int) -> int:
     command = [sys.executable, "-m", "mlflow", "server", "--host", LOCAL, "--port", str(port),
-               "--workers", "1"]  # fmt: skip
+               "--workers", "1", "--uvicorn-opts", "--log-level warning"]  # fmt: skip
     environment = {
         **os.environ,
         **tracking.QUIET,
         "MLFLOW_BACKEND_STORE_URI": uri,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PYTHONWARNINGS": "ignore",  # of MLflow's own libraries; they would hide the links
     }
     try:
         return subprocess.run(command, env=environment, check=False).returncode

@@ -60,6 +60,7 @@ def _view(parent: Parent) -> dict[str, Any]:
         "selectedColumns": columns,
         "columnOrder": columns,
         "runsHiddenMode": "SHOW_ALL",
+        "isAccordionReordered": True,  # or the charts of every other metric come first
         "compareRunCharts": _charts(study),
         "compareRunSections": [_section()],
     }
@@ -71,7 +72,7 @@ def _column(kind: str, name: str) -> str:
 
 def _section() -> dict[str, Any]:
     name = "Which system, at what cost"
-    flags = {"display": True, "isReordered": False, "deleted": False, "isGenerated": False}
+    flags = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False}
     return {"uuid": SECTION, "name": name, **flags}
 
 

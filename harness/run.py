@@ -10,7 +10,14 @@ from typing import Any, Literal
 from harness import pictures, table, tracking
 from harness.data import datasets
 from harness.data.split import NO_CASES, split
-from harness.errors import FAILED_TRIALS, INTERRUPTED, StateError, StorageError, UsageError
+from harness.errors import (
+    FAILED_TRIALS,
+    INTERRUPTED,
+    StateError,
+    StorageError,
+    TrackingError,
+    UsageError,
+)
 from harness.execute import Phase, Placement, execute
 from harness.ledger import Action, RunFolder, read_json, write_json
 from harness.nested import difference
@@ -36,12 +43,17 @@ class Request:
     tracking_uri: str
     experiment: str
     mlflow: bool
+    mlflow_required: bool
     retry_failed: bool
     command: str
 
 
 def run(request: Request, screen: Screen) -> int:
-    """Run the suite; returns the exit code: 0, 4 with failed trials, 130 when interrupted."""
+    """Run the suite; returns the exit code: 0, 4 with failed trials, 130 when interrupted.
+
+    Raises TrackingError where MLflow is required: before training when it cannot be written, at
+    the end when it could not be brought up to date.
+    """
     refuse_impossible(request)
     folder = RunFolder(request.out)
     folder.create()
@@ -50,20 +62,26 @@ def run(request: Request, screen: Screen) -> int:
         planned = prepare(request, screen)
         content = _open(folder, request, planned)
         _announce(request, folder, planned, screen)
+        if request.mlflow_required:
+            tracking.mirror(folder.path, request.tracking_uri, request.experiment)
         mirror = _mirror(request, folder)
         interrupted = _carry_out(request, folder, planned, screen)
         result = table.build(folder)
         table.write(folder, result)
         drawn = pictures.draw_ladder(folder)
         folder.write(content | {"status": "interrupted" if interrupted else "finished"})
-        if mirror and (why := mirror.finish(timeout_s=120)):
-            later = tracking.sync_command(folder.path, request.tracking_uri, request.experiment)
+        why = mirror.finish(timeout_s=120) if mirror else ""
+        later = tracking.sync_command(folder.path, request.tracking_uri, request.experiment)
+        if why:
             screen.say(f"warning: MLflow could not be brought up to date: {why}; later: {later}")
         _conclude(request, folder, result, drawn, screen)
         if interrupted:
             screen.say("interrupted")
             screen.tell(f"to continue, repeat: {request.command}")
             return INTERRUPTED
+        if why and request.mlflow_required:
+            raise TrackingError(f"required, and not up to date: {why}", where="MLflow",
+                                remedy=later, code="PFB-M02")  # fmt: skip
         failed = any(trial.state() == "failed" for trial in folder.trials())
         return FAILED_TRIALS if failed else 0
 

@@ -14,7 +14,7 @@ from harness import run as runner
 from harness import study, study_report, tracking
 from harness.data import datasets
 from harness.data.split import NO_CASES, Split, split
-from harness.errors import INTERRUPTED, StateError, StorageError, UsageError
+from harness.errors import INTERRUPTED, StateError, StorageError, TrackingError, UsageError
 from harness.execute import Placement, cluster_faults, threads_of
 from harness.ledger import RunFolder, write_json
 from harness.plan import described, trials_of
@@ -52,6 +52,7 @@ class Request:
     tracking_uri: str
     experiment: str
     mlflow: bool
+    mlflow_required: bool
     command: str
 
 
@@ -74,20 +75,26 @@ def tune(request: Request, screen: Screen) -> int:
         prepared = _prepare(request, screen)
         content = _open(folder, request, prepared)
         _announce(request, folder, prepared, screen)
+        if request.mlflow_required:
+            tracking.mirror(folder.path, request.tracking_uri, request.experiment)
         mirror = None
         if request.mlflow:
             mirror = tracking.start(folder.path, request.tracking_uri, request.experiment)
         interrupted = _search_all(request, folder, prepared, screen)
         study_report.write(folder)
         folder.write(content | {"status": "interrupted" if interrupted else "finished"})
-        if mirror and (why := mirror.finish(timeout_s=120)):
-            later = tracking.sync_command(folder.path, request.tracking_uri, request.experiment)
+        why = mirror.finish(timeout_s=120) if mirror else ""
+        later = tracking.sync_command(folder.path, request.tracking_uri, request.experiment)
+        if why:
             screen.say(f"warning: MLflow could not be brought up to date: {why}; later: {later}")
         study_report.show(folder, screen)
         if interrupted:
             screen.say("interrupted")
             screen.tell(f"to continue, repeat: {request.command}")
             return INTERRUPTED
+        if why and request.mlflow_required:
+            raise TrackingError(f"required, and not up to date: {why}", where="MLflow",
+                                remedy=later, code="PFB-M02")  # fmt: skip
     return _compare(request, folder, screen) if request.compare else 0
 
 
@@ -333,6 +340,7 @@ def _compare(request: Request, folder: RunFolder, screen: Screen) -> int:
         tracking_uri=request.tracking_uri,
         experiment=request.experiment,
         mlflow=request.mlflow,
+        mlflow_required=request.mlflow_required,
         retry_failed=False,
         command=request.command,
     )

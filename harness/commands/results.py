@@ -174,12 +174,26 @@ def ui(
 
 @mlflow_app.command("sync")
 def mlflow_sync(
-    run_dir: RunDir, tracking_uri: TrackingUri = "", experiment: Experiment = "pfbench"
+    run_dir: RunDir,
+    tracking_uri: TrackingUri = "",
+    experiment: Experiment = "pfbench",
+    log_model: Annotated[
+        bool,
+        typer.Option("--log-model", help="Log every finished trial as a model to be served, too."),
+    ] = False,
 ) -> None:
-    """Bring MLflow to the state of the run folder; doing it twice changes nothing."""
+    """Bring MLflow to the state of the run folder; doing it twice changes nothing.
+
+    A model takes a scan (C, D, H, W) of any size and gives its mask: `mlflow models serve -m URI`.
+    """
     from harness import tracking
     from harness.ledger import RunFolder
 
     RunFolder(run_dir).read()
     uri = tracking_uri or tracking.default_uri(run_dir)
     print(tracking.mirror(run_dir, uri, experiment))
+    if log_model:
+        from harness.mlflow_model import log_models
+
+        for address in log_models(run_dir, uri, experiment):
+            print(f"model       {address}")
