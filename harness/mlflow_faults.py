@@ -12,11 +12,11 @@ LOCKED_S = 20  # as long as MLflow itself waits for a locked file
 MAGIC = b"SQLite format 3\0"
 # What an error says -> code, and what to do before the remedy that every fault of a store has.
 KNOWN = (
-    (("locked", "busy"), "PFB-M03", "wait until nothing else writes to it"),
-    (("401", "403", "unauthorized", "forbidden"), "PFB-M09",
+    (("is locked",), "PFB-M03", "wait until nothing else writes to it"),
+    (("error code 401", "error code 403"), "PFB-M09",
      "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"),
-    (("certificate", "ssl"), "PFB-M09", "MLFLOW_TRACKING_SERVER_CERT_PATH"),
-    (("<html", "<!doctype", "not valid json", "not a valid json", "jsondecode", "404"), "PFB-M09",
+    (("certificate", "sslerror"), "PFB-M09", "MLFLOW_TRACKING_SERVER_CERT_PATH"),
+    (("<html", "<!doctype", "valid json", "jsondecode", "error code 404"), "PFB-M09",
      "the address of an MLflow server, without a page or proxy before it"),
     (("'active' state", "not active"), "PFB-M08", "once more: what was deleted is made anew"),
 )  # fmt: skip
