@@ -38,12 +38,17 @@ class Request:
     tracking_uri: str
     experiment: str
     mlflow: bool
+    mlflow_required: bool
     retry_failed: bool
     command: str
 
 
 def run(request: Request, screen: Screen) -> int:
-    """Run the suite; returns the exit code: 0, 4 with failed trials, 130 or 143 when stopped."""
+    """Run the suite; returns the exit code: 0, 4 with failed trials, 130 or 143 when stopped.
+
+    Raises TrackingError where MLflow is required: before training when it cannot be written, at
+    the end when it could not be brought up to date.
+    """
     refuse_impossible(request)
     folder = RunFolder(request.out)
     folder.create()
@@ -57,18 +62,22 @@ def _run(request: Request, folder: RunFolder, screen: Screen) -> int:
     planned = prepare(request, screen)
     content = _open(folder, request, planned)
     _announce(request, folder, planned, screen)
+    if request.mlflow_required:
+        tracking.mirror(folder.path, request.tracking_uri, request.experiment)
     mirror = _mirror(request, folder)
     stopped = _carry_out(request, folder, planned, screen)
     result = table.build(folder)
     table.write(folder, result)
     drawn = pictures.draw_ladder(folder)
     folder.write(content | {"status": "interrupted" if stopped else "finished"})
-    if mirror and not mirror.finish(timeout_s=120):
-        command = f"pfbench mlflow sync {shlex.quote(str(folder.path))}"
-        screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
+    late = mirror.late() if mirror else None
+    if late:
+        screen.say(f"warning: {late.what}; later: {late.remedy}")
     _conclude(request, folder, result, drawn, screen)
     if stopped:
         raise stopped
+    if late and request.mlflow_required:
+        raise late
     failed = any(trial.state() == "failed" for trial in folder.trials())
     return FAILED_TRIALS if failed else 0
 

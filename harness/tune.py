@@ -5,7 +5,6 @@ settings are compared with those they would replace.
 """
 
 import os
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +53,7 @@ class Request:
     tracking_uri: str
     experiment: str
     mlflow: bool
+    mlflow_required: bool
     command: str
 
 
@@ -82,18 +82,22 @@ def _tune(request: Request, folder: RunFolder, screen: Screen) -> int:
     prepared = _prepare(request, screen)
     content = _open(folder, request, prepared)
     _announce(request, folder, prepared, screen)
+    if request.mlflow_required:
+        tracking.mirror(folder.path, request.tracking_uri, request.experiment)
     mirror = None
     if request.mlflow:
         mirror = tracking.start(folder.path, request.tracking_uri, request.experiment)
     stopped = _search_all(request, folder, prepared, screen)
     study_report.write(folder)
     folder.write(content | {"status": "interrupted" if stopped else "finished"})
-    if mirror and not mirror.finish(timeout_s=120):
-        command = f"pfbench mlflow sync {shlex.quote(str(folder.path))}"
-        screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
+    late = mirror.late() if mirror else None
+    if late:
+        screen.say(f"warning: {late.what}; later: {late.remedy}")
     study_report.show(folder, screen)
     if stopped:
         raise stopped
+    if late and request.mlflow_required:
+        raise late
     return 0
 
 
@@ -340,6 +344,7 @@ def _compare(request: Request, folder: RunFolder, screen: Screen) -> int:
         tracking_uri=request.tracking_uri,
         experiment=request.experiment,
         mlflow=request.mlflow,
+        mlflow_required=request.mlflow_required,
         retry_failed=False,
         command=request.command,
     )

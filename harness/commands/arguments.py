@@ -51,9 +51,20 @@ MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Trials at the sa
 Address = Annotated[str | None, typer.Option(help="An existing Ray cluster, e.g. 10.0.0.1:6379.")]
 Cache = Annotated[Path | None, typer.Option(help="Preprocessed volumes. Default: OUT/cache.")]
 TrackingUri = Annotated[
-    str, typer.Option(help="MLflow store or server. Default: sqlite in the output folder.")
+    str,
+    typer.Option(
+        envvar="MLFLOW_TRACKING_URI",
+        help="MLflow store or server. Default: sqlite in the output folder.",
+    ),
 ]
 Experiment = Annotated[str, typer.Option(help="MLflow experiment.")]
+MlflowRequired = Annotated[
+    bool,
+    typer.Option(
+        "--mlflow-required",
+        help="End with exit code 8 where MLflow cannot be written, before anything is trained.",
+    ),
+]
 Mlflow = Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow.")]
 StallTimeout = Annotated[
     float, typer.Option(min=1, help="End a trial that is silent for so many seconds.")

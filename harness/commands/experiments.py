@@ -21,6 +21,7 @@ from harness.commands.arguments import (
     Json,
     MaxConcurrent,
     Mlflow,
+    MlflowRequired,
     Modalities,
     Models,
     Plugins,
@@ -73,6 +74,7 @@ def run(
     tracking_uri: TrackingUri = "",
     experiment: Experiment = "pfbench",
     mlflow: Mlflow = True,
+    mlflow_required: MlflowRequired = False,
     executor: Annotated[
         str, typer.Option(help="ray, or inline: one after another in this process.")
     ] = "ray",
@@ -134,6 +136,7 @@ def run(
         tracking_uri=tracking_uri or default_uri(folder),
         experiment=experiment,
         mlflow=mlflow,
+        mlflow_required=mlflow_required,
         retry_failed=retry_failed,
         command=typed_command(),
     )
@@ -216,6 +219,7 @@ def tune(
     tracking_uri: TrackingUri = "",
     experiment: Experiment = "pfbench",
     mlflow: Mlflow = True,
+    mlflow_required: MlflowRequired = False,
     stall_timeout: StallTimeout = 7200,
 ) -> None:
     """Search settings on validation cases; the test cases stay closed until the comparison.
@@ -281,6 +285,7 @@ def tune(
         tracking_uri=tracking_uri or default_uri(folder),
         experiment=experiment,
         mlflow=mlflow,
+        mlflow_required=mlflow_required,
         command=typed_command(),
     )  # fmt: skip
     raise typer.Exit(tuner.tune(request, Screen()))

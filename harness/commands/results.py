@@ -174,22 +174,41 @@ def ui(
         "pfbench-runs/table5-phantom-quick"
     ),
     tracking_uri: TrackingUri = "",
+    experiment: Experiment = "pfbench",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
-    """Open MLflow on the results of a run, on 127.0.0.1 only."""
-    from harness import tracking
+    """Open MLflow on the results of a run, on 127.0.0.1 only, with links to compare its systems.
 
-    raise typer.Exit(tracking.ui(tracking_uri or tracking.default_uri(run_dir), port))
+    What MLflow lacks is brought over first.
+    """
+    from harness import mlflow_ui, tracking
+
+    uri = tracking.checked(tracking_uri or tracking.default_uri(run_dir))
+    raise typer.Exit(mlflow_ui.ui(run_dir, uri, experiment, port))
 
 
 @mlflow_app.command("sync")
 def mlflow_sync(
-    run_dir: RunDir, tracking_uri: TrackingUri = "", experiment: Experiment = "pfbench"
+    run_dir: RunDir,
+    tracking_uri: TrackingUri = "",
+    experiment: Experiment = "pfbench",
+    log_model: Annotated[
+        bool,
+        typer.Option("--log-model", help="Log every finished trial as a model to be served, too."),
+    ] = False,
 ) -> None:
-    """Bring MLflow to the state of the run folder; doing it twice changes nothing."""
+    """Bring MLflow to the state of the run folder; doing it twice changes nothing.
+
+    A model takes a scan (C, D, H, W) of any size and gives its mask: `mlflow models serve -m URI`.
+    """
     from harness import tracking
     from harness.ledger import RunFolder
 
     RunFolder(run_dir).read()
     uri = tracking_uri or tracking.default_uri(run_dir)
     print(tracking.mirror(run_dir, uri, experiment))
+    if log_model:
+        from harness.mlflow_model import log_models
+
+        for address in log_models(run_dir, uri, experiment):
+            print(f"model       {address}")
