@@ -162,7 +162,7 @@ def children_of(folder: RunFolder) -> Iterator[tuple[Any, Callable[[], Child]]]:
 
 def _footprint(folder: Path, *names: str) -> tuple[tuple[int, int] | None, ...]:
     """When each of the files was last written, and how long it is."""
-    found = []
+    found: list[tuple[int, int] | None] = []
     for name in names:
         try:
             status = (folder / name).stat()
@@ -199,7 +199,7 @@ def _of_trial(trial: TrialFolder, run: dict[str, Any], tables: str) -> Child:
     if result:
         status = "ok" if result["status"] == "ok" else "failed"
     entry = system(spec.system)
-    names = {"Model": entry.title, "Type": entry.kind, "View": entry.method.partition(":")[2]}
+    names = {"Model": entry.title, "Type": entry.kind, "View": entry.view}
     if spec.base:
         names["Model"] += " †"
     return Child(

@@ -41,6 +41,12 @@ class System:
     method_options: tuple[str, ...] = ()
     deviation: str = ""
 
+    @property
+    def view(self) -> str:
+        """How it sees a volume, by the name of its method: "Patches", "PatchFree"."""
+        method = self.method
+        return method.partition(":")[2] if isinstance(method, str) else method.__name__
+
 
 QUICK_UNET = {"widths": (8, 8, 16, 32, 64)}
 

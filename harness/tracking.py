@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import harness
-from harness.errors import PfbenchError, UsageError
+from harness.errors import PfbenchError, TrackingError, UsageError
 from harness.ledger import RunFolder, open_own
 from harness.redact import redact
 
