@@ -15,6 +15,7 @@ from harness.execute import Phase, Placement, execute
 from harness.ledger import Action, RunFolder, read_json, write_json
 from harness.nested import difference
 from harness.plan import Plan, plan
+from harness.preflight import refuse_unfit
 from harness.progress import Screen
 from harness.redact import redact, storable
 from harness.settings import Settings
@@ -47,6 +48,7 @@ def run(request: Request, screen: Screen) -> int:
     folder.create()
     with folder.lock():
         screen.log = folder.path / "run.log"
+        refuse_unfit(request.placement, folder.path, request.cache, screen)
         planned = prepare(request, screen)
         content = _open(folder, request, planned)
         _announce(request, folder, planned, screen)

@@ -56,6 +56,8 @@ class Task:
     threads: int
     until: int | None = None
     """Of a rehearsal: the epoch to pause after."""
+    node: str = platform.node()
+    """The machine that it runs on, by its name in the cluster."""
 
 
 def perform(task: Task, emit: Callable[[Event], None]) -> str:
@@ -157,6 +159,7 @@ def _score(
     write_bytes(folder.path / "cases.csv", pd.DataFrame(rows).to_csv(index=False).encode())
     seconds = {**seconds, "test": time.perf_counter() - began}
     result = _result(folder.spec(), method, rows) | history
+    result["environment"]["node"] = task.node
     result |= {"seconds": seconds, "sha256": folder.sums()}
     write_json(folder.path / "result.json", result)
 
@@ -186,6 +189,7 @@ def _measure(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> 
     figures = measure(method, test[0].image)
     figures |= method.particulars([volume.image for volume in test])
     emit({"event": "measured", "seconds": figures["inference_s_p50"]})
+    figures |= {"node": task.node}
     write_json(folder.path / "measurement.json", {"schema": 1, "status": "ok", **figures})
 
 
@@ -292,6 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("trial")
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--node", default=platform.node(), help="this machine, in the cluster")
     parser.add_argument("--until", type=int, help="epoch after which a rehearsal pauses")
     options = parser.parse_args(arguments)
     events = sys.stdout

@@ -16,9 +16,10 @@ from harness import study, study_report, tracking
 from harness.data import datasets
 from harness.data.split import NO_CASES, Split, split
 from harness.errors import INTERRUPTED, StateError, StorageError, UsageError
-from harness.execute import Placement, cluster_faults, threads_of
+from harness.execute import Placement, cluster_faults, cluster_of, threads_of
 from harness.ledger import RunFolder, write_json
 from harness.plan import described, trials_of
+from harness.preflight import refuse_unfit
 from harness.progress import Screen
 from harness.redact import storable
 from harness.rehearse import rehearse
@@ -72,6 +73,7 @@ def tune(request: Request, screen: Screen) -> int:
     folder.create()
     with folder.lock():
         screen.log = folder.path / "study.log"
+        refuse_unfit(request.placement, folder.path, request.cache, screen)
         prepared = _prepare(request, screen)
         content = _open(folder, request, prepared)
         _announce(request, folder, prepared, screen)
@@ -181,7 +183,7 @@ def _announce(request: Request, folder: RunFolder, prepared: Prepared, screen: S
 
 def _search_all(request: Request, folder: RunFolder, prepared: Prepared, screen: Screen) -> bool:
     """Every study in turn on one Ray; True when the user interrupted it."""
-    cluster = Cluster(request.placement.address, request.placement.max_concurrent)
+    cluster = cluster_of(request.placement)
     try:
         with cluster_faults():
             wanted = [s for s in request.spaces if _unfinished(request, folder, prepared, s)]

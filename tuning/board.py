@@ -7,21 +7,31 @@ from contextlib import contextmanager
 from typing import Any
 
 from tuning.cluster import ClusterLost
+from tuning.ground import MachineLost
 from tuning.job import Job, Source
+from tuning.machines import in_short
 
 ATTEMPTS = 2  # launches of a job whose process Ray lost
+MACHINES = 5  # launches of a job whose machine was lost: seldom its fault, unless they all fall
 
 
 class Board:
     """Which job is which of Tune's trials. Tune's thread writes here, `close` ends that."""
 
-    def __init__(self, source: Source, places: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        places: Callable[[], int],
+        lives: Callable[[str], bool] = lambda machine: True,
+    ) -> None:
         self.source = source
         self.places = places
+        self.lives = lives
         self.running: dict[str, Job] = {}  # by Tune's name of the trial
-        self.begun: set[str] = set()  # trials that have said a word
+        self.begun: dict[str, str] = {}  # trials that have said a word, and on which machine
         self.again: deque[Job] = deque()
         self.losses: Counter[str] = Counter()
+        self.fallen: Counter[str] = Counter()  # jobs whose machine was lost
         self.drained = False
         self.fault: BaseException | None = None
         self.lock = threading.Lock()
@@ -31,9 +41,18 @@ class Board:
     def empty(self) -> bool:
         return self.drained and not self.running and not self.again
 
+    @property
+    def left(self) -> int:
+        """Jobs that run or may still come."""
+        return len(self.running) + len(self.again) + self.source.left()
+
     def take(self, trial: str) -> Job | None:
         """A job for this trial, if there is room and a job."""
-        places = self.places()  # asks Ray, and may wait for ever: not while `close` waits for us
+        try:
+            places = self.places()  # asks Ray, and may wait for ever: not while `close` waits
+        except (MachineLost, ClusterLost) as error:
+            self.fault = error
+            raise
         with self._ours():
             if len(self.running) >= places:
                 return None
@@ -50,9 +69,9 @@ class Board:
             job = self.running.get(trial)
             if job is None:
                 return True
-            if trial not in self.begun:
-                self.begun.add(trial)
-                self.source.started(job.id)
+            if "begun" in result:
+                self.begun[trial], node = result["begun"]
+                self.source.started(job.id, node)
             over = False
             if "event" in result:
                 over = self.source.heard(job.id, result["event"][0])
@@ -65,10 +84,11 @@ class Board:
 
     def lose(self, trial: str, why: str) -> None:
         """The trial is over without an outcome: launch its job again, unless that was done."""
+        stands = trial not in self.begun or self.lives(self.begun[trial])
         with self._ours():
             job = self.running.pop(trial)
-            self.losses[job.id] += 1
-            if self.losses[job.id] < ATTEMPTS:
+            (self.losses if stands else self.fallen)[job.id] += 1
+            if self.losses[job.id] < ATTEMPTS and self.fallen[job.id] < MACHINES:
                 self.again.append(job)
             else:
                 self.source.ended(job.id, {"reason": "lost", "detail": why})
@@ -77,7 +97,7 @@ class Board:
         """Tune is gone, and what was running with it; ClusterLost when it did not get to work."""
         if self.fault:
             raise self.fault from None
-        why = f"Ray gave up: {_in_short(error)}"
+        why = f"Ray gave up: {in_short(error)}"
         if not self.begun:
             raise ClusterLost(why) from error
         for trial in list(self.running):
@@ -103,10 +123,3 @@ class Board:
             except BaseException as error:
                 self.fault = error
                 raise
-
-
-def _in_short(error: Exception) -> str:
-    """What Ray says first; a report on the machine and its processes follows."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    telling = lines[-1] if lines[0].startswith("Traceback") else lines[0]
-    return telling.partition(". ")[0]

@@ -8,6 +8,7 @@ import typer
 
 from harness.commands.arguments import (
     Address,
+    Autoscale,
     Cache,
     Changes,
     Config,
@@ -34,6 +35,7 @@ from harness.errors import UsageError, unknown
 
 
 def run(
+    ctx: typer.Context,
     suite: Annotated[
         str, typer.Option(help="A table or figure of the paper (`pfbench list suites`), or all.")
     ],
@@ -59,6 +61,7 @@ def run(
     gpus_per_trial: GpusPerTrial = None,
     max_concurrent: MaxConcurrent = None,
     address: Address = None,
+    autoscale: Autoscale = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Output folder. Default: pfbench-runs/SUITE-DATASET-PROFILE."),
@@ -93,7 +96,8 @@ def run(
     from harness import run as runner
     from harness.commands.results import print_table
     from harness.data.datasets import Request as DataRequest
-    from harness.options import chosen_placement
+    from harness.execute import joined
+    from harness.options import chosen_placement, refuse_address
     from harness.progress import Screen
     from harness.settings import resolve
     from harness.suites import chosen
@@ -102,8 +106,11 @@ def run(
     profile = profile or ("quick" if dataset == "phantom" else "paper")
     settings = resolve(profile, config, change or [], epochs, tuned)
     folder = out or Path("pfbench-runs") / f"{suite}-{dataset}-{profile}"
+    tables = chosen(suite, profile, model or (), row or ())
+    refuse_address(address, executor, autoscale=autoscale)
+    ctx.with_resource(joined(address))
     request = runner.Request(
-        tables=chosen(suite, profile, model or (), row or ()),
+        tables=tables,
         settings=settings,
         data=DataRequest(
             dataset=dataset,
@@ -116,7 +123,14 @@ def run(
         ),
         seeds=seeds,
         placement=chosen_placement(
-            executor, device, cpus_per_trial, gpus_per_trial, max_concurrent, address, stall_timeout
+            executor,
+            device,
+            cpus_per_trial,
+            gpus_per_trial,
+            max_concurrent,
+            address,
+            stall_timeout,
+            autoscale,
         ),
         out=folder,
         cache=cache or folder / "cache",
@@ -147,6 +161,7 @@ def _print_dry_run(trials: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def tune(
+    ctx: typer.Context,
     what: Annotated[str, typer.Argument(help="loss-weights, lr, or space (with --space).")],
     model: Models = None,
     space: Annotated[
@@ -196,6 +211,7 @@ def tune(
     gpus_per_trial: GpusPerTrial = None,
     max_concurrent: MaxConcurrent = None,
     address: Address = None,
+    autoscale: Autoscale = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Output folder. Default: pfbench-runs/tune-WHAT-DATASET-PROFILE."),
@@ -221,7 +237,8 @@ def tune(
     """
     from harness import tune as tuner
     from harness.data.datasets import Request as DataRequest
-    from harness.options import chosen_placement
+    from harness.execute import joined
+    from harness.options import chosen_placement, refuse_address
     from harness.progress import Screen
     from harness.settings import resolve
     from harness.space import chosen_spaces, parse_ranges
@@ -238,6 +255,8 @@ def tune(
     profile = profile or ("quick" if dataset == "phantom" else "paper")
     settings = resolve(profile, config, change or [], epochs)
     folder = out or Path("pfbench-runs") / f"tune-{what}-{dataset}-{profile}"
+    refuse_address(address, "ray", autoscale=autoscale)
+    ctx.with_resource(joined(address))
     request = tuner.Request(
         spaces=chosen_spaces(
             what, settings, parse_ranges(spans or []), tuple(model or ()), space,
@@ -261,7 +280,8 @@ def tune(
         time_budget_s=time_budget,
         compare=compare,
         placement=chosen_placement(
-            "ray", device, cpus_per_trial, gpus_per_trial, max_concurrent, address, stall_timeout
+            "ray", device, cpus_per_trial, gpus_per_trial, max_concurrent, address, stall_timeout,
+            autoscale,
         ),
         out=folder,
         cache=cache or folder / "cache",
