@@ -24,6 +24,8 @@ class Line:
     name: str
     state: str = "waiting"
     node: str = ""
+    lost: bool = False
+    """Its node or its process died, and it was placed anew."""
     epoch: int = 0
     epochs: int = 0
     loss: float | None = None
@@ -106,6 +108,7 @@ class Screen:
         now = time.monotonic()
         kind = event["event"]
         if kind == "placed":
+            line.lost = line.began is not None and line.ended is None
             line.node = event["node"]
         elif kind == "start":
             line.began, line.ended, line.state = now, None, "starting"
@@ -136,7 +139,8 @@ class Screen:
         if kind == "end":
             detail = f": {event['detail']}" if event.get("detail") else ""
             return f"{line.name:<24} {event['reason']}{detail}  {clock(line.elapsed(_now()))}"
-        again = " again, from its last checkpoint" if event.get("attempt", 1) > 1 else ""
+        repeated = line.lost or event.get("attempt", 1) > 1
+        again = " again, from its last checkpoint" if repeated else ""
         place = f" on {line.node}" if line.node else ""
         return f"{line.name:<24} started{place}{again}"
 

@@ -1,7 +1,7 @@
 """Which job is which of Tune's trials, and what is done when one is lost."""
 
 import threading
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +12,7 @@ from tuning.job import Job, Source
 from tuning.machines import in_short
 
 ATTEMPTS = 2  # launches of a job whose process Ray lost
-MACHINES = 5  # launches of a job whose machine was lost: seldom its fault, unless they all fall
+MACHINES = 5  # launches of one whose machines were lost: seldom its fault, unless they all fall
 
 
 class Board:
@@ -30,8 +30,7 @@ class Board:
         self.running: dict[str, Job] = {}  # by Tune's name of the trial
         self.begun: dict[str, str] = {}  # trials that have said a word, and on which machine
         self.again: deque[Job] = deque()
-        self.losses: Counter[str] = Counter()
-        self.fallen: Counter[str] = Counter()  # jobs whose machine was lost
+        self.losses: dict[str, list[str]] = defaultdict(list)  # of a job, on which machines
         self.drained = False
         self.fault: BaseException | None = None
         self.lock = threading.Lock()
@@ -84,11 +83,13 @@ class Board:
 
     def lose(self, trial: str, why: str) -> None:
         """The trial is over without an outcome: launch its job again, unless that was done."""
-        stands = trial not in self.begun or self.lives(self.begun[trial])
+        losses = self.losses[self.running[trial].id]
+        losses.append(self.begun.get(trial, ""))
+        # That a machine is gone is known some seconds after its processes are.
+        own = sum(not machine or self.lives(machine) for machine in losses)
         with self._ours():
             job = self.running.pop(trial)
-            (self.losses if stands else self.fallen)[job.id] += 1
-            if self.losses[job.id] < ATTEMPTS and self.fallen[job.id] < MACHINES:
+            if own < ATTEMPTS and len(losses) < MACHINES:
                 self.again.append(job)
             else:
                 self.source.ended(job.id, {"reason": "lost", "detail": why})

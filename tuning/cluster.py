@@ -82,8 +82,7 @@ def ray_cluster(cluster: Cluster) -> Iterator[None]:
     if cluster.address and ray.is_initialized():
         yield
         return
-    for name in ("ray", "ray.tune", "ray.air"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    _silence()
     if cluster.address:
         _try_to_join(cluster.address)
         _join(cluster.address, cluster.code)
@@ -93,6 +92,16 @@ def ray_cluster(cluster: Cluster) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _silence() -> None:
+    """What is wrong arrives as an exception; standard output is ours."""
+    import ray._private.worker
+
+    for name in ("ray", "ray.tune", "ray.air"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # Prints that a node died, whatever `log_to_driver` says.
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _start() -> None:
@@ -147,7 +156,7 @@ def _try_to_join(address: str) -> None:
         return
     said = tried.stderr.strip().splitlines()
     last = said[-1] if said else ""
-    if tried.returncode < 0 or "raylet" in last or "node info" in last:
+    if "raylet" in tried.stderr or "node info" in last:
         raise Unreachable(
             f"no node of the Ray cluster at {address} runs on this machine; "
             f"`ray start --address={address}` here, or run pfbench on one that has joined"

@@ -95,7 +95,8 @@ def refuse_impossible(cpus: float, gpus: float) -> None:
 
 def too_small(cpus: float, gpus: float) -> str:
     """What the living machines have, beside what a job asks for."""
-    most = "; ".join(f"{one.cpus:g} CPUs and {one.gpus:g} GPUs" for one in machines())
+    held = (f"{one.cpus:g} CPUs and {one.gpus:g} GPUs" for one in machines())
+    most = "; ".join(dict.fromkeys(held))
     return (
         f"a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, but the machines "
         f"have {most}; lower --cpus-per-trial or --gpus-per-trial"
