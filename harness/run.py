@@ -16,6 +16,7 @@ from harness.execute import Phase, Placement, execute, refuse_full_disk
 from harness.ledger import Action, RunFolder, read_json, write_json
 from harness.nested import difference
 from harness.plan import Plan, plan
+from harness.preflight import refuse_unfit
 from harness.progress import Screen
 from harness.redact import redact, storable
 from harness.settings import Settings
@@ -59,6 +60,7 @@ def run(request: Request, screen: Screen) -> int:
 def _run(request: Request, folder: RunFolder, screen: Screen) -> int:
     """All of it, in a folder that is ours."""
     screen.log = folder.path / "run.log"
+    refuse_unfit(request.placement, folder.path, request.cache, screen)
     planned = prepare(request, screen)
     content = _open(folder, request, planned)
     _announce(request, folder, planned, screen)

@@ -60,6 +60,8 @@ class Task:
     """Of a rehearsal: the epoch to pause after."""
     plugins: tuple[Path, ...] = ()
     """To execute first; those that are in use already are not again."""
+    node: str = platform.node()
+    """The machine that it runs on, by its name in the cluster."""
 
 
 def perform(task: Task, emit: Callable[[Event], None]) -> str:
@@ -177,6 +179,7 @@ def _score(
     if extra:
         result["extra_metrics"] = extra_metrics.summary(rows, tuple(extra))
         result["extra_faults"] = faults
+    result["environment"]["node"] = task.node
     result |= {"seconds": seconds, "sha256": folder.sums()}
     result |= {"attempts": folder.starts(task.action)}
     write_json(folder.path / "result.json", result)
@@ -207,7 +210,7 @@ def _measure(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> 
     figures = measure(method, test[0].image)
     figures |= method.particulars([volume.image for volume in test])
     emit({"event": "measured", "seconds": figures["inference_s_p50"]})
-    figures |= {"attempts": folder.starts(task.action)}
+    figures |= {"attempts": folder.starts(task.action), "node": task.node}
     write_json(folder.path / "measurement.json", {"schema": 1, "status": "ok", **figures})
 
 
@@ -318,6 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("trial")
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--node", default=platform.node(), help="this machine, in the cluster")
     parser.add_argument("--until", type=int, help="epoch after which a rehearsal pauses")
     parser.add_argument("--plugin", type=Path, action="append", default=[], dest="plugins")
     options = parser.parse_args(arguments)

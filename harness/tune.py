@@ -15,9 +15,10 @@ from harness import run as runner
 from harness.data import datasets
 from harness.data.split import NO_CASES, Split, split
 from harness.errors import StateError, UsageError
-from harness.execute import Placement, cluster_faults, refuse_full_disk, threads_of
+from harness.execute import Placement, cluster_faults, cluster_of, refuse_full_disk, threads_of
 from harness.ledger import RunFolder, write_json
 from harness.plan import described, trials_of
+from harness.preflight import refuse_unfit
 from harness.progress import Screen
 from harness.redact import storable
 from harness.rehearse import rehearse
@@ -79,6 +80,7 @@ def tune(request: Request, screen: Screen) -> int:
 def _tune(request: Request, folder: RunFolder, screen: Screen) -> int:
     """All but the comparison, in a folder that is ours."""
     screen.log = folder.path / "study.log"
+    refuse_unfit(request.placement, folder.path, request.cache, screen)
     prepared = _prepare(request, screen)
     content = _open(folder, request, prepared)
     _announce(request, folder, prepared, screen)
@@ -197,7 +199,7 @@ def _search_all(
     request: Request, folder: RunFolder, prepared: Prepared, screen: Screen
 ) -> Stopped | None:
     """Every study in turn on one Ray; returns what stopped it, if anything."""
-    cluster = Cluster(request.placement.address, request.placement.max_concurrent)
+    cluster = cluster_of(request.placement)
     try:
         with cluster_faults():
             wanted = [s for s in request.spaces if _unfinished(request, folder, prepared, s)]

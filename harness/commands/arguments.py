@@ -48,7 +48,13 @@ DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 CpusPerTrial = Annotated[float | None, typer.Option(help="Processors of a trial.")]
 GpusPerTrial = Annotated[float | None, typer.Option(help="GPUs of a trial; fractions share one.")]
 MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Trials at the same time, at most.")]
-Address = Annotated[str | None, typer.Option(help="An existing Ray cluster, e.g. 10.0.0.1:6379.")]
+Address = Annotated[
+    str | None,
+    typer.Option(help="A Ray cluster that this machine has joined, e.g. 10.0.0.1:6379."),
+]
+Autoscale = Annotated[
+    bool, typer.Option("--autoscale", help="The cluster grows on demand: ask for machines, wait.")
+]
 Cache = Annotated[Path | None, typer.Option(help="Preprocessed volumes. Default: OUT/cache.")]
 TrackingUri = Annotated[
     str,

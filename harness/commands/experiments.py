@@ -8,6 +8,7 @@ import typer
 
 from harness.commands.arguments import (
     Address,
+    Autoscale,
     Cache,
     Changes,
     Config,
@@ -37,6 +38,7 @@ from harness.errors import UsageError, unknown
 
 
 def run(
+    ctx: typer.Context,
     suite: Annotated[
         str,
         typer.Option(
@@ -66,6 +68,7 @@ def run(
     gpus_per_trial: GpusPerTrial = None,
     max_concurrent: MaxConcurrent = None,
     address: Address = None,
+    autoscale: Autoscale = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Output folder. Default: pfbench-runs/SUITE-DATASET-PROFILE."),
@@ -104,7 +107,8 @@ def run(
     from harness import suite_file
     from harness.commands.results import print_table
     from harness.data.datasets import Request as DataRequest
-    from harness.options import chosen_placement
+    from harness.execute import joined
+    from harness.options import chosen_placement, refuse_address
     from harness.progress import Screen
     from harness.settings import resolve
     from harness.suites import chosen
@@ -115,8 +119,11 @@ def run(
     profile = profile or ("quick" if dataset == "phantom" else "paper")
     settings = resolve(profile, config, change or [], epochs, tuned)
     folder = out or Path("pfbench-runs") / f"{suite}-{dataset}-{profile}"
+    tables = chosen(suite, profile, model or (), row or ())
+    refuse_address(address, executor, autoscale=autoscale)
+    ctx.with_resource(joined(address))
     request = runner.Request(
-        tables=chosen(suite, profile, model or (), row or ()),
+        tables=tables,
         settings=settings,
         data=DataRequest(
             dataset=dataset,
@@ -129,7 +136,14 @@ def run(
         ),
         seeds=seeds,
         placement=chosen_placement(
-            executor, device, cpus_per_trial, gpus_per_trial, max_concurrent, address, stall_timeout
+            executor,
+            device,
+            cpus_per_trial,
+            gpus_per_trial,
+            max_concurrent,
+            address,
+            stall_timeout,
+            autoscale,
         ),
         out=folder,
         cache=cache or folder / "cache",
@@ -161,6 +175,7 @@ def _print_dry_run(trials: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def tune(
+    ctx: typer.Context,
     what: Annotated[str, typer.Argument(help="loss-weights, lr, or space (with --space).")],
     model: Models = None,
     plugin: Plugins = None,
@@ -211,6 +226,7 @@ def tune(
     gpus_per_trial: GpusPerTrial = None,
     max_concurrent: MaxConcurrent = None,
     address: Address = None,
+    autoscale: Autoscale = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Output folder. Default: pfbench-runs/tune-WHAT-DATASET-PROFILE."),
@@ -237,7 +253,8 @@ def tune(
     """
     from harness import tune as tuner
     from harness.data.datasets import Request as DataRequest
-    from harness.options import chosen_placement
+    from harness.execute import joined
+    from harness.options import chosen_placement, refuse_address
     from harness.progress import Screen
     from harness.settings import resolve
     from harness.space import chosen_spaces, parse_ranges
@@ -255,6 +272,8 @@ def tune(
     profile = profile or ("quick" if dataset == "phantom" else "paper")
     settings = resolve(profile, config, change or [], epochs)
     folder = out or Path("pfbench-runs") / f"tune-{what}-{dataset}-{profile}"
+    refuse_address(address, "ray", autoscale=autoscale)
+    ctx.with_resource(joined(address))
     request = tuner.Request(
         spaces=chosen_spaces(
             what, settings, parse_ranges(spans or []), tuple(model or ()), space,
@@ -278,7 +297,8 @@ def tune(
         time_budget_s=time_budget,
         compare=compare,
         placement=chosen_placement(
-            "ray", device, cpus_per_trial, gpus_per_trial, max_concurrent, address, stall_timeout
+            "ray", device, cpus_per_trial, gpus_per_trial, max_concurrent, address, stall_timeout,
+            autoscale,
         ),
         out=folder,
         cache=cache or folder / "cache",
