@@ -146,13 +146,18 @@ def test_a_fair_budget_gives_every_baseline_a_study_of_its_learning_rate():
 def test_any_number_of_the_protocol_can_be_searched(tmp_path):
     path = tmp_path / "space.yaml"
     path.write_text(
-        "model: unet3d\nspace:\n"
-        "  protocol.plateau_epochs: {low: 3, high: 20, integer: true}\n"
-        "  options.weights.srt: {low: 0.1, high: 1, log: true}\n"
+        "model: unet3d\nspace:\n  protocol.plateau_epochs: {low: 3, high: 20, integer: true}\n"
     )
     [space] = chosen_spaces("space", QUICK, {}, (), path, split_tfm=False, fair_budget=False)
     assert space.system == "unet3d"
     assert space.reference["protocol.plateau_epochs"] == QUICK.protocol.plateau_epochs
+
+
+def test_a_number_that_the_system_does_not_have_cannot_be_searched(tmp_path):
+    path = tmp_path / "space.yaml"
+    path.write_text("model: unet3d\nspace:\n  options.weights.srt: {low: 0.1, high: 1}\n")
+    with pytest.raises(UsageError, match=r"options\.weights\.srt: unet3d has no number"):
+        chosen_spaces("space", QUICK, {}, (), path, split_tfm=False, fair_budget=False)
 
 
 @pytest.mark.parametrize(
