@@ -86,6 +86,46 @@ def figures(
         print("not logged to MLflow: pass the run's --tracking-uri")
 
 
+def compare(
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN_DIR [RUN_DIR] [ROW]...",
+            help="One or two output folders of `pfbench run`, then keys or titles of rows.",
+        ),
+    ],
+    suite: Annotated[
+        str, typer.Option(help="Whose rows. Default: the first table that has them.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Is one system better than another? Paired by test case, with intervals and tests.
+
+    Two or more rows of one run are compared with each other; no row means all of its table. Two
+    runs are compared row by row, which needs the same test cases.
+
+    Examples:
+
+        pfbench compare RUN_DIR pfseg resunet3d
+
+        pfbench compare RUN_DIR OTHER_RUN_DIR
+
+        pfbench compare RUN_DIR OTHER_RUN_DIR pfseg --json
+    """
+    from harness import compare as comparing
+    from harness.ledger import RunFolder
+    from harness.progress import Screen
+
+    first, *others = what
+    runs = [first, *(word for word in others[:1] if (Path(word) / "run.json").exists())]
+    folders = [RunFolder(Path(word)) for word in runs]
+    found = comparing.compare(folders, what[len(runs) :], suite)
+    if as_json:
+        print(json.dumps(comparing.records(found), indent=2, ensure_ascii=False))
+    else:
+        comparing.show(found, Screen())
+
+
 def claims(
     run_dirs: Annotated[list[Path], typer.Argument(help="Output folders of `pfbench run`.")],
     as_json: Json = False,
