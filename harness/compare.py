@@ -26,10 +26,10 @@ from harness.standings import Standing, stand
 
 METRICS = (DICE, HD95, JACCARD)
 RULES = (
-    "Difference: first − second, mean over the test cases with its 95 % BCa bootstrap interval; the "
-    "seeds of a case are averaged. Hodges-Lehmann: the typical difference of a case.",
-    "p: Wilcoxon's signed-rank test, two-sided, after Holm over the pairs of a metric. 'better' and "
-    "'worse' are said of the first at 5 %; 'open': neither is shown.",
+    "Difference: first − second, mean over the test cases with its 95 % BCa bootstrap interval; "
+    "the seeds of a case are averaged. Hodges-Lehmann: the typical difference of a case.",
+    "p: Wilcoxon's signed-rank test, two-sided, after Holm over the pairs of a metric. 'better' "
+    "and 'worse' are said of the first at 5 %; 'open': neither is shown.",
     "A missed target and a failed trial count with the worst score there is.",
 )
 

@@ -68,7 +68,7 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
             f"profile {run['profile']}: smaller volumes and networks than the paper's; "
             "for trying out, not for conclusions"
         )
-    notes += _devices(shown)
+    notes += device_notes(shown)
     if (trials["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(TRANSDUCTIVE)
     notes += [deviation for name in dict.fromkeys(trials["model"])
@@ -83,7 +83,7 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     return (*notes, *dict.fromkeys(told), UNITS)
 
 
-def _devices(shown: Sequence[ResultTable]) -> list[str]:
+def device_notes(shown: Sequence[ResultTable]) -> list[str]:
     """Which device a column belongs to, where there are several of one kind."""
     apart = {
         f"{column.heading.rpartition(', ')[2]}: {column.device}": None
