@@ -47,6 +47,10 @@ class Metric(NamedTuple):
     title: str
     """Of a column of such scores."""
 
+    @property
+    def name(self) -> str:
+        return self.title.partition(" ")[0]
+
 
 DICE = Metric("dice", "dice", 100, 1, "percentage points", "Dice (%)")
 HD95 = Metric("hd95_mm", "hd95", 1, -1, "mm", "HD95 (mm)")

@@ -6,7 +6,7 @@ Texts are plain: a writer escapes them. Only `Panel.svg` is markup, and it is ou
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Tone = Literal["", "best", "better", "worse", "open", "failed", "diagonal"]
 
@@ -40,6 +40,15 @@ class Panel:
     alt: str
 
 
+class Key(NamedTuple):
+    """An entry of a legend; `dashes` are those of a line, in SVG's words."""
+
+    text: str
+    colour: str
+    shape: Literal["circle", "square", "line"]
+    dashes: str = ""
+
+
 @dataclass(frozen=True)
 class Plot:
     """Drawings that belong together, and the figures that they are drawn from."""
@@ -48,8 +57,7 @@ class Plot:
     lead: str
     panels: tuple[Panel, ...]
     data: tuple[Table, ...]
-    legend: tuple[tuple[str, str], ...] = ()
-    """Colour, meaning."""
+    legend: tuple["Key", ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,17 @@ class Facts:
 
 @dataclass(frozen=True)
 class Bullets:
+    """A list of sentences, under a heading of its own if it has one."""
+
     items: tuple[str, ...]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Small tables of one kind, side by side where there is room."""
+
+    tables: tuple[Table, ...]
 
 
 @dataclass(frozen=True)
@@ -81,7 +99,7 @@ class Command:
     line: str
 
 
-Block = Facts | Bullets | Table | Plot | Picture | Command
+Block = Facts | Bullets | Table | Group | Plot | Picture | Command
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.drawing import BLUE, STYLE, VERMILLION
-from harness.report.document import Panel
+from harness.report.document import Key, Panel
 
 WIDTH = 3.75  # inches
 SIZE = 8.5  # points of type
@@ -22,7 +22,7 @@ LINE = 0.18  # inches
 BOTTOM, TOP, RIGHT = 0.48, 0.12, 0.12  # inches around the axes
 KINDS = {"patch-free": BLUE, "patch-based": VERMILLION}
 MARKERS = {"patch-free": "o", "patch-based": "s"}
-LEGEND = tuple((colour, kind) for kind, colour in KINDS.items())
+LEGEND = (Key("patch-free", BLUE, "circle"), Key("patch-based", VERMILLION, "square"))
 SCREEN = {**STYLE, "font.size": SIZE, "axes.labelsize": SIZE, "legend.fontsize": SIZE,
           "xtick.labelsize": SIZE - 0.5, "ytick.labelsize": SIZE - 0.5}  # fmt: skip
 _ID = re.compile(r"(\bid=\"|href=\"#|url\(#)")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,20 +12,30 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.drawing import BLUE, GREY, SKY_BLUE, VERMILLION
 from harness.ledger import RunFolder
-from harness.report.document import Cell, Panel, Plot, Table
+from harness.report.document import Cell, Key, Panel, Plot, Table
 from harness.report.drawings import BOTTOM, RIGHT, TOP, WIDTH, panel
 
 LEFT, UPPER, LOWER, BETWEEN = 0.55, 1.35, 0.75, 0.12  # inches
 LINES = 40  # epochs in a data table; of more, every so many-th
+
+
+class Line(NamedTuple):
+    """How a term is drawn: `dashes` are lengths drawn and left out, in points."""
+
+    text: str
+    colour: str
+    dashes: tuple[float, ...] = ()
+
+
 TERMS = {  # of the framework's loss (Sec. III), in the order of the paper
-    "loss": ("black", "-", "total"),
-    "loss_ust": (BLUE, "--", "segmentation (UST)"),
-    "loss_srt": (VERMILLION, "-.", "super-resolution (SRT)"),
-    "loss_sgl": ("#009E73", ":", "self-guidance (SGL)"),
-    "loss_tel": ("#CC79A7", (0, (5, 1, 1, 1, 1, 1)), "target-enhanced (TEL)"),
-    "loss_ssl": ("#E69F00", (0, (1, 1)), "spatial self-similarity (SSL)"),
+    "loss": Line("total", "black"),
+    "loss_ust": Line("segmentation (UST)", BLUE, (6, 2)),
+    "loss_srt": Line("super-resolution (SRT)", VERMILLION, (6, 2, 1, 2)),
+    "loss_sgl": Line("self-guidance (SGL)", "#009E73", (1, 2)),
+    "loss_tel": Line("target-enhanced (TEL)", "#CC79A7", (3, 1)),
+    "loss_ssl": Line("self-similarity (SSL)", "#E69F00", (6, 2, 1, 2, 1, 2)),
 }
-OTHER = (SKY_BLUE, "-", "")
+OTHER = Line("another term", SKY_BLUE, (2, 1))
 LEAD = (
     "Mean over the training cases of each epoch, the terms before they are weighted; below, the "
     "mean Dice of the validation cases. A thin upright line: the learning rate was divided. "
@@ -79,7 +90,8 @@ def plot(found: Sequence[Training]) -> Plot:
     for number, training in enumerate(found):
         panels.append(panel(f"learn{number}", partial(_draw, training), training.alt()))
     terms = {term: None for training in found for term in training.terms}
-    legend = tuple((TERMS[t][0], TERMS[t][2]) for t in TERMS if t in terms)
+    lines = dict.fromkeys(TERMS.get(term, OTHER) for term in (*TERMS, *terms) if term in terms)
+    legend = tuple(Key(x.text, x.colour, "line", " ".join(map(str, x.dashes))) for x in lines)
     return Plot("Loss and validation Dice", LEAD, tuple(panels), tuple(map(_data, found)), legend)
 
 
@@ -92,9 +104,10 @@ def _draw(training: Training) -> Figure:
     upper = figure.add_axes((LEFT / WIDTH, bottom, wide, UPPER / total), sharex=lower)
     for history in training.histories:
         for term in [t for t in training.terms if t in history]:
-            colour, dashes, _ = TERMS.get(term, OTHER)
-            upper.plot(history["epoch"], history[term], color=colour, linestyle=dashes,
-                       linewidth=1.6 if term == "loss" else 1.1)  # fmt: skip
+            line = TERMS.get(term, OTHER)
+            upper.plot(history["epoch"], history[term], color=line.colour,
+                       dashes=line.dashes or (None, None),
+                       linewidth=1.6 if term == "loss" else 1.2)  # fmt: skip
         if "lr" in history:
             for epoch in history["epoch"][history["lr"].diff() < 0]:
                 upper.axvline(epoch, color="0.8", linewidth=0.8, zorder=0)
@@ -102,8 +115,12 @@ def _draw(training: Training) -> Figure:
             validated = history[history["val_dice"].notna()]
             lower.plot(validated["epoch"], 100 * validated["val_dice"], color="black",
                        linewidth=1.2, marker="." if len(validated) < 20 else "")  # fmt: skip
-    if all((h[t].dropna() > 0).all() for h in training.histories for t in training.terms if t in h):
+    positive = all(
+        (h[t].dropna() > 0).all() for h in training.histories for t in training.terms if t in h
+    )
+    if positive and len(training.terms) > 1:
         upper.set_yscale("log")
+    upper.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     upper.minorticks_off()
     upper.tick_params(axis="x", labelbottom=False)
     upper.set_title(training.name, loc="left", size="medium", weight="bold", pad=5)

@@ -128,9 +128,7 @@ def _key_figures(found: Gathered) -> tuple[tuple[str, str, str], ...]:
         cases = len(next(iter(some)).means)
         seeds = sorted({scores.n_seeds for scores in some})
         many = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
-        figures.append(
-            ("Test cases", str(cases), f"{many} seed{'s' * (seeds[-1] > 1)} of a system")
-        )
+        figures.append(("Test cases", str(cases), f"{many} seed{'s' * (seeds[-1] > 1)} each"))
     return tuple(figures)
 
 
@@ -144,16 +142,15 @@ def _standings(found: Gathered) -> Section | None:
     more: list[Table] = []
     for name, standings in found.standings.items():
         several = [s for s in standings.values() if len(s.scores) > 1]
-        blocks += [standing_blocks.significance(standing) for standing in several]
+        blocks += standing_blocks.significance(several)
         blocks += standing_blocks.ranks(name, several)
         more += [standing_blocks.pairs(standing) for standing in several]
     if not blocks:
         return None
     lead = (
         "Wilcoxon's signed-rank test over the test cases for every two systems, after Holm over "
-        "all pairs of a metric. Better and worse are said of the row at 5 %; open: neither is "
-        "shown, which does not mean that they are equal. A missed target and a failed trial count "
-        "with the worst score there is.",
+        "all pairs of a metric. A missed target and a failed trial count with the worst score "
+        "there is.",
     )
     return Section("standing", "Which system is better", lead, tuple(blocks), tuple(more))
 
@@ -185,7 +182,7 @@ def _costs(found: Gathered) -> Section | None:
 
 
 def _without_pictures(folders: Sequence[RunFolder]) -> Section:
-    line = "Not drawn while the run went on: `pfbench report RUN_DIR` draws them."
+    line = "Not drawn at the end of the run: pfbench report RUN_DIR draws them."
     return Section("pictures", "Pictures", (), (Bullets((line,)),))
 
 

@@ -45,6 +45,6 @@ def reproduce_section(folders: Sequence[RunFolder]) -> Section:
     lead = (
         "The same command with the same version on the same volumes gives the same protocol hash, "
         "and continues what it finds. Where volumes were read from a folder, DATA_ROOT stands for "
-        "it. `pfbench verify RUN_DIR` checks a finished run after the fact.",
+        "it.",
     )
     return Section("reproduce", "How to get this again", lead, tuple(blocks))

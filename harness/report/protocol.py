@@ -37,7 +37,7 @@ def section(folders: Sequence[RunFolder], systems: Sequence[str]) -> Section:
         "protocol",
         "Protocol",
         lead,
-        (_facts(folders[0], run), Bullets(tuple(f"Deviation: {each}" for each in said))),
+        (_facts(folders[0], run), Bullets(said, "Deviations")),
         (_rule(protocol["protocol"]), _settings(protocol)),
     )
 

@@ -27,8 +27,8 @@ def strip(standing: Standing, kinds: Mapping[str, str]) -> Figure:
         values, colour = scores.means.to_numpy(), KINDS[kinds[key]]
         many = len(values) > MANY
         jitter = 0.22 * np.sin(2.4 * np.arange(len(values)))  # spread, and the same each time
-        axes.plot(values, place + jitter, ".", color=colour, alpha=0.25 if many else 0.6,
-                  markersize=2 if many else 4, markeredgewidth=0,
+        axes.plot(values, place + jitter, "o", color=colour, alpha=0.25 if many else 0.6,
+                  markersize=1.6 if many else 3.2, markeredgewidth=0,
                   rasterized=len(values) > RASTER)  # fmt: skip
         low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
         axes.barh(place, high - low, 0.62, low, color="none", edgecolor=GREY, linewidth=0.7)
@@ -67,7 +67,7 @@ def rank_bars(standing: Standing, found: Ranking) -> Figure:
     _list_systems(axes, titles)
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
-    axes.set_xlabel(f"Resamples with each rank, by {standing.metric.title.partition(' ')[0]}")
+    axes.set_xlabel(f"Resamples with each rank, by {standing.metric.name}")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     return figure

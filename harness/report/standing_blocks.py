@@ -1,41 +1,49 @@
 """Tables and plots of how the systems stand to each other, as blocks of a report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+
+import pandas as pd
 
 from harness.compare import p_value
 from harness.rankings import Ranking, significance_map
-from harness.report.document import Block, Cell, Plot, Table, Tone, words
+from harness.report.document import Block, Bullets, Cell, Group, Panel, Plot, Table, Tone, words
 from harness.report.drawings import LEGEND, panel
 from harness.report.score_plots import rank_bars, strip
 from harness.standings import Standing
 
 SYMBOLS: dict[str, tuple[str, Tone]] = {
-    "better": ("▲ better", "better"),
-    "worse": ("▼ worse", "worse"),
-    "open": ("· open", "open"),
-    "n too small": ("n too small", "open"),
+    "better": ("▲", "better"),
+    "worse": ("▼", "worse"),
+    "open": ("·", "open"),
+    "n too small": ("n", "open"),
     "": ("", "diagonal"),
 }
+LEGEND_OF_MAPS = (
+    "▲ the row is better than the column at 5 %, ▼ it is worse; · neither is shown, which does not "
+    "mean that they are equal.",
+)
 
 
-def significance(standing: Standing) -> Table:
-    """Is the row better than the column?"""
+def significance(standings: Sequence[Standing]) -> list[Block]:
+    """A map for each metric, or why no pair could be tested."""
+    tested = [s for s in standings if any(c.p_holm is not None for c in s.comparisons)]
+    if tested:
+        return [Bullets(LEGEND_OF_MAPS), Group(tuple(map(_map, tested)))]
+    notes = dict.fromkeys(c.paired.note for s in standings for c in s.comparisons)
+    return [Bullets(tuple(f"No pair was tested: {note}." for note in notes))]
+
+
+def _map(standing: Standing) -> Table:
     verdicts = significance_map(standing.comparisons, higher_is_better=standing.higher_is_better)
     keys = list(verdicts.index)
     rows = []
     for number, key in enumerate(keys, 1):
-        found = [Cell(*_symbol(verdicts.loc[key, other])) for other in keys]
-        rows.append((Cell(f"{number} {standing.titles[key]}"), *found))
-    few = next((c.paired.note for c in standing.comparisons if c.p_holm is None), "")
-    notes = (f"{few}: no pair could be tested",) if few else ()
-    headings = (f"Row against column, {standing.metric.title}", *map(str, range(1, len(keys) + 1)))
-    return Table(f"Significance map: {standing.metric.title}", headings, tuple(rows), 1, notes)
-
-
-def _symbol(word: str) -> tuple[str, str, str, Tone]:
-    text, tone = SYMBOLS[word]
-    return text, "", "", tone
+        found = [SYMBOLS[verdicts.loc[key, other]] for other in keys]
+        cells = [Cell(text, tone=tone) for text, tone in found]
+        rows.append((Cell(f"{number} {standing.titles[key]}"), *cells))
+    headings = ("", *map(str, range(1, len(keys) + 1)))
+    return Table(f"Significance: {standing.metric.title}", headings, tuple(rows))
 
 
 def pairs(standing: Standing) -> Table:
@@ -67,52 +75,58 @@ def pairs(standing: Standing) -> Table:
     return Table(f"Every two systems: {standing.metric.title}", headings, tuple(rows), 2)
 
 
-def ranks(name: str, standings: list[Standing]) -> list[Block]:
+def ranks(name: str, standings: Sequence[Standing]) -> list[Block]:
     """Rank plots, or the ranks alone where there are too few cases to resample."""
-    panels, data = [], []
-    lead = ("How often each system takes which rank when the test cases are drawn anew (10,000 "
-            "bootstrap resamples, Wiesenfarth et al., 2021). Dark is a good rank. ")  # fmt: skip
-    for number, standing in enumerate(standings):
-        found = standing.ranking
-        if found is None:
-            continue
-        metric = standing.metric.title.partition(" ")[0]
-        data.append(_rank_table(standing, found))
-        if found.frequencies is None or found.kendall_tau is None:
-            continue
-        tau = found.kendall_tau
-        said = f"{metric}: Kendall's tau {tau.estimate:.2f} [{tau.low:.2f}, {tau.high:.2f}]"
-        lead += f"{said}{f' ({tau.note})' if tau.note else ''}. "
-        first = str(found.ranks.idxmin())
-        share = found.frequencies.loc[first].tolist()[0]
-        alt = (
-            f"Rank frequencies by {metric}: {standing.titles[first]} first in {share:.0%}. {said}."
-        )
-        panels.append(panel(f"{name}-rank{number}", partial(rank_bars, standing, found), alt))
-    if not data:
-        return []
-    if not panels:
-        return list(data)
-    lead += "Tau compares each resample's order with that of all cases: 1 is the same order."
-    return [Plot("Ranks", lead, tuple(panels), tuple(data))]
+    found = [(standing, standing.ranking) for standing in standings if standing.ranking]
+    firm = [(standing, each) for standing, each in found if each.frequencies is not None]
+    if not firm:
+        return [_ranks_alone(found)] if found else []
+    drawn = [_rank_panel(f"{name}-rank{n}", *each) for n, each in enumerate(firm)]
+    lead = (
+        "How often each system takes which rank when the test cases are drawn anew (10,000 "
+        "bootstrap resamples, Wiesenfarth et al., 2021); dark is a good rank. Kendall's tau "
+        "compares the order of a resample with that of all cases: 1 is the same order. "
+    )
+    lead += " ".join(f"{_tau(*each)}." for each in firm)
+    return [Plot("Ranks", lead, tuple(drawn), tuple(_rank_table(*each) for each in firm))]
+
+
+def _rank_panel(name: str, standing: Standing, found: Ranking) -> Panel:
+    first = str(found.ranks.idxmin())
+    share = 0.0 if found.frequencies is None else found.frequencies[1].to_dict()[first]
+    alt = f"{standing.titles[first]} is first in {share:.0%} of the resamples. "
+    return panel(name, partial(rank_bars, standing, found), alt + _tau(standing, found))
+
+
+def _tau(standing: Standing, found: Ranking) -> str:
+    """ "Dice: tau 0.91 [0.79, 1.00]"."""
+    tau = found.kendall_tau
+    if tau is None:
+        return found.note
+    note = f" ({tau.note})" if tau.note else ""
+    return f"{standing.metric.name}: tau {tau.estimate:.2f} [{tau.low:.2f}, {tau.high:.2f}]{note}"
+
+
+def _ranks_alone(found: Sequence[tuple[Standing, Ranking]]) -> Table:
+    first, ranking = found[0]
+    order = ranking.ranks.sort_values(kind="stable").index
+    rows = [
+        [first.titles[key], *(str(each.ranks.get(key, "")) for _, each in found)] for key in order
+    ]
+    headings = ("System", *(f"by {standing.metric.name}" for standing, _ in found))
+    notes = tuple(dict.fromkeys(each.note for _, each in found if each.note))
+    return Table("Ranks", headings, words(rows), 1, notes)
 
 
 def _rank_table(standing: Standing, found: Ranking) -> Table:
-    order = list(found.ranks.sort_values(kind="stable").index)
-    caption = f"Ranks by {standing.metric.title}"
-    if found.frequencies is None:
-        alone = words([[standing.titles[key], f"{found.ranks[key]}"] for key in order])
-        return Table(caption, ("System", "Rank"), alone, 1, (found.note,))
-    places = list(found.frequencies.columns)
-    rows = tuple(
-        (
-            Cell(standing.titles[key]),
-            Cell(f"{found.ranks[key]}"),
-            *(Cell(f"{found.frequencies.loc[key, place]:.1%}") for place in places),
-        )
+    frequencies = found.frequencies if found.frequencies is not None else pd.DataFrame()
+    order = found.ranks.sort_values(kind="stable").index
+    rows = [
+        [standing.titles[key], str(found.ranks[key]), *map("{:.1%}".format, frequencies.loc[key])]
         for key in order
-    )
-    return Table(caption, ("System", "Rank", *(f"rank {p}" for p in places)), rows)
+    ]
+    headings = ("System", "Rank", *(f"rank {place}" for place in frequencies.columns))
+    return Table(f"Ranks by {standing.metric.title}", headings, words(rows))
 
 
 def strips(name: str, title: str, standings: list[Standing], kinds: Mapping[str, str]) -> Plot:
