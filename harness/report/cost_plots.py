@@ -15,10 +15,12 @@ from harness.evidence import Metric
 from harness.report.drawings import KINDS, LETTER, LINE, MARKERS, WIDTH, axes_at
 
 HEIGHT = 2.5  # inches
-# Where a name may stand: steps of its own width and height from the point.
-PLACES = ((0.5, 0), (-0.5, 0), (0, 1), (0, -1), (0.45, 0.9), (-0.45, 0.9), (0.45, -0.9),
-          (-0.45, -0.9), (0, 1.9), (0, -1.9), (0.5, 1.8), (-0.5, 1.8), (0.5, -1.8),
-          (-0.5, -1.8))  # fmt: skip
+ASIDE = 1.5  # steps from its point beyond which a name needs a line to it
+# Where a name may stand: steps of its own width across and of its height up, nearest first.
+PLACES = [(0.5, 0.0), (-0.5, 0.0)]
+PLACES += [
+    (x, sign * y) for y in (1.0, 1.9, 2.8, 3.7, 4.6) for sign in (1, -1) for x in (0, 0.45, -0.45)
+]
 
 
 class Point(NamedTuple):
@@ -85,16 +87,20 @@ def _name(axes: Axes, figure: Figure, points: Sequence[Point]) -> None:
     taken = [(x - 0.05, y - 0.05, x + 0.05, y + 0.05) for x, y in spots]
     for point, (x, y) in zip(points, spots, strict=True):
         size = LETTER * len(point.label) * 0.92, LINE * 0.75
-        boxes = [_box(x, y, *size, place) for place in PLACES]
-        inside = [
-            b for b in boxes if left <= b[0] and b[2] <= WIDTH and bottom <= b[1] and b[3] <= top
-        ]
-        free = [b for b in inside if not any(_overlap(b, other) for other in taken)]
-        box = (free or inside or boxes)[0]
-        taken.append(box)
-        middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-        axes.annotate(point.label, middle, xycoords=figure.dpi_scale_trans, ha="center",
-                      va="center", color=GREY, zorder=4)  # fmt: skip
+        boxes = {place: _box(x, y, *size, place) for place in PLACES}
+        inside = {
+            place: box
+            for place, box in boxes.items()
+            if left <= box[0] and box[2] <= WIDTH and bottom <= box[1] and box[3] <= top
+        }
+        free = [p for p, box in inside.items() if not any(_overlap(box, t) for t in taken)]
+        place = [*free, *inside, *boxes][0]
+        taken.append(boxes[place])
+        middle = (boxes[place][0] + boxes[place][2]) / 2, (boxes[place][1] + boxes[place][3]) / 2
+        line = {"arrowstyle": "-", "color": "0.7", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
+        axes.annotate(point.label, (x, y), middle, xycoords=figure.dpi_scale_trans,
+                      textcoords=figure.dpi_scale_trans, ha="center", va="center", color=GREY,
+                      zorder=4, arrowprops=line if abs(place[1]) > ASIDE else None)  # fmt: skip
 
 
 Box = tuple[float, float, float, float]

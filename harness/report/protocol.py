@@ -44,9 +44,10 @@ def section(folders: Sequence[RunFolder], systems: Sequence[str]) -> Section:
 
 def _facts(folder: RunFolder, run: dict[str, Any]) -> Facts:
     data = run["protocol"]["data"]
-    cases = read_json(folder.path / "split.json")
+    split_into = read_json(folder.path / "split.json")
+    cases = {part: split_into[part] for part in ("train", "validation", "test")}
     split = run["protocol"].get("split", {})
-    sizes = ", ".join(f"{len(cases[part])} {name}" for part, name in PARTS.items())
+    sizes = ", ".join(f"{len(cases[part])} for {part}" for part in cases)
     how = {"seeded": f"by patient, from seed {split.get('seed')}", "official": "of the authors"}
     kind = "synthetic" if data["synthetic"] else "patients"
     return Facts(
@@ -61,9 +62,6 @@ def _facts(folder: RunFolder, run: dict[str, Any]) -> Facts:
             ("Code", run["protocol"]["code"]),
         )
     )  # fmt: skip
-
-
-PARTS = {"train": "cases train", "validation": "validate", "test": "test"}
 
 
 def deviations(folders: Sequence[RunFolder], systems: Sequence[str]) -> tuple[str, ...]:
