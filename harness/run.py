@@ -56,6 +56,7 @@ def run(request: Request, screen: Screen) -> int:
         table.write(folder, result)
         drawn = pictures.draw_ladder(folder)
         folder.write(content | {"status": "interrupted" if interrupted else "finished"})
+        write_report(folder)
         if mirror and not mirror.finish(timeout_s=120):
             command = f"pfbench mlflow sync {shlex.quote(str(folder.path))}"
             screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
@@ -307,6 +308,17 @@ def _carry_out(request: Request, folder: RunFolder, planned: Plan, screen: Scree
     return False
 
 
+def write_report(folder: RunFolder) -> Path:
+    """report.html of a run or study; with pictures where they are a matter of seconds."""
+    from harness.report import write  # loads torch, which a refusal should not wait for
+    from harness.report.sheets import quick
+
+    place = write.default_place([folder], "html")
+    is_run = folder.read()["kind"] == "run"
+    write.write([folder], place, pictures=is_run and quick([folder]))
+    return place
+
+
 def _conclude(
     request: Request,
     folder: RunFolder,
@@ -316,6 +328,7 @@ def _conclude(
 ) -> None:
     table.show(result, screen)
     screen.say(f"table       {folder.path / 'table.md'} (and table.csv)")
+    screen.say(f"report      {folder.path / 'report.html'}")
     for path in drawn:
         screen.say(f"plot        {path}")
     place = shlex.quote(str(folder.path))

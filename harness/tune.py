@@ -81,6 +81,7 @@ def tune(request: Request, screen: Screen) -> int:
         interrupted = _search_all(request, folder, prepared, screen)
         study_report.write(folder)
         folder.write(content | {"status": "interrupted" if interrupted else "finished"})
+        runner.write_report(folder)
         if mirror and not mirror.finish(timeout_s=120):
             command = f"pfbench mlflow sync {shlex.quote(str(folder.path))}"
             screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
@@ -89,7 +90,9 @@ def tune(request: Request, screen: Screen) -> int:
             screen.say("interrupted")
             screen.tell(f"to continue, repeat: {request.command}")
             return INTERRUPTED
-    return _compare(request, folder, screen) if request.compare else 0
+    code = _compare(request, folder, screen) if request.compare else 0
+    screen.say(f"report      {runner.write_report(folder)}")
+    return code
 
 
 def _refuse_impossible(request: Request) -> None:

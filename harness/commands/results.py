@@ -25,6 +25,13 @@ def report(
         Path | None,
         typer.Option(help="File to write, - for standard output. Default: RUN_DIR/report.html."),
     ] = None,
+    pictures: Annotated[
+        bool,
+        typer.Option(
+            "--pictures/--no-pictures",
+            help="Draw chosen cases; in large runs this takes minutes.",
+        ),
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Make tables and report anew from the results on disk, and print the tables.
@@ -51,12 +58,12 @@ def report(
         _print_json(folders)
         return
     if out == Path("-"):
-        print(writer.render(folders, format), end="")
+        print(writer.render(folders, format, pictures=pictures), end="")
         return
     if out is None and len(folders) == 1:
         _rebuild(folders[0])
     place = out or writer.default_place(folders, format)
-    writer.write(folders, place, format)
+    writer.write(folders, place, format, pictures=pictures)
     print(f"report      {place}")
 
 

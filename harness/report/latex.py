@@ -15,6 +15,7 @@ from harness.report.document import (
 PREAMBLE = r"""\documentclass{article}
 \usepackage[utf8]{inputenc}
 \usepackage[margin=2cm]{geometry}
+\usepackage{array}
 \usepackage{booktabs}
 \usepackage{graphicx}
 \setlength{\emergencystretch}{3em}
@@ -30,6 +31,7 @@ SIGNS = {
     "λ": r"$\lambda$", "µ": r"$\mu$", "μ": r"$\mu$", "’": "'", "‘": "`", "“": "``", "”": "''",
 }  # fmt: skip
 BREAK = r"\\"
+RAGGED = r">{\raggedright\arraybackslash}"
 LONG = 28  # letters beyond which a column of words is broken into lines
 TEXT_WIDTH = 0.94  # of the page, shared by the columns of a table of words
 
@@ -40,7 +42,7 @@ def render(document: Document) -> str:
     parts += [escaped(document.subtitle), ""]
     parts += [rf"\paragraph{{Note.}} {escaped(warning)}" for warning in document.warnings]
     for section in document.sections:
-        if any(_drawn(block) for block in section.blocks) or section.lead:
+        if not section.blocks or any(map(_drawn, section.blocks)):
             parts += _section(section)
     return "\n".join([*parts, r"\end{document}", ""])
 
@@ -65,11 +67,7 @@ def _section(section: Section) -> list[str]:
         parts += [escaped(paragraph), ""]
     for block in filter(_drawn, section.blocks):
         parts += _block(block)
-    return (
-        [*parts, r"\clearpage"]
-        if any(isinstance(b, Table | Group) for b in section.blocks)
-        else parts
-    )
+    return parts
 
 
 def _block(block: Block) -> list[str]:
@@ -92,15 +90,16 @@ def _list(items: tuple[str, ...]) -> list[str]:
 
 
 def _table(table: Table) -> list[str]:
-    lines = [" & ".join(rf"\textbf{{{escaped(h)}}}" for h in table.headings) + r" \\"]
-    lines += [r"\midrule"]
-    lines += [" & ".join(map(_cell, row)) + r" \\" for row in table.rows]
-    body = [rf"\begin{{tabular}}{{{_columns(table)}}}", r"\toprule", *lines, r"\bottomrule",
-            r"\end{tabular}"]  # fmt: skip
-    parts = [r"\begin{table}[!htbp]", r"\centering\small",
-             rf"\textbf{{{escaped(table.caption)}}}\par\medskip"]  # fmt: skip
-    notes = [rf"\par\smallskip\raggedright\footnotesize {escaped(note)}." for note in table.notes]
-    return [*parts, r"\fit{%", *body, "}", *notes, r"\end{table}"]
+    """In its place, not afloat: one can be cut out and put into a table of one's own."""
+    headings = " & ".join(rf"\textbf{{{escaped(heading)}}}" for heading in table.headings)
+    rows = [" & ".join(map(_cell, row)) + r" \\" for row in table.rows]
+    if any(cell.below or cell.paper for row in table.rows for cell in row):
+        rows = [line for row in rows for line in (r"\addlinespace", row)]
+    body = [rf"\begin{{tabular}}{{{_columns(table)}}}", r"\toprule", headings + r" \\",
+            r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]  # fmt: skip
+    notes = _list(table.notes)
+    return ["", rf"\begin{{center}}\small\textbf{{{escaped(table.caption)}}}\par\medskip",
+            r"\fit{%", *body, r"}\end{center}", r"{\footnotesize", *notes, "}"]  # fmt: skip
 
 
 def _columns(table: Table) -> str:
@@ -111,9 +110,9 @@ def _columns(table: Table) -> str:
     ]
     if table.texts < len(table.headings) or max(longest) <= LONG:
         return "l" * table.texts + "r" * (len(table.headings) - table.texts)
-    shares = [min(length, 2 * LONG) for length in longest]
+    shares = [min(max(length, 9), 2 * LONG) for length in longest]
     return "".join(
-        rf"p{{{TEXT_WIDTH * share / sum(shares):.3f}\textwidth}}" for share in shares
+        rf"{RAGGED}p{{{TEXT_WIDTH * share / sum(shares):.3f}\textwidth}}" for share in shares
     )  # fmt: skip
 
 
@@ -123,4 +122,6 @@ def _cell(cell: Cell) -> str:
         text = rf"\textbf{{{text}}}"
     small = [cell.below, f"paper {cell.paper}" if cell.paper else ""]
     lines = [text, *(rf"{{\scriptsize {escaped(line)}}}" for line in small if line)]
-    return rf"\shortstack[r]{{{BREAK.join(lines)}}}" if len(lines) > 1 else text
+    if len(lines) == 1:
+        return text
+    return rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{BREAK.join(lines)}\end{{tabular}}"

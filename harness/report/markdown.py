@@ -9,7 +9,7 @@ def render(document: Document) -> str:
     parts += [f"> {warning}" for warning in document.warnings]
     for section in document.sections:
         blocks = [text for block in section.blocks if (text := _block(block))]
-        if blocks or section.lead:
+        if blocks or not section.blocks:
             parts += [f"## {section.title}", *section.lead, *blocks]
     return "\n\n".join(parts) + "\n"
 

@@ -2,20 +2,31 @@
 
 from collections.abc import Sequence
 from functools import partial
+from math import prod
 
 from harness.drawing import png
 from harness.errors import PfbenchError
 from harness.figures import sheets
-from harness.ledger import RunFolder
+from harness.ledger import RunFolder, read_json
 from harness.report.document import Bullets, Cell, Picture, Section, Table
-from harness.results import volume_of
+from harness.results import merged_rows, volume_of
 from harness.sheet import Sheet, draw
 
 DPI = 130
+QUICK_VOXELS = 50e6  # to label components in takes a few seconds
 LEAD = (
     "Cases are chosen by rule, not by taste: the best, the median and the worst by mean Dice over "
     "the systems, and the one in which patch-based systems see most that is nowhere near a target.",
 )
+
+
+def quick(folders: Sequence[RunFolder]) -> bool:
+    """Whether the pictures take seconds, not minutes: components are counted in every test case."""
+    found = merged_rows(folders)
+    cases = read_json(folders[0].path / "split.json")["test"]
+    grid = folders[0].read()["protocol"]["data"]["grid"]
+    patched = sum(row.kind == "patch-based" for row in found)
+    return len(cases) * prod(grid) * max(patched, 1) <= QUICK_VOXELS
 
 
 def sheets_section(folders: Sequence[RunFolder]) -> Section:

@@ -1,6 +1,7 @@
 """From folders to the file of a report, in the format that was asked for."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -49,8 +50,11 @@ def render(folders: Sequence[RunFolder], format: str = "html", *, pictures: bool
         return _csv(folders, kinds[0])
     if kinds[0] == "study":
         return RENDER[format](of_study.document(folders[0]))
-    drawn = pictures and format == "html"
-    return RENDER[format](of_run.document(folders, pictures=drawn))
+    if format == "html":
+        return html.render(of_run.document(folders, pictures=pictures))
+    found = of_run.document(folders, pictures=False)
+    sections = tuple(section for section in found.sections if section.id != "pictures")
+    return RENDER[format](replace(found, sections=sections))
 
 
 def write(
