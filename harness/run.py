@@ -72,6 +72,7 @@ def _run(request: Request, folder: RunFolder, screen: Screen) -> int:
     table.write(folder, result)
     drawn = pictures.draw_ladder(folder)
     folder.write(content | {"status": "interrupted" if stopped else "finished"})
+    write_report(folder)
     late = mirror.late() if mirror else None
     if late:
         screen.say(f"warning: {late.what}; later: {late.remedy}")
@@ -332,6 +333,17 @@ def _carry_out(
     return None
 
 
+def write_report(folder: RunFolder) -> Path:
+    """report.html of a run or study; with pictures where they are a matter of seconds."""
+    from harness.report import write  # loads torch, which a refusal should not wait for
+    from harness.report.sheets import quick
+
+    place = write.default_place([folder], "html")
+    is_run = folder.read()["kind"] == "run"
+    write.write([folder], place, pictures=is_run and quick([folder]))
+    return place
+
+
 def _conclude(
     request: Request,
     folder: RunFolder,
@@ -341,6 +353,7 @@ def _conclude(
 ) -> None:
     table.show(result, screen)
     screen.say(f"table       {folder.path / 'table.md'} (and table.csv)")
+    screen.say(f"report      {folder.path / 'report.html'}")
     for path in drawn:
         screen.say(f"plot        {path}")
     place = shlex.quote(str(folder.path))

@@ -74,7 +74,11 @@ def tune(request: Request, screen: Screen) -> int:
     folder.create()
     with folder.lock():
         code = carry_on(lambda: _tune(request, folder, screen), request.command, screen)
-    return code or (_compare(request, folder, screen) if request.compare else 0)
+    if code:
+        return code
+    code = _compare(request, folder, screen) if request.compare else 0
+    screen.say(f"report      {runner.write_report(folder)}")
+    return code
 
 
 def _tune(request: Request, folder: RunFolder, screen: Screen) -> int:
@@ -92,6 +96,7 @@ def _tune(request: Request, folder: RunFolder, screen: Screen) -> int:
     stopped = _search_all(request, folder, prepared, screen)
     study_report.write(folder)
     folder.write(content | {"status": "interrupted" if stopped else "finished"})
+    runner.write_report(folder)
     late = mirror.late() if mirror else None
     if late:
         screen.say(f"warning: {late.what}; later: {late.remedy}")

@@ -1,6 +1,7 @@
 """Commands on what a run left: tables, pictures, claims, predictions, MLflow."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,25 +23,80 @@ if TYPE_CHECKING:
 mlflow_app = typer.Typer(no_args_is_help=True, help="Bring results over to MLflow.")
 
 
-def report(run_dir: RunDir, as_json: Json = False) -> None:
-    """Make the tables of a run or study anew from the results on disk, and print them."""
+def report(
+    run_dirs: Annotated[
+        list[Path],
+        typer.Argument(help="Output folders of `pfbench run`, or one of `pfbench tune`."),
+    ],
+    format: Annotated[str, typer.Option(help="html, md, latex or csv.")] = "html",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write, - for standard output. Default: RUN_DIR/report.html."),
+    ] = None,
+    pictures: Annotated[
+        bool,
+        typer.Option(
+            "--pictures/--no-pictures",
+            help="Draw chosen cases; in large runs this takes minutes.",
+        ),
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Make tables and report anew from the results on disk, and print the tables.
+
+    The HTML is one file that needs no network: tables with intervals and the paper's values,
+    significance, ranks, each case, what a score costs, pictures, claims, learning curves,
+    failures, and how to get it again. Several runs are reported as one if their protocols are
+    equal. With --out, nothing else is written.
+
+    Examples:
+
+        pfbench report RUN_DIR
+
+        pfbench report RUN_DIR OTHER_RUN_DIR --out both.html
+
+        pfbench report RUN_DIR --format latex --out -
+    """
     from harness.ledger import RunFolder
+    from harness.report import write as writer
 
-    if RunFolder(run_dir).read()["kind"] == "run":
-        print_table(run_dir, as_json=as_json)
+    folders = [RunFolder(path) for path in run_dirs]
+    writer.known(format)
+    if as_json:
+        _print_json(folders)
+        return
+    if out == Path("-"):
+        print(writer.render(folders, format, pictures=pictures), end="")
+        return
+    if out is None and len(folders) == 1:
+        _rebuild(folders[0])
+    place = out or writer.default_place(folders, format)
+    writer.write(folders, place, format, pictures=pictures)
+    print(f"report      {place}")
+
+
+def _print_json(folders: "Sequence[RunFolder]") -> None:
+    """The lines of the tables, or the points of a study."""
+    from harness import study_report, table
+
+    if folders[0].read()["kind"] == "run":
+        result = table.build(*folders)
+        records = json.loads(result.frame.to_json(orient="records"))
+        print(json.dumps({"rows": records, "notes": result.notes}, indent=2))
     else:
-        _print_study(RunFolder(run_dir), as_json=as_json)
+        print(study_report.frame(folders[0]).to_json(orient="records", indent=2))
 
 
-def _print_study(folder: "RunFolder", *, as_json: bool) -> None:
+def _rebuild(folder: "RunFolder") -> None:
+    """Write the derived files of a run or study anew, and show its tables."""
     from harness import study_report
     from harness.progress import Screen
 
-    if as_json:
-        print(study_report.frame(folder).to_json(orient="records", indent=2))
-        return
-    study_report.write(folder)
-    study_report.show(folder, Screen())
+    if folder.read()["kind"] == "run":
+        print_table(folder.path, as_json=False)
+    else:
+        study_report.write(folder)
+        study_report.show(folder, Screen())
 
 
 def print_table(folder: Path, *, as_json: bool) -> None:
@@ -49,11 +105,10 @@ def print_table(folder: Path, *, as_json: bool) -> None:
     from harness.ledger import RunFolder
     from harness.progress import Screen
 
-    result = table.build(RunFolder(folder))
     if as_json:
-        records = json.loads(result.frame.to_json(orient="records"))
-        print(json.dumps({"rows": records, "notes": result.notes}, indent=2))
+        _print_json([RunFolder(folder)])
         return
+    result = table.build(RunFolder(folder))
     table.write(RunFolder(folder), result)
     screen = Screen()
     table.show(result, screen)
@@ -92,6 +147,46 @@ def figures(
         mlflow_sync(run_dir, tracking_uri, experiment)
     elif mlflow and logged == "elsewhere":
         print("not logged to MLflow: pass the run's --tracking-uri")
+
+
+def compare(
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN_DIR [RUN_DIR] [ROW]...",
+            help="One or two output folders of `pfbench run`, then keys or titles of rows.",
+        ),
+    ],
+    suite: Annotated[
+        str, typer.Option(help="Whose rows. Default: the first table that has them.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Is one system better than another? Paired by test case, with intervals and tests.
+
+    Two or more rows of one run are compared with each other; no row means all of its table. Two
+    runs are compared row by row, which needs the same test cases.
+
+    Examples:
+
+        pfbench compare RUN_DIR pfseg resunet3d
+
+        pfbench compare RUN_DIR OTHER_RUN_DIR
+
+        pfbench compare RUN_DIR OTHER_RUN_DIR pfseg --json
+    """
+    from harness import compare as comparing
+    from harness.ledger import RunFolder
+    from harness.progress import Screen
+
+    first, *others = what
+    runs = [first, *(word for word in others[:1] if (Path(word) / "run.json").exists())]
+    folders = [RunFolder(Path(word)) for word in runs]
+    found = comparing.compare(folders, what[len(runs) :], suite)
+    if as_json:
+        print(json.dumps(comparing.records(found), indent=2, ensure_ascii=False))
+    else:
+        comparing.show(found, Screen())
 
 
 def claims(
