@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore")]
 TOP = Path(__file__).parent.parent
 MODELS = ["hdresunet", "resunet3d_up"]
 RUN = ["run", "--suite", "table5", *(word for model in MODELS for word in ("--model", model)),
-       "--epochs", "8", "--set", "phantom.cases=4"]  # fmt: skip
+       "--epochs", "60", "--set", "phantom.cases=4"]  # fmt: skip
 MARK = "PFBENCH_TEST_OF_KILLS"
 ORPHANS_S = 60
 
