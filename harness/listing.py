@@ -79,7 +79,7 @@ LISTS: dict[str, Callable[[str], Rows]] = {
 
 def as_text(rows: Rows) -> str:
     """Columns of equal width under their names."""
-    table = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    table = [list(rows[0]), *([cell(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -87,7 +87,8 @@ def as_text(rows: Rows) -> str:
     )
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value of a list as people read it."""
     if isinstance(value, list):
         return ", ".join(value)
     if isinstance(value, bool):

@@ -1,5 +1,6 @@
 """`pfbench tune` as its user runs it: real Ray, real training, real kills."""
 
+import json
 import os
 import signal
 import subprocess
@@ -63,8 +64,10 @@ def test_the_comparison_scores_default_and_tuned_on_the_test_cases(finished):
 def test_the_same_command_again_trains_nothing(finished):
     out, _ = finished
     stamps = {p: p.stat().st_mtime_ns for p in out.glob("trials/*/history.csv")}
-    done = pfbench("tune", "lr", *SMALL, "--trials", 3, "--no-compare", "--out", out)
-    assert "already done: 3" in done.stdout
+    again = ["tune", "lr", *SMALL, "--trials", 3, "--no-compare", "--out", out]
+    done = pfbench(*again, "--json")
+    assert "already done: 3" in done.stderr
+    assert [point["number"] for point in json.loads(done.stdout)] == [0, 1, 2]
     assert stamps == {p: p.stat().st_mtime_ns for p in out.glob("trials/*/history.csv")}
 
 

@@ -8,11 +8,14 @@ from typing import Annotated
 
 import typer
 
+from harness.commands import completion
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Dataset = Annotated[
     str,
     typer.Option(
-        help="phantom (built in), brats, liver, or folder: nnU-Net's and Decathlon's layout."
+        help="phantom (built in), brats, liver, or folder: nnU-Net's and Decathlon's layout.",
+        autocompletion=completion.datasets,
     ),
 ]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the volumes.")]
@@ -20,10 +23,18 @@ Modalities = Annotated[
     str, typer.Option(help="Comma-separated, for example flair,t1ce. Default: the data set's.")
 ]
 Target = Annotated[
-    str, typer.Option(help="BraTS region: wt, tc or et; of a folder the name or number of a label.")
+    str,
+    typer.Option(
+        help="BraTS region: wt, tc or et; of a folder the name or number of a label.",
+        autocompletion=completion.targets,
+    ),
 ]
 Profile = Annotated[
-    str, typer.Option(help="quick or paper. Default: quick for the phantom, else paper.")
+    str,
+    typer.Option(
+        help="quick or paper. Default: quick for the phantom, else paper.",
+        autocompletion=completion.profiles,
+    ),
 ]
 Plugins = Annotated[
     list[Path] | None,
@@ -34,7 +45,12 @@ Plugins = Annotated[
     ),
 ]
 Models = Annotated[
-    list[str] | None, typer.Option("--model", help="Only this model; may be given several times.")
+    list[str] | None,
+    typer.Option(
+        "--model",
+        help="Only this model; may be given several times.",
+        autocompletion=completion.models,
+    ),
 ]
 Epochs = Annotated[
     int | None, typer.Option(min=1, max=100_000, help="At most; default: the profile's.")
@@ -44,7 +60,9 @@ Changes = Annotated[
     typer.Option("--set", help="Change a setting, e.g. protocol.learning_rate=3e-4."),
 ]
 Config = Annotated[Path | None, typer.Option(help="YAML file with settings.")]
-DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+DeviceName = Annotated[
+    str, typer.Option(help="auto, cpu or cuda.", autocompletion=completion.devices)
+]
 CpusPerTrial = Annotated[float | None, typer.Option(help="Processors of a trial.")]
 GpusPerTrial = Annotated[float | None, typer.Option(help="GPUs of a trial; fractions share one.")]
 MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Trials at the same time, at most.")]

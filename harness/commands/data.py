@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from harness.commands import completion
 from harness.commands.arguments import Json, Modalities, Plugins, use_plugins, words
 from harness.errors import unknown
 
@@ -13,8 +14,16 @@ data_app = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="suites, rows, models, metrics or datasets.")],
-    profile: Annotated[str, typer.Option(help="Profile for sizes: quick or paper.")] = "paper",
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="suites, rows, models, metrics or datasets.", autocompletion=completion.lists
+        ),
+    ],
+    profile: Annotated[
+        str,
+        typer.Option(help="Profile for sizes: quick or paper.", autocompletion=completion.profiles),
+    ] = "paper",
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
@@ -53,7 +62,10 @@ def make_phantom(
 def check_data(
     root: Annotated[Path, typer.Argument(help="Folder that holds the volumes.")],
     dataset: Annotated[
-        str | None, typer.Option(help="brats, liver or folder; default: look.")
+        str | None,
+        typer.Option(
+            help="brats, liver or folder; default: look.", autocompletion=completion.folders
+        ),
     ] = None,
     modalities: Modalities = "",
     plugin: Plugins = None,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.commands import completion
 from harness.commands.arguments import (
     Address,
     Autoscale,
@@ -42,7 +43,8 @@ def run(
     suite: Annotated[
         str,
         typer.Option(
-            help="A table or figure of the paper (`pfbench list suites`), all, or a YAML file."
+            help="A table or figure of the paper (`pfbench list suites`), all, or a YAML file.",
+            autocompletion=completion.suites,
         ),
     ],
     dataset: Dataset = "phantom",
@@ -54,7 +56,10 @@ def run(
     plugin: Plugins = None,
     row: Annotated[
         list[str] | None,
-        typer.Option(help="Only this row, by its key in `pfbench list rows`; may be repeated."),
+        typer.Option(
+            help="Only this row, by its key in `pfbench list rows`; may be repeated.",
+            autocompletion=completion.rows,
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Trials of each row.")] = 1,
     epochs: Epochs = None,
@@ -79,7 +84,11 @@ def run(
     mlflow: Mlflow = True,
     mlflow_required: MlflowRequired = False,
     executor: Annotated[
-        str, typer.Option(help="ray, or inline: one after another in this process.")
+        str,
+        typer.Option(
+            help="ray, or inline: one after another in this process.",
+            autocompletion=completion.executors,
+        ),
     ] = "ray",
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run trials again that failed before.")
@@ -176,7 +185,12 @@ def _print_dry_run(trials: list[dict[str, Any]], as_json: bool) -> None:
 
 def tune(
     ctx: typer.Context,
-    what: Annotated[str, typer.Argument(help="loss-weights, lr, or space (with --space).")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="loss-weights, lr, or space (with --space).", autocompletion=completion.studies
+        ),
+    ],
     model: Models = None,
     plugin: Plugins = None,
     space: Annotated[
@@ -197,9 +211,15 @@ def tune(
         ),
     ] = False,
     trials: Annotated[int, typer.Option(min=1, max=100_000, help="Points of each study.")] = 20,
-    search: Annotated[str, typer.Option(help="optuna (TPE), random or grid.")] = "optuna",
+    search: Annotated[
+        str,
+        typer.Option(help="optuna (TPE), random or grid.", autocompletion=completion.samplers),
+    ] = "optuna",
     scheduler: Annotated[
-        str, typer.Option(help="asha (stops poor points early) or none.")
+        str,
+        typer.Option(
+            help="asha (stops poor points early) or none.", autocompletion=completion.schedulers
+        ),
     ] = "asha",
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings of each point.")] = 1,
     search_seed: Annotated[int, typer.Option(min=0, help="Of the search itself.")] = 0,
@@ -237,6 +257,7 @@ def tune(
     mlflow: Mlflow = True,
     mlflow_required: MlflowRequired = False,
     stall_timeout: StallTimeout = 7200,
+    as_json: Json = False,
 ) -> None:
     """Search settings on validation cases; the test cases stay closed until the comparison.
 
@@ -251,9 +272,11 @@ def tune(
 
         pfbench tune loss-weights --fair-budget --model unet3d --model resunet3d
     """
+    from harness import study_report
     from harness import tune as tuner
     from harness.data.datasets import Request as DataRequest
     from harness.execute import joined
+    from harness.ledger import RunFolder
     from harness.options import chosen_placement, refuse_address
     from harness.progress import Screen
     from harness.settings import resolve
@@ -308,4 +331,7 @@ def tune(
         mlflow_required=mlflow_required,
         command=typed_command(),
     )  # fmt: skip
-    raise typer.Exit(tuner.tune(request, Screen()))
+    code = tuner.tune(request, Screen(quiet=as_json))
+    if as_json:
+        print(study_report.frame(RunFolder(folder)).to_json(orient="records", indent=2))
+    raise typer.Exit(code)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from harness.commands import completion
 from harness.commands.arguments import Json
 
 
@@ -41,7 +42,12 @@ def check_plugin(
 
 
 def init(
-    what: Annotated[str, typer.Argument(help="model, metric, dataset or suite.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="model, metric, dataset or suite.", autocompletion=completion.scaffolds
+        ),
+    ],
     name: Annotated[str, typer.Argument(help="What to call it: letters, digits and _.")],
     folder: Annotated[Path, typer.Option("--in", help="Where to write the files.")] = Path(),
 ) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.commands import completion
 from harness.commands.arguments import (
     DeviceName,
     Experiment,
@@ -118,7 +119,11 @@ def print_table(folder: Path, *, as_json: bool) -> None:
 def figures(
     run_dir: RunDir,
     suite: Annotated[
-        str, typer.Option(help="Whose systems to show. Default: table5 if it was run.")
+        str,
+        typer.Option(
+            help="Whose systems to show. Default: table5 if it was run.",
+            autocompletion=completion.tables,
+        ),
     ] = "",
     case: Annotated[
         list[str] | None, typer.Option(help="Draw this case; may be repeated. Default: by rule.")
@@ -131,6 +136,7 @@ def figures(
     ] = True,
     tracking_uri: TrackingUri = "",
     experiment: Experiment = "pfbench",
+    as_json: Json = False,
 ) -> None:
     """Draw every system's mask on chosen test cases (Figs. 5 and 6), as PNG and SVG.
 
@@ -139,14 +145,16 @@ def figures(
     """
     from harness import pictures
     from harness.ledger import RunFolder
+    from harness.progress import Screen
 
-    for path in pictures.draw(run_dir, suite or None, tuple(case or ()), cache):
-        print(path)
+    screen = Screen(quiet=as_json)
+    drawn = list(map(str, pictures.draw(run_dir, suite or None, tuple(case or ()), cache)))
+    print(json.dumps(drawn, indent=2) if as_json else "\n".join(drawn))
     logged = RunFolder(run_dir).read()["mlflow"]
     if mlflow and (tracking_uri or logged == "here"):
-        mlflow_sync(run_dir, tracking_uri, experiment)
+        screen.say(_synced(run_dir, tracking_uri, experiment))
     elif mlflow and logged == "elsewhere":
-        print("not logged to MLflow: pass the run's --tracking-uri")
+        screen.say("not logged to MLflow: pass the run's --tracking-uri")
 
 
 def compare(
@@ -212,7 +220,11 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the masks.")],
     model: Annotated[
-        str, typer.Option(help="Row, system or trial id. Default: the only one there is.")
+        str,
+        typer.Option(
+            help="Row, system or trial id. Default: the only one there is.",
+            autocompletion=completion.models,
+        ),
     ] = "",
     seed: Annotated[int | None, typer.Option(min=0, help="Default: the lowest.")] = None,
     probability: Annotated[
@@ -221,12 +233,14 @@ def predict(
     tpf: Annotated[
         str,
         typer.Option(
-            help="Fine-tune on these volumes first: none, srt, srt+ust, srt+ust+tfm, tfm."
+            help="Fine-tune on these volumes first: none, srt, srt+ust, srt+ust+tfm, tfm.",
+            autocompletion=completion.strategies,
         ),
     ] = "",
     plugin: Plugins = None,
     device: DeviceName = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Segment new volumes with a trained network; each mask lies on the voxels of its volume.
 
@@ -255,9 +269,13 @@ def predict(
         device=chosen_device(device),
         overwrite=overwrite,
     )
-    screen = Screen()
+    screen = Screen(quiet=as_json)
     with screen.bar("predicting") as advance:
         made = predictor.predict(request, advance)
+    if as_json:
+        files = list(map(str, made.files))
+        print(json.dumps({"files": files, "notes": list(made.notes)}, indent=2))
+        return
     for note in made.notes:
         screen.say(f"note        {note}")
     for path in made.files:
@@ -296,14 +314,21 @@ def mlflow_sync(
 
     A model takes a scan (C, D, H, W) of any size and gives its mask: `mlflow models serve -m URI`.
     """
+    print(_synced(run_dir, tracking_uri, experiment))
+    if log_model:
+        from harness import tracking
+        from harness.mlflow_model import log_models
+
+        uri = tracking_uri or tracking.default_uri(run_dir)
+        for address in log_models(run_dir, uri, experiment):
+            print(f"model       {address}")
+
+
+def _synced(run_dir: Path, tracking_uri: str, experiment: str) -> str:
+    """Mirror the folder to MLflow, and say what that took."""
     from harness import tracking
     from harness.ledger import RunFolder
 
     RunFolder(run_dir).read()
     uri = tracking_uri or tracking.default_uri(run_dir)
-    print(tracking.mirror(run_dir, uri, experiment))
-    if log_model:
-        from harness.mlflow_model import log_models
-
-        for address in log_models(run_dir, uri, experiment):
-            print(f"model       {address}")
+    return str(tracking.mirror(run_dir, uri, experiment))
