@@ -39,6 +39,7 @@ class Machine:
     def __init__(self, n):
         self.n = n
         self.name = f"node-{n}"
+        self.own = f"--node-ip-address=10.77.0.{n}"
         sh(
             f"ip netns add m{n}; ip link add v{n} type veth peer name p{n}; "
             f"ip link set v{n} netns m{n}; ip link set p{n} master br0 up; "
@@ -55,8 +56,7 @@ class Machine:
         apart = ["unshare", "--mount", "--uts", "--propagation", "private", "sh", "-c", inside, "-"]
         with open(SHARED / f"{self.name}.log", "wb") as log:
             self.process = subprocess.Popen(
-                ["ip", "netns", "exec", f"m{self.n}", *apart, *RAY, *role]
-                + [f"--node-ip-address=10.77.0.{self.n}"],
+                ["ip", "netns", "exec", f"m{self.n}", *apart, *RAY, *role, self.own],
                 stdout=log,
                 stderr=log,
             )
