@@ -38,7 +38,9 @@ def finished_table5(path):
     rows, trials = [], []
     names = {}
     for number, row in enumerate(chosen("table5", "quick", (), ())["table5"]):
-        own = spec(number).model_copy(update={"system": row.system})
+        options = {"tpf": "tfm"} if row.system == "pfseg" else {}
+        update = {"system": row.system, "options": options, "split": "t5"}
+        own = spec(number).model_copy(update=update)
         trial = folder.trial(own.id)
         trial.write_spec(own)
         scores = {name: 0.3 + 0.05 * number for name in METRICS}
@@ -150,9 +152,9 @@ def test_the_charts_put_quality_against_cost(pages, browser):
          "Memory MiB vs. Dice", "Parallel Coordinates")  # fmt: skip
 
 
-def test_a_filter_shows_the_rows_of_the_table(pages, browser):
-    text = seen(browser, pages["filter"], "matching runs")
-    assert re.search(r"\b8\s+matching runs", text)
+def test_a_filter_finds_the_run_with_its_rows(pages, browser):
+    text = seen(browser, pages["filter"], "matching runs", "table5 phantom quick")
+    assert re.search(r"\b9\s+matching runs", text), text
 
 
 def test_compare_shows_eight_runs_by_model_type_view_and_dice(pages, browser):
