@@ -223,8 +223,14 @@ def _signed_rank_p(differences: Floats) -> float:
 
 def _hodges_lehmann(values: Floats) -> float:
     """Ann. Math. Statist. 34 (1963) 598."""
-    first, second = np.triu_indices(len(values))
+    first, second = _walsh_pairs(len(values))
     return float(np.median((values[first] + values[second]) / 2).round(DECIMALS))
+
+
+@lru_cache(maxsize=1)
+def _walsh_pairs(n: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Every two of n cases, each with itself included."""
+    return np.triu_indices(n)
 
 
 def _listed(names: Sequence[str]) -> str:

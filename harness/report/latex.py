@@ -98,8 +98,9 @@ def _table(table: Table) -> list[str]:
     body = [rf"\begin{{tabular}}{{{_columns(table)}}}", r"\toprule", headings + r" \\",
             r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]  # fmt: skip
     notes = _list(table.notes)
-    return ["", rf"\begin{{center}}\small\textbf{{{escaped(table.caption)}}}\par\medskip",
-            r"\fit{%", *body, r"}\end{center}", r"{\footnotesize", *notes, "}"]  # fmt: skip
+    return ["", r"\noindent\begin{minipage}{\textwidth}\centering\small\medskip",
+            rf"\textbf{{{escaped(table.caption)}}}\par\medskip",
+            r"\fit{%", *body, r"}\end{minipage}\par\medskip", r"{\footnotesize", *notes, "}"]  # fmt: skip
 
 
 def _columns(table: Table) -> str:
