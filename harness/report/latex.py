@@ -100,7 +100,8 @@ def _table(table: Table) -> list[str]:
     notes = _list(table.notes)
     return ["", r"\noindent\begin{minipage}{\textwidth}\centering\small\medskip",
             rf"\textbf{{{escaped(table.caption)}}}\par\medskip",
-            r"\fit{%", *body, r"}\end{minipage}\par\medskip", r"{\footnotesize", *notes, "}"]  # fmt: skip
+            r"\fit{%", *body, r"}\end{minipage}\par\medskip",
+            r"{\footnotesize", *notes, "}"]  # fmt: skip
 
 
 def _columns(table: Table) -> str:
