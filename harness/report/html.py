@@ -22,4 +22,4 @@ def render(document: Document) -> str:
     )
     environment.filters["base64"] = lambda content: base64.b64encode(content).decode()
     style = Markup((HERE / "page.css").read_text())
-    return environment.get_template("page.html").render(document=document, css=style)
+    return environment.get_template("page.html").render(document=document, css=style).lstrip()
