@@ -56,7 +56,7 @@ def run(request: Request, screen: Screen) -> int:
         table.write(folder, result)
         drawn = pictures.draw_ladder(folder)
         folder.write(content | {"status": "interrupted" if interrupted else "finished"})
-        write_report(folder)
+        write_report(folder, screen)
         if mirror and not mirror.finish(timeout_s=120):
             command = f"pfbench mlflow sync {shlex.quote(str(folder.path))}"
             screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
@@ -308,15 +308,20 @@ def _carry_out(request: Request, folder: RunFolder, planned: Plan, screen: Scree
     return False
 
 
-def write_report(folder: RunFolder) -> Path:
-    """report.html of a run or study; with pictures where they are a matter of seconds."""
+def write_report(folder: RunFolder, screen: Screen) -> None:
+    """report.html of a run or study; with pictures where they are a matter of seconds.
+
+    What cannot be reported does not take the results with it: it is said, and they stay.
+    """
     from harness.report import write  # loads torch, which a refusal should not wait for
     from harness.report.sheets import quick
 
     place = write.default_place([folder], "html")
     is_run = folder.read()["kind"] == "run"
-    write.write([folder], place, pictures=is_run and quick([folder]))
-    return place
+    try:
+        write.write([folder], place, pictures=is_run and quick([folder]))
+    except StateError as error:
+        screen.say(f"warning: no report: {error}")
 
 
 def _conclude(

@@ -81,7 +81,7 @@ def tune(request: Request, screen: Screen) -> int:
         interrupted = _search_all(request, folder, prepared, screen)
         study_report.write(folder)
         folder.write(content | {"status": "interrupted" if interrupted else "finished"})
-        runner.write_report(folder)
+        runner.write_report(folder, screen)
         if mirror and not mirror.finish(timeout_s=120):
             command = f"pfbench mlflow sync {shlex.quote(str(folder.path))}"
             screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
@@ -91,7 +91,8 @@ def tune(request: Request, screen: Screen) -> int:
             screen.tell(f"to continue, repeat: {request.command}")
             return INTERRUPTED
     code = _compare(request, folder, screen) if request.compare else 0
-    screen.say(f"report      {runner.write_report(folder)}")
+    runner.write_report(folder, screen)
+    screen.say(f"report      {folder.path / 'report.html'}")
     return code
 
 
