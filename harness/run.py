@@ -72,7 +72,7 @@ def _run(request: Request, folder: RunFolder, screen: Screen) -> int:
     table.write(folder, result)
     drawn = pictures.draw_ladder(folder)
     folder.write(content | {"status": "interrupted" if stopped else "finished"})
-    write_report(folder)
+    write_report(folder, screen)
     late = mirror.late() if mirror else None
     if late:
         screen.say(f"warning: {late.what}; later: {late.remedy}")
@@ -333,15 +333,20 @@ def _carry_out(
     return None
 
 
-def write_report(folder: RunFolder) -> Path:
-    """report.html of a run or study; with pictures where they are a matter of seconds."""
+def write_report(folder: RunFolder, screen: Screen) -> None:
+    """report.html of a run or study; with pictures where they are a matter of seconds.
+
+    What cannot be reported does not take the results with it: it is said, and they stay.
+    """
     from harness.report import write  # loads torch, which a refusal should not wait for
     from harness.report.sheets import quick
 
     place = write.default_place([folder], "html")
     is_run = folder.read()["kind"] == "run"
-    write.write([folder], place, pictures=is_run and quick([folder]))
-    return place
+    try:
+        write.write([folder], place, pictures=is_run and quick([folder]))
+    except StateError as error:
+        screen.say(f"warning: no report: {error}")
 
 
 def _conclude(

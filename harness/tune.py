@@ -77,7 +77,8 @@ def tune(request: Request, screen: Screen) -> int:
     if code:
         return code
     code = _compare(request, folder, screen) if request.compare else 0
-    screen.say(f"report      {runner.write_report(folder)}")
+    runner.write_report(folder, screen)
+    screen.say(f"report      {folder.path / 'report.html'}")
     return code
 
 
@@ -96,7 +97,7 @@ def _tune(request: Request, folder: RunFolder, screen: Screen) -> int:
     stopped = _search_all(request, folder, prepared, screen)
     study_report.write(folder)
     folder.write(content | {"status": "interrupted" if stopped else "finished"})
-    runner.write_report(folder)
+    runner.write_report(folder, screen)
     late = mirror.late() if mirror else None
     if late:
         screen.say(f"warning: {late.what}; later: {late.remedy}")

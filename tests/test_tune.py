@@ -61,6 +61,17 @@ def test_the_comparison_scores_default_and_tuned_on_the_test_cases(finished):
         assert "tuned − default" in done.stdout
 
 
+def test_the_study_ends_with_a_report_of_its_points(finished):
+    out, done = finished
+    page = (out / "report.html").read_text()
+    assert f"report      {out / 'report.html'}" in done.stdout
+    assert "no report" not in done.stdout
+    for part in ("What was searched", "Every point of resunet3d_up", "score of every point"):
+        assert part in page
+    text = pfbench("report", out, "--format", "md", "--out", "-").stdout
+    assert "# Study of resunet3d_up on phantom" in text
+
+
 def test_the_same_command_again_trains_nothing(finished):
     out, _ = finished
     stamps = {p: p.stat().st_mtime_ns for p in out.glob("trials/*/history.csv")}

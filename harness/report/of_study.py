@@ -55,9 +55,8 @@ def document(folder: RunFolder) -> Document:
         Section("results", "The best points", (), tuple(_best(folder))),
         _pictures(folder, table),
         *comparison,
-        *_curves(folder),
+        *_after_comparison(folder),
         _failures(table),
-        environment_section([folder]),
         reproduce_section([folder]),
     ]
     return Document(
@@ -150,13 +149,14 @@ def _comparison(folder: RunFolder) -> list[Section]:
     return [Section("comparison", "On the test cases", lead, (*tables, Bullets(tuple(said))))]
 
 
-def _curves(folder: RunFolder) -> list[Section]:
-    """Of the networks of the comparison: those of the points are too many to read."""
+def _after_comparison(folder: RunFolder) -> list[Section]:
+    """Learning curves and machines of its networks: those of the points leave no record."""
     out = RunFolder(folder.path / "comparison")
-    found = learning.trainings([out]) if (out.path / "run.json").exists() else []
-    if not found:
+    if not (out.path / "run.json").exists():
         return []
-    return [Section("learning", "Learning curves", (), (learning.plot(found),))]
+    found = learning.trainings([out])
+    curves = [Section("learning", "Learning curves", (), (learning.plot(found),))] if found else []
+    return [*curves, environment_section([out])]
 
 
 def _failures(table: pd.DataFrame) -> Section:

@@ -26,6 +26,7 @@ def section(folders: Sequence[RunFolder], systems: Sequence[str]) -> Section:
     """`systems` are those in the tables."""
     run = folders[0].read()
     protocol = run["protocol"]
+    settings = _asked(run)
     departures = deviations(folders, systems)
     lead = (
         "Every system has the same cases, the same seeds, the same training rule and the same "
@@ -38,7 +39,7 @@ def section(folders: Sequence[RunFolder], systems: Sequence[str]) -> Section:
         "Protocol",
         lead,
         (_facts(folders[0], run), Bullets(said, "Deviations")),
-        (_rule(protocol["protocol"]), _settings(protocol)),
+        (_rule(settings["protocol"]), _settings(protocol)),
     )
 
 
@@ -46,7 +47,7 @@ def _facts(folder: RunFolder, run: dict[str, Any]) -> Facts:
     data = run["protocol"]["data"]
     split_into = read_json(folder.path / "split.json")
     cases = {part: split_into[part] for part in ("train", "validation", "test")}
-    split = run["protocol"].get("split", {})
+    split = _asked(run)["split"]
     sizes = ", ".join(f"{len(cases[part])} for {part}" for part in cases)
     how = {"seeded": f"by patient, from seed {split.get('seed')}", "official": "of the authors"}
     kind = "synthetic" if data["synthetic"] else "patients"
@@ -67,7 +68,7 @@ def _facts(folder: RunFolder, run: dict[str, Any]) -> Facts:
 def deviations(folders: Sequence[RunFolder], systems: Sequence[str]) -> tuple[str, ...]:
     """Everything in which these runs differ from the paper, or one of `systems` from the others."""
     run = folders[0].read()
-    settings = run.get("settings") or run["protocol"]["settings"]
+    settings = _asked(run)
     found = _of_training(settings["protocol"])
     if list(settings["reduce"]) != list(PAPER.reduce):
         blocks = "×".join(map(str, settings["reduce"]))
@@ -84,6 +85,11 @@ def deviations(folders: Sequence[RunFolder], systems: Sequence[str]) -> tuple[st
         found.append(f"{name}: trained with its own {_pairs(changed)}")
     found += [note for folder in folders for note in folder.read().get("notes", [])]
     return tuple(dict.fromkeys(filter(None, found)))
+
+
+def _asked(run: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run, or of a study, which keeps them in its protocol."""
+    return run["settings"] if run["kind"] == "run" else run["protocol"]["settings"]
 
 
 def _of_training(protocol: dict[str, Any]) -> list[str]:
