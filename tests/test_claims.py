@@ -173,6 +173,7 @@ def test_the_rival_with_the_widest_interval_can_be_the_hardest(table5):
 
 
 def test_a_failed_trial_leaves_the_claim_undecided_with_its_reason(table5):
+    (table5.trials["resunet3d", 0].path / "result.json").unlink()
     table5.trials["resunet3d", 0].write_failure("train", "cuda_oom", "out of memory")
     found = table5.shift("pfseg", 0.05).verdict(LEAD)
     assert (found.word, found.why) == ("undecided", "ResUNet3D failed: cuda_oom")
@@ -290,6 +291,7 @@ def test_the_same_seed_in_two_runs_counts_once(tmp_path):
 
 def test_a_trial_that_failed_in_one_run_counts_by_the_other(tmp_path):
     runs = [Run(tmp_path / name, "table5").shift("pfseg", 0.02) for name in "ab"]
+    (runs[0].trials["pfseg", 0].path / "result.json").unlink()
     runs[0].trials["pfseg", 0].write_failure("train", "cuda_oom", "out of memory")
     assert verdict(runs, LEAD).word == "supported"
 

@@ -73,6 +73,7 @@ def garble_test_labels(folder):
 def test_without_its_base_it_is_a_failed_row_with_the_reason(finished, tmp_path):
     broken = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
     trained, tuned = trials(broken)["res/none"], trials(broken)["res/tfm"]
+    (trained.path / "result.json").unlink()
     trained.write_failure("train", "nan_loss", "loss=nan")
     (tuned.path / "result.json").unlink()
     task = Task("adapt", broken.path, tuned.id, broken.cache, 1)

@@ -67,7 +67,7 @@ class WrittenRun:
     def fail(self, key, reason, detail="", seed=0):
         """As if the trial had left nothing but its reason."""
         trial = self.trials[key, seed]
-        for name in ("cases.csv", "measurement.json"):
+        for name in ("result.json", "cases.csv", "measurement.json"):
             (trial.path / name).unlink()
         trial.write_failure("train", reason, detail)
         return self
