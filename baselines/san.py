@@ -19,13 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from models.blocks import activation, norm
+from models.conv import Conv3d
 
 
 class Unit(nn.Sequential):
     """conv3, IN, LReLU: B of the drawing."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(nn.Conv3d(inputs, outputs, 3, padding=1), norm(outputs), activation())
+        super().__init__(Conv3d(inputs, outputs, 3, padding=1), norm(outputs), activation())
 
 
 class Context(nn.Module):
@@ -34,7 +35,7 @@ class Context(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.reaches = nn.ModuleList(
-            nn.Conv3d(channels, channels, 3, padding=reach, dilation=reach) for reach in (1, 2, 3)
+            Conv3d(channels, channels, 3, padding=reach, dilation=reach) for reach in (1, 2, 3)
         )
         self.finish = nn.Sequential(norm(3 * channels), activation())
 
@@ -101,9 +102,7 @@ class SAN(nn.Module):
         self.restore = nn.Sequential(
             double(fused), Unit(fused, fused), double(fused), Unit(fused, last)
         )
-        self.head = nn.Sequential(
-            nn.Conv3d(fine + last, width, 3, padding=1), nn.Conv3d(width, 1, 1)
-        )
+        self.head = nn.Sequential(Conv3d(fine + last, width, 3, padding=1), nn.Conv3d(width, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         half = self.unit2(self.pool(x))

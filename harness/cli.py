@@ -8,7 +8,9 @@ import typer
 
 from harness.commands.data import data_app, list_
 from harness.commands.experiments import run, tune
-from harness.commands.results import claims, figures, mlflow_app, predict, report, ui
+from harness.commands.plugins import check_plugin, init
+from harness.commands.results import claims, compare, figures, mlflow_app, predict, report, ui
+from harness.commands.trust import doctor, verify
 from harness.errors import INTERRUPTED, PfbenchError
 
 app = typer.Typer(
@@ -18,9 +20,11 @@ app = typer.Typer(
     help="Compare patch-free and patch-based 3D medical image segmentation under one protocol.",
     epilog="Start with: pfbench run --suite table5",
 )
-for command in (run, tune, report, figures, claims, predict, ui):
+for command in (run, tune, report, compare, figures, claims, predict, ui, verify, doctor):
     app.command()(command)
 app.command("list")(list_)
+app.command("check-plugin")(check_plugin)
+app.command()(init)
 app.add_typer(data_app, name="data")
 app.add_typer(mlflow_app, name="mlflow")
 

@@ -5,6 +5,7 @@ loading torch; a test holds the file to what is counted here.
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,16 @@ def parameters(network: torch.nn.Module) -> int:
 
 def costs() -> dict[str, dict[str, dict[str, float]]]:
     """profile -> system -> cost, for one modality."""
+    return costs_of(systems.SYSTEMS)
+
+
+def costs_of(names: Iterable[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """The same of some systems."""
+    names = tuple(names)
     return {
         profile: {
             name: cost(name, systems.options(name, profile), 1, grid_of(settings.reduce))
-            for name in systems.SYSTEMS
+            for name in names
         }
         for profile, settings in PROFILES.items()
     }

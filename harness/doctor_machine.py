@@ -102,7 +102,9 @@ def data(request: Request) -> Iterator[Finding]:
     remedy = f"pfbench data check {shlex.quote(str(root))}"
     try:
         name = layout_of(root)
-        modalities = brats.modalities_of(root) if name == "brats" else DATASETS[name].modalities
+        modalities = DATASETS[name].contents_of(root).modalities
+        if name == "brats":
+            modalities = brats.modalities_of(root)
         found = survey(name, root, modalities)
     except DataError as error:
         yield Finding("data", "fail", error.what, remedy)

@@ -25,6 +25,14 @@ STYLE = {
 }
 
 
+def png(make: Callable[[], Figure], dpi: int) -> bytes:
+    """The figure that `make` returns, for a page: with the house style in force."""
+    with style.context(["default", STYLE]):
+        content = io.BytesIO()
+        make().savefig(content, format="png", dpi=dpi, metadata={"Software": None})
+    return content.getvalue()
+
+
 def write_picture(make: Callable[[], Figure], stem: Path) -> list[Path]:
     """`stem`.png and `stem`.svg of the figure that `make` returns; equal figures, equal bytes.
 

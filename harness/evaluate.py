@@ -1,11 +1,13 @@
 """Score every test case: one row each, a missed target included at its worst value."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from harness import extra_metrics
 from harness.data.case import Volume
+from harness.extra_metrics import Metric
 from harness.methods import Mask, Method
 from harness.metrics import score
 
@@ -13,16 +15,26 @@ MEANS = ("dice", "jaccard", "hd95_mm", "hd95_max_mm", "hd95_voxels", "hd95_offic
 
 
 def evaluate(
-    method: Method, volumes: Sequence[Volume], keep: Callable[[str, Mask, float], None]
-) -> list[dict[str, Any]]:
-    """One row of scores for each volume, in its order; `keep` gets case, mask and Dice of each."""
+    method: Method,
+    volumes: Sequence[Volume],
+    keep: Callable[[str, Mask, float], None],
+    extra: Mapping[str, Metric] | None = None,
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """One row of scores for each volume, in its order, and why an extra metric has no value.
+
+    `keep` gets case, mask and Dice of each; `extra` are further columns, those of plug-ins.
+    """
     rows = []
+    faults: dict[str, str] = {}
     for volume in volumes:
         mask = method.segment(volume.image)
         row = {"case": volume.case, **score(mask, volume.label > 0, volume.spacing_mm)._asdict()}
         keep(volume.case, mask, row["dice"])
-        rows.append(row)
-    return rows
+        truth = volume.label > 0
+        values, wrong = extra_metrics.scores(extra or {}, mask, truth, volume.spacing_mm)
+        faults |= {f"{name} of {volume.case}": why for name, why in wrong.items()}
+        rows.append(row | values)
+    return rows, faults
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:

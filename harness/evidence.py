@@ -11,10 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from harness.errors import StateError, UsageError
+from harness.errors import StateError
 from harness.ledger import RunFolder, TrialFolder
-from harness.nested import difference
-from harness.results import rows
+from harness.results import merged_rows
 from harness.statistics import Interval, Scores
 from harness.suites import printed, suite
 
@@ -45,10 +44,17 @@ class Metric(NamedTuple):
     scale: float
     side: int
     unit: str
+    title: str
+    """Of a column of such scores."""
+
+    @property
+    def name(self) -> str:
+        return self.title.partition(" ")[0]
 
 
-DICE = Metric("dice", "dice", 100, 1, "percentage points")
-HD95 = Metric("hd95_mm", "hd95", 1, -1, "mm")
+DICE = Metric("dice", "dice", 100, 1, "percentage points", "Dice (%)")
+HD95 = Metric("hd95_mm", "hd95", 1, -1, "mm", "HD95 (mm)")
+JACCARD = Metric("jaccard", "jaccard", 100, 1, "percentage points", "Jaccard (%)")
 
 
 class Measured(NamedTuple):
@@ -146,33 +152,12 @@ def gather(folders: Sequence[RunFolder]) -> Evidence:
     Raises UsageError for runs of different protocols, whose numbers do not compare, StateError
     for what is no run.
     """
-    tables = [row for folder in folders for row in rows(folder)]
-    run = _common_protocol(folders)
     suites: dict[str, dict[str, Seeds]] = {}
-    for row in tables:
-        seeds = suites.setdefault(row.suite, {}).setdefault(row.key, {})
-        for trial in row.trials:
-            seed = trial.spec().seed
-            if seeds.setdefault(seed, trial).state() != "ok":
-                seeds[seed] = trial
+    for row in merged_rows(folders):
+        seeds = {trial.spec().seed: trial for trial in row.trials}
+        suites.setdefault(row.suite, {})[row.key] = seeds
+    run = folders[0].read()
     return Evidence(run["dataset"], run["profile"], _caveat(run), suites)
-
-
-def _common_protocol(folders: Sequence[RunFolder]) -> dict[str, Any]:
-    """The run.json of the first; UsageError when another has a different protocol."""
-    first, *others = folders
-    run = first.read()
-    for folder in others:
-        other = folder.read()
-        if other["protocol_hash"] != run["protocol_hash"]:
-            raise UsageError(
-                f"protocol {other['protocol_hash']} is not {run['protocol_hash']}, that of "
-                f"{first.path} ({difference(run['protocol'], other['protocol'])})",
-                where=str(folder.path),
-                remedy="give runs of one protocol only",
-                code="PFB-C05",
-            )
-    return run
 
 
 def _caveat(run: Mapping[str, Any]) -> str:

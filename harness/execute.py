@@ -8,10 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import harness
 from harness.errors import ClusterError, StorageError, UsageError
 from harness.ledger import Action, RunFolder
+from harness.registry import kept
 from harness.spec import Device
+from tuning.cluster import Cluster, ClusterLost, Unreachable, ray_cluster
+from tuning.machines import LaunchError
 
+CODE = tuple(
+    Path(harness.__file__).parent.parent / package
+    for package in ("harness", "models", "baselines", "tuning")
+)
+"""What a trial's process imports of ours; the machines of a cluster are given it."""
 Phase = Callable[[], Sequence[str]]
 """Names the trials of a phase when its turn comes."""
 OnEvent = Callable[[str, dict[str, Any]], None]
@@ -29,6 +38,8 @@ class Placement:
     address: str | None
     silence_s: float
     """A trial that reports nothing for so many seconds is ended as timed out."""
+    autoscale: bool = False
+    """The cluster starts machines on demand, and trials wait for them."""
 
 
 def execute(
@@ -40,7 +51,7 @@ def execute(
 ) -> None:
     """Carry out each phase for the trials it names; what became of them is in their folders.
 
-    The phase "measure" has the device to itself: one trial at a time, all of its processors.
+    The phase "measure" has a machine to itself: one trial at a time, all of its processors.
     """
     run = _inline if placement.executor == "inline" else _on_ray
     run(folder, cache, phases, placement, tell)
@@ -56,7 +67,7 @@ def _inline(
     from harness.trial import Task, perform
 
     for action, trials in phases:
-        threads = _threads(action, placement)
+        threads = (os.cpu_count() or 1) if action == "measure" else threads_of(placement)
         for trial in trials():
             tell(trial, {"event": "start"})
             task = Task(action, folder.path, trial, cache, threads)
@@ -73,31 +84,32 @@ def _on_ray(
 ) -> None:
     if not any(trials() for _, trials in phases):
         return  # everything is done: no need to wait for Ray
+    from harness.measuring import on_one_machine
     from harness.supervise import supervise
-    from tuning.launch import Cluster, Job, ray_cluster, run_jobs
+    from tuning.launch import Job, run_jobs
 
-    with cluster_faults(), ray_cluster(Cluster(placement.address)):
+    def payload(action: Action, trial: str, threads: int) -> dict[str, Any]:
+        return {
+            "action": action,
+            "run": str(folder.path),
+            "trial": trial,
+            "cache": str(cache.absolute()),
+            "plugins": kept(folder.path, folder.trial(trial).spec().plugins),
+            "threads": threads,
+            "silence_s": placement.silence_s,
+        }
+
+    cluster = cluster_of(placement)
+    with cluster_faults(), ray_cluster(cluster):
         for action, trials in phases:
-            at_once = 1 if action == "measure" else placement.max_concurrent
-            jobs = [
-                Job(
-                    trial,
-                    {
-                        "action": action,
-                        "run": str(folder.path),
-                        "trial": trial,
-                        "cache": str(cache.absolute()),
-                        "threads": _threads(action, placement),
-                        "silence_s": placement.silence_s,
-                    },
-                    cpus=placement.cpus_per_trial,
-                    gpus=placement.gpus_per_trial,
-                )
-                for trial in trials()
-            ]
-            if jobs:
-                hear = partial(_record_loss, folder, action, tell)
-                run_jobs(jobs, supervise, Cluster(placement.address, at_once), hear)
+            hear = partial(_record_loss, folder, action, tell)
+            if action == "measure":
+                on_one_machine(folder, trials, partial(payload, action), placement, hear)
+                continue
+            size = (placement.cpus_per_trial, placement.gpus_per_trial)
+            threads = threads_of(placement)
+            jobs = [Job(trial, payload(action, trial, threads), *size) for trial in trials()]
+            run_jobs(jobs, supervise, cluster, hear)
 
 
 def _record_loss(
@@ -121,13 +133,31 @@ def refuse_full_disk(event: dict[str, Any]) -> None:
         raise StorageError(event["detail"], remedy=remedy, code="PFB-S01")
 
 
+def cluster_of(placement: Placement) -> Cluster:
+    """Where Ray puts the trials of a placement."""
+    return Cluster(placement.address, placement.max_concurrent, placement.autoscale, CODE)
+
+
+@contextmanager
+def joined(address: str | None) -> Iterator[None]:
+    """Be part of the cluster at this address; without one nothing is started yet.
+
+    Raises ClusterError when there is none, or it does not let us in.
+    """
+    if address is None:
+        yield
+        return
+    with cluster_faults(), ray_cluster(Cluster(address, code=CODE)):
+        yield
+
+
 @contextmanager
 def cluster_faults() -> Iterator[None]:
     """Ray's faults as what the user sees of them: UsageError and ClusterError."""
-    from tuning.launch import ClusterLost, LaunchError
-
     try:
         yield
+    except Unreachable as error:
+        raise ClusterError(str(error), where="--address", code="PFB-R01") from error
     except LaunchError as error:
         raise UsageError(str(error), code="PFB-C02") from error
     except ClusterLost as error:
@@ -137,9 +167,3 @@ def cluster_faults() -> Iterator[None]:
 def threads_of(placement: Placement) -> int:
     """Threads of a trial that shares the machine with others."""
     return max(1, round(placement.cpus_per_trial))
-
-
-def _threads(action: Action, placement: Placement) -> int:
-    if action == "measure":
-        return os.cpu_count() or 1
-    return threads_of(placement)

@@ -6,7 +6,7 @@ Fig. 5 shows the best, the median and the worst case by mean Dice over the syste
 where the patch-based systems see most components that are nowhere near a target ("stray").
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -83,9 +83,24 @@ def draw_sheets(
 ) -> list[Path]:
     """Write `out`/<rules>-<case>.png and .svg for the cases chosen by rule, or for `cases`.
 
+    Raises like `sheets`, and StorageError when a file cannot be written.
+    """
+    made = sheets(folder, volume_of, suite=suite, cases=cases)
+    return [p for name, sheet in made for p in write_picture(partial(draw, sheet), out / name)]
+
+
+def sheets(
+    folder: RunFolder,
+    volume_of: Callable[[str], Volume],
+    *,
+    suite: str | None = None,
+    cases: Sequence[str] = (),
+) -> Iterator[tuple[str, Sheet]]:
+    """<rules>-<case> and what is drawn of it, for the cases chosen by rule, or for `cases`.
+
     Each row of `suite` is shown by its first seed; without a suite, it is Table V if the run has
     it, else the run's first. Raises UsageError for an unknown suite or case, StateError when no
-    trial is finished or a mask is not what was scored, StorageError when a file cannot be written.
+    trial is finished or a mask is not what was scored.
     """
     run = folder.read()
     suite = suite or ("table5" if "table5" in run["suites"] else next(iter(run["suites"])))
@@ -94,11 +109,11 @@ def draw_sheets(
     reasons = _asked_for(cases, dice) if cases else _by_rule(entries, dice, volume_of)
     about = f"{suite_called(suite).title}, profile {run['profile']}"
     about += f"\n{SYNTHETIC}" if run["synthetic"] else ""
-    written = []
     for case, why in reasons.items():
-        sheet = _sheet(volume_of(case), "; ".join(why.values()), about, entries)
-        written += write_picture(partial(draw, sheet), out / "-".join([*why, case]))
-    return written
+        yield (
+            "-".join([*why, case]),
+            _sheet(volume_of(case), "; ".join(why.values()), about, entries),
+        )
 
 
 @dataclass(frozen=True, eq=False)

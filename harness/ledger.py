@@ -2,6 +2,7 @@
 
     RUN/run.json                 what was asked, and the trials that belong to it
     RUN/split.json               which case trains, validates, tests
+    RUN/plugins/<name>-<hash>.py source of plug-ins that were used; never executed from here unasked
     RUN/trials/<id>/spec.json    everything that determines the trial; <id> is its hash
                     attempts.csv                     a line for each start, before it starts
                     history.csv, checkpoints/        while it trains
@@ -31,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from harness import registry, suite_file
 from harness.crash import crash_point, crash_while_writing
 from harness.data.case import valid_case_id
 from harness.data.layout import unusable_id
@@ -363,7 +365,17 @@ class RunFolder:
             what = f"was written by another version (schema {content.get('schema')}, not {SCHEMA})"
             raise StateError(what, where=str(self.path / "run.json"), remedy="another --out",
                              code="PFB-K07")  # fmt: skip
+        self._tell_of_plugins(content)
         return content
+
+    def _tell_of_plugins(self, content: dict[str, Any]) -> None:
+        """Names and titles of what plug-ins brought to the run; none of their code."""
+        try:
+            registry.tell(content.get("plugins", []))
+            suite_file.tell(content.get("suite_files", {}))
+        except (ValidationError, TypeError, AttributeError) as error:
+            what = "says nothing sensible of plug-ins or suites"
+            raise _damaged(self.path / "run.json", what) from error
 
     def write(self, content: dict[str, Any]) -> None:
         write_json(self.path / "run.json", {**content, "schema": SCHEMA})

@@ -37,6 +37,14 @@ def rows(profile: str) -> Rows:
 
 def models(profile: str) -> Rows:
     """Name, kind and cost; the costs were counted by harness.cost for one modality."""
+    from harness.registry import plugin_of
+
+    def counted(name: str, profile: str) -> dict[str, float]:
+        """Of a plug-in's network: loads torch."""
+        from harness import cost
+
+        return cost.costs_of([name])[profile][name]
+
     costs = json.loads((Path(__file__).parent / "costs.json").read_text())
     if profile not in costs:
         raise unknown("profile", profile, costs)
@@ -45,8 +53,9 @@ def models(profile: str) -> Rows:
             "name": name,
             "title": system.title,
             "kind": system.kind,
+            "plugin": plugin_of(name),
             "end_to_end": system.end_to_end,
-            **costs[profile][name],
+            **(costs[profile].get(name) or counted(name, profile)),
             "reference": system.reference,
         }
         for name, system in SYSTEMS.items()
@@ -70,7 +79,7 @@ LISTS: dict[str, Callable[[str], Rows]] = {
 
 def as_text(rows: Rows) -> str:
     """Columns of equal width under their names."""
-    table = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    table = [list(rows[0]), *([cell(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -78,7 +87,8 @@ def as_text(rows: Rows) -> str:
     )
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value of a list as people read it."""
     if isinstance(value, list):
         return ", ".join(value)
     if isinstance(value, bool):

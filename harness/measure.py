@@ -4,18 +4,17 @@ The timed region is from an array in memory to a mask in memory: guidance croppi
 window and interpolation included, disk excluded, training-only modules removed.
 """
 
-import platform
 import resource
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
 from harness.methods import Image, Method
+from harness.node import cpu_name
 
 MIB = 1024**2
 WARM_UP = 1
@@ -69,11 +68,3 @@ def describe_device(device: torch.device) -> dict[str, Any]:
     """What the numbers were measured on."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     return {"device": name, "threads": torch.get_num_threads(), "precision": "fp32"}
-
-
-def cpu_name() -> str:
-    """The processor's own name, for example "AMD EPYC 7B13"."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -1,21 +1,28 @@
 """What MLflow is to show of a folder: one parent run, and a child for each trial or point.
 
-Knows the folders, not MLflow; `harness.tracking` brings a store to this state.
+Knows the folders, not MLflow; `harness.mlflow_store` brings a store to this state. The names are
+for people: MLflow sorts them, capitals first, and its Compare page begins with the first ones, so
+that "Model", "Type" and "Dice" are what it shows unasked. No name has a "-": its box plot cuts
+names there.
 """
 
+import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.ledger import RunFolder, TrialFolder
+from harness.ledger import RunFolder, TrialFolder, read_json
 from harness.nested import flat
 from harness.redact import redact
 from harness.study import Point, points
 from harness.systems import system
 
+Status = Literal["running", "stopped", "ok", "failed"]
 DERIVED = (
+    "report.html",
     "table.csv",
     "table.md",
     "study.csv",
@@ -23,19 +30,34 @@ DERIVED = (
     "figures/**/*.png",
     "figures/**/*.svg",
 )
-METRICS = ("dice", "jaccard", "hd95_mm", "hd95_max_mm", "hd95_voxels")
+HEADLINES = ("Dice", "HD95 mm", "Jaccard", "Time s", "Memory MiB")
+"""What a comparison is about: quality first, then what it costs."""
+OTHERS = ("dice", "jaccard", "hd95_mm", "hd95_max_mm", "hd95_voxels")
 MEASURED = {
-    "inference_s_p50": "perf/inference_s.p50",
+    "inference_s_p50": "Time s",
+    "inference_peak_mib": "Memory MiB",
     "inference_s_p90": "perf/inference_s.p90",
-    "inference_peak_mib": "mem/inference_peak_mib",
     "crop_s": "perf/crop_s",
     "crop_variance": "crop/variance",
 }
 SIZES = {
-    "parameters": "model/parameters",
+    "parameters": "Parameters",
+    "gflops_per_volume": "GFLOPs",
     "parameters_inference": "model/parameters_inference",
-    "gflops_per_volume": "model/gflops_per_volume",
 }
+EPOCH = "train/epoch"
+"""How far a child has come: a metric whose value is its step."""
+SCORE = "Validation Dice"
+"""Of a point of a study, after its last epoch."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The volumes, by name and content; neither a patient nor a path."""
+
+    name: str
+    fingerprint: str
+    profile: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -45,16 +67,18 @@ class Child:
     id: str
     name: str
     tags: dict[str, str]
-    params: dict[str, Any]
-    history: Path
-    """CSV with a column "epoch"; its values appear under the names of `metric`."""
-    marker: str
-    """The metric that is logged last of an epoch: an epoch counts as there when this one is."""
+    params: dict[str, str]
+    rows: Callable[[], Iterable[dict[str, float]]]
+    """One for each epoch, with "epoch" among its values; read when they are needed."""
     finals: dict[str, float]
-    status: Literal["running", "ok", "failed"]
+    status: Status
     outcome: dict[str, str] = field(default_factory=dict)
     """Tags that may change while the child goes on."""
     artifacts: tuple[Path, ...] = ()
+    seconds: float = 0.0
+    """That it took as far as it has come."""
+    ended_s: float | None = None
+    """Since the epoch of Unix; None while it has not ended."""
 
 
 @dataclass(frozen=True)
@@ -63,24 +87,50 @@ class Parent:
 
     id: str
     name: str
+    title: str
+    """Of its kind, for people: "table5 phantom quick"."""
     tags: dict[str, str]
-    finished: bool
+    dataset: Dataset
+    status: Literal["running", "finished", "interrupted"]
     description: str
     artifacts: tuple[Path, ...]
+    tables: tuple[str, ...]
+    """Suites or studies, each with children of its own."""
+    score: str
+    """The metric that children are ordered by."""
 
 
 def parent_of(folder: RunFolder) -> Parent:
     """The parent of whatever `folder` holds."""
     run = folder.read()
-    shown = folder.path / ("study.md" if run["kind"] == "study" else "table.md")
+    title = f"{' '.join(run['suites'])} {run['dataset']} {run['profile']}"
     return Parent(
         run["run_id"],
-        f"{' '.join(run['suites'])} {run['dataset']} {run['profile']}",
+        title,
+        title,
         {**_common(run), "pfbench.command": redact(run["command"])},
-        run["status"] != "running",
-        shown.read_text() if shown.exists() else "",
+        _dataset(folder, run),
+        run["status"],
+        _description(folder, run),
         _own(sorted(path for kind in DERIVED for path in folder.path.glob(kind))),
+        tuple(run["suites"]),
+        SCORE if run["kind"] == "study" else "Dice",
     )
+
+
+def _description(folder: RunFolder, run: dict[str, Any]) -> str:
+    """Markdown: the tables as they are shown elsewhere, and what made them."""
+    shown = folder.path / ("study.md" if run["kind"] == "study" else "table.md")
+    text = shown.read_text() if shown.exists() else ""
+    return f"{text}\nProtocol `{run['protocol_hash']}`, made by\n\n    {redact(run['command'])}\n"
+
+
+def _dataset(folder: RunFolder, run: dict[str, Any]) -> Dataset:
+    data = run["protocol"]["data"]
+    split = read_json(folder.path / "split.json")
+    counts = {part: len(split[part]) for part in ("train", "validation", "test")}
+    profile = {key: data[key] for key in ("modalities", "target", "grid", "synthetic")}
+    return Dataset(f"{data['name']} {data['target']}", data["fingerprint"], profile | counts)
 
 
 def _own(paths: Iterable[Path]) -> tuple[Path, ...]:
@@ -88,13 +138,48 @@ def _own(paths: Iterable[Path]) -> tuple[Path, ...]:
     return tuple(path for path in paths if path.is_file() and not path.is_symlink())
 
 
-def children_of(folder: RunFolder) -> Iterator[Child]:
-    """Its children, in the order of the table or of the study."""
+def children_of(folder: RunFolder) -> Iterator[tuple[Any, Callable[[], Child]]]:
+    """Its children that have begun, in the order of the table or of the study.
+
+    Each as a footprint, which changes whenever the child does, and how to read it.
+    """
     run = folder.read()
     if run["kind"] == "study":
-        yield from (_of_point(point, run) for point in points(folder))
-    else:
-        yield from (_of_trial(trial, run) for trial in folder.trials())
+        for point in points(folder):
+            places = [folder.trial(trial).path for trial in point.trials]
+            prints = [_footprint(place, "history.csv") for place in places]
+            ended = _footprint(point.path, "result.json")
+            yield (point.id, run["status"], ended, *prints), partial(_of_point, point, run)
+        return
+    tables = _tables(run)
+    for trial in folder.trials():
+        print_ = _footprint(trial.path, "history.csv", "result.json", "measurement.json")
+        if any(print_) or trial.checkpoints.exists():
+            shown = tables.get(trial.id, "")
+            key = (trial.id, run["status"], shown, print_)
+            yield key, partial(_of_trial, trial, run, shown)
+
+
+def _footprint(folder: Path, *names: str) -> tuple[tuple[int, int] | None, ...]:
+    """When each of the files was last written, and how long it is."""
+    found: list[tuple[int, int] | None] = []
+    for name in names:
+        try:
+            status = (folder / name).stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_mtime_ns, status.st_size))
+    return tuple(found)
+
+
+def _tables(run: Mapping[str, Any]) -> dict[str, str]:
+    """Trial -> the suites that have a row of it; the base of a fine-tuned one is in none."""
+    shown: dict[str, list[str]] = {}
+    for suite, rows in run["suites"].items():
+        for trial in dict.fromkeys(trial for row in rows for trial in row["trials"]):
+            shown.setdefault(trial, []).append(suite)
+    return {trial: " ".join(suites) for trial, suites in shown.items()}
 
 
 def _common(run: dict[str, Any]) -> dict[str, str]:
@@ -107,72 +192,119 @@ def _common(run: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _of_trial(trial: TrialFolder, run: dict[str, Any]) -> Child:
+def _of_trial(trial: TrialFolder, run: dict[str, Any], tables: str) -> Child:
     spec = trial.spec()
     result = trial.result()
-    finals = final_metrics(result, trial.measurement() or {}) if result else {}
-    status: Literal["running", "ok", "failed"] = "running"
+    status: Status = "running" if run["status"] == "running" else "stopped"
     if result:
         status = "ok" if result["status"] == "ok" else "failed"
+    entry = system(spec.system)
+    names = {"Model": entry.title, "Type": entry.kind, "View": entry.view}
+    if spec.base:
+        names["Model"] += " †"
     return Child(
         trial.id,
         run["names"][trial.id],
         {
             **_common(run),
             "pfbench.model": spec.system,
-            "pfbench.kind": system(spec.system).kind,
+            "pfbench.kind": entry.kind,
             "pfbench.seed": str(spec.seed),
             "pfbench.fold": str(spec.fold),
         },
-        _params(spec.model_dump(mode="json")),
-        trial.path / "history.csv",
-        "train/loss",
-        finals,
+        {**names, **_params(spec.model_dump(mode="json"))},
+        partial(history, trial.path / "history.csv"),
+        final_metrics(result, trial.measurement() or {}) if result else {},
         status,
-        {"pfbench.status": status, "pfbench.reason": result["reason"] if result else ""},
+        {
+            "pfbench.status": status,
+            "pfbench.reason": result["reason"] if result else "",
+            "pfbench.tables": tables,
+        },
         _own(trial.path / name for name in ("cases.csv", "history.csv")),
+        _seconds(trial, result),
+        (trial.path / "result.json").stat().st_mtime if result else None,
     )
 
 
+def _seconds(trial: TrialFolder, result: dict[str, Any] | None) -> float:
+    """What a trial took: as it says itself, or the sum of its epochs so far."""
+    if result and "seconds" in result:
+        return sum(result["seconds"].values())
+    return sum(row.get("seconds", 0.0) for row in history(trial.path / "history.csv"))
+
+
 def _of_point(point: Point, run: dict[str, Any]) -> Child:
-    finals = {} if point.value is None else {"val/dice.final": point.value}
-    statuses: dict[str, Literal["ok", "failed"]] = {
-        "complete": "ok",
-        "stopped": "ok",
-        "failed": "failed",
-    }
+    statuses: dict[str, Status] = {"complete": "ok", "stopped": "ok", "failed": "failed"}
+    waiting: Status = "running" if run["status"] == "running" else "stopped"
+    status = statuses.get(point.state, waiting)
+    result = point.path / "result.json"
     return Child(
         point.id,
         f"{point.study} {point.number}",
         {**_common(run), "pfbench.model": point.system, "pfbench.study": point.study},
-        _params(point.params),
-        point.path / "history.csv",
-        "val/dice",
-        finals if point.state == "complete" else {},
-        statuses.get(point.state, "running"),
-        {"pfbench.status": point.state, "pfbench.reason": point.reason},
+        {"Model": system(point.system).title, **_params(point.params)},
+        lambda: ({"epoch": epoch, "val_dice": dice} for epoch, dice in point.values().items()),
+        {} if point.value is None else {SCORE: point.value},
+        status,
+        {
+            "pfbench.status": point.state,
+            "pfbench.reason": point.reason,
+            "pfbench.tables": point.study,
+        },
+        ended_s=result.stat().st_mtime if result.exists() else None,
     )
+
+
+def history(path: Path) -> Iterator[dict[str, float]]:
+    """The rows of a history.csv, those of its cells that hold something; none without the file."""
+    if path.exists():
+        with open(path, newline="") as file:
+            for row in csv.DictReader(file):
+                yield {key: float(value) for key, value in row.items() if value}
 
 
 def final_metrics(result: dict[str, Any], measurement: dict[str, Any]) -> dict[str, float]:
     """The names under which MLflow shows a finished trial; none of a failed one."""
     if result["status"] != "ok":
         return {}
-    values: dict[str, float] = {}
-    for name in METRICS:
-        for part in ("mean", "std"):
-            values[f"test/{name}.{part}"] = result["metrics"][f"{name}_{part}"]
+    scores, memory = result["metrics"], result["memory"]
+    values = {
+        "Dice": scores["dice_mean"],
+        "HD95 mm": scores["hd95_mm_mean"],
+        "Jaccard": scores["jaccard_mean"],
+    }
+    values |= {f"test/{name}.std": scores[f"{name}_std"] for name in OTHERS}
+    values |= {f"test/{name}.mean": scores[f"{name}_mean"] for name in OTHERS[3:]}
+    for name, value in result.get("extra_metrics", {}).items():
+        own, _, part = name.rpartition("_")
+        values[f"test/{own}.{part}"] = value
     values |= {new: result[old] for old, new in SIZES.items() if old in result}
-    values |= {f"mem/{name}": mib for name, mib in result["memory"].items()}
     values |= {new: measurement[old] for old, new in MEASURED.items() if old in measurement}
-    return values
+    if "train_peak_mib" in memory:
+        values["Training MiB"] = memory["train_peak_mib"]
+    if "train" in result.get("seconds", {}):
+        values["Training s"] = result["seconds"]["train"]
+    return {name: _short(value) for name, value in values.items()}
+
+
+def _short(value: float) -> float:
+    """Six digits, which is what a column of MLflow's table shows; counts as they are."""
+    return value if isinstance(value, int) else float(f"{value:.6g}")
 
 
 def metric(column: str) -> str:
-    """The name in MLflow of a column of a history."""
-    return "val/dice" if column == "val_dice" else f"train/{column}"
+    """The name in MLflow of a column of a history: of MLflow's letters only, "-" not among them."""
+    if column == "epoch":
+        return EPOCH
+    return "val/dice" if column == "val_dice" else f"train/{allowed(column)}"
 
 
-def _params(content: dict[str, Any]) -> dict[str, Any]:
-    """Nested settings as MLflow takes them: keys joined by dots, of its letters only."""
-    return {re.sub(r"[^\w\-. :/]", "_", key): value for key, value in flat(content).items()}
+def allowed(name: str) -> str:
+    """ "dice (ET)" -> "dice_ET": what else MLflow refuses, or its pages cut."""
+    return re.sub(r"[^\w. :/]+", "_", name, flags=re.ASCII).strip("_ ")
+
+
+def _params(content: dict[str, Any]) -> dict[str, str]:
+    """Nested settings as MLflow takes them: keys joined by dots."""
+    return {allowed(key): str(value)[:6000] for key, value in flat(content).items()}

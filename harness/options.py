@@ -2,12 +2,21 @@
 
 import math
 import os
-from typing import get_args
+from collections.abc import Sequence
+from typing import NamedTuple, get_args
 
 from harness.errors import UsageError, unknown
 from harness.execute import Placement
 from harness.redact import redact
 from harness.spec import Device
+from tuning.machines import machines as joined_machines
+
+
+class Capacity(NamedTuple):
+    """What a machine that trials may run on has."""
+
+    cpus: float
+    gpus: float
 
 
 def chosen_placement(
@@ -18,36 +27,83 @@ def chosen_placement(
     max_concurrent: int | None,
     address: str | None,
     silence_s: float,
+    autoscale: bool = False,
 ) -> Placement:
-    """Defaults: on GPUs one trial each; on CPUs as many trials as eight share the cores."""
+    """Defaults: on GPUs one trial each; on CPUs as many trials as eight share the cores.
+
+    With an address, of the machines of the cluster that this process has joined.
+    """
     fields = Placement.__annotations__
     if executor not in get_args(fields["executor"]):
         raise unknown("executor", executor, get_args(fields["executor"]))
     if executor == "ray":
         _refuse_environment(address)
-    device = chosen_device(device, elsewhere=bool(address))
-    visible = _visible_gpus() if device == "cuda" else 0
-    cores = os.cpu_count() or 1
+    if address:
+        machines = [Capacity(machine.cpus, machine.gpus) for machine in joined_machines()]
+        chosen = _device_of(device, machines)
+    else:
+        chosen = chosen_device(device)
+        machines = [Capacity(os.cpu_count() or 1, _visible_gpus() if chosen == "cuda" else 0)]
     if gpus is None:
-        gpus = 1.0 if device == "cuda" else 0.0
+        gpus = 1.0 if chosen == "cuda" else 0.0
     if cpus is None:
-        cpus = float(max(1, cores // 8) if device == "cpu" else max(1, cores // max(1, visible)))
+        cpus = _share(machines, chosen)
     _in_range("--cpus-per-trial", cpus, 0.0, exclusive=True)
-    _in_range("--gpus-per-trial", gpus, 0.0, exclusive=device == "cuda")
+    _in_range("--gpus-per-trial", gpus, 0.0, exclusive=chosen == "cuda")
     if not address:
-        _refuse_absent(cpus, gpus, device)
-    return Placement(executor, device, cpus, gpus, max_concurrent, address, silence_s)  # type: ignore[arg-type]
+        _refuse_absent(cpus, gpus, chosen)
+    return Placement(
+        executor,  # type: ignore[arg-type]
+        chosen,
+        cpus,
+        gpus,
+        max_concurrent,
+        address,
+        silence_s,
+        autoscale,
+    )
 
 
-def chosen_device(device: str, *, elsewhere: bool = False) -> Device:
-    """ "auto" takes a GPU where there is one; UsageError for a GPU that is not there.
+def _share(machines: Sequence[Capacity], device: Device) -> float:
+    """Processors of a trial that even the smallest machine has."""
+    if device == "cuda":
+        shares = [one.cpus // one.gpus for one in machines if one.gpus >= 1]
+    else:
+        shares = [one.cpus // 8 for one in machines if one.cpus]
+    return float(max(1, min(shares, default=1)))
 
-    `elsewhere`: on other machines, whose GPUs are not seen from here.
-    """
+
+def refuse_address(address: str | None, executor: str, *, autoscale: bool) -> None:
+    """UsageError for what goes with no cluster, or with another way to one."""
+    if autoscale and not address:
+        what = "--autoscale needs --address: it is the cluster that grows"
+        raise UsageError(what, remedy="--address HOST:PORT")
+    if address and executor == "inline":
+        what = "--executor inline runs in this process, --address on a cluster"
+        raise UsageError(what, remedy="leave one of them out")
+    if address and "://" in address:
+        what = (
+            f"'{redact(address)}' is not HOST:PORT; trials report to a process within the cluster"
+        )
+        remedy = "run pfbench on a machine of the cluster, with --address HOST:PORT of its head"
+        raise UsageError(what, where="--address", remedy=remedy)
+
+
+def _device_of(device: str, machines: Sequence[Capacity]) -> Device:
+    """ "auto" takes GPUs where the cluster has any."""
+    if device not in ("auto", *get_args(Device)):
+        raise unknown("device", device, ("auto", *get_args(Device)))
+    if device == "auto":
+        return "cuda" if any(one.gpus for one in machines) else "cpu"
+    return device  # type: ignore[return-value]
+
+
+def chosen_device(device: str) -> Device:
+    """ "auto" takes a GPU where there is one; UsageError for a GPU that is not there."""
     if device not in ("auto", *get_args(Device)):
         raise unknown("device", device, ("auto", *get_args(Device)))
     visible = _visible_gpus() if device != "cpu" else 0
-    if device == "cuda" and not visible and not elsewhere:
+    if device == "cuda" and not visible:
         what = f"requested cuda, 0 GPUs visible ({_visibility()})"
         raise UsageError(what, where="--device", remedy="--device cpu", code="PFB-C02")
     return "cuda" if device == "cuda" or (device == "auto" and visible) else "cpu"

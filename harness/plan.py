@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness import registry
 from harness.data.datasets import Prepared
 from harness.data.split import Split
 from harness.errors import UsageError
@@ -136,6 +137,7 @@ def trials_of(
             seed=seed,
             device=device,
             code=code_version(),
+            plugins=registry.used_by(row.system, data.name),
         )
 
 
@@ -148,10 +150,33 @@ def _settled(name: str, asked: dict[str, Any], data: Data) -> dict[str, Any]:
 
     from harness import systems
 
+    if registry.plugin_of(name):
+        return _settled_plugin(name, asked, data)
     try:
         with torch.device("meta"):
             method = systems.build(name, asked, len(data.modalities), data.grid)
     except (ValueError, TypeError) as error:
         where, remedy = f"systems.{name}", "correct it, or leave it out"
         raise UsageError(str(error), where=where, remedy=remedy, code="PFB-C14") from error
+    return method.settled(asked)
+
+
+def _settled_plugin(name: str, asked: dict[str, Any], data: Data) -> dict[str, Any]:
+    """The same for somebody else's network, which is also taken from end to end once.
+
+    What it cannot do is better known now than after its training.
+    """
+    import torch
+
+    from harness import systems
+    from harness.cost import cost
+
+    try:
+        with torch.device("meta"):
+            method = systems.build(name, asked, len(data.modalities), data.grid)
+        cost(name, asked, len(data.modalities), data.grid)
+    except Exception as error:  # whatever it raises
+        what = f"cannot be built or applied: {type(error).__name__}: {error}"
+        remedy = "pfbench check-plugin FILE, which tells each step"
+        raise UsageError(what, where=f"systems.{name}", remedy=remedy, code="PFB-C43") from error
     return method.settled(asked)

@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from harness.data.datasets import seen_as
 from harness.data.export import packed
 from harness.data.field import Field, look
 from harness.data.grid import PAPER_GRID
@@ -174,7 +175,7 @@ def _sights(
 def _sight(case: Unlabelled, spec: TrialSpec) -> _Sight:
     native = read(case)
     z, y, x = (side // reduced for side, reduced in zip(PAPER_GRID, spec.data.grid, strict=True))
-    field = look(native.image, native.spacing_mm, spec.data.name, (z, y, x))
+    field = look(native.image, native.spacing_mm, seen_as(spec.data.name), (z, y, x))
     return _Sight(case.id, field, native.stored_affine, native.notes)
 
 

@@ -24,6 +24,9 @@ class Line:
 
     name: str
     state: str = "waiting"
+    node: str = ""
+    lost: bool = False
+    """Its node or its process died, and it was placed anew."""
     epoch: int = 0
     epochs: int = 0
     loss: float | None = None
@@ -106,7 +109,10 @@ class Screen:
         line = self.lines[trial]
         now = time.monotonic()
         kind = event["event"]
-        if kind == "start":
+        if kind == "placed":
+            line.lost = line.began is not None and line.ended is None
+            line.node = event["node"]
+        elif kind == "start":
             line.began, line.ended, line.state = now, None, "starting"
         elif kind == "epoch":
             first = line.state != "training"
@@ -135,8 +141,10 @@ class Screen:
         if kind == "end":
             detail = f": {event['detail']}" if event.get("detail") else ""
             return f"{line.name:<24} {event['reason']}{detail}  {clock(line.elapsed(_now()))}"
-        again = " again, from its last checkpoint" if event.get("attempt", 1) > 1 else ""
-        return f"{line.name:<24} started{again}"
+        repeated = line.lost or event.get("attempt", 1) > 1
+        again = " again, from its last checkpoint" if repeated else ""
+        place = f" on {line.node}" if line.node else ""
+        return f"{line.name:<24} started{place}{again}"
 
     def _rest(self, line: Line) -> str:
         left = line.left(_now())
@@ -144,14 +152,18 @@ class Screen:
 
     def _table(self) -> Table:
         table = Table(box=None, header_style="bold", pad_edge=False)
-        for title in ("trial", "state", "epoch", "loss", "Dice", "elapsed", "left"):
-            table.add_column(title, justify="left" if title in ("trial", "state") else "right")
+        spread = any(line.node for line in self.lines.values())
+        titles = ["trial", "state", *["node"] * spread, "epoch", "loss", "Dice", "elapsed", "left"]
+        for title in titles:
+            text = title in ("trial", "state", "node")
+            table.add_column(title, justify="left" if text else "right")
         now = _now()
         for line in self.lines.values():
             left = line.left(now)
             table.add_row(
                 line.name,
                 line.state,
+                *[line.node] * spread,
                 f"{line.epoch}/{line.epochs}" if line.epochs else "",
                 "" if line.loss is None else f"{line.loss:.4f}",
                 "" if line.dice is None else f"{line.dice:.3f}",

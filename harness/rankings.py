@@ -8,7 +8,7 @@ Cases, seeds and resamples are those of harness.statistics.
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,9 @@ from harness.statistics import (
     resampled_means,
     too_small,
 )
+
+Verdict = Literal["better", "worse", "open", "n too small"]
+TURNED = {"better": "worse", "worse": "better"}
 
 
 class Comparison(NamedTuple):
@@ -67,32 +70,43 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 def compare_all(systems: Mapping[str, Scores]) -> list[Comparison]:
     """Every two systems in the order given, corrected together. Raises like `paired_difference`."""
-    names = list(combinations(systems, 2))
-    pairs = [paired_difference(systems[first], systems[second]) for first, second in names]
-    adjusted = holm([paired.p for paired in pairs])
+    return compare_pairs(list(combinations(systems, 2)), systems)
+
+
+def compare_pairs(
+    pairs: Sequence[tuple[str, str]], systems: Mapping[str, Scores]
+) -> list[Comparison]:
+    """These pairs, corrected together. Raises like `paired_difference`."""
+    tested = [paired_difference(systems[first], systems[second]) for first, second in pairs]
+    adjusted = holm([paired.p for paired in tested])
     return [
         Comparison(first, second, paired, p)
-        for (first, second), paired, p in zip(names, pairs, adjusted, strict=True)
+        for (first, second), paired, p in zip(pairs, tested, adjusted, strict=True)
     ]
 
 
-def significance_map(comparisons: Sequence[Comparison], *, higher_is_better: bool) -> pd.DataFrame:
-    """Systems × systems: is the row "better" or "worse" than the column at 5 % after Holm?
+def verdict(comparison: Comparison, *, higher_is_better: bool) -> Verdict:
+    """Is the first "better" or "worse" than the second at 5 % after Holm?
 
-    "open" where neither is shown, "n too small" where no test was possible, "" on the diagonal.
-    The direction is that of the Hodges-Lehmann estimate; without one the verdict is open.
+    "open" where neither is shown, "n too small" where no test was possible. The direction is that
+    of the Hodges-Lehmann estimate; without one the verdict is open.
     """
+    effect = comparison.paired.hodges_lehmann
+    if comparison.p_holm is None:
+        return "n too small"
+    if comparison.p_holm > ALPHA or effect == 0:
+        return "open"
+    return "better" if (effect > 0) == higher_is_better else "worse"
+
+
+def significance_map(comparisons: Sequence[Comparison], *, higher_is_better: bool) -> pd.DataFrame:
+    """Systems × systems: the `verdict` on the row against the column, "" on the diagonal."""
     names = list(dict.fromkeys(name for pair in comparisons for name in pair[:2]))
     verdicts = pd.DataFrame("", index=names, columns=names)
-    for first, second, paired, p in comparisons:
-        gain = paired.hodges_lehmann if higher_is_better else -paired.hodges_lehmann
-        if p is None:
-            words = ("n too small", "n too small")
-        elif p > ALPHA or gain == 0:
-            words = ("open", "open")
-        else:
-            words = ("better", "worse") if gain > 0 else ("worse", "better")
-        verdicts.loc[first, second], verdicts.loc[second, first] = words
+    for comparison in comparisons:
+        found = verdict(comparison, higher_is_better=higher_is_better)
+        verdicts.loc[comparison.first, comparison.second] = found
+        verdicts.loc[comparison.second, comparison.first] = TURNED.get(found, found)
     return verdicts
 
 

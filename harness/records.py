@@ -37,6 +37,8 @@ class Scored(Record):
     system: str
     kind: str
     metrics: dict[str, float]
+    extra_metrics: dict[str, float] = Field(default_factory=dict)
+    extra_faults: dict[str, str] = Field(default_factory=dict)
     n_cases: int
     n_failed: int
     transductive: bool

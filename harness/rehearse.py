@@ -14,13 +14,14 @@ Report = Callable[[dict[str, Any]], None]
 def rehearse(payload: dict[str, Any], report: Report) -> dict[str, Any]:
     """Train every seed of the point to each of `stops` in turn; {"reason": "ok" | why not}.
 
-    `payload`: run, cache, threads, silence_s, trials (one for each seed), stops (epochs). Reports
-    epoch and score. No process is left running while a stop is reported, so that the study may
-    end the point there; at the next rung training goes on from the checkpoint.
+    `payload`: run, cache, plugins, threads, silence_s, node, trials (one for each seed), stops
+    (epochs). Reports epoch and score. No process is left running while a stop is reported, so
+    that the study may end the point there; at the next rung training goes on from the checkpoint.
     """
     last = payload["trials"][-1]
     trials = [RunFolder(Path(payload["run"])).trial(trial) for trial in payload["trials"]]
-    task = {key: payload[key] for key in ("run", "cache", "threads", "silence_s")}
+    handed_on = ("run", "cache", "plugins", "threads", "silence_s", "node")
+    task = {key: payload[key] for key in handed_on}
     for until in payload["stops"]:
 
         def tell(event: dict[str, Any], until: int = until) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness import pictures, table, tracking
+from harness import pictures, registry, suite_file, table, tracking
 from harness.crash import crash_point
 from harness.data import datasets
 from harness.data.split import NO_CASES, split
@@ -16,6 +16,7 @@ from harness.execute import Phase, Placement, execute, refuse_full_disk
 from harness.ledger import Action, RunFolder, read_json, write_json
 from harness.nested import difference
 from harness.plan import Plan, plan
+from harness.preflight import refuse_unfit
 from harness.progress import Screen
 from harness.redact import redact, storable
 from harness.settings import Settings
@@ -38,12 +39,17 @@ class Request:
     tracking_uri: str
     experiment: str
     mlflow: bool
+    mlflow_required: bool
     retry_failed: bool
     command: str
 
 
 def run(request: Request, screen: Screen) -> int:
-    """Run the suite; returns the exit code: 0, 4 with failed trials, 130 or 143 when stopped."""
+    """Run the suite; returns the exit code: 0, 4 with failed trials, 130 or 143 when stopped.
+
+    Raises TrackingError where MLflow is required: before training when it cannot be written, at
+    the end when it could not be brought up to date.
+    """
     refuse_impossible(request)
     folder = RunFolder(request.out)
     folder.create()
@@ -54,21 +60,27 @@ def run(request: Request, screen: Screen) -> int:
 def _run(request: Request, folder: RunFolder, screen: Screen) -> int:
     """All of it, in a folder that is ours."""
     screen.log = folder.path / "run.log"
+    refuse_unfit(request.placement, folder.path, request.cache, screen)
     planned = prepare(request, screen)
     content = _open(folder, request, planned)
     _announce(request, folder, planned, screen)
+    if request.mlflow_required:
+        tracking.mirror(folder.path, request.tracking_uri, request.experiment)
     mirror = _mirror(request, folder)
     stopped = _carry_out(request, folder, planned, screen)
     result = table.build(folder)
     table.write(folder, result)
     drawn = pictures.draw_ladder(folder)
     folder.write(content | {"status": "interrupted" if stopped else "finished"})
-    if mirror and not mirror.finish(timeout_s=120):
-        command = f"pfbench mlflow sync {shlex.quote(str(folder.path))}"
-        screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
+    write_report(folder, screen)
+    late = mirror.late() if mirror else None
+    if late:
+        screen.say(f"warning: {late.what}; later: {late.remedy}")
     _conclude(request, folder, result, drawn, screen)
     if stopped:
         raise stopped
+    if late and request.mlflow_required:
+        raise late
     failed = any(trial.state() == "failed" for trial in folder.trials())
     return FAILED_TRIALS if failed else 0
 
@@ -133,6 +145,8 @@ def _open(folder: RunFolder, request: Request, planned: Plan) -> dict[str, Any]:
         folder.path / "data.json",
         {"keys": planned.keys, "cache": cache_place(request.cache, folder)},
     )
+    used = sorted({plugin for spec in planned.trials.values() for plugin in spec.plugins})
+    registry.keep(folder.path, used)
     for spec in planned.trials.values():
         folder.trial(spec.id).write_spec(spec)
     suites = {**earlier.get("suites", {}), **_tables(planned)}
@@ -148,6 +162,8 @@ def _open(folder: RunFolder, request: Request, planned: Plan) -> dict[str, Any]:
         "fingerprint": planned.data.fingerprint,
         "settings": planned.settings.model_dump(mode="json"),
         "notes": list(planned.notes),
+        "suite_files": {**earlier.get("suite_files", {}), **suite_file.record(planned.suites)},
+        "plugins": registry.merged(earlier.get("plugins", []), used),
         "command": storable(request.command),
         "mlflow": _mlflow_place(request, folder),
         "names": {**planned.names, **earlier.get("names", {})},
@@ -317,6 +333,22 @@ def _carry_out(
     return None
 
 
+def write_report(folder: RunFolder, screen: Screen) -> None:
+    """report.html of a run or study; with pictures where they are a matter of seconds.
+
+    What cannot be reported does not take the results with it: it is said, and they stay.
+    """
+    from harness.report import write  # loads torch, which a refusal should not wait for
+    from harness.report.sheets import quick
+
+    place = write.default_place([folder], "html")
+    is_run = folder.read()["kind"] == "run"
+    try:
+        write.write([folder], place, pictures=is_run and quick([folder]))
+    except StateError as error:
+        screen.say(f"warning: no report: {error}")
+
+
 def _conclude(
     request: Request,
     folder: RunFolder,
@@ -326,6 +358,7 @@ def _conclude(
 ) -> None:
     table.show(result, screen)
     screen.say(f"table       {folder.path / 'table.md'} (and table.csv)")
+    screen.say(f"report      {folder.path / 'report.html'}")
     for path in drawn:
         screen.say(f"plot        {path}")
     place = shlex.quote(str(folder.path))

@@ -82,11 +82,16 @@ class TrialSpec(Frozen):
     seed: int = Field(0, ge=0, lt=2**32)
     device: Device
     code: str
+    plugins: tuple[str, ...] = ()
+    """Of the system, the data set and the metrics: "name-<hash of the source>", in order."""
 
     @property
     def id(self) -> str:
         """16 hexadecimal digits, safe as a folder name."""
-        return digest(self.model_dump(mode="json"))
+        content = self.model_dump(mode="json")
+        if not self.plugins:
+            del content["plugins"]  # a trial without them is the same whether or not they exist
+        return digest(content)
 
     @property
     def base(self) -> "TrialSpec | None":

@@ -38,10 +38,16 @@ def parse_value(text: str, where: str) -> Any:
 
 
 def line_of(path: Path, keys: Sequence[str]) -> str:
-    """ "FILE:LINE" of the innermost of the nested `keys` that the file has."""
+    """ "FILE:LINE" of the innermost of the nested `keys` that the file has; numbers count
+    the entries of a list from 0.
+    """
     node = _Loader(_text(path)).get_single_node()
     line = 1
     for key in keys:
+        if isinstance(node, yaml.SequenceNode) and key.isdecimal() and int(key) < len(node.value):
+            node = node.value[int(key)]
+            line = node.start_mark.line + 1
+            continue
         found = [pair for pair in getattr(node, "value", []) if _is_key(pair, key)]
         if not found:
             break

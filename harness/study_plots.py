@@ -64,13 +64,18 @@ def draw(folder: RunFolder, table: pd.DataFrame) -> list[Path]:
     any point) and a column for each parameter. Unfinished points are not shown. Raises
     StorageError when a file cannot be written.
     """
+    return [
+        path
+        for name, made in pictures(folder, table).items()
+        for kind, make in made.items()
+        for path in write_picture(make, folder.path / "figures" / f"{name}-{kind}")
+    ]
+
+
+def pictures(folder: RunFolder, table: pd.DataFrame) -> dict[str, dict[str, Callable[[], Figure]]]:
+    """Study -> kind -> what draws it; `table` as for `draw`."""
     run = folder.read()
-    written = []
-    for name in run["suites"]:
-        found = _Found.of(name, run, table)
-        for kind, make in _pictures(found).items():
-            written += write_picture(make, folder.path / "figures" / f"{name}-{kind}")
-    return written
+    return {name: _pictures(_Found.of(name, run, table)) for name in run["suites"]}
 
 
 @dataclass(frozen=True, eq=False)

@@ -94,9 +94,10 @@ def ranked(folder: RunFolder, name: str) -> list[study.Point]:
     return sorted(study.points(folder, name), key=order)
 
 
-def _lines(folder: RunFolder, name: str) -> list[list[str]]:
+def lines(folder: RunFolder, name: str) -> list[list[str]]:
+    """The best points as people read them, under `headings`."""
     reference = folder.read()["references"][name]
-    lines = []
+    shown = []
     for point in ranked(folder, name)[:SHOWN]:
         seen = point.values()
         last = "" if not seen else f"{seen[max(seen)]:.4f}"
@@ -104,46 +105,48 @@ def _lines(folder: RunFolder, name: str) -> list[list[str]]:
         values = [f"{value:.4g}" for value in point.params.values()]
         epochs = str(max(seen, default=0))
         state = f"failed: {point.reason}" if point.state == "failed" else point.state
-        lines.append([f"{point.number}{mark}", *values, last, epochs, state])
-    return lines
+        shown.append([f"{point.number}{mark}", *values, last, epochs, state])
+    return shown
 
 
-def _headings(folder: RunFolder, name: str) -> list[str]:
+def headings(folder: RunFolder, name: str) -> list[str]:
+    """Of the table of a study."""
     return ["Point", *folder.read()["references"][name], "Validation Dice", "Epochs", "State"]
 
 
-def _notes(folder: RunFolder) -> list[str]:
+def notes(folder: RunFolder) -> list[str]:
+    """What must be said under the tables."""
     run = folder.read()
-    notes = ["chosen by validation cases alone; the test cases were not opened"]
+    said = ["chosen by validation cases alone; the test cases were not opened"]
     if run["synthetic"]:
-        notes.insert(0, SYNTHETIC)
+        said.insert(0, SYNTHETIC)
     for name in run["suites"]:
         points = study.points(folder, name)
         epochs = sum(max(point.values(), default=0) for point in points)
-        notes.append(f"{name}: {len(points)} points, {epochs} epochs in all")
-    return notes
+        said.append(f"{name}: {len(points)} points, {epochs} epochs in all")
+    return said
 
 
 def markdown(folder: RunFolder) -> str:
     """The best points of each study, as study.md holds them."""
     text = []
     for name in folder.read()["suites"]:
-        headings = _headings(folder, name)
-        table = [headings, ["---"] * len(headings), *_lines(folder, name)]
+        titles = headings(folder, name)
+        table = [titles, ["---"] * len(titles), *lines(folder, name)]
         text += [f"# {name}", "", *(f"| {' | '.join(line)} |" for line in table), ""]
-    return "\n".join([*text, *(f"- {note}" for note in _notes(folder))]) + "\n"
+    return "\n".join([*text, *(f"- {note}" for note in notes(folder))]) + "\n"
 
 
 def show(folder: RunFolder, screen: Screen) -> None:
     """The best ten points of each study for the person at the terminal."""
     for name in folder.read()["suites"]:
         table = Table(title=f"{name}: the best points", title_justify="left", header_style="bold")
-        for heading in _headings(folder, name):
+        for heading in headings(folder, name):
             table.add_column(heading, justify="right" if heading != "State" else "left")
-        for line in _lines(folder, name):
+        for line in lines(folder, name):
             table.add_row(*line)
         screen.show(table)
-    for note in _notes(folder):
+    for note in notes(folder):
         screen.say(f"- {note}")
     screen.say(f"table       {folder.path / 'study.csv'}")
     if (folder.path / "best.yaml").exists():

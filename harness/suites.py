@@ -16,6 +16,7 @@ from harness.systems import SYSTEMS, system
 
 FIGURES = ("dice", "hd95", "jaccard")
 COSTS = ("time", "memory", "parameters", "gflops")
+SHOWABLE = (*FIGURES, *COSTS, "train_mib", "crop_s", "crop_variance")
 MEASURED = {"time", "memory", "crop_s", "crop_variance"}
 """Columns that need the phase of measuring; trials of suites without them are not measured."""
 
@@ -192,6 +193,7 @@ SUITES: dict[str, Suite] = {
     "table5": TABLE5,
     "fig1": FIG1,
 }
+OURS = tuple(SUITES)
 ALL = "all"
 TUNED = Suite("Default and tuned settings", (), ("System", "Settings"), FIGURES)
 """The comparison at the end of `pfbench tune`, which finds its rows itself."""
@@ -213,7 +215,7 @@ def chosen(
 
     A model that no row has gets one of its own. UsageError for unknown names.
     """
-    names = tuple(SUITES) if name == ALL else (name,)
+    names = OURS if name == ALL else (name,)
     tables = {each: _of_models(suite(each).rows, models) for each in names}
     known = {row.key for table in tables.values() for row in table}
     for key in rows:

@@ -10,6 +10,7 @@ import json
 import os
 import select
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,9 +32,9 @@ class Silence(Exception):
 def supervise(payload: dict[str, Any], report: Report, function: str = TRIAL) -> dict[str, Any]:
     """Run the task of `payload` to its end; returns {"reason": "ok" | why not}.
 
-    `payload`: action, run, trial, cache, threads, silence_s and, of a rehearsal, until. Runs
-    where Ray put it; `function` is what the process calls, given the arguments of
-    `python -m harness.trial`.
+    `payload`: action, run, trial, cache, threads, silence_s, node; plugins, the files that the
+    trial needs, where it needs any; and, of a rehearsal, until. Runs where Ray put it; `function`
+    is what the process calls, given the arguments of `python -m harness.trial`.
     """
     for attempt in range(1, ATTEMPTS + 1):
         report({"event": "start", "attempt": attempt})
@@ -94,8 +95,9 @@ def _living_zygote(log: IO[bytes]) -> Zygote:
 
 def _arguments(payload: dict[str, Any]) -> list[str]:
     places = [payload["action"], payload["run"], payload["trial"], "--cache", payload["cache"]]
-    until = ["--until", str(payload["until"])] if "until" in payload else []
-    return [*places, "--threads", str(payload["threads"]), *until]
+    optional = [(f"--{name}", str(payload[name])) for name in ("node", "until") if name in payload]
+    optional += [("--plugin", path) for path in payload.get("plugins", ())]
+    return [*places, "--threads", str(payload["threads"]), *chain.from_iterable(optional)]
 
 
 def _environment() -> dict[str, str]:

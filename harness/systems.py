@@ -1,10 +1,11 @@
 """The systems that are compared: what each is called, built from and how it sees a volume.
 
-To add one: write its file, add one line to `SYSTEMS`. Import paths stand as text so that
-listing the systems loads no torch.
+To add one here: write its file, add one line to `SYSTEMS`. Import paths stand as text so that
+listing the systems loads no torch. Those of plug-ins join the list when a command names their
+file, see `harness.registry`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,23 +23,29 @@ Grid = tuple[int, int, int]
 class System:
     """What can be compared, as it stands in Table V.
 
-    `network` and `method` are "module:name"; the network is called with `modalities` and its
-    options, the method with the network, the grid and its own options. `options` hold the
-    full-size values, `quick` what the quick profile replaces; those named in `method_options`
-    go to the method, the rest to the network. `deviation` is what differs from the common
-    protocol, printed under every table.
+    `network` and `method` are "module:name", or the thing itself in a plug-in; the network is
+    called with `modalities` and its options, the method with the network, the grid and its own
+    options. `options` hold the full-size values, `quick` what the quick profile replaces; those
+    named in `method_options` go to the method, the rest to the network. `deviation` is what
+    differs from the common protocol, printed under every table.
     """
 
     title: str
     kind: Kind
-    network: str
-    method: str
+    network: str | Callable[..., Any]
+    method: str | Callable[..., Any]
     reference: str
     end_to_end: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
     quick: Mapping[str, Any] = field(default_factory=dict)
     method_options: tuple[str, ...] = ()
     deviation: str = ""
+
+    @property
+    def view(self) -> str:
+        """How it sees a volume, by the name of its method: "Patches", "PatchFree"."""
+        method = self.method
+        return method.partition(":")[2] if isinstance(method, str) else method.__name__
 
 
 QUICK_UNET = {"widths": (8, 8, 16, 32, 64)}
@@ -104,8 +111,10 @@ def system(name: str) -> System:
     return SYSTEMS[name]
 
 
-def load(path: str) -> Any:
+def load(path: str | Callable[..., Any]) -> Any:
     """The object that "module:name" stands for."""
+    if not isinstance(path, str):
+        return path
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)
 

@@ -1,4 +1,4 @@
-"""MLflow as a mirror of the run folder: look at what the store has, add what is missing.
+"""MLflow as a mirror of the run folder, and the process that holds it up while a run goes on.
 
     python -m harness.tracking RUN_DIR --experiment NAME      # URI in MLFLOW_TRACKING_URI
 
@@ -9,24 +9,24 @@ One process writes, whatever the number of trials: a run is followed by one mirr
 import argparse
 import contextlib
 import fcntl
-import math
 import os
+import shlex
 import subprocess
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import harness
-from harness.errors import TrackingError, UsageError
-from harness.ledger import RunFolder
-from harness.mirrored import Child, Parent, children_of, metric, parent_of
+from harness.errors import PfbenchError, TrackingError, UsageError
+from harness.ledger import RunFolder, open_own
 from harness.redact import redact
+
+if TYPE_CHECKING:
+    from harness.mlflow_store import Store, Summary
 
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql")
 QUIET = {
@@ -36,10 +36,13 @@ QUIET = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 EVERY_S = 3.0
-BATCH = 900  # MLflow takes 1000 metrics at a time
+SHARE = 0.05  # of one processor, at most, that looking may take
+EXPERIMENT = "pfbench"
 
 
 def default_uri(run_dir: Path) -> str:
@@ -59,216 +62,151 @@ def checked(uri: str) -> str:
     return uri
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What one look at the run folder brought over."""
-
-    trials: int
-    created: int
-    metrics: int
-
-    def __str__(self) -> str:
-        return f"{self.trials} trials in MLflow: {self.created} new, {self.metrics} values added"
+def sync_command(run_dir: Path, uri: str, experiment: str) -> str:
+    """What brings the run to that store later; a password in the URI is left for its user."""
+    words = ["pfbench", "mlflow", "sync", str(run_dir)]
+    if uri != default_uri(run_dir):
+        words += ["--tracking-uri", redact(uri)]
+    if experiment != EXPERIMENT:
+        words += ["--experiment", experiment]
+    return shlex.join(words)
 
 
-def mirror(run_dir: Path, uri: str, experiment: str) -> Summary:
+def mirror(run_dir: Path, uri: str, experiment: str) -> "Summary":
     """Bring the store to the state of the run folder; done twice, the second adds nothing.
 
-    Raises TrackingError (exit 8) when the store cannot be reached or written.
+    An experiment that was deleted in MLflow is restored. Raises TrackingError (exit 8) when the
+    store cannot be reached or written, StateError for a record of the run that is damaged.
     """
-    checked(uri)
-    folder = RunFolder(run_dir)
-    folder.read()
-    os.environ |= QUIET
-    with _alone(folder):
-        try:
-            return _Mirror(folder, uri, experiment).bring_over()
-        except Exception as error:  # whatever MLflow or its database raise
-            text = redact(str(error).splitlines()[0] if str(error) else type(error).__name__)
-            raise TrackingError(
-                f"MLflow cannot be written ({type(error).__name__}: {text[:300]})",
-                where=redact(uri),
-                remedy=f"pfbench mlflow sync {run_dir}",
-                code="PFB-M01",
-            ) from error
+    return Looker(run_dir, uri, experiment, restore=True).look()
+
+
+class Looker:
+    """Looks at a run folder as often as it is told, and remembers the store in between."""
+
+    def __init__(self, run_dir: Path, uri: str, experiment: str, *, restore: bool) -> None:
+        self.folder = RunFolder(run_dir)
+        self.uri = checked(uri)
+        self.experiment = experiment
+        self.restore = restore
+        self.store: Store | None = None
+        self.turn = ""
+
+    def look(self) -> "Summary":
+        """Bring over what is new. Raises what `mirror` does; the next look then starts afresh."""
+        self.folder.read()
+        with _alone(self.folder) as lock:
+            lock.seek(0)
+            if lock.read() != self.turn:  # another mirror of this run has written since
+                self.store = None
+            try:
+                summary = self._open().look()
+            except PfbenchError:
+                self.store = None
+                raise
+            except Exception as error:  # whatever MLflow or its database raise
+                from harness.mlflow_faults import told
+
+                self.store = None
+                again = sync_command(self.folder.path, self.uri, self.experiment)
+                raise told(error, self.uri, again) from error
+            self.turn = os.urandom(8).hex()
+            lock.truncate(0)
+            lock.write(self.turn)
+            return summary
+
+    def _open(self) -> "Store":
+        if self.store is None:
+            os.environ |= QUIET
+            from harness.mlflow_faults import prepare_sqlite, sqlite_path
+            from harness.mlflow_store import Store
+
+            path = sqlite_path(self.uri)
+            if path is not None:
+                prepare_sqlite(path)
+            self.store = Store(self.folder, self.uri, self.experiment, restore=self.restore)
+        return self.store
 
 
 @contextlib.contextmanager
-def _alone(folder: RunFolder) -> Iterator[None]:
+def _alone(folder: RunFolder) -> Iterator[IO[str]]:
     """One mirror of a run at a time; another one waits."""
-    with open(folder.path / "mlflow.lock", "a") as file:
+    with open_own(folder.path / "mlflow.lock", "a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-class _Mirror:
-    def __init__(self, folder: RunFolder, uri: str, experiment: str) -> None:
-        from mlflow.tracking import MlflowClient
-
-        self.folder = folder
-        self.parent = parent_of(folder)
-        self.client = MlflowClient(uri)
-        self.experiment = self._experiment(uri, experiment)
-        self.created = self.metrics = 0
-
-    def _experiment(self, uri: str, name: str) -> str:
-        found = self.client.get_experiment_by_name(name)
-        if found is not None:
-            return found.experiment_id
-        place = None
-        if uri.startswith("sqlite:///"):
-            place = Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts"
-        return self.client.create_experiment(name, None if place is None else place.as_uri())
-
-    def bring_over(self) -> Summary:
-        parent = self._parent()
-        known = {run.data.tags["pfbench.trial_id"]: run for run in self._search("trial")}
-        children = list(children_of(self.folder))
-        for child in children:
-            self._child(child, known.get(child.id) or self._create_child(child, parent))
-        self._finish_parent(parent)
-        return Summary(len(children), self.created, self.metrics)
-
-    def _search(self, kind: str) -> list[Any]:
-        mine = f"tags.`pfbench.run_id` = '{self.parent.id}'"
-        query = f"{mine} and tags.`pfbench.kind_of_run` = '{kind}'"
-        return list(self.client.search_runs([self.experiment], query, max_results=5000))
-
-    def _parent(self) -> str:
-        found = self._search("suite")
-        if found:
-            return found[0].info.run_id
-        tags = {**self.parent.tags, "pfbench.kind_of_run": "suite"}
-        tags["mlflow.runName"] = self.parent.name
-        return self.client.create_run(self.experiment, tags=tags).info.run_id
-
-    def _child(self, child: Child, run: Any) -> None:
-        self._history(child, run)
-        run_id = run.info.run_id
-        missing = {k: v for k, v in child.finals.items() if k not in run.data.metrics}
-        self._log(run_id, missing, 0, child.marker)
-        for key, value in child.outcome.items():
-            if run.data.tags.get(key, "") != value:
-                self.client.set_tag(run_id, key, value)
-        status = {"ok": "FINISHED", "failed": "FAILED"}.get(child.status)
-        if status and run.info.status != status:
-            for path in child.artifacts:
-                self.client.log_artifact(run_id, str(path))
-            self.client.set_terminated(run_id, status)
-
-    def _create_child(self, child: Child, parent: str) -> Any:
-        from mlflow.entities import Param
-
-        tags = {
-            **child.tags,
-            "pfbench.kind_of_run": "trial",
-            "pfbench.trial_id": child.id,
-            "mlflow.parentRunId": parent,
-            "mlflow.runName": child.name,
-        }
-        run = self.client.create_run(self.experiment, tags=tags)
-        self.created += 1
-        entries = [Param(key, str(value)[:6000]) for key, value in child.params.items()]
-        for first in range(0, len(entries), 100):
-            self.client.log_batch(run.info.run_id, params=entries[first : first + 100])
-        return run
-
-    def _history(self, child: Child, run: Any) -> None:
-        """Every epoch after the last one that the store has."""
-        if not child.history.exists():
-            return
-        import pandas as pd
-
-        steps = [m.step for m in self.client.get_metric_history(run.info.run_id, child.marker)]
-        last = max(steps, default=0)
-        for row in pd.read_csv(child.history).to_dict("records"):
-            if row["epoch"] > last:
-                values = {metric(str(key)): value for key, value in row.items() if key != "epoch"}
-                self._log(run.info.run_id, values, int(row["epoch"]), child.marker)
-
-    def _log(self, run_id: str, values: dict[str, Any], step: int, marker: str) -> None:
-        """All values of a step in one batch, the marker last; what is no number is left out."""
-        from mlflow.entities import Metric
-
-        stamp = _now_ms()
-        entries = [
-            Metric(key, float(value), stamp, step)
-            for key, value in values.items()
-            if isinstance(value, int | float) and math.isfinite(value)
-        ]
-        entries.sort(key=lambda entry: entry.key == marker)
-        for first in range(0, len(entries), BATCH):
-            self.client.log_batch(run_id, metrics=entries[first : first + BATCH])
-        self.metrics += len(entries)
-
-    def _finish_parent(self, run_id: str) -> None:
-        """Tables and pictures, whenever one of them is not what the store has."""
-        run = self.client.get_run(run_id)
-        state = _state(self.parent)
-        if not self.parent.finished or run.data.tags.get("pfbench.state") == state:
-            return
-        for path in self.parent.artifacts:
-            place = path.parent.relative_to(self.folder.path).as_posix()
-            self.client.log_artifact(run_id, str(path), None if place == "." else place)
-        tags = {**self.parent.tags, "mlflow.note.content": self.parent.description[:8000]}
-        for key, value in tags.items():
-            self.client.set_tag(run_id, key, value)
-        self.client.set_terminated(run_id, "FINISHED")
-        self.client.set_tag(run_id, "pfbench.state", state)
-
-
-def _state(parent: Parent) -> str:
-    """Changes whenever one of the derived files does."""
-    total = 0
-    for path in parent.artifacts:
-        total = zlib.crc32(path.name.encode() + path.read_bytes(), total)
-    return f"{total:08x}"
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
+        yield file
 
 
 class Mirror:
     """The process that follows a run; the driver's handle on it."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, process: "subprocess.Popen[bytes] | None", log: Path, again: str) -> None:
         self.process = process
+        self.log = log
+        self.again = again
+        """The command that brings over later what it could not."""
 
-    def finish(self, timeout_s: float) -> bool:
-        """Let it look a last time and end; False when it could not bring everything over."""
+    def late(self, timeout_s: float = 120) -> TrackingError | None:
+        """Let it finish; the error to show, or to raise, when MLflow is not up to date then."""
+        why = self.finish(timeout_s)
+        if not why:
+            return None
+        what = f"MLflow could not be brought up to date: {why}"
+        return TrackingError(what, remedy=self.again, code="PFB-M02")
+
+    def finish(self, timeout_s: float) -> str:
+        """Let it look a last time and end; "", or why it could not bring everything over."""
+        if self.process is None:
+            return "its process could not be started"
         if self.process.stdin:
             with contextlib.suppress(BrokenPipeError):
                 self.process.stdin.close()
         try:
-            return self.process.wait(timeout_s) == 0
+            code = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            return False
+            self.process.wait()
+            return f"it took more than {timeout_s:.0f} s"
+        except KeyboardInterrupt:  # nobody waits for it any longer
+            self.process.kill()
+            raise
+        if code == 0:
+            return ""
+        return f"its process was ended by signal {-code}" if code < 0 else self._last_words()
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
+        said = [line for line in lines if line.startswith("error[")]
+        return said[-1].partition(". Try: ")[0] if said else f"see {self.log}"
 
 
 def start(run_dir: Path, uri: str, experiment: str) -> Mirror:
     """Follow `run_dir` until `finish` is called or this process ends.
 
-    The URI, which may hold a password, goes by the environment and not by the command line.
+    The URI, which may hold a password, goes by the environment and not by the command line. A
+    machine that has no room for one more process has a run without a mirror.
     """
     checked(uri)
     home = str(Path(harness.__file__).parent.parent)
     paths = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
-    with open(run_dir / "mlflow.log", "ab") as log:
+    log = run_dir / "mlflow.log"
+    process = None
+    with contextlib.suppress(OSError), open_own(log, "ab") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "harness.tracking", str(run_dir), "--experiment", experiment],
             stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
+            stdout=file,
+            stderr=file,
             env={**os.environ, **QUIET, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": paths},
             start_new_session=True,  # Ctrl-C is for the driver; it then ends this one in order
         )
-    return Mirror(process)
+    return Mirror(process, log, sync_command(run_dir, uri, experiment))
 
 
 def follow(run_dir: Path, uri: str, experiment: str) -> int:
-    """Mirror every few seconds until standard input closes, then once more."""
+    """Mirror every few seconds until standard input closes, then once more.
+
+    Gives way to trials: the lowest priority, and a pause that grows with what a look has cost.
+    """
     closed = threading.Event()
 
     def wait() -> None:
@@ -276,14 +214,21 @@ def follow(run_dir: Path, uri: str, experiment: str) -> int:
         closed.set()
 
     threading.Thread(target=wait, daemon=True).start()
-    pause = EVERY_S
+    os.nice(19)
+    looker = Looker(run_dir, uri, experiment, restore=False)
+    pause, said = EVERY_S, ""
     while True:
         last = closed.is_set()
+        if last:
+            looker.store = None  # what was deleted in MLflow meanwhile is made again
+        began = time.process_time()
         try:
-            mirror(run_dir, uri, experiment)
-            pause = EVERY_S
-        except TrackingError as error:
-            print(error, file=sys.stderr, flush=True)
+            looker.look()
+            pause = max(EVERY_S, (time.process_time() - began) / SHARE)
+        except PfbenchError as error:
+            if str(error) != said:
+                print(error, file=sys.stderr, flush=True)
+                said = str(error)
             pause = min(2 * pause, 60)
             if last:
                 return error.exit_code
@@ -292,20 +237,10 @@ def follow(run_dir: Path, uri: str, experiment: str) -> int:
         closed.wait(pause)
 
 
-def ui(uri: str, port: int) -> int:
-    """MLflow's own pages on 127.0.0.1 until interrupted; returns its exit code."""
-    place = f"http://127.0.0.1:{port}"
-    print(f"MLflow on {place}")
-    print("compare trials: filter by  tags.`pfbench.kind_of_run` = 'trial'  and press Compare")
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, **QUIET, "MLFLOW_BACKEND_STORE_URI": checked(uri)}
-    return subprocess.run(command, env=environment, check=False).returncode
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m harness.tracking", description=__doc__)
     parser.add_argument("run_dir", type=Path)
-    parser.add_argument("--experiment", default="pfbench")
+    parser.add_argument("--experiment", default=EXPERIMENT)
     options = parser.parse_args()
     return follow(options.run_dir, os.environ["MLFLOW_TRACKING_URI"], options.experiment)
 

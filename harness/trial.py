@@ -2,6 +2,8 @@
 
     python -m harness.trial train|adapt|measure|rehearse RUN_DIR TRIAL_ID --cache DIR --threads N
 
+A trial that needs a plug-in is told so with --plugin FILE; RUN_DIR/plugins holds copies.
+
 Prints one JSON line for each event ("epoch", "case", "end"); everything else that is said goes
 to standard error. What counts is on disk before it is printed.
 """
@@ -25,7 +27,7 @@ import torch
 from safetensors.torch import save
 
 import harness
-from harness import checkpoint, systems
+from harness import checkpoint, extra_metrics, registry, systems
 from harness.cost import cost
 from harness.data.cache import open_volume
 from harness.data.case import Volume
@@ -56,6 +58,10 @@ class Task:
     threads: int
     until: int | None = None
     """Of a rehearsal: the epoch to pause after."""
+    plugins: tuple[Path, ...] = ()
+    """To execute first; those that are in use already are not again."""
+    node: str = platform.node()
+    """The machine that it runs on, by its name in the cluster."""
 
 
 def perform(task: Task, emit: Callable[[Event], None]) -> str:
@@ -68,6 +74,7 @@ def perform(task: Task, emit: Callable[[Event], None]) -> str:
     torch.set_num_threads(task.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
+        registry.add(task.plugins)
         with folder.alone():
             if ended := folder.end(task.action):
                 return ended.get("reason") or "ok"
@@ -164,10 +171,15 @@ def _score(
         emit({"event": "case", "case": case, "dice": dice})
 
     test = volumes(task, Split.from_json(read_json(task.run / "split.json")).test)
-    rows = evaluate(method.for_inference(), test, keep)
+    extra = registry.metrics(folder.spec().plugins)
+    rows, faults = evaluate(method.for_inference(), test, keep, extra)
     write_bytes(folder.path / "cases.csv", pd.DataFrame(rows).to_csv(index=False).encode())
     seconds = {**seconds, "test": time.perf_counter() - began}
     result = _result(folder.spec(), method, rows) | history
+    if extra:
+        result["extra_metrics"] = extra_metrics.summary(rows, tuple(extra))
+        result["extra_faults"] = faults
+    result["environment"]["node"] = task.node
     result |= {"seconds": seconds, "sha256": folder.sums()}
     result |= {"attempts": folder.starts(task.action)}
     write_json(folder.path / "result.json", result)
@@ -198,7 +210,7 @@ def _measure(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> 
     figures = measure(method, test[0].image)
     figures |= method.particulars([volume.image for volume in test])
     emit({"event": "measured", "seconds": figures["inference_s_p50"]})
-    figures |= {"attempts": folder.starts(task.action)}
+    figures |= {"attempts": folder.starts(task.action), "node": task.node}
     write_json(folder.path / "measurement.json", {"schema": 1, "status": "ok", **figures})
 
 
@@ -243,7 +255,11 @@ class _Store:
 
 
 def build(spec: TrialSpec) -> Method:
-    """The system of a trial, its first weights drawn from the trial's seed."""
+    """The system of a trial, its first weights drawn from the trial's seed.
+
+    Raises UsageError for a plug-in that it needs and that is not in use.
+    """
+    registry.require(spec.plugins)
     torch.manual_seed(spec.seed)
     method = systems.build(spec.system, spec.options, len(spec.data.modalities), spec.data.grid)
     method.network.to(spec.device)
@@ -305,7 +321,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("trial")
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--node", default=platform.node(), help="this machine, in the cluster")
     parser.add_argument("--until", type=int, help="epoch after which a rehearsal pauses")
+    parser.add_argument("--plugin", type=Path, action="append", default=[], dest="plugins")
     options = parser.parse_args(arguments)
     events = sys.stdout
 

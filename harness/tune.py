@@ -5,20 +5,20 @@ settings are compared with those they would replace.
 """
 
 import os
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from harness import registry, study, study_report, tracking
 from harness import run as runner
-from harness import study, study_report, tracking
 from harness.data import datasets
 from harness.data.split import NO_CASES, Split, split
 from harness.errors import StateError, UsageError
-from harness.execute import Placement, cluster_faults, refuse_full_disk, threads_of
+from harness.execute import Placement, cluster_faults, cluster_of, refuse_full_disk, threads_of
 from harness.ledger import RunFolder, write_json
 from harness.plan import described, trials_of
+from harness.preflight import refuse_unfit
 from harness.progress import Screen
 from harness.redact import storable
 from harness.rehearse import rehearse
@@ -54,6 +54,7 @@ class Request:
     tracking_uri: str
     experiment: str
     mlflow: bool
+    mlflow_required: bool
     command: str
 
 
@@ -73,27 +74,38 @@ def tune(request: Request, screen: Screen) -> int:
     folder.create()
     with folder.lock():
         code = carry_on(lambda: _tune(request, folder, screen), request.command, screen)
-    return code or (_compare(request, folder, screen) if request.compare else 0)
+    if code:
+        return code
+    code = _compare(request, folder, screen) if request.compare else 0
+    runner.write_report(folder, screen)
+    screen.say(f"report      {folder.path / 'report.html'}")
+    return code
 
 
 def _tune(request: Request, folder: RunFolder, screen: Screen) -> int:
     """All but the comparison, in a folder that is ours."""
     screen.log = folder.path / "study.log"
+    refuse_unfit(request.placement, folder.path, request.cache, screen)
     prepared = _prepare(request, screen)
     content = _open(folder, request, prepared)
     _announce(request, folder, prepared, screen)
+    if request.mlflow_required:
+        tracking.mirror(folder.path, request.tracking_uri, request.experiment)
     mirror = None
     if request.mlflow:
         mirror = tracking.start(folder.path, request.tracking_uri, request.experiment)
     stopped = _search_all(request, folder, prepared, screen)
     study_report.write(folder)
     folder.write(content | {"status": "interrupted" if stopped else "finished"})
-    if mirror and not mirror.finish(timeout_s=120):
-        command = f"pfbench mlflow sync {shlex.quote(str(folder.path))}"
-        screen.say(f"warning: MLflow could not be brought up to date; later: {command}")
+    runner.write_report(folder, screen)
+    late = mirror.late() if mirror else None
+    if late:
+        screen.say(f"warning: {late.what}; later: {late.remedy}")
     study_report.show(folder, screen)
     if stopped:
         raise stopped
+    if late and request.mlflow_required:
+        raise late
     return 0
 
 
@@ -131,6 +143,10 @@ def _open(folder: RunFolder, request: Request, prepared: Prepared) -> dict[str, 
     write_json(folder.path / "split.json", prepared.split.to_json())
     cache = runner.cache_place(request.cache, folder)
     write_json(folder.path / "data.json", {"keys": prepared.keys, "cache": cache})
+    used = sorted(
+        {p for s in request.spaces for p in registry.used_by(s.system, prepared.data.name)}
+    )
+    registry.keep(folder.path, used)
     content = {
         "kind": "study",
         "run_id": earlier.get("run_id") or os.urandom(8).hex(),
@@ -141,6 +157,7 @@ def _open(folder: RunFolder, request: Request, prepared: Prepared) -> dict[str, 
         "protocol_hash": digest(protocol),
         "synthetic": prepared.data.synthetic,
         "references": {space.name: space.reference for space in request.spaces},
+        "plugins": registry.merged(earlier.get("plugins", []), used),
         "command": storable(request.command),
         "status": "running",
     }
@@ -188,7 +205,7 @@ def _search_all(
     request: Request, folder: RunFolder, prepared: Prepared, screen: Screen
 ) -> Stopped | None:
     """Every study in turn on one Ray; returns what stopped it, if anything."""
-    cluster = Cluster(request.placement.address, request.placement.max_concurrent)
+    cluster = cluster_of(request.placement)
     try:
         with cluster_faults():
             wanted = [s for s in request.spaces if _unfinished(request, folder, prepared, s)]
@@ -233,6 +250,7 @@ def _search(
             "run": str(folder.path),
             "cache": str(request.cache.absolute()),
             "trials": list(point.trials),
+            "plugins": registry.kept(folder.path, specs[0].plugins),
             "threads": threads_of(placement),
             "silence_s": placement.silence_s,
             "stops": [*search.rungs, search.epochs],
@@ -334,6 +352,7 @@ def _compare(request: Request, folder: RunFolder, screen: Screen) -> int:
         tracking_uri=request.tracking_uri,
         experiment=request.experiment,
         mlflow=request.mlflow,
+        mlflow_required=request.mlflow_required,
         retry_failed=False,
         command=request.command,
     )

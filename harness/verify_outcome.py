@@ -7,6 +7,7 @@ weights.safetensors  fit the network that the spec describes, and are finite
 measurement.json     has the quantiles of its own times
 """
 
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from harness import systems
+from harness import extra_metrics, systems
 from harness.cost import parameters
 from harness.data.case import Volume
 from harness.data.split import Split
@@ -83,17 +84,19 @@ def _scores(result: Scored, path: Path, split: Split, found: Inspection) -> None
     lines = found.table(path)
     if not lines:
         return
-    if tuple(lines[0].cells) != ("case", *CaseScore._fields):
-        found.fault(path, f"columns are not case, {', '.join(CaseScore._fields)}", 1)
+    columns = ("case", *CaseScore._fields)
+    if tuple(lines[0].cells)[: len(columns)] != columns:
+        found.fault(path, f"columns are not {', '.join(columns)}", 1)
         return
+    extra = tuple(lines[0].cells)[len(columns) :]
     for line, case in zip(lines, split.test, strict=False):
         if line.cells["case"] != case:
             what = f"case {line.cells['case']}, where the split has {case}"
             found.fault(path, what, line.number)
     if len(lines) != len(split.test):
         found.fault(path, f"{len(lines)} cases, but the split has {len(split.test)} for testing")
-    rows = [found.numbers(path, line, text=("case", "failed")) for line in lines]
-    if all(len(row) == len(SCORES) for row in rows):
+    rows = [found.numbers(path, line, text=("case", "failed"), blank=set(extra)) for line in lines]
+    if all(row.keys() >= set(SCORES) for row in rows):
         for line, row in zip(lines, rows, strict=True):
             for what in _impossible(row, line):
                 found.fault(path, what, line.number)
@@ -123,6 +126,12 @@ def _missed(row: dict[str, float]) -> bool:
 def _summed_up(
     result: Scored, rows: Sequence[dict[str, float]], path: Path, found: Inspection
 ) -> None:
+    extra = {name: None for row in rows for name in row if name not in SCORES}
+    whole = [{**extra, **row} for row in rows]
+    for name, value in extra_metrics.summary(whole, tuple(extra)).items():
+        said = result.extra_metrics.get(name, math.nan)
+        if not same(said, value):
+            found.fault(path, f"extra_metrics.{name}: is {said!r}, but cases.csv gives {value!r}")
     for name, value in summary(rows).items():
         said = result.metrics[name]
         if not same(said, value):

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import yaml
-
 from harness import study_report
+from harness.errors import UsageError
 from harness.inspection import Inspection, same
 from harness.ledger import RunFolder
 from harness.records import END, POINT, End, Point, Study
+from harness.strict_yaml import read_config
 from harness.study import place, scores
 from harness.verify_table import DAMAGED, in_words, same_csv, same_text
 from harness.verify_trial import check_training, read
@@ -111,14 +111,11 @@ def _derived(study: Study, folder: RunFolder, found: Inspection) -> None:
 
 
 def _settings(expected: dict[str, object], path: Path, found: Inspection) -> None:
-    content = found.bytes_of(path)
-    if content is None:
+    if found.bytes_of(path) is None:
         return
     try:
-        given = yaml.safe_load(content)
-    except yaml.YAMLError:
-        given = None
-    if not isinstance(given, dict):
+        given = read_config(path)
+    except UsageError:
         found.fault(path, "is no YAML of settings")
         return
     for key in sorted(expected.keys() | given.keys()):

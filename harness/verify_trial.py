@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from harness import checkpoint, systems
+from harness import checkpoint, registry, systems
 from harness.errors import StateError
 from harness.inspection import Inspection, same
 from harness.ledger import TrialFolder
@@ -45,7 +45,7 @@ class Trial:
     @cached_property
     def method(self) -> Method | None:
         """The method without memory; None when this version cannot build it."""
-        if self.spec is None:
+        if self.spec is None or self.lacks_plugin:
             return None
         try:
             with torch.device("meta"):
@@ -57,6 +57,11 @@ class Trial:
                 )
         except (ValueError, TypeError):
             return None
+
+    @property
+    def lacks_plugin(self) -> bool:
+        """Whether its network is that of a plug-in that nobody named."""
+        return self.spec is not None and not registry.in_use(self.spec.plugins)
 
 
 def read(folder: TrialFolder, found: Inspection) -> Trial:
@@ -92,7 +97,10 @@ def check_training(trial: Trial, protocol: Mapping[str, Any], found: Inspection)
     for key, of_run in (("data", "data"), ("split", "cases"), ("code", "code")):
         if spec[key] != protocol.get(of_run):
             found.fault(path / "spec.json", f"{key}: is not protocol.{of_run} of run.json")
-    if trial.method is None:
+    if trial.lacks_plugin:
+        needed = ", ".join(trial.spec.plugins)
+        found.note(f"trial {trial.folder.id}: network not rebuilt without --plugin ({needed})")
+    elif trial.method is None:
         found.fault(path / "spec.json", "describes a network that this version cannot build")
     if (path / "history.csv").exists():
         _history(trial, trial.spec, found)

@@ -14,6 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from models.conv import Conv3d
+
 Block = Callable[[int, int], nn.Module]
 
 
@@ -32,10 +34,10 @@ class ResBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.main = nn.Sequential(
-            nn.Conv3d(inputs, outputs, 3, padding=1),
+            Conv3d(inputs, outputs, 3, padding=1),
             norm(outputs),
             activation(),
-            nn.Conv3d(outputs, outputs, 3, padding=1),
+            Conv3d(outputs, outputs, 3, padding=1),
             norm(outputs),
         )
         self.shortcut = nn.Sequential(nn.Conv3d(inputs, outputs, 1, bias=False), norm(outputs))
@@ -50,10 +52,10 @@ class PlainBlock(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(
-            nn.Conv3d(inputs, outputs, 3, padding=1),
+            Conv3d(inputs, outputs, 3, padding=1),
             norm(outputs),
             activation(),
-            nn.Conv3d(outputs, outputs, 3, padding=1),
+            Conv3d(outputs, outputs, 3, padding=1),
             norm(outputs),
             activation(),
         )
@@ -66,13 +68,13 @@ class MSResBlock(nn.Module):
         super().__init__()
         half = outputs // 2
         self.scales = nn.ModuleList(
-            nn.Conv3d(inputs, width, size, padding=size // 2)
+            Conv3d(inputs, width, size, padding=size // 2)
             for size, width in ((3, outputs), (5, half), (7, half))
         )
         self.fuse = nn.Sequential(
             norm(outputs + 2 * half),
             activation(),
-            nn.Conv3d(outputs + 2 * half, outputs, 3, padding=1),
+            Conv3d(outputs + 2 * half, outputs, 3, padding=1),
             norm(outputs),
         )
         self.shortcut = nn.Sequential(nn.Conv3d(inputs, outputs, 1, bias=False), norm(outputs))

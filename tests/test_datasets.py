@@ -466,7 +466,7 @@ def test_the_list_of_data_sets_loads_no_heavy_library():
 
 
 def test_every_data_set_says_under_which_licence_it_comes():
-    assert set(DATASETS) == {"phantom", "brats", "liver"}
+    assert set(DATASETS) == {"phantom", "brats", "liver", "folder"}
     assert all(entry.licence and entry.title for entry in DATASETS.values())
 
 

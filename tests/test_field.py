@@ -195,7 +195,7 @@ def test_a_scan_shorter_than_a_liver_block_lies_in_its_middle_as_in_training():
     image = np.random.default_rng(0).random((1, 60, 80, 70), dtype=np.float32)
     scan = Scan(image, np.ones((60, 80, 70), np.uint8), (3.0, 1.2, 1.5), np.eye(4))
     [seen] = look(image, scan.spacing_mm, "liver", (4, 3, 3)).images
-    np.testing.assert_array_equal(seen, liver(scan, "liver", (4, 3, 3), "a").image)
+    np.testing.assert_array_equal(seen, liver(scan, (1,), (4, 3, 3), "a").image)
     assert not seen[:, [0, -1]].any()
 
 

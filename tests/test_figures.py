@@ -197,7 +197,7 @@ def test_every_system_has_a_panel_beside_input_and_ground_truth(systems):
 
 VOLUMES = {
     f"phantom_{index:03d}": prepare.phantom(
-        phantom.scan(0, index, GRID, ("flair",), (4.0, 3.0, 4.0)), "wt", (1, 1, 1),
+        phantom.scan(0, index, GRID, ("flair",), (4.0, 3.0, 4.0)), (1, 2, 4), (1, 1, 1),
         f"phantom_{index:03d}",
     )
     for index in range(3)

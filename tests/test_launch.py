@@ -11,7 +11,6 @@ import pytest
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 from tuning.board import Board  # noqa: E402
-from tuning.cluster import refuse_unplaceable, room  # noqa: E402
 from tuning.launch import (  # noqa: E402
     Cluster,
     ClusterLost,
@@ -20,6 +19,7 @@ from tuning.launch import (  # noqa: E402
     ray_cluster,
     run_jobs,
 )
+from tuning.machines import Machine, refuse_unplaceable, room  # noqa: E402
 
 TOP = Path(__file__).parent.parent
 
@@ -79,7 +79,7 @@ def test_a_process_that_dies_twice_is_lost_and_the_others_are_not(outcomes):
 
 def test_events_of_a_job_arrive_in_order(outcomes):
     _, heard = outcomes
-    assert [event for job, event in heard if job == "job0"] == ["epoch", "end"]
+    assert [event for job, event in heard if job == "job0"] == ["placed", "epoch", "end"]
 
 
 def test_what_no_machine_can_hold_is_refused_at_once(cluster):
@@ -154,10 +154,13 @@ class Silent:
         self.jobs = jobs("first", "second")
         self.outcomes = {}
 
+    def left(self):
+        return len(self.jobs)
+
     def next(self):
         return self.jobs.pop(0) if self.jobs else None
 
-    def started(self, job):
+    def started(self, job, node):
         pass
 
     def heard(self, job, event):
@@ -167,9 +170,9 @@ class Silent:
         self.outcomes[job] = outcome["reason"]
 
 
-def board(places=2):
+def board(places=2, living=("machine",)):
     source = Silent()
-    return Board(source, lambda: places), source.outcomes
+    return Board(source, lambda: places, lambda machine: machine in living), source.outcomes
 
 
 def test_no_job_is_asked_for_before_there_is_room():
@@ -183,10 +186,19 @@ def test_when_tune_breaks_down_what_ran_is_launched_once_more_and_then_lost():
     broken, outcomes = board()
     for again in ("a", "b"):
         assert broken.take(again).id == "job0"
-        broken.hear(again, {"begun": True})
+        broken.hear(again, {"begun": ["machine", "node-1"]})
         broken.restart(RuntimeError("the node is running low on memory"))
     assert outcomes == {"job0": "lost"}
     assert broken.take("c").id == "job1"
+
+
+def test_a_job_whose_machines_die_is_launched_more_often_than_one_that_dies_itself():
+    spot, outcomes = board(living=())
+    for trial in "abcde":
+        assert spot.take(trial).id == "job0"
+        spot.hear(trial, {"begun": ["gone", "spot-1"]})
+        spot.lose(trial, "the job's process ended without a word")
+    assert outcomes == {"job0": "lost"}
 
 
 def test_a_job_that_had_not_begun_does_not_answer_for_a_breakdown():
@@ -194,7 +206,7 @@ def test_a_job_that_had_not_begun_does_not_answer_for_a_breakdown():
     for first, second in ("ab", "cd"):
         broken.take(first), broken.take(second)
         [zero] = [trial for trial, job in broken.running.items() if job.id == "job0"]
-        broken.hear(zero, {"begun": True})
+        broken.hear(zero, {"begun": ["machine", "node-1"]})
         broken.restart(RuntimeError("the node is running low on memory"))
     assert outcomes == {"job0": "lost"}
     assert [job.id for job in broken.again] == ["job1"]
@@ -229,7 +241,8 @@ def test_what_an_event_handler_raises_arrives_at_the_caller(cluster):
     [(1, 0.5, 4), (1, 0.4, 4), (1, 0.3, 6), (1, 2, 1), (4, 0.5, 2), (0.1, 0, 80)],
 )
 def test_a_fraction_of_a_gpu_lies_on_one_gpu(monkeypatch, cpus, gpus, held):
-    monkeypatch.setattr("tuning.cluster._machines", lambda: [{"CPU": 8.0, "GPU": 2.0}, {}])
+    there = [Machine("a", "gpu-1", 8, 2), Machine("b", "head", 0, 0)]
+    monkeypatch.setattr("tuning.machines.machines", lambda: there)
     assert room(cpus, gpus) == held
 
 

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from harness.data import phantom
 from harness.data.case import Scan
+from harness.data.datasets import DATASETS
 from harness.data.grid import PAPER_GRID, centred, cubic, linear, nearest, stretched, unit_range
 from harness.data.lowres import block_mean, halve
 from harness.data.prepare import brats, liver
@@ -15,6 +16,8 @@ from harness.data.prepare import phantom as prepare_phantom
 from harness.errors import DataError
 
 FULL = (1, 1, 1)
+BRATS, LIVER = DATASETS["brats"].targets, DATASETS["liver"].targets["liver"]
+WT = BRATS["wt"]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,7 @@ def test_blocks_may_differ_by_axis():
 
 def test_brats_loses_24_voxels_at_both_ends_of_both_in_plane_axes():
     for axis in (1, 2):
-        made = brats(scan(ramp((155, 240, 240), axis), np.zeros((155, 240, 240))), "wt", FULL, "a")
+        made = brats(scan(ramp((155, 240, 240), axis), np.zeros((155, 240, 240))), WT, FULL, "a")
         assert made.image.shape == (1, *PAPER_GRID)
         # 24..215 became 0..1
         line = made.image[0].take(range(192), axis=axis)[0]
@@ -67,7 +70,7 @@ def test_brats_loses_24_voxels_at_both_ends_of_both_in_plane_axes():
 
 
 def test_brats_slices_are_interpolated_at_half_pixel_positions():
-    made = brats(scan(ramp((155, 240, 240), 0), np.zeros((155, 240, 240))), "wt", FULL, "a")
+    made = brats(scan(ramp((155, 240, 240), 0), np.zeros((155, 240, 240))), WT, FULL, "a")
     position = (np.arange(128) + 0.5) * 155 / 128 - 0.5
     expected = (position - position[0]) / (position[-1] - position[0])
     np.testing.assert_allclose(made.image[0, :, 7, 9], expected, atol=1e-6)
@@ -76,7 +79,7 @@ def test_brats_slices_are_interpolated_at_half_pixel_positions():
 def test_brats_labels_come_from_the_nearest_slice_and_mm_follow():
     label = np.zeros((155, 240, 240))
     label[60] = 4
-    made = brats(scan(ramp(label.shape, 0), label), "wt", FULL, "a")
+    made = brats(scan(ramp(label.shape, 0), label), WT, FULL, "a")
     nearest_slice = np.floor((np.arange(128) + 0.5) * 155 / 128).astype(int)
     np.testing.assert_array_equal(made.label[:, 0, 0], nearest_slice == 60)
     assert made.spacing_mm == pytest.approx((155 / 128, 1, 1))
@@ -88,7 +91,7 @@ def test_brats_planes_of_other_sizes_are_cropped_or_padded_around_their_middle(s
     label[:, side // 2, side // 2] = 1
     image = np.ones((1, 20, side, side))
     image[:, :, side // 2, side // 2] = 2
-    made = brats(scan(image, label), "wt", FULL, "a")
+    made = brats(scan(image, label), WT, FULL, "a")
     assert made.image.shape == (1, *PAPER_GRID)
     [place] = np.argwhere(made.label[64])
     assert max(abs(place - 95.5)) <= 1
@@ -99,7 +102,7 @@ def test_brats_planes_of_other_sizes_are_cropped_or_padded_around_their_middle(s
 def test_targets_are_the_regions_of_brats(target, expected):
     label = np.zeros((155, 240, 240))
     label[:, :, 60:180] = np.repeat([0, 1, 2, 4], 30)
-    made = brats(scan(ramp(label.shape, 0), label), target, FULL, "a")
+    made = brats(scan(ramp(label.shape, 0), label), BRATS[target], FULL, "a")
     found = [value for value in (1, 2, 4) if made.label[0, 0, label[0, 0, 24:216] == value].all()]
     assert found == expected
     assert made.label.mean() == pytest.approx(30 * len(expected) / 192)
@@ -115,7 +118,7 @@ def test_each_modality_spans_0_to_1_and_a_constant_one_becomes_0():
 
 
 def test_a_reduced_volume_is_the_block_mean_of_the_paper_volume(head):
-    full, small = (brats(head, "wt", reduce, "a") for reduce in (FULL, (2, 3, 3)))
+    full, small = (brats(head, WT, reduce, "a") for reduce in (FULL, (2, 3, 3)))
     assert small.image.shape == (1, 64, 64, 64)
     np.testing.assert_allclose(small.image, block_mean(full.image, (2, 3, 3)), atol=1e-6)
     blocks = full.label.reshape(64, 2, 64, 3, 64, 3).sum(axis=(1, 3, 5))
@@ -125,16 +128,16 @@ def test_a_reduced_volume_is_the_block_mean_of_the_paper_volume(head):
 
 def test_brats_takes_a_tenth_of_a_second(head):
     began = time.process_time()
-    brats(head, "wt", FULL, "a")
+    brats(head, WT, FULL, "a")
     assert time.process_time() - began < 0.35
 
 
 def test_arguments_stay_as_they_are():
     made = phantom.scan(0, 0, (20, 30, 40), ("flair",))
     before = made.image.copy(), made.label.copy()
-    brats(made, "wt", FULL, "a")
-    liver(made, "liver", FULL, "a")
-    prepare_phantom(made, "wt", FULL, "a")
+    brats(made, WT, FULL, "a")
+    liver(made, LIVER, FULL, "a")
+    prepare_phantom(made, WT, FULL, "a")
     np.testing.assert_array_equal(made.image, before[0])
     np.testing.assert_array_equal(made.label, before[1])
 
@@ -144,7 +147,7 @@ def test_liver_is_brought_to_one_and_a_half_mm():
     z, y, x = np.indices((60, 150, 150))
     ball = ((z - 30) * 3.0) ** 2 + ((y - 75) * 0.9) ** 2 + ((x - 75) * 0.9) ** 2 < 40**2
     image = 100.0 * ball[None] - 50
-    made = liver(scan(image, ball, (3.0, 0.9, 0.9)), "liver", FULL, "a")
+    made = liver(scan(image, ball, (3.0, 0.9, 0.9)), LIVER, FULL, "a")
     assert made.image.shape == (1, *PAPER_GRID)
     assert made.spacing_mm == (1.5, 1.5, 1.5)
     assert made.label.sum() * 1.5**3 == pytest.approx(4 / 3 * np.pi * 40**3, rel=0.03)
@@ -157,7 +160,7 @@ def test_liver_is_brought_to_one_and_a_half_mm():
 def test_liver_slices_beyond_128_are_cut_at_both_ends():
     label = np.zeros((200, 60, 60))
     label[10:190, 20:40, 20:40] = 1
-    made = liver(scan(ramp(label.shape, 0), label, (1.5, 1.5, 1.5)), "liver", FULL, "a")
+    made = liver(scan(ramp(label.shape, 0), label, (1.5, 1.5, 1.5)), LIVER, FULL, "a")
     middle = made.image[0, :, 96, 96]
     assert made.label.any(axis=(1, 2)).all()
     # The kept slices are 36..163 of 0..199.
@@ -169,13 +172,13 @@ def test_liver_tumours_are_not_liver():
     label = np.zeros((100, 100, 100))
     label[20:80, 20:80, 20:80] = 1
     label[45:55, 45:55, 45:55] = 2
-    made = liver(scan(ramp(label.shape, 1), label, (1.5, 1.5, 1.5)), "liver", FULL, "a")
+    made = liver(scan(ramp(label.shape, 1), label, (1.5, 1.5, 1.5)), LIVER, FULL, "a")
     assert made.label.sum() == 60**3 - 10**3
 
 
 def test_liver_without_any_liver_names_the_case():
     with pytest.raises(DataError, match="no liver") as caught:
-        liver(scan(ramp((20, 20, 20), 0), np.zeros((20, 20, 20))), "liver", FULL, "case_7")
+        liver(scan(ramp((20, 20, 20), 0), np.zeros((20, 20, 20))), LIVER, FULL, "case_7")
     assert (caught.value.code, caught.value.where) == ("PFB-V25", "case_7")
 
 

@@ -53,6 +53,14 @@ def test_every_system_of_table_5_has_a_row_with_numbers(finished):
     assert not table[needed].isna().any().any()
 
 
+def test_the_run_ends_with_a_report_that_holds_pictures(finished):
+    out, done = finished
+    assert f"report      {out / 'report.html'}" in done.stdout
+    page = (out / "report.html").read_text()
+    assert "Table V on phantom" in page
+    assert "data:image/png;base64," in page
+
+
 def test_the_first_lines_say_what_runs_and_the_last_where_the_results_are(finished):
     out, done = finished
     for word in ("suite", "dataset", "protocol", "trials      9, of these already done: 0"):

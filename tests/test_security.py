@@ -355,7 +355,8 @@ def offences(source: str) -> list[str]:
             continue
         name = ast.unparse(node.func)
         given = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
-        dangerous = name in NEVER or name.endswith((".load_model", ".extractall", ".restore"))
+        dangerous = name in NEVER or name.endswith((".load_model", ".extractall"))
+        dangerous |= name.lower().endswith("tuner.restore")
         dangerous |= name == "torch.load" and given.get("weights_only") is not True
         dangerous |= given.get("allow_pickle", False) is not False
         if dangerous or given.get("shell") or given.get("trust_remote_code"):

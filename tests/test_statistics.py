@@ -175,11 +175,17 @@ def test_p_is_scipys_exact_one(n):
     assert paired_difference(scores(*values), scores(*[0.0] * n)).p == pytest.approx(expected)
 
 
-def test_p_of_many_cases_is_near_scipys_normal_approximation():
+def test_p_of_many_cases_is_scipys_normal_approximation_ties_included():
     values = np.random.default_rng(5).normal(0.1, size=300).round(1)
     expected = stats.wilcoxon(values[values != 0], method="asymptotic").pvalue
     found = paired_difference(scores(*values), scores(*[0.0] * 300)).p
-    assert found == pytest.approx(expected, rel=0.02)
+    assert found == pytest.approx(expected)
+
+
+def test_the_exact_test_and_the_normal_law_meet_where_one_takes_over():
+    values = np.random.default_rng(11).normal(0.12, size=200)
+    exact = paired_difference(scores(*values), scores(*[0.0] * 200)).p
+    assert exact == pytest.approx(stats.wilcoxon(values, method="asymptotic").pvalue, rel=0.01)
 
 
 def test_ties_are_tested_over_all_sign_flips():

@@ -1,84 +1,37 @@
-"""MLflow is a mirror: everything once, nothing twice, and no harm when it is away."""
+"""MLflow is a mirror: everything once, nothing twice, under names that people read."""
 
+import json
 import os
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import pandas as pd
 import pytest
+from mirrored_run import (
+    METRICS,
+    add_trial,
+    content,
+    describe,
+    empty_store,
+    history,
+    make_run,
+    mirrored,
+    spec,
+)
 
-from harness import tracking
-from harness.errors import TrackingError, UsageError
-from harness.ledger import RunFolder, write_bytes, write_json
-from harness.mirrored import METRICS as NAMES
-from harness.spec import Data, Protocol, TrialSpec
+from harness import mlflow_views, tracking
+from harness.ledger import RunFolder, write_bytes
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, of many kinds
 
 TOP = Path(__file__).parent.parent
-METRICS = {f"{name}_{part}": 0.5 for name in NAMES for part in ("mean", "std")}
-
-
-def spec(seed):
-    data = Data(name="phantom", modalities=("flair",), target="wt", grid=(32, 64, 64),
-                fingerprint="f", synthetic=True)  # fmt: skip
-    return TrialSpec(system="unet3d", options={}, protocol=Protocol(), data=data, split="s",
-                     seed=seed, device="cpu", code="c")  # fmt: skip
-
-
-def add_trial(folder, seed, *, epochs, status="ok"):
-    trial = folder.trial(spec(seed).id)
-    trial.write_spec(spec(seed))
-    rows = [{"epoch": e, "loss": 1 / e, "val_dice": 0.1 * e} for e in range(1, epochs + 1)]
-    write_bytes(trial.path / "history.csv", pd.DataFrame(rows).to_csv(index=False).encode())
-    if status == "failed":
-        trial.write_failure("train", "nan_loss", "loss is nan")
-    elif status == "ok":
-        result = {"status": "ok", "reason": "", "metrics": METRICS, "memory": {}, "parameters": 7}
-        write_json(trial.path / "result.json", result)
-    return trial.id
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    """Making a store takes seconds; tests take copies of this one."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    os.environ |= tracking.QUIET
-    from mlflow.tracking import MlflowClient
-
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
 
 
 @pytest.fixture
-def run(tmp_path, empty_store):
-    """A run folder with one finished, one failed and one running trial, and its store."""
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    folder = RunFolder(tmp_path)
-    ids = [
-        add_trial(folder, 0, epochs=3),
-        add_trial(folder, 1, epochs=2, status="failed"),
-        add_trial(folder, 2, epochs=1, status="running"),
-    ]
-    folder.write({"run_id": "r1", "kind": "run", "suites": {"table5": []}, "dataset": "phantom",
-                  "profile": "quick", "protocol_hash": "p", "command": "pfbench run",
-                  "trials": ids, "names": {trial: "U-Net" for trial in ids},
-                  "status": "running"})  # fmt: skip
-    return folder
-
-
-def mirrored(folder):
-    from mlflow.tracking import MlflowClient
-
-    uri = tracking.default_uri(folder.path)
-    summary = tracking.mirror(folder.path, uri, "pfbench")
-    client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("pfbench").experiment_id
-    runs = client.search_runs([experiment])
-    return summary, client, {r.data.tags.get("pfbench.seed", "parent"): r for r in runs}
+def run(tmp_path):
+    empty_store(tmp_path / "mlflow.db")
+    return make_run(tmp_path)
 
 
 def test_one_parent_and_one_child_for_each_trial(run):
@@ -91,16 +44,45 @@ def test_one_parent_and_one_child_for_each_trial(run):
 
 def test_a_second_look_adds_nothing(run):
     mirrored(run)
+    before = content(run.path / "mlflow.db")
     summary, _, runs = mirrored(run)
     assert (summary.created, summary.metrics, len(runs)) == (0, 0, 4)
+    assert content(run.path / "mlflow.db") == before
+
+
+def test_a_trial_appears_when_it_begins(run):
+    trials = [*run.read()["trials"], "f" * 16]
+    waiting = run.trial(spec(3).id)
+    waiting.write_spec(spec(3))
+    describe(run, [*trials[:-1], waiting.id])
+    assert "3" not in mirrored(run)[2]
+    add_trial(run, 3, rows=history(1), status="running")
+    assert mirrored(run)[2]["3"].info.status == "RUNNING"
 
 
 def test_a_growing_history_adds_its_new_epochs_only(run):
     mirrored(run)
-    add_trial(run, 2, epochs=3, status="running")
+    add_trial(run, 2, rows=history(3), status="running")
     _, client, runs = mirrored(run)
-    history = client.get_metric_history(runs["2"].info.run_id, "train/loss")
-    assert [metric.step for metric in history] == [1, 2, 3]
+    values = client.get_metric_history(runs["2"].info.run_id, "train/loss")
+    assert [metric.step for metric in values] == [1, 2, 3]
+
+
+def test_a_look_at_a_run_where_nothing_happened_does_not_touch_the_store(run):
+    looker = tracking.Looker(run.path, tracking.default_uri(run.path), "pfbench", restore=False)
+    looker.look()
+    (run.path / "mlflow.db").unlink()
+    assert looker.look().metrics == 0
+    assert not (run.path / "mlflow.db").exists()
+
+
+def test_what_another_mirror_has_brought_over_is_not_brought_twice(run):
+    uri = tracking.default_uri(run.path)
+    looker = tracking.Looker(run.path, uri, "pfbench", restore=False)
+    looker.look()
+    add_trial(run, 2, rows=history(3), status="running")
+    mirrored(run)
+    assert looker.look().metrics == 0
 
 
 def test_a_failed_trial_has_a_reason_and_no_scores(run):
@@ -108,38 +90,180 @@ def test_a_failed_trial_has_a_reason_and_no_scores(run):
     failed = runs["1"]
     assert failed.info.status == "FAILED"
     assert failed.data.tags["pfbench.reason"] == "nan_loss"
-    assert not any(key.startswith("test/") for key in failed.data.metrics)
+    assert not {"Dice", "Time s"} & set(failed.data.metrics)
+
+
+def test_a_trial_that_failed_and_ran_again_is_the_same_run_and_finished(run):
+    _, _, before = mirrored(run)
+    run.trial(spec(1).id).forget_failure()
+    add_trial(run, 1, rows=history(3))
+    _, _, after = mirrored(run)
+    assert after["1"].info.run_id == before["1"].info.run_id
+    assert after["1"].info.status == "FINISHED"
+    assert after["1"].data.tags.get("pfbench.reason", "") == ""
+
+
+def test_what_an_interrupted_run_left_undone_does_not_run_forever(run):
+    describe(run, run.read()["trials"], status="interrupted")
+    _, _, runs = mirrored(run)
+    assert (runs["2"].info.status, runs["parent"].info.status) == ("KILLED", "KILLED")
+    describe(run, run.read()["trials"], status="running")
+    _, _, runs = mirrored(run)
+    assert (runs["2"].info.status, runs["parent"].info.status) == ("RUNNING", "RUNNING")
 
 
 def test_a_finished_trial_has_its_scores_under_readable_names(run):
     _, _, runs = mirrored(run)
     metrics = runs["0"].data.metrics
-    assert metrics["test/dice.mean"] == 0.5
+    assert metrics["Dice"] == metrics["HD95 mm"] == metrics["Jaccard"] == 0.5
     assert metrics["val/dice"] == pytest.approx(0.3)
-    assert metrics["model/parameters"] == 7
+    assert metrics["Parameters"] == 29_161_426
 
 
-def test_a_run_deleted_in_the_ui_is_made_again(run):
+def test_time_and_memory_follow_when_they_were_measured(run):
+    mirrored(run)
+    measured = {"status": "ok", "inference_s_p50": 1.23456789, "inference_peak_mib": 345.0}
+    path = run.trial(spec(0).id).path / "measurement.json"
+    write_bytes(path, json.dumps(measured).encode())
+    _, _, runs = mirrored(run)
+    metrics = runs["0"].data.metrics
+    assert (metrics["Time s"], metrics["Memory MiB"]) == (1.23457, 345.0)
+
+
+def test_the_model_is_a_parameter_and_a_tag(run):
+    _, _, runs = mirrored(run)
+    data = runs["0"].data
+    assert (data.params["Model"], data.params["Type"]) == ("UNet3D", "patch-based")
+    assert data.tags["pfbench.model"] == "unet3d"
+
+
+def test_mlflows_own_pages_begin_with_the_model_and_its_dice(run):
+    """Its Compare sorts names, and opens with the first; its box plot cuts a name at a "-"."""
+    _, _, runs = mirrored(run)
+    data = runs["0"].data
+    assert (min(data.params), min(data.metrics)) == ("Model", "Dice")
+    assert not any("-" in name for name in [*data.params, *data.metrics])
+
+
+def test_a_child_lasts_as_long_as_its_trial_did(run):
+    _, _, runs = mirrored(run)
+    info = runs["0"].info
+    assert (info.end_time - info.start_time) / 1000 == pytest.approx(120, abs=0.01)
+
+
+def test_the_volumes_are_named_by_content_and_not_by_place(run):
+    _, _, runs = mirrored(run)
+    for each in runs.values():
+        [entry] = each.inputs.dataset_inputs
+        assert (entry.dataset.name, entry.dataset.digest) == ("phantom wt", "f00d")
+        assert json.loads(entry.dataset.profile)["test"] == 1
+        assert str(run.path) not in str(entry)
+
+
+def test_a_finished_run_shows_its_table_report_and_pictures(run):
+    (run.path / "table.md").write_text("# Table V\n\n| Model | Dice |\n|---|---|\n")
+    for name in ("table.csv", "report.html", "figures/fig1.png"):
+        (run.path / name).parent.mkdir(exist_ok=True)
+        (run.path / name).write_bytes(b"content")
+    describe(run, run.read()["trials"], status="finished")
     _, client, runs = mirrored(run)
-    client.delete_run(runs["0"].info.run_id)
-    summary, _, again = mirrored(run)
-    assert summary.created == 1
-    assert again["0"].data.metrics["test/dice.mean"] == 0.5
+    parent = runs["parent"]
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["mlflow.note.content"].startswith("# Table V")
+    paths = {f.path for f in client.list_artifacts(parent.info.run_id)}
+    assert paths == {"table.md", "table.csv", "report.html", "figures"}
+    [figure] = client.list_artifacts(parent.info.run_id, "figures")
+    assert figure.path == "figures/fig1.png"
 
 
-def test_a_server_that_is_away_is_named_without_its_password_and_soon(run):
+def test_a_view_is_saved_that_shows_the_rows_of_the_table_best_first(run):
+    _, client, _ = mirrored(run)
+    experiment = client.get_experiment_by_name("pfbench")
+    envelope = json.loads(experiment.tags["mlflow.sharedViewState.pfbench-r1"])
+    view = json.loads(envelope["state"])
+    assert view["orderByKey"] == "metrics.`Dice`"
+    shown = [name.split("`")[1] for name in view["selectedColumns"]]
+    assert shown[:6] == ["Model", "Dice", "HD95 mm", "Jaccard", "Time s", "Memory MiB"]
+    assert len(client.search_runs([experiment.experiment_id], view["searchFilter"])) == 2
+
+
+def test_links_lead_to_the_rows_of_a_table_and_not_to_other_trials(run):
+    mirrored(run)
+    from harness.mlflow_ui import links
+
+    found = links(run.path, tracking.default_uri(run.path), "pfbench", "http://here")
+    assert [link.name for link in found] == ["table", "charts", "filter", "compare"]
+    assert found[-1].address.count("%22") == 6  # two runs and the experiment
+
+
+def test_a_saved_view_fits_into_a_tag(run):
+    from harness.mirrored import parent_of
+
+    _, value = mlflow_views.saved(parent_of(run))
+    assert len(value) < 5000  # of the shortest limit that a version 3 of MLflow had
+
+
+def statements(folder):
+    """SQL statements of a look at what the store has already."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    asked = []
+
+    def note(connection, cursor, statement, *_):
+        asked.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        tracking.mirror(folder.path, tracking.default_uri(folder.path), "pfbench")
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    return len(asked)
+
+
+def test_what_the_store_has_is_asked_once_however_many_trials_there_are(tmp_path):
+    counts = []
+    for size in (3, 12):
+        folder = RunFolder(tmp_path / str(size))
+        folder.path.mkdir()
+        empty_store(folder.path / "mlflow.db")
+        describe(folder, [add_trial(folder, seed, rows=history(2)) for seed in range(size)])
+        mirrored(folder)
+        counts.append(statements(folder))
+    assert counts[0] == counts[1]
+
+
+def test_a_trial_is_not_slower_for_being_mirrored():
+    """Trials know nothing of MLflow: no code that runs in one imports it."""
+    code = (
+        "import sys\nfrom harness import trial, supervise, zygote\n"
+        "print(sorted(m for m in sys.modules if m.split('.')[0] == 'mlflow' or 'mlflow' in m))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          cwd=TOP)  # fmt: skip
+    assert done.stdout == "[]\n"
+
+
+def test_a_mirror_that_is_killed_is_told_and_harms_nobody(run):
+    mirror = tracking.start(run.path, tracking.default_uri(run.path), "pfbench")
+    mirror.process.kill()
+    assert mirror.finish(timeout_s=10) == "its process was ended by signal 9"
+
+
+def test_a_machine_without_room_for_a_mirror_has_a_run_without_one(run, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(run.path / "nowhere"))
+    mirror = tracking.start(run.path, tracking.default_uri(run.path), "pfbench")
+    assert mirror.finish(timeout_s=10) == "its process could not be started"
+
+
+def test_a_mirror_follows_until_it_is_told_to_finish(run):
+    mirror = tracking.start(run.path, tracking.default_uri(run.path), "pfbench")
     began = time.monotonic()
-    with pytest.raises(TrackingError) as caught:
-        tracking.mirror(run.path, "http://me:s3cr3t@127.0.0.1:9/", "pfbench")
-    assert time.monotonic() - began < 30
-    assert "s3cr3t" not in str(caught.value)
-    assert "pfbench mlflow sync" in str(caught.value)
-
-
-@pytest.mark.parametrize("uri", ["file:/tmp/x", "mlruns", "databricks://p"])
-def test_other_kinds_of_store_are_refused(run, uri):
-    with pytest.raises(UsageError, match="not a supported MLflow store"):
-        tracking.mirror(run.path, uri, "pfbench")
+    while len(content(run.path / "mlflow.db")) < 30 and time.monotonic() - began < 60:
+        time.sleep(0.2)
+    add_trial(run, 2, rows=history(4), metrics=METRICS)
+    assert mirror.finish(timeout_s=60) == ""
+    assert mirrored(run)[0].metrics == 0
 
 
 def test_telemetry_is_off_before_mlflow_is_first_used(tmp_path):

@@ -1,5 +1,6 @@
 """`pfbench tune` as its user runs it: real Ray, real training, real kills."""
 
+import json
 import os
 import signal
 import subprocess
@@ -60,11 +61,24 @@ def test_the_comparison_scores_default_and_tuned_on_the_test_cases(finished):
         assert "tuned − default" in done.stdout
 
 
+def test_the_study_ends_with_a_report_of_its_points(finished):
+    out, done = finished
+    page = (out / "report.html").read_text()
+    assert f"report      {out / 'report.html'}" in done.stdout
+    assert "no report" not in done.stdout
+    for part in ("What was searched", "Every point of resunet3d_up", "score of every point"):
+        assert part in page
+    text = pfbench("report", out, "--format", "md", "--out", "-").stdout
+    assert "# Study of resunet3d_up on phantom" in text
+
+
 def test_the_same_command_again_trains_nothing(finished):
     out, _ = finished
     stamps = {p: p.stat().st_mtime_ns for p in out.glob("trials/*/history.csv")}
-    done = pfbench("tune", "lr", *SMALL, "--trials", 3, "--no-compare", "--out", out)
-    assert "already done: 3" in done.stdout
+    again = ["tune", "lr", *SMALL, "--trials", 3, "--no-compare", "--out", out]
+    done = pfbench(*again, "--json")
+    assert "already done: 3" in done.stderr
+    assert [point["number"] for point in json.loads(done.stdout)] == [0, 1, 2]
     assert stamps == {p: p.stat().st_mtime_ns for p in out.glob("trials/*/history.csv")}
 
 
@@ -146,13 +160,18 @@ def test_a_fair_budget_gives_every_baseline_a_study_of_its_learning_rate():
 def test_any_number_of_the_protocol_can_be_searched(tmp_path):
     path = tmp_path / "space.yaml"
     path.write_text(
-        "model: unet3d\nspace:\n"
-        "  protocol.plateau_epochs: {low: 3, high: 20, integer: true}\n"
-        "  options.weights.srt: {low: 0.1, high: 1, log: true}\n"
+        "model: unet3d\nspace:\n  protocol.plateau_epochs: {low: 3, high: 20, integer: true}\n"
     )
     [space] = chosen_spaces("space", QUICK, {}, (), path, split_tfm=False, fair_budget=False)
     assert space.system == "unet3d"
     assert space.reference["protocol.plateau_epochs"] == QUICK.protocol.plateau_epochs
+
+
+def test_a_number_that_the_system_does_not_have_cannot_be_searched(tmp_path):
+    path = tmp_path / "space.yaml"
+    path.write_text("model: unet3d\nspace:\n  options.weights.srt: {low: 0.1, high: 1}\n")
+    with pytest.raises(UsageError, match=r"options\.weights\.srt: unet3d has no number"):
+        chosen_spaces("space", QUICK, {}, (), path, split_tfm=False, fair_budget=False)
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,36 @@
 """Which job is which of Tune's trials, and what is done when one is lost."""
 
 import threading
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from tuning.cluster import ClusterLost
+from tuning.ground import MachineLost
 from tuning.job import Job, Source
+from tuning.machines import in_short
 
 ATTEMPTS = 2  # launches of a job whose process Ray lost
+MACHINES = 5  # launches of one whose machines were lost: seldom its fault, unless they all fall
 
 
 class Board:
     """Which job is which of Tune's trials. Tune's thread writes here, `close` ends that."""
 
-    def __init__(self, source: Source, places: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        places: Callable[[], int],
+        lives: Callable[[str], bool] = lambda machine: True,
+    ) -> None:
         self.source = source
         self.places = places
+        self.lives = lives
         self.running: dict[str, Job] = {}  # by Tune's name of the trial
-        self.begun: set[str] = set()  # trials that have said a word
+        self.begun: dict[str, str] = {}  # trials that have said a word, and on which machine
         self.again: deque[Job] = deque()
-        self.losses: Counter[str] = Counter()
+        self.losses: dict[str, list[str]] = defaultdict(list)  # of a job, on which machines
         self.drained = False
         self.fault: BaseException | None = None
         self.lock = threading.Lock()
@@ -31,9 +40,18 @@ class Board:
     def empty(self) -> bool:
         return self.drained and not self.running and not self.again
 
+    @property
+    def left(self) -> int:
+        """Jobs that run or may still come."""
+        return len(self.running) + len(self.again) + self.source.left()
+
     def take(self, trial: str) -> Job | None:
         """A job for this trial, if there is room and a job."""
-        places = self.places()  # asks Ray, and may wait for ever: not while `close` waits for us
+        try:
+            places = self.places()  # asks Ray, and may wait for ever: not while `close` waits
+        except (MachineLost, ClusterLost) as error:
+            self.fault = error
+            raise
         with self._ours():
             if len(self.running) >= places:
                 return None
@@ -50,9 +68,9 @@ class Board:
             job = self.running.get(trial)
             if job is None:
                 return True
-            if trial not in self.begun:
-                self.begun.add(trial)
-                self.source.started(job.id)
+            if "begun" in result:
+                self.begun[trial], node = result["begun"]
+                self.source.started(job.id, node)
             over = False
             if "event" in result:
                 over = self.source.heard(job.id, result["event"][0])
@@ -65,10 +83,13 @@ class Board:
 
     def lose(self, trial: str, why: str) -> None:
         """The trial is over without an outcome: launch its job again, unless that was done."""
+        losses = self.losses[self.running[trial].id]
+        losses.append(self.begun.get(trial, ""))
+        # That a machine is gone is known some seconds after its processes are.
+        own = sum(not machine or self.lives(machine) for machine in losses)
         with self._ours():
             job = self.running.pop(trial)
-            self.losses[job.id] += 1
-            if self.losses[job.id] < ATTEMPTS:
+            if own < ATTEMPTS and len(losses) < MACHINES:
                 self.again.append(job)
             else:
                 self.source.ended(job.id, {"reason": "lost", "detail": why})
@@ -77,7 +98,7 @@ class Board:
         """Tune is gone, and what was running with it; ClusterLost when it did not get to work."""
         if self.fault:
             raise self.fault from None
-        why = f"Ray gave up: {_in_short(error)}"
+        why = f"Ray gave up: {in_short(error)}"
         if not self.begun:
             raise ClusterLost(why) from error
         for trial in list(self.running):
@@ -103,10 +124,3 @@ class Board:
             except BaseException as error:
                 self.fault = error
                 raise
-
-
-def _in_short(error: Exception) -> str:
-    """What Ray says first; a report on the machine and its processes follows."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    telling = lines[-1] if lines[0].startswith("Traceback") else lines[0]
-    return telling.partition(". ")[0]

@@ -1,13 +1,21 @@
-"""A Ray cluster: started for this process or joined, asked what it holds, noticed when it dies."""
+"""A Ray cluster: started for this process or joined, and noticed when it dies."""
 
+import logging
 import os
+import shutil
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from tuning.machines import LaunchError, machines
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -26,17 +34,24 @@ ALONE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # Tune's trials have an environment of their own and never use these: 1 s of the start.
     "RAY_prestart_worker_first_driver": "0",
+    # Workers would yield to every other process of the machine, also while time is measured.
+    "RAY_worker_niceness": "0",
 }
 SILENT_CLUSTER_S = 45
-RAY_UNITS = 10_000  # Ray counts resources in ten-thousandths
+JOIN_S = 90
+JOIN = """
+import logging, sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level=logging.CRITICAL)
+ray.shutdown()
+"""
 
 
-class LaunchError(Exception):
-    """Ray cannot be used as asked; the message says why and what to change."""
+class Unreachable(LaunchError):
+    """There is no cluster where one was named, or it does not let us in."""
 
 
 class ClusterLost(Exception):
-    """Ray died while jobs were running."""
+    """Ray died while jobs were running, or no machine of it can hold a job any more."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +60,19 @@ class Cluster:
 
     address: str | None = None
     max_concurrent: int | None = None
+    grows: bool = False
+    """Its autoscaler starts machines that jobs wait for."""
+    code: tuple[Path, ...] = ()
+    """Packages that the jobs import: an existing cluster's machines are given a copy of them."""
 
 
 @contextmanager
 def ray_cluster(cluster: Cluster) -> Iterator[None]:
     """Ray, without dashboard, telemetry or output of its own; a local one only on loopback.
 
-    Raises LaunchError when RAY_ADDRESS points somewhere that was not asked for, or when the
-    cluster does not answer.
+    Within the block of one that was joined, another block changes nothing. Raises LaunchError when
+    RAY_ADDRESS points somewhere that was not asked for, Unreachable when the cluster does not
+    answer or let us in.
     """
     elsewhere = os.environ.get("RAY_ADDRESS")
     if elsewhere and not cluster.address:
@@ -60,27 +80,20 @@ def ray_cluster(cluster: Cluster) -> Iterator[None]:
             f"RAY_ADDRESS={elsewhere} names a cluster; unset it, or pass --address {elsewhere}"
         )
     os.environ |= QUIET if cluster.address else QUIET | ALONE
-    import logging
-
     import ray
 
-    for name in ("ray", "ray.tune", "ray.air"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-
-    umask = os.umask(0o077)  # Ray writes its token readable by everyone otherwise
+    if cluster.address and ray.is_initialized():
+        yield
+        return
+    _silence()
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(
-            address=cluster.address or "local",
-            include_dashboard=None if cluster.address else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-        )
-    except ConnectionError as error:
-        raise LaunchError(f"no Ray cluster answers at {cluster.address}") from error
+        if cluster.address:
+            _try_to_join(cluster.address)
+            _join(cluster.address, cluster.code)
+        else:
+            _start()
     finally:
-        os.umask(umask)
         _put_back(on_sigterm)
     try:
         yield
@@ -94,24 +107,96 @@ def _put_back(on_sigterm: Any) -> None:
         signal.signal(signal.SIGTERM, on_sigterm)
 
 
-def room(cpus: float, gpus: float) -> int:
-    """How many jobs of this size the living machines of the cluster hold at once."""
-    return sum(_held(node, cpus, gpus) for node in _machines())
+def _start_no_dashboard() -> None:
+    """Keep the dashboard's process from being started where there is no dashboard.
+
+    Ray starts it all the same, for usage statistics, and it asks the cloud's metadata server where
+    it runs before it looks whether they are on (`get_cluster_config_to_report`). No setting of
+    Ray's ends that. It is also 100 MiB and a second of the start.
+    """
+    from ray._private.node import Node
+
+    setattr(Node, "start_api_server", lambda self, **_: None)  # noqa: B010  mypy knows methods
 
 
-def refuse_unplaceable(cpus: float, gpus: float) -> None:
-    """Raise LaunchError when no machine of the cluster can ever hold a job of this size."""
-    if not cpus and not gpus:
-        raise LaunchError("a trial has to ask for a part of a CPU or of a GPU")
-    if gpus > 1 and gpus % 1:
-        raise LaunchError(f"more than one GPU is counted whole; {gpus:g} for a trial is not")
-    machines = _machines()
-    if not any(_held(node, cpus, gpus) for node in machines):
-        most = [f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in machines]
-        raise LaunchError(
-            f"a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, but the machines "
-            f"have {'; '.join(most)}; lower --cpus-per-trial or --gpus-per-trial"
+def _silence() -> None:
+    """What is wrong arrives as an exception; standard output is ours."""
+    import ray._private.worker
+
+    for name in ("ray", "ray.tune", "ray.air"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # Prints that a node died, whatever `log_to_driver` says.
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
+
+
+def _start() -> None:
+    import ray
+
+    _start_no_dashboard()
+    umask = os.umask(0o077)  # Ray writes its token readable by everyone otherwise
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
         )
+    finally:
+        os.umask(umask)
+
+
+def _join(address: str, code: tuple[Path, ...]) -> None:
+    """Connect, and hand over the code: its packages lie in one folder, as they do here."""
+    import ray
+
+    with tempfile.TemporaryDirectory(prefix="pfbench-code-") as folder:
+        for package in code:
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(package, Path(folder) / package.name, ignore=ignored)
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+            runtime_env={"env_vars": QUIET, **({"working_dir": folder} if code else {})},
+        )
+
+
+def _try_to_join(address: str) -> None:
+    """Unreachable when that does not work, after a try in a process of its own.
+
+    Ray aborts the whole process, or waits without end, where no node of the cluster runs.
+    """
+    try:
+        tried = subprocess.run(
+            [sys.executable, "-P", "-W", "ignore", "-c", JOIN, address],
+            capture_output=True,
+            text=True,
+            timeout=JOIN_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Unreachable(f"the Ray cluster at {address} does not answer in {JOIN_S} s") from error
+    if not tried.returncode:
+        return
+    said = tried.stderr.strip().splitlines()
+    last = said[-1] if said else ""
+    if "raylet" in tried.stderr or "node info" in last:
+        raise Unreachable(
+            f"no node of the Ray cluster at {address} runs on this machine; "
+            f"`ray start --address={address}` here, or run pfbench on one that has joined"
+        )
+    if last.startswith("ConnectionError"):
+        raise Unreachable(f"no Ray cluster answers at {address}{_about_the_token()}")
+    [version] = [line for line in said if "mismatch" in line][:1] or [last]
+    raise Unreachable(f"cannot join the Ray cluster at {address}: {version.strip()}")
+
+
+def _about_the_token() -> str:
+    if os.environ.get("RAY_AUTH_MODE") == "token":
+        return ", or it does not know the token of RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+    return ", or it wants a token: export RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
 
 
 def watched(run: Callable[[], Any]) -> None:
@@ -119,7 +204,10 @@ def watched(run: Callable[[], Any]) -> None:
 
     Raises what `run` raises, and ClusterLost. KeyboardInterrupt leaves `run` behind, too.
     """
+    import ray
+
     errors: list[BaseException] = []
+    mine = ray.get_runtime_context().get_node_id()
 
     def guarded() -> None:
         try:
@@ -132,7 +220,7 @@ def watched(run: Callable[[], Any]) -> None:
     answered = time.monotonic()
     while thread.is_alive():
         thread.join(5)
-        if _answers():
+        if _answers(mine):
             answered = time.monotonic()
         elif time.monotonic() - answered > SILENT_CLUSTER_S:
             raise ClusterLost("Ray no longer answers; the same command continues")
@@ -140,36 +228,13 @@ def watched(run: Callable[[], Any]) -> None:
         raise errors[0]
 
 
-def _machines() -> list[dict[str, float]]:
-    """The resources of each living machine."""
-    import ray
-
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def _held(machine: dict[str, float], cpus: float, gpus: float) -> int:
-    """How many jobs of this size a machine holds; a fraction of a GPU lies on one GPU."""
-    limits = []
-    if cpus:
-        limits.append(_times(machine.get("CPU", 0), cpus))
-    if gpus > 1:
-        limits.append(_times(machine.get("GPU", 0), gpus))
-    elif gpus:
-        limits.append(int(machine.get("GPU", 0)) * _times(1, gpus))
-    return min(limits)
-
-
-def _times(have: float, want: float) -> int:
-    return round(have * RAY_UNITS) // round(want * RAY_UNITS)
-
-
-def _answers() -> bool:
-    """Whether the cluster still has a living machine."""
+def _answers(mine: str) -> bool:
+    """Whether the cluster answers, and the node on this machine, by which we speak to it, lives."""
     result: list[bool] = []
 
     def ask() -> None:
         try:
-            result.append(bool(_machines()))
+            result.append(any(machine.id == mine for machine in machines()))
         except Exception:
             result.append(False)
 

@@ -10,7 +10,7 @@ Work = Callable[[dict[str, Any], Report], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Job:
-    """What one Tune trial does; `payload` is handed to the work function."""
+    """What one Tune trial does; `payload`, and "node" where it runs, go to the work function."""
 
     id: str
     payload: dict[str, Any]
@@ -24,8 +24,11 @@ class Source(Protocol):
     def next(self) -> Job | None:
         """The next job, now that there is room for it; None when no more will come."""
 
-    def started(self, job: str) -> None:
-        """The job runs; told again when it is launched again."""
+    def left(self) -> int:
+        """How many jobs may still come, at most."""
+
+    def started(self, job: str, node: str) -> None:
+        """The job runs on the machine of this name; told again when it is launched again."""
 
     def heard(self, job: str, event: dict[str, Any]) -> bool:
         """What the job reported; True stops it there, and nothing more is heard of it."""

@@ -11,23 +11,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tuning.board import Board
-from tuning.cluster import (
-    Cluster,
-    ClusterLost,
-    LaunchError,
-    ray_cluster,
-    refuse_unplaceable,
-    room,
-    watched,
-)
+from tuning.cluster import Cluster, ClusterLost, Unreachable, ray_cluster, watched
+from tuning.ground import Ground, MachineLost
 from tuning.job import Job, Source, Work
+from tuning.machines import LaunchError, Machine, here
 
 __all__ = [
     "Cluster",
     "ClusterLost",
     "Job",
     "LaunchError",
+    "MachineLost",
     "Source",
+    "Unreachable",
     "place",
     "ray_cluster",
     "run_jobs",
@@ -37,18 +33,23 @@ OnEvent = Callable[[str, dict[str, Any]], None]
 
 
 def run_jobs(
-    jobs: Sequence[Job], work: Work, cluster: Cluster, on_event: OnEvent
+    jobs: Sequence[Job],
+    work: Work,
+    cluster: Cluster,
+    on_event: OnEvent,
+    only: Machine | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Do every job and return what `work` returned for each, or reason "error" or "lost".
 
-    `work(payload, report)` runs where Ray puts it; its reports and its end arrive at `on_event`
-    in this process. An exception in one job leaves the others alone. Raises LaunchError for
-    jobs that no machine of the cluster can hold, ClusterLost when Ray dies, what `on_event`
-    raises, and lets KeyboardInterrupt through.
+    `work(payload, report)` runs where Ray puts it, or on the `only` machine; that it was placed,
+    its reports and its end arrive at `on_event` in this process. An exception in one job leaves
+    the others alone. Raises LaunchError for jobs that no machine of the cluster can hold,
+    MachineLost when the only one dies, ClusterLost when Ray dies, what `on_event` raises, and
+    lets KeyboardInterrupt through.
     """
     source = _Listed(jobs, on_event)
     if jobs:
-        place(source, work, cluster, {(job.cpus, job.gpus) for job in jobs})
+        place(source, work, cluster, {(job.cpus, job.gpus) for job in jobs}, only)
     return source.outcomes
 
 
@@ -63,8 +64,11 @@ class _Listed:
     def next(self) -> Job | None:
         return self.waiting.popleft() if self.waiting else None
 
-    def started(self, job: str) -> None:
-        pass
+    def left(self) -> int:
+        return len(self.waiting)
+
+    def started(self, job: str, node: str) -> None:
+        self.on_event(job, {"event": "placed", "node": node})
 
     def heard(self, job: str, event: dict[str, Any]) -> bool:
         self.on_event(job, event)
@@ -75,35 +79,38 @@ class _Listed:
         self.on_event(job, {"event": "end", **outcome})
 
 
-def place(source: Source, work: Work, cluster: Cluster, sizes: set[tuple[float, float]]) -> None:
+def place(
+    source: Source,
+    work: Work,
+    cluster: Cluster,
+    sizes: set[tuple[float, float]],
+    only: Machine | None = None,
+) -> None:
     """Do the jobs of `source`, each of one of these `sizes` in CPUs and GPUs, until none is left.
 
     No job is asked for before there is room for it. One whose process dies is launched once
     more, also when that took all of Tune with it. Raises as `run_jobs` does.
     """
-    for size in sizes:
-        refuse_unplaceable(*size)
-
-    def places() -> int:
-        held = max(room(*size) for size in sizes)
-        return held if cluster.max_concurrent is None else min(held, cluster.max_concurrent)
-
-    board = Board(source, places)
-    try:
-        while not board.empty:
-            try:
-                watched(lambda: _fit(board, work))
-            except ClusterLost:
-                raise
-            except Exception as error:  # Ray's memory monitor ends all of Tune, not one trial
-                board.restart(error)
-    finally:
-        board.close()
+    with Ground(sizes, cluster, only) as ground:
+        board = Board(source, ground.places, ground.lives)
+        try:
+            while not board.empty:
+                try:
+                    watched(lambda: _fit(board, ground, work))
+                except ClusterLost:
+                    raise
+                except Exception as error:  # Ray's memory monitor ends all of Tune, not one trial
+                    board.restart(error)
+        finally:
+            board.close()
 
 
-def _fit(board: Board, work: Work) -> None:
+def _fit(board: Board, ground: Ground, work: Work) -> None:
     """One Tuner over the jobs of the board; the thread that runs it can be left behind."""
     from ray import tune
+
+    only = ground.only
+    there: dict[str, Any] = {"bundle_label_selector": [{"ray.io/node-id": only.id}]} if only else {}
 
     def trainable(config: dict[str, Any]) -> None:
         job = config["job"]
@@ -111,9 +118,10 @@ def _fit(board: Board, work: Work) -> None:
         def report(event: dict[str, Any]) -> None:
             tune.report({"event": [event]})  # a list: Tune would flatten a dictionary
 
-        tune.report({"begun": True})
+        machine = here()
+        tune.report({"begun": [machine.id, machine.name]})
         try:
-            outcome = work(job["payload"], report)
+            outcome = work({**job["payload"], "node": machine.name}, report)
         except Exception as error:
             outcome = {"reason": "error", "detail": f"{type(error).__name__}: {error}"}
         tune.report({"outcome": [outcome]})
@@ -121,10 +129,10 @@ def _fit(board: Board, work: Work) -> None:
     placed = tune.with_resources(
         trainable,
         lambda config: tune.PlacementGroupFactory(
-            [{"CPU": config["job"]["cpus"], "GPU": config["job"]["gpus"]}]
+            [{"CPU": config["job"]["cpus"], "GPU": config["job"]["gpus"]}], **there
         ),
     )
-    searcher, scheduler = _for_tune(board)
+    searcher, scheduler = _for_tune(board, ground)
     with tempfile.TemporaryDirectory(prefix="pfbench-tune-") as storage:
         tuner = tune.Tuner(
             placed,
@@ -145,7 +153,7 @@ def _fit(board: Board, work: Work) -> None:
         tuner.fit()
 
 
-def _for_tune(board: Board) -> tuple[Any, Any]:
+def _for_tune(board: Board, ground: Ground) -> tuple[Any, Any]:
     """The board as Tune knows it: a searcher that has jobs, a scheduler that hears of them.
 
     Not a callback: for the sake of one, Tune imports MLflow on the way to its first trial (1.3 s).
@@ -165,6 +173,7 @@ def _for_tune(board: Board) -> tuple[Any, Any]:
             for name in list(board.running):
                 if name in trials and trials[name].is_finished():
                     board.lose(name, "the job's process ended without a word")
+            ground.wants(board.left)
             job = board.take(trial_id)
             if job:
                 return {"job": vars(job)}

@@ -74,6 +74,11 @@ class Proposals:
         self.known[number] = _Known(trial, trial.params)
         return Point(number, trial.params, new=True)
 
+    @property
+    def left(self) -> int:
+        """How many points may still come, at most."""
+        return len(self.unfinished) + max(0, self.search.points - len(self.known))
+
     def judge(self, number: int, epoch: int, value: float) -> bool:
         """Take in a value; True at a rung where the point is too poor to go on.
 

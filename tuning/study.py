@@ -39,7 +39,7 @@ def run_study(
     the point down. Numbers go up, over all commands. `on_event(number, event)` hears
 
         {"event": "proposed", "params"}            a new point, after `payload_of`
-        {"event": "start"}
+        {"event": "start", "node"}                 on which machine
         {"event": "epoch", "epoch", "value", …}    what `work` reported
         {"event": "end", "state", "value", "reason", "detail"}    complete, stopped or failed
 
@@ -85,8 +85,11 @@ class _Points:
             self.on_event(point.number, {"event": "proposed", "params": point.params})
         return Job(str(point.number), payload, self.cpus, self.gpus)
 
-    def started(self, job: str) -> None:
-        self.on_event(int(job), {"event": "start"})
+    def left(self) -> int:
+        return 0 if self._late() else self.proposals.left
+
+    def started(self, job: str, node: str) -> None:
+        self.on_event(int(job), {"event": "start", "node": node})
 
     def heard(self, job: str, event: dict[str, Any]) -> bool:
         number, epoch = int(job), event["epoch"]

@@ -6,22 +6,33 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.arguments import Json, Modalities, words
+from harness.commands import completion
+from harness.commands.arguments import Json, Modalities, Plugins, use_plugins, words
 from harness.errors import unknown
 
 data_app = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="suites, rows, models or datasets.")],
-    profile: Annotated[str, typer.Option(help="Profile for sizes: quick or paper.")] = "paper",
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="suites, rows, models, metrics or datasets.", autocompletion=completion.lists
+        ),
+    ],
+    profile: Annotated[
+        str,
+        typer.Option(help="Profile for sizes: quick or paper.", autocompletion=completion.profiles),
+    ] = "paper",
+    plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Show the suites, their rows, the models or the data sets there are."""
-    from harness import listing
+    from harness import listing, registry
 
     if what not in listing.LISTS:
         raise unknown("list", what, listing.LISTS)
+    use_plugins(plugin, registry.installed() if what == "models" else ())
     rows = listing.LISTS[what](profile)
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -50,13 +61,20 @@ def make_phantom(
 @data_app.command("check")
 def check_data(
     root: Annotated[Path, typer.Argument(help="Folder that holds the volumes.")],
-    dataset: Annotated[str | None, typer.Option(help="brats or liver; default: look.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="brats, liver or folder; default: look.", autocompletion=completion.folders
+        ),
+    ] = None,
     modalities: Modalities = "",
+    plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Report every fault of every case in one pass; exit code 3 when there is one."""
     from harness.data.check import check
 
+    use_plugins(plugin)
     faults, notes = check(root, dataset, words(modalities))
     if as_json:
         keys = ("code", "where", "what", "remedy")

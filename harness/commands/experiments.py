@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.commands import completion
 from harness.commands.arguments import (
     Address,
+    Autoscale,
     Cache,
     Changes,
     Config,
@@ -21,21 +23,29 @@ from harness.commands.arguments import (
     Json,
     MaxConcurrent,
     Mlflow,
+    MlflowRequired,
     Modalities,
     Models,
+    Plugins,
     Profile,
     StallTimeout,
     Target,
     TrackingUri,
     typed_command,
+    use_plugins,
     words,
 )
 from harness.errors import UsageError, unknown
 
 
 def run(
+    ctx: typer.Context,
     suite: Annotated[
-        str, typer.Option(help="A table or figure of the paper (`pfbench list suites`), or all.")
+        str,
+        typer.Option(
+            help="A table or figure of the paper (`pfbench list suites`), all, or a YAML file.",
+            autocompletion=completion.suites,
+        ),
     ],
     dataset: Dataset = "phantom",
     data_root: DataRoot = None,
@@ -43,9 +53,13 @@ def run(
     target: Target = "",
     profile: Profile = "",
     model: Models = None,
+    plugin: Plugins = None,
     row: Annotated[
         list[str] | None,
-        typer.Option(help="Only this row, by its key in `pfbench list rows`; may be repeated."),
+        typer.Option(
+            help="Only this row, by its key in `pfbench list rows`; may be repeated.",
+            autocompletion=completion.rows,
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Trials of each row.")] = 1,
     epochs: Epochs = None,
@@ -59,6 +73,7 @@ def run(
     gpus_per_trial: GpusPerTrial = None,
     max_concurrent: MaxConcurrent = None,
     address: Address = None,
+    autoscale: Autoscale = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Output folder. Default: pfbench-runs/SUITE-DATASET-PROFILE."),
@@ -67,8 +82,13 @@ def run(
     tracking_uri: TrackingUri = "",
     experiment: Experiment = "pfbench",
     mlflow: Mlflow = True,
+    mlflow_required: MlflowRequired = False,
     executor: Annotated[
-        str, typer.Option(help="ray, or inline: one after another in this process.")
+        str,
+        typer.Option(
+            help="ray, or inline: one after another in this process.",
+            autocompletion=completion.executors,
+        ),
     ] = "ray",
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run trials again that failed before.")
@@ -89,21 +109,30 @@ def run(
         pfbench run --suite table5
 
         pfbench run --suite table5 --dataset brats --data-root DIR --modalities flair
+
+        pfbench run --suite table5 --plugin my_model.py --model my_model --model pfseg
     """
     from harness import run as runner
+    from harness import suite_file
     from harness.commands.results import print_table
     from harness.data.datasets import Request as DataRequest
-    from harness.options import chosen_placement
+    from harness.execute import joined
+    from harness.options import chosen_placement, refuse_address
     from harness.progress import Screen
     from harness.settings import resolve
     from harness.suites import chosen
     from harness.tracking import default_uri
 
+    use_plugins(plugin, model or ())
+    suite = suite_file.use(suite)
     profile = profile or ("quick" if dataset == "phantom" else "paper")
     settings = resolve(profile, config, change or [], epochs, tuned)
     folder = out or Path("pfbench-runs") / f"{suite}-{dataset}-{profile}"
+    tables = chosen(suite, profile, model or (), row or ())
+    refuse_address(address, executor, autoscale=autoscale)
+    ctx.with_resource(joined(address))
     request = runner.Request(
-        tables=chosen(suite, profile, model or (), row or ()),
+        tables=tables,
         settings=settings,
         data=DataRequest(
             dataset=dataset,
@@ -116,13 +145,21 @@ def run(
         ),
         seeds=seeds,
         placement=chosen_placement(
-            executor, device, cpus_per_trial, gpus_per_trial, max_concurrent, address, stall_timeout
+            executor,
+            device,
+            cpus_per_trial,
+            gpus_per_trial,
+            max_concurrent,
+            address,
+            stall_timeout,
+            autoscale,
         ),
         out=folder,
         cache=cache or folder / "cache",
         tracking_uri=tracking_uri or default_uri(folder),
         experiment=experiment,
         mlflow=mlflow,
+        mlflow_required=mlflow_required,
         retry_failed=retry_failed,
         command=typed_command(),
     )
@@ -147,8 +184,15 @@ def _print_dry_run(trials: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def tune(
-    what: Annotated[str, typer.Argument(help="loss-weights, lr, or space (with --space).")],
+    ctx: typer.Context,
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="loss-weights, lr, or space (with --space).", autocompletion=completion.studies
+        ),
+    ],
     model: Models = None,
+    plugin: Plugins = None,
     space: Annotated[
         Path | None, typer.Option("--space", "-C", help="YAML file with a model and its ranges.")
     ] = None,
@@ -167,9 +211,15 @@ def tune(
         ),
     ] = False,
     trials: Annotated[int, typer.Option(min=1, max=100_000, help="Points of each study.")] = 20,
-    search: Annotated[str, typer.Option(help="optuna (TPE), random or grid.")] = "optuna",
+    search: Annotated[
+        str,
+        typer.Option(help="optuna (TPE), random or grid.", autocompletion=completion.samplers),
+    ] = "optuna",
     scheduler: Annotated[
-        str, typer.Option(help="asha (stops poor points early) or none.")
+        str,
+        typer.Option(
+            help="asha (stops poor points early) or none.", autocompletion=completion.schedulers
+        ),
     ] = "asha",
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings of each point.")] = 1,
     search_seed: Annotated[int, typer.Option(min=0, help="Of the search itself.")] = 0,
@@ -196,6 +246,7 @@ def tune(
     gpus_per_trial: GpusPerTrial = None,
     max_concurrent: MaxConcurrent = None,
     address: Address = None,
+    autoscale: Autoscale = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Output folder. Default: pfbench-runs/tune-WHAT-DATASET-PROFILE."),
@@ -204,7 +255,9 @@ def tune(
     tracking_uri: TrackingUri = "",
     experiment: Experiment = "pfbench",
     mlflow: Mlflow = True,
+    mlflow_required: MlflowRequired = False,
     stall_timeout: StallTimeout = 7200,
+    as_json: Json = False,
 ) -> None:
     """Search settings on validation cases; the test cases stay closed until the comparison.
 
@@ -219,9 +272,12 @@ def tune(
 
         pfbench tune loss-weights --fair-budget --model unet3d --model resunet3d
     """
+    from harness import study_report
     from harness import tune as tuner
     from harness.data.datasets import Request as DataRequest
-    from harness.options import chosen_placement
+    from harness.execute import joined
+    from harness.ledger import RunFolder
+    from harness.options import chosen_placement, refuse_address
     from harness.progress import Screen
     from harness.settings import resolve
     from harness.space import chosen_spaces, parse_ranges
@@ -235,9 +291,12 @@ def tune(
             raise unknown(option, value, known)
     if what == "space" and space is None:
         raise UsageError("needs --space FILE", where="tune space", remedy="-C space.yaml")
+    use_plugins(plugin, model or ())
     profile = profile or ("quick" if dataset == "phantom" else "paper")
     settings = resolve(profile, config, change or [], epochs)
     folder = out or Path("pfbench-runs") / f"tune-{what}-{dataset}-{profile}"
+    refuse_address(address, "ray", autoscale=autoscale)
+    ctx.with_resource(joined(address))
     request = tuner.Request(
         spaces=chosen_spaces(
             what, settings, parse_ranges(spans or []), tuple(model or ()), space,
@@ -261,13 +320,18 @@ def tune(
         time_budget_s=time_budget,
         compare=compare,
         placement=chosen_placement(
-            "ray", device, cpus_per_trial, gpus_per_trial, max_concurrent, address, stall_timeout
+            "ray", device, cpus_per_trial, gpus_per_trial, max_concurrent, address, stall_timeout,
+            autoscale,
         ),
         out=folder,
         cache=cache or folder / "cache",
         tracking_uri=tracking_uri or default_uri(folder),
         experiment=experiment,
         mlflow=mlflow,
+        mlflow_required=mlflow_required,
         command=typed_command(),
     )  # fmt: skip
-    raise typer.Exit(tuner.tune(request, Screen()))
+    code = tuner.tune(request, Screen(quiet=as_json))
+    if as_json:
+        print(study_report.frame(RunFolder(folder)).to_json(orient="records", indent=2))
+    raise typer.Exit(code)

@@ -1,12 +1,22 @@
 """Commands on what a run left: tables, pictures, claims, predictions, MLflow."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.arguments import DeviceName, Experiment, Json, RunDir, TrackingUri
+from harness.commands import completion
+from harness.commands.arguments import (
+    DeviceName,
+    Experiment,
+    Json,
+    Plugins,
+    RunDir,
+    TrackingUri,
+    use_plugins,
+)
 
 if TYPE_CHECKING:
     from harness.ledger import RunFolder
@@ -14,25 +24,80 @@ if TYPE_CHECKING:
 mlflow_app = typer.Typer(no_args_is_help=True, help="Bring results over to MLflow.")
 
 
-def report(run_dir: RunDir, as_json: Json = False) -> None:
-    """Make the tables of a run or study anew from the results on disk, and print them."""
+def report(
+    run_dirs: Annotated[
+        list[Path],
+        typer.Argument(help="Output folders of `pfbench run`, or one of `pfbench tune`."),
+    ],
+    format: Annotated[str, typer.Option(help="html, md, latex or csv.")] = "html",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write, - for standard output. Default: RUN_DIR/report.html."),
+    ] = None,
+    pictures: Annotated[
+        bool,
+        typer.Option(
+            "--pictures/--no-pictures",
+            help="Draw chosen cases; in large runs this takes minutes.",
+        ),
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Make tables and report anew from the results on disk, and print the tables.
+
+    The HTML is one file that needs no network: tables with intervals and the paper's values,
+    significance, ranks, each case, what a score costs, pictures, claims, learning curves,
+    failures, and how to get it again. Several runs are reported as one if their protocols are
+    equal. With --out, nothing else is written.
+
+    Examples:
+
+        pfbench report RUN_DIR
+
+        pfbench report RUN_DIR OTHER_RUN_DIR --out both.html
+
+        pfbench report RUN_DIR --format latex --out -
+    """
     from harness.ledger import RunFolder
+    from harness.report import write as writer
 
-    if RunFolder(run_dir).read()["kind"] == "run":
-        print_table(run_dir, as_json=as_json)
+    folders = [RunFolder(path) for path in run_dirs]
+    writer.known(format)
+    if as_json:
+        _print_json(folders)
+        return
+    if out == Path("-"):
+        print(writer.render(folders, format, pictures=pictures), end="")
+        return
+    if out is None and len(folders) == 1:
+        _rebuild(folders[0])
+    place = out or writer.default_place(folders, format)
+    writer.write(folders, place, format, pictures=pictures)
+    print(f"report      {place}")
+
+
+def _print_json(folders: "Sequence[RunFolder]") -> None:
+    """The lines of the tables, or the points of a study."""
+    from harness import study_report, table
+
+    if folders[0].read()["kind"] == "run":
+        result = table.build(*folders)
+        records = json.loads(result.frame.to_json(orient="records"))
+        print(json.dumps({"rows": records, "notes": result.notes}, indent=2))
     else:
-        _print_study(RunFolder(run_dir), as_json=as_json)
+        print(study_report.frame(folders[0]).to_json(orient="records", indent=2))
 
 
-def _print_study(folder: "RunFolder", *, as_json: bool) -> None:
+def _rebuild(folder: "RunFolder") -> None:
+    """Write the derived files of a run or study anew, and show its tables."""
     from harness import study_report
     from harness.progress import Screen
 
-    if as_json:
-        print(study_report.frame(folder).to_json(orient="records", indent=2))
-        return
-    study_report.write(folder)
-    study_report.show(folder, Screen())
+    if folder.read()["kind"] == "run":
+        print_table(folder.path, as_json=False)
+    else:
+        study_report.write(folder)
+        study_report.show(folder, Screen())
 
 
 def print_table(folder: Path, *, as_json: bool) -> None:
@@ -41,11 +106,10 @@ def print_table(folder: Path, *, as_json: bool) -> None:
     from harness.ledger import RunFolder
     from harness.progress import Screen
 
-    result = table.build(RunFolder(folder))
     if as_json:
-        records = json.loads(result.frame.to_json(orient="records"))
-        print(json.dumps({"rows": records, "notes": result.notes}, indent=2))
+        _print_json([RunFolder(folder)])
         return
+    result = table.build(RunFolder(folder))
     table.write(RunFolder(folder), result)
     screen = Screen()
     table.show(result, screen)
@@ -55,7 +119,11 @@ def print_table(folder: Path, *, as_json: bool) -> None:
 def figures(
     run_dir: RunDir,
     suite: Annotated[
-        str, typer.Option(help="Whose systems to show. Default: table5 if it was run.")
+        str,
+        typer.Option(
+            help="Whose systems to show. Default: table5 if it was run.",
+            autocompletion=completion.tables,
+        ),
     ] = "",
     case: Annotated[
         list[str] | None, typer.Option(help="Draw this case; may be repeated. Default: by rule.")
@@ -68,6 +136,7 @@ def figures(
     ] = True,
     tracking_uri: TrackingUri = "",
     experiment: Experiment = "pfbench",
+    as_json: Json = False,
 ) -> None:
     """Draw every system's mask on chosen test cases (Figs. 5 and 6), as PNG and SVG.
 
@@ -76,14 +145,56 @@ def figures(
     """
     from harness import pictures
     from harness.ledger import RunFolder
+    from harness.progress import Screen
 
-    for path in pictures.draw(run_dir, suite or None, tuple(case or ()), cache):
-        print(path)
+    screen = Screen(quiet=as_json)
+    drawn = list(map(str, pictures.draw(run_dir, suite or None, tuple(case or ()), cache)))
+    print(json.dumps(drawn, indent=2) if as_json else "\n".join(drawn))
     logged = RunFolder(run_dir).read()["mlflow"]
     if mlflow and (tracking_uri or logged == "here"):
-        mlflow_sync(run_dir, tracking_uri, experiment)
+        screen.say(_synced(run_dir, tracking_uri, experiment))
     elif mlflow and logged == "elsewhere":
-        print("not logged to MLflow: pass the run's --tracking-uri")
+        screen.say("not logged to MLflow: pass the run's --tracking-uri")
+
+
+def compare(
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN_DIR [RUN_DIR] [ROW]...",
+            help="One or two output folders of `pfbench run`, then keys or titles of rows.",
+        ),
+    ],
+    suite: Annotated[
+        str, typer.Option(help="Whose rows. Default: the first table that has them.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Is one system better than another? Paired by test case, with intervals and tests.
+
+    Two or more rows of one run are compared with each other; no row means all of its table. Two
+    runs are compared row by row, which needs the same test cases.
+
+    Examples:
+
+        pfbench compare RUN_DIR pfseg resunet3d
+
+        pfbench compare RUN_DIR OTHER_RUN_DIR
+
+        pfbench compare RUN_DIR OTHER_RUN_DIR pfseg --json
+    """
+    from harness import compare as comparing
+    from harness.ledger import RunFolder
+    from harness.progress import Screen
+
+    first, *others = what
+    runs = [first, *(word for word in others[:1] if (Path(word) / "run.json").exists())]
+    folders = [RunFolder(Path(word)) for word in runs]
+    found = comparing.compare(folders, what[len(runs) :], suite)
+    if as_json:
+        print(json.dumps(comparing.records(found), indent=2, ensure_ascii=False))
+    else:
+        comparing.show(found, Screen())
 
 
 def claims(
@@ -109,7 +220,11 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the masks.")],
     model: Annotated[
-        str, typer.Option(help="Row, system or trial id. Default: the only one there is.")
+        str,
+        typer.Option(
+            help="Row, system or trial id. Default: the only one there is.",
+            autocompletion=completion.models,
+        ),
     ] = "",
     seed: Annotated[int | None, typer.Option(min=0, help="Default: the lowest.")] = None,
     probability: Annotated[
@@ -118,23 +233,32 @@ def predict(
     tpf: Annotated[
         str,
         typer.Option(
-            help="Fine-tune on these volumes first: none, srt, srt+ust, srt+ust+tfm, tfm."
+            help="Fine-tune on these volumes first: none, srt, srt+ust, srt+ust+tfm, tfm.",
+            autocompletion=completion.strategies,
         ),
     ] = "",
+    plugin: Plugins = None,
     device: DeviceName = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Segment new volumes with a trained network; each mask lies on the voxels of its volume.
 
-    Example:
+    A network of a plug-in needs its code, which the run kept in RUN_DIR/plugins. It is executed
+    when you name it, and not otherwise: look into one that somebody else sent you.
+
+    Examples:
 
         pfbench predict RUN_DIR scans/ --model pfseg --out masks/
+
+        pfbench predict RUN_DIR scans/ --model mine --out masks/ --plugin RUN_DIR/plugins/mine-*.py
     """
     from harness import predict as predictor
     from harness.options import chosen_device
     from harness.progress import Screen
     from harness.trained import choose_trial
 
+    use_plugins(plugin)
     request = predictor.Request(
         run=run_dir,
         trial=choose_trial(run_dir, model or None, seed),
@@ -145,9 +269,13 @@ def predict(
         device=chosen_device(device),
         overwrite=overwrite,
     )
-    screen = Screen()
+    screen = Screen(quiet=as_json)
     with screen.bar("predicting") as advance:
         made = predictor.predict(request, advance)
+    if as_json:
+        files = list(map(str, made.files))
+        print(json.dumps({"files": files, "notes": list(made.notes)}, indent=2))
+        return
     for note in made.notes:
         screen.say(f"note        {note}")
     for path in made.files:
@@ -159,22 +287,48 @@ def ui(
         "pfbench-runs/table5-phantom-quick"
     ),
     tracking_uri: TrackingUri = "",
+    experiment: Experiment = "pfbench",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
-    """Open MLflow on the results of a run, on 127.0.0.1 only."""
-    from harness import tracking
+    """Open MLflow on the results of a run, on 127.0.0.1 only, with links to compare its systems.
 
-    raise typer.Exit(tracking.ui(tracking_uri or tracking.default_uri(run_dir), port))
+    What MLflow lacks is brought over first.
+    """
+    from harness import mlflow_ui, tracking
+
+    uri = tracking.checked(tracking_uri or tracking.default_uri(run_dir))
+    raise typer.Exit(mlflow_ui.ui(run_dir, uri, experiment, port))
 
 
 @mlflow_app.command("sync")
 def mlflow_sync(
-    run_dir: RunDir, tracking_uri: TrackingUri = "", experiment: Experiment = "pfbench"
+    run_dir: RunDir,
+    tracking_uri: TrackingUri = "",
+    experiment: Experiment = "pfbench",
+    log_model: Annotated[
+        bool,
+        typer.Option("--log-model", help="Log every finished trial as a model to be served, too."),
+    ] = False,
 ) -> None:
-    """Bring MLflow to the state of the run folder; doing it twice changes nothing."""
+    """Bring MLflow to the state of the run folder; doing it twice changes nothing.
+
+    A model takes a scan (C, D, H, W) of any size and gives its mask: `mlflow models serve -m URI`.
+    """
+    print(_synced(run_dir, tracking_uri, experiment))
+    if log_model:
+        from harness import tracking
+        from harness.mlflow_model import log_models
+
+        uri = tracking_uri or tracking.default_uri(run_dir)
+        for address in log_models(run_dir, uri, experiment):
+            print(f"model       {address}")
+
+
+def _synced(run_dir: Path, tracking_uri: str, experiment: str) -> str:
+    """Mirror the folder to MLflow, and say what that took."""
     from harness import tracking
     from harness.ledger import RunFolder
 
     RunFolder(run_dir).read()
     uri = tracking_uri or tracking.default_uri(run_dir)
-    print(tracking.mirror(run_dir, uri, experiment))
+    return str(tracking.mirror(run_dir, uri, experiment))

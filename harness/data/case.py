@@ -1,7 +1,8 @@
 """The three nouns of the data: where a case lies, what its files hold, what a network sees."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ class Case:
     id: str
     images: dict[str, Path]
     label: Path
+    channels: Mapping[str, int] = field(default_factory=dict)
+    """Of modalities that lie in a file with others: which volume of its fourth axis."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -39,6 +42,7 @@ class Remains:
     id: str
     images: dict[str, Path]
     label: Path | None
+    channels: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +69,28 @@ class Volume:
     image: np.ndarray  # (C, D, H, W) float32 in [0, 1]
     label: np.ndarray  # (D, H, W) uint8, 0 or 1
     spacing_mm: Spacing  # (D, H, W)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the cases of a data set have: channels in order, and targets by name."""
+
+    modalities: tuple[str, ...]
+    targets: Mapping[str, tuple[int, ...]]
+    """Name -> the labels it consists of."""
+    default: str = ""
+    """The target when none is asked for; "" where a person has to choose."""
+    labels: frozenset[int] = frozenset()
+    """All that a mask may hold; empty where that is not known."""
+    channels: bool = False
+    """A modality may be asked for by its number, too."""
+
+    def modality(self, asked: str) -> str:
+        """The name of the modality called `asked`, or of that number."""
+        by_number = self.channels and asked.isdecimal() and asked not in self.modalities
+        if by_number and int(asked) < len(self.modalities):
+            return self.modalities[int(asked)]
+        return asked
 
 
 @dataclass(frozen=True)

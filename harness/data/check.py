@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.data import brats
+from harness.data import brats, folder
 from harness.data.case import Case, Remains
-from harness.data.datasets import DATASETS, Request, complete, same_images, survey
+from harness.data.datasets import DATASETS, Request, complete, rules, same_images, survey
 from harness.data.layout import no_folder, nothing_here
-from harness.data.scans import examine, mixed_editions
+from harness.data.scans import Rules, examine, mixed_editions
 from harness.errors import DataError, UsageError
 
 WORKERS = 2
@@ -39,15 +39,19 @@ def check(root: Path, dataset: str | None, modalities: Sequence[str]) -> Checked
         wanted = tuple(modalities)
         if name == "brats" and not wanted:
             wanted = brats.modalities_of(root)
-        full = complete(Request(name, root, wanted))
+        contents = DATASETS[name].contents_of(root) if name in DATASETS else None
+        target = "" if contents is None or contents.default else next(iter(contents.targets))
+        full = complete(Request(name, root, wanted, target))
     except DataError as fault:
         return Checked([fault], [])
     found = survey(full.dataset, root, full.modalities)
+    allowed = rules(full)
     with ThreadPoolExecutor(WORKERS) as pool:
-        looked = list(pool.map(lambda case: _look(case, full), found.cases))
-        rest = list(pool.map(lambda case: _look(case, full), found.remains))
+        looked = list(pool.map(lambda case: _look(case, allowed), found.cases))
+        rest = list(pool.map(lambda case: _look(case, allowed), found.remains))
     faults = [*found.faults, *(fault for one in (*rest, *looked) for fault in one.faults)]
-    faults += mixed_editions({one.case: one.labels for one in looked})
+    if allowed.editions:
+        faults += mixed_editions({one.case: one.labels for one in looked})
     faults += same_images({one.case: one.image_sha256 for one in looked if one.image_sha256})
     return Checked(faults, [*found.notes, *(note for one in looked for note in one.notes)])
 
@@ -62,8 +66,8 @@ class _Look(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def _look(case: Case | Remains, request: Request) -> _Look:
-    findings = examine(case, request.dataset, request.target)
+def _look(case: Case | Remains, allowed: Rules) -> _Look:
+    findings = examine(case, allowed)
     if findings.scan is None:
         return _Look(case.id, findings.faults, findings.labels)
     content = hashlib.sha256(findings.scan.image.data).hexdigest()
@@ -73,7 +77,7 @@ def _look(case: Case | Remains, request: Request) -> _Look:
 def layout_of(root: Path) -> str:
     """Which data set it looks like. Raises DataError when like none."""
     if any((root / name).exists() for name in ("dataset.json", "images", "imagesTr")):
-        return "liver"
+        return "folder" if folder.names_other_organ(root) else "liver"
     if any(path.is_dir() for path in root.iterdir()):
         return "brats"
     raise nothing_here(root, f"the layout of {' or '.join(sorted(set(DATASETS) - {'phantom'}))}")

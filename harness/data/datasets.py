@@ -1,43 +1,82 @@
 """The data sets there are, and how all cases of one come into the cache."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from harness.data.case import Case, Grid, Survey
+from harness.data.case import Case, Contents, Grid, Scan, Survey, Volume
 from harness.data.grid import PAPER_GRID
 from harness.data.intake import Job, Outcome, digest, take_in
 from harness.data.layout import no_folder
 from harness.errors import DataError, UsageError, together, unknown
 
+if TYPE_CHECKING:
+    from harness.data.scans import Rules
+
 Progress = Callable[[int, int, str], None]
+WHOLE = "harness.data.prepare:whole"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """One entry of the list; `modalities` are taken when none are asked for."""
+    """One entry of the list; `modalities` are taken when none are asked for.
+
+    `targets`: name -> the labels it consists of; the first is the default. `survey(root,
+    modalities)` finds the cases and reads no voxels. `prepare(scan, labels, reduce, case)` brings
+    a scan to the benchmark's grid; the default shows all of it undistorted. `labels` are those
+    that a mask may hold, where that is known. `contents(root)`: what the folder itself says its
+    modalities and targets are. Functions may stand as "module:name".
+    """
 
     title: str
     modalities: tuple[str, ...]
-    targets: tuple[str, ...]
-    licence: str
+    targets: Mapping[str, tuple[int, ...]]
+    survey: str | Callable[[Path, Sequence[str]], Survey] = ""
+    prepare: str | Callable[[Scan, Sequence[int], Grid, str], Volume] = WHOLE
+    licence: str = "that of the volumes you bring"
+    labels: frozenset[int] = frozenset()
+    contents: str | Callable[[Path], Contents] = ""
+    editions: bool = False
+    """Label 3 of its masks has had two meanings."""
     synthetic: bool = False
+    plugin: str = ""
+    """The id of the plug-in that it comes from."""
+
+    def contents_of(self, root: Path | None) -> Contents:
+        """Modalities, targets and labels, as far as they are known without reading a mask."""
+        if self.contents and root is not None:
+            contents: Contents = _loaded(self.contents)(root)
+            return contents
+        return Contents(self.modalities, self.targets, next(iter(self.targets), ""), self.labels)
 
 
+REGIONS = {
+    "wt": (1, 2, 3, 4),  # whole tumour; 3 was part of the core until 2016, and the rim since 2023
+    "tc": (1, 4),
+    "et": (4,),
+}
 DATASETS: dict[str, Dataset] = {
     "phantom": Dataset(
-        "Synthetic heads with lesions, made in memory", ("flair",), ("wt", "tc", "et"),
-        "none needed", synthetic=True,
+        "Synthetic heads with lesions, made in memory", ("flair",), REGIONS,
+        prepare="harness.data.prepare:phantom", licence="none needed", synthetic=True,
     ),
     "brats": Dataset(
-        "BraTS 2012-2021, glioma MRI: a folder for each patient", ("t2",), ("wt", "tc", "et"),
-        "research only, from the organisers",
+        "BraTS 2012-2021, glioma MRI: a folder for each patient", ("t2",), REGIONS,
+        "harness.data.brats:survey", "harness.data.prepare:brats",
+        "research only, from the organisers", frozenset({0, 1, 2, 3, 4}), editions=True,
     ),
     "liver": Dataset(
-        "Liver CT in images/ + labels/, nnU-Net's or Decathlon's layout", ("ct",), ("liver",),
-        "that of the volumes you bring",
+        "Liver CT in images/ + labels/, nnU-Net's or Decathlon's layout", ("ct",),
+        {"liver": (1,)}, "harness.data.liver:survey", "harness.data.prepare:liver",
+        labels=frozenset({0, 1, 2}),  # 2: tumours, in most public sets
+    ),
+    "folder": Dataset(
+        "Any organ, in nnU-Net's raw layout or Decathlon's: dataset.json names its parts", (), {},
+        "harness.data.folder:survey", contents="harness.data.folder:contents",
     ),
 }  # fmt: skip
 
@@ -111,7 +150,7 @@ def prepare(
             progress(len(outcomes), len(jobs), outcome.name)
     outcomes.sort(key=lambda outcome: outcome.name)
     faults = [*found.faults, *(fault for outcome in outcomes for fault in outcome.faults)]
-    faults += _between_cases(outcomes)
+    faults += _between_cases(outcomes, DATASETS[full.dataset].editions)
     if faults:
         raise together(faults, "the data")
     keys = {outcome.name: outcome.key for outcome in outcomes}
@@ -142,11 +181,12 @@ def complete(request: Request) -> Request:
     """The request with its defaults filled in; UsageError for what does not exist."""
     if request.dataset not in DATASETS:
         raise unknown("dataset", request.dataset, DATASETS)
-    entry = DATASETS[request.dataset]
-    modalities = request.modalities or entry.modalities
-    target = request.target or entry.targets[0]
-    if target not in entry.targets:
-        raise unknown("target", target, entry.targets)
+    if request.dataset != "phantom":
+        _refuse_no_folder(request)
+    contents = DATASETS[request.dataset].contents_of(request.root)
+    modalities = tuple(map(contents.modality, request.modalities)) or contents.modalities
+    target = request.target or contents.default
+    _labels(contents, target)
     if len(set(modalities)) < len(modalities):
         what, remedy = f"named twice in {','.join(modalities)}", "name each once"
         raise UsageError(what, where="--modalities", remedy=remedy, code="PFB-C02")
@@ -155,14 +195,63 @@ def complete(request: Request) -> Request:
         raise UsageError(what, where="--modalities", remedy=remedy, code="PFB-C02")
     if request.dataset == "phantom":
         _refuse_unknown_phantom(modalities)
-    elif request.root is None:
+    reduced_grid(request.reduce)
+    return replace(request, modalities=modalities, target=target)
+
+
+def _refuse_no_folder(request: Request) -> None:
+    if request.root is None:
         remedy = f"--dataset {request.dataset} --data-root DIR"
         what = f"{request.dataset} needs a folder"
         raise UsageError(what, where="--data-root", remedy=remedy, code="PFB-C02")
-    elif not request.root.is_dir():
+    if not request.root.is_dir():
         raise no_folder(request.root)
-    reduced_grid(request.reduce)
-    return replace(request, modalities=modalities, target=target)
+
+
+def _labels(contents: Contents, target: str) -> tuple[int, ...]:
+    """The labels of a target, or of several joined by commas; UsageError for what there is not."""
+    if not target:
+        what = f"this folder has several: {', '.join(contents.targets)}"
+        remedy = f"--target {next(iter(contents.targets))}, or several joined by commas"
+        raise UsageError(what, where="--target", remedy=remedy, code="PFB-C02")
+    found: set[int] = set()
+    for name in target.split(","):
+        if name not in contents.targets:
+            raise unknown("target", name, contents.targets)
+        found |= set(contents.targets[name])
+    return tuple(sorted(found))
+
+
+def rules(request: Request) -> "Rules":
+    """What the masks of a complete request may hold."""
+    from harness.data.scans import Rules
+
+    entry = DATASETS[request.dataset]
+    labels = entry.contents_of(request.root).labels
+    return Rules(request.dataset, request.target, labels, entry.editions)
+
+
+def seen_as(dataset: str) -> str:
+    """Whose way to see a scan a data set shares, for `harness.data.field.look`.
+
+    Raises UsageError for a plug-in's own, of which the way back to the scan is not known.
+    """
+    entry = DATASETS[dataset]
+    if not entry.plugin:
+        return dataset
+    if entry.prepare == WHOLE:
+        return "folder"
+    what = f"{dataset} prepares volumes in its own way; the way back to a new scan is not known"
+    raise UsageError(what, where="predict", remedy="leave out its `prepare`", code="PFB-C42")
+
+
+def _loaded(path: str | Callable[..., Any]) -> Callable[..., Any]:
+    """The function that "module:name" stands for."""
+    if not isinstance(path, str):
+        return path
+    module, _, name = path.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
 
 
 def reduced_grid(reduce: Grid) -> Grid:
@@ -184,9 +273,8 @@ def is_synthetic(root: Path | None) -> bool:
 
 def survey(dataset: str, root: Path, modalities: Sequence[str]) -> Survey:
     """What the folder of a real data set holds; reads no voxels."""
-    from harness.data import brats, liver
-
-    return {"brats": brats.survey, "liver": liver.survey}[dataset](root, modalities)
+    found: Survey = _loaded(DATASETS[dataset].survey)(root, modalities)
+    return found
 
 
 @dataclass(frozen=True)
@@ -198,11 +286,13 @@ class _Found:
 
 def _find(request: Request) -> _Found:
     """One job for each case; `request` is complete."""
+    entry = DATASETS[request.dataset]
+    allowed, recipe = rules(request), _loaded(entry.prepare)
+    labels = _labels(entry.contents_of(request.root), request.target)
+    seen = (request.modalities, labels, request.reduce, reduced_grid(request.reduce))
 
     def job(name: str, source: Case | int) -> Job:
-        grid = reduced_grid(request.reduce)
-        kind, seen = request.dataset, (request.modalities, request.target, request.reduce)
-        return Job(name, source, kind, *seen, grid, request.seed)
+        return Job(name, source, allowed, recipe, *seen, request.seed, entry.plugin)
 
     if request.root is None or request.dataset == "phantom":
         return _Found(tuple(job(f"phantom_{i + 1:03d}", i) for i in range(request.cases)))
@@ -225,12 +315,12 @@ def _bring_in(jobs: Sequence[Job], cache_root: Path, workers: int) -> Iterator[O
             pool.shutdown(cancel_futures=True)
 
 
-def _between_cases(outcomes: Sequence[Outcome]) -> list[DataError]:
+def _between_cases(outcomes: Sequence[Outcome], editions: bool) -> list[DataError]:
     """Faults that no case has alone: equal images, labels of different editions."""
     from harness.data.scans import mixed_editions
 
     good = [outcome for outcome in outcomes if outcome.key]
-    faults = mixed_editions({outcome.name: outcome.labels for outcome in good})
+    faults = mixed_editions({outcome.name: outcome.labels for outcome in good}) if editions else []
     return faults + same_images({outcome.name: outcome.image_sha256 for outcome in good})
 
 

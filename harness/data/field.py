@@ -28,6 +28,8 @@ from harness.data.prepare import (
     intensities,
     liver_image,
     liver_positions,
+    whole_image,
+    whole_positions,
 )
 
 
@@ -105,8 +107,14 @@ def _liver(image: np.ndarray, spacing_mm: Spacing, thickness: int) -> tuple[np.n
     return liver_image(image, positions), positions
 
 
+def _entire(image: np.ndarray, spacing_mm: Spacing, thickness: int) -> tuple[np.ndarray, Positions]:
+    _, slices, rows, columns = image.shape
+    positions = whole_positions((slices, rows, columns), spacing_mm)
+    return whole_image(image, positions), positions
+
+
 Whole = Callable[[np.ndarray, Spacing, int], tuple[np.ndarray, Positions]]
-_WHOLE: dict[str, Whole] = {"brats": _brats, "phantom": _brats, "liver": _liver}
+_WHOLE: dict[str, Whole] = {"brats": _brats, "phantom": _brats, "liver": _liver, "folder": _entire}
 
 
 def _spread(length: int, block: int) -> tuple[int, ...]:

@@ -41,10 +41,11 @@ class Header:
     scale: tuple[float, float] | None  # slope, intercept; None where the numbers are what they say
     affine: np.ndarray  # (4, 4): stored index (x, y, z, 1) -> mm
     notes: tuple[str, ...]
+    channels: int = 1  # volumes one after the other; more than 1 only where one was asked for
 
     @property
     def voxels(self) -> int:
-        return math.prod(self.shape)
+        return math.prod(self.shape) * self.channels
 
     @property
     def bytes(self) -> int:
@@ -55,13 +56,15 @@ def fault(where: str, number: str, what: str, remedy: str) -> DataError:
     return DataError(what, where=where, remedy=remedy, code=f"PFB-{number}")
 
 
-def parse(start: bytes, where: str) -> Header:
+def parse(start: bytes, where: str, channel: int | None = None) -> Header:
     """The header at the beginning of `start` (348 bytes of NIfTI-1 or 540 of NIfTI-2).
+
+    With `channel` the file may hold several volumes along its fourth axis, that one among them.
 
     Raises DataError naming the field that is wrong.
     """
     fields, length, notes = _decode(start, where)
-    shape = _shape(fields, where)
+    shape, channels = _shape(fields, where, channel)
     dtype = _dtype(fields, where)
     _voxel_sizes(fields, where)
     header = Header(
@@ -73,6 +76,7 @@ def parse(start: bytes, where: str) -> Header:
         _scale(fields, where),
         _affine(fields, shape, where),
         notes,
+        channels,
     )
     if header.bytes > LIMIT_BYTES:
         claim = _size(header.bytes)
@@ -144,7 +148,8 @@ def _single_file(magic: bytes, where: str) -> None:
         raise fault(where, "V06", "the header of a two-file pair", "convert both to one .nii.gz")
 
 
-def _shape(fields: Any, where: str) -> tuple[int, int, int]:
+def _shape(fields: Any, where: str, channel: int | None) -> tuple[tuple[int, int, int], int]:
+    """The sides of one volume, and how many volumes there are."""
     dim = [int(n) for n in fields["dim"]]
     if not 1 <= dim[0] <= 7:
         raise fault(where, "V11", f"header claims {dim[0]} axes", EXPORT)
@@ -155,10 +160,16 @@ def _shape(fields: Any, where: str) -> tuple[int, int, int]:
         raise fault(where, "V11", f"an axis without voxels: {_by(sides)}", EXPORT)
     while len(sides) > 3 and sides[-1] == 1:
         sides.pop()
+    channels = 1
+    if channel is not None and len(sides) == 4:
+        channels = sides.pop()
+    if channel is not None and channel >= channels:
+        what = f"has no channel {channel}: it holds {channels}"
+        raise fault(where, "V26", what, "correct the channels in dataset.json, or the file")
     if len(sides) != 3 or min(sides) < 2:
         remedy = "split it into volumes" if len(sides) > 3 else "stack its slices to a volume"
         raise fault(where, "V26", f"not a 3-D volume: {_by(sides)}", remedy)
-    return sides[0], sides[1], sides[2]
+    return (sides[0], sides[1], sides[2]), channels
 
 
 def _dtype(fields: Any, where: str) -> np.dtype:

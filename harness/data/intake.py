@@ -2,18 +2,19 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache as once
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.data.case import Case, Grid
+from harness.data.case import Case, Grid, Scan, Volume
 from harness.data.grid import PAPER_GRID
 from harness.data.nifti import unreadable
 from harness.errors import DataError, StorageError
 
 if TYPE_CHECKING:
-    from harness.data.scans import Findings
+    from harness.data.scans import Findings, Rules
 
 # A change to one of these prepares every volume anew.
 PREPARING = ("grid", "header", "lowres", "nifti", "phantom", "prepare", "scans")
@@ -26,14 +27,18 @@ class Job:
     name: str
     source: Case | int
     """Files, or the number of a phantom."""
-    dataset: str
+    rules: "Rules"
+    recipe: Callable[[Scan, tuple[int, ...], Grid, str], Volume]
     modalities: tuple[str, ...]
-    target: str
+    labels: tuple[int, ...]
+    """What the target consists of."""
     reduce: Grid
     grid: Grid
     """The paper's, divided by `reduce`."""
     seed: int
     """Of the phantom."""
+    plugin: str = ""
+    """Whose recipe it is; hashed, as the code of ours is."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,6 @@ def take_in(job: Job, cache_root: Path) -> Outcome:
     Raises StorageError when the cache cannot be written.
     """
     from harness.data import cache
-    from harness.data.prepare import RECIPES
 
     try:
         key = _key(job)
@@ -63,7 +67,7 @@ def take_in(job: Job, cache_root: Path) -> Outcome:
             found = _read(job)
             if found.scan is None:
                 return Outcome(job.name, faults=found.faults)
-            volume = RECIPES[job.dataset](found.scan, job.target, job.reduce, job.name)
+            volume = job.recipe(found.scan, job.labels, job.reduce, job.name)
             noticed = {"labels": found.labels, "notes": found.scan.notes}
             cache.write(cache_root, key, volume, noticed)
             known = cache.lookup(cache_root, key)
@@ -80,7 +84,7 @@ def _read(job: Job) -> "Findings":
     from harness.data import phantom, scans
 
     if isinstance(job.source, Case):
-        return scans.examine(job.source, job.dataset, job.target)
+        return scans.examine(job.source, job.rules)
     z, y, x = job.reduce
     spacing_mm = (z * phantom.BRATS_SHAPE[0] / PAPER_GRID[0], float(y), float(x))
     made = phantom.scan(job.seed, job.source, job.grid, job.modalities, spacing_mm)
@@ -89,9 +93,11 @@ def _read(job: Job) -> "Findings":
 
 def _key(job: Job) -> str:
     """Hash of what the files hold, the recipe, and the code that follows it."""
-    recipe = (job.name, job.dataset, job.modalities, job.target, job.reduce)
+    rules = job.rules
+    recipe = (job.name, rules.dataset, job.modalities, rules.target, job.labels, job.reduce)
     if isinstance(job.source, Case):
         content: list[Any] = [_file_hash(path) for path in job.source.files]
+        content += [sorted(job.source.channels.items()), job.plugin]
     else:
         content = [job.seed, job.source]
     return digest([recipe, content, _code()])[:32]

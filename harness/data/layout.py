@@ -69,11 +69,13 @@ class Surveyor:
         case: str,
         images: Mapping[str, Sequence[Path]],
         labels: Sequence[Path],
-        missing: Sequence[DataError],
+        missing: Sequence[DataError] = (),
+        channels: Mapping[str, int] | None = None,
     ) -> None:
         """A case with its files by modality, and what is `missing` of it.
 
-        More than one path means that a file is there twice.
+        More than one path means that a file is there twice. `channels` are those of modalities
+        that share a file.
         """
         if not valid_case_id(case):
             self.faults.append(unusable_id(case))
@@ -86,9 +88,9 @@ class Surveyor:
         }
         label = self._only(case, labels, faults)
         if label is None or faults:
-            self.remains.append(Remains(case, chosen, label))
+            self.remains.append(Remains(case, chosen, label, channels or {}))
         else:
-            self.cases.append(Case(case, chosen, label))
+            self.cases.append(Case(case, chosen, label, channels or {}))
         self.faults += faults
 
     def _only(self, case: str, paths: Sequence[Path], faults: list[DataError]) -> Path | None:

@@ -27,13 +27,13 @@ def survey(root: Path, modalities: Sequence[str]) -> Survey:
     """Every image with its label, paired by id."""
     found = Surveyor(root)
     try:
-        pairs = _decathlon(root) or _folders(root, found.notes)
+        pairs = listed(root) or _folders(root, found.notes)
     except DataError as error:
         return Survey(faults=(error,))
     for case, (images, labels) in sorted(pairs.items()):
         missing = list(_missing(case, images, labels, modalities[0]))
         found.add(case, {modalities[0]: images}, labels, missing)
-    found.faults += _same_but_for_case(pairs)
+    found.faults += same_but_for_case(pairs)
     if not pairs:
         found.faults.append(nothing_here(root, "images/ with labels/, imagesTr/ with labelsTr/"))
     return found.done()
@@ -76,7 +76,7 @@ def _folders(root: Path, notes: list[str]) -> Pairs:
     return pairs
 
 
-def _decathlon(root: Path) -> Pairs:
+def listed(root: Path) -> Pairs:
     """The pairs that dataset.json lists; none when it lists none (nnU-Net's own has no list)."""
     listing = root / "dataset.json"
     if not listing.is_file():
@@ -110,7 +110,7 @@ def _refuse_escape(root: Path, *names: str) -> None:
             raise DataError(what, where="dataset.json", remedy=remedy, code="PFB-D06")
 
 
-def _same_but_for_case(pairs: Pairs) -> list[DataError]:
+def same_but_for_case(pairs: Pairs) -> list[DataError]:
     alike = defaultdict(list)
     for case, (images, labels) in pairs.items():
         alike[case.casefold()].append((images + labels)[0])

@@ -46,10 +46,13 @@ class Nifti:
     notes: tuple[str, ...] = ()
 
 
-def read_image(path: Path) -> Nifti:
-    """Intensities as float32 (D, H, W). Raises DataError that names the file and the fault."""
+def read_image(path: Path, channel: int | None = None) -> Nifti:
+    """Intensities as float32 (D, H, W), of a 4-D file those of one channel.
+
+    Raises DataError that names the file and the fault.
+    """
     where = place(path)
-    header, stored = _read(path, where)
+    header, stored = _read(path, where, channel=channel)
     array = stored.astype(np.float32)
     if header.scale:
         array *= np.float32(header.scale[0])
@@ -106,7 +109,9 @@ def _refuse_fractions(stored: np.ndarray, where: str) -> None:
         raise fault(where, "V23", what, "resample labels with nearest neighbours")
 
 
-def _read(path: Path, where: str, proven: int = 0) -> tuple[Header, np.ndarray]:
+def _read(
+    path: Path, where: str, proven: int = 0, channel: int | None = None
+) -> tuple[Header, np.ndarray]:
     """The header and the stored numbers (z, y, x), read to the last byte of the file.
 
     Whatever goes wrong below becomes a DataError.
@@ -116,9 +121,9 @@ def _read(path: Path, where: str, proven: int = 0) -> tuple[Header, np.ndarray]:
         with open(path, "rb") as file:
             compressed = _is_compressed(file, path, where)
             if not compressed:
-                return _volume(file, size, False, where, proven)
+                return _volume(file, size, False, where, proven, channel)
             with gzip.GzipFile(fileobj=file) as stream:
-                return _volume(stream, size, True, where, proven)
+                return _volume(stream, size, True, where, proven, channel)
     except EOFError:
         raise fault(where, "V02", "its compressed data end too early", "copy it again") from None
     except (gzip.BadGzipFile, zlib.error):
@@ -174,10 +179,15 @@ def _is_compressed(file: IO[bytes], path: Path, where: str) -> bool:
 
 
 def _volume(
-    stream: IO[bytes] | gzip.GzipFile, file_bytes: int, compressed: bool, where: str, proven: int
+    stream: IO[bytes] | gzip.GzipFile,
+    file_bytes: int,
+    compressed: bool,
+    where: str,
+    proven: int,
+    channel: int | None,
 ) -> tuple[Header, np.ndarray]:
     start = stream.read(HEADER_BYTES)
-    header = parse(start, where)
+    header = parse(start, where, channel)
     check_size(header, file_bytes, compressed, where, proven)
     stream.seek(0)
     start = stream.read(header.offset)
@@ -196,7 +206,8 @@ def _volume(
         more = "or more " if tail == TAIL_BYTES else ""
         number = "V09" if compressed else "V12"
         raise fault(where, number, f"{tail:,} {more}bytes after the volume", EXPORT)
-    voxels = np.frombuffer(content, header.dtype).reshape(header.shape[::-1])
+    volumes = np.frombuffer(content, header.dtype).reshape(header.channels, *header.shape[::-1])
+    voxels = volumes[channel or 0]
     return header, voxels.astype(header.dtype.newbyteorder("="), copy=False)
 
 

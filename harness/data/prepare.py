@@ -7,7 +7,7 @@ maximum are those of each modality of each volume on the paper's grid, before bl
 so that a reduced volume is the paper's volume seen from further away.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,21 +21,14 @@ LIVER_SPACING_MM = 1.5
 Positions = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Where the paper's voxels lie on each axis (z, y, x) of a scan, in voxels of the scan."""
 
-REGIONS: dict[str, tuple[int, ...]] = {
-    "wt": (1, 2, 3, 4),  # whole tumour; 3 was part of the core until 2016, and the rim since 2023
-    "tc": (1, 4),
-    "et": (4,),
-    "liver": (1,),
-}
 
-
-def brats(scan: Scan, target: str, reduce: Grid, case: str) -> Volume:
+def brats(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     """In-plane 240 -> 192 by cutting 24 voxels from each end, slices 155 -> 128 by resampling."""
     positions = brats_positions(_grid(scan.label))
     image = brats_image(scan.image, positions)
     z_mm, y_mm, x_mm = scan.spacing_mm
     spacing_mm = (z_mm * len(scan.label) / PAPER_GRID[0], y_mm, x_mm)
-    mask = _region(_covering(scan.label, positions), target)
+    mask = region(_covering(scan.label, positions), labels)
     return finish(case, image, mask, spacing_mm, reduce)
 
 
@@ -52,14 +45,14 @@ def brats_image(image: np.ndarray, positions: Positions) -> np.ndarray:
     return linear(linear(linear(image, 3, x), 2, y), 1, z)
 
 
-def liver(scan: Scan, target: str, reduce: Grid, case: str) -> Volume:
+def liver(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     """1.5 mm: the central 192 x 192 in-plane, and of the slices with liver the central 128.
 
     The image by cubic B-splines. Raises DataError when no slice has any liver.
     """
     planes = max(1, round(len(scan.label) / (LIVER_SPACING_MM / scan.spacing_mm[0])))
     z, y, x = liver_positions(_grid(scan.label), scan.spacing_mm, planes)
-    mask = _region(_covering(scan.label, (z, y, x)), target)
+    mask = region(_covering(scan.label, (z, y, x)), labels)
     used = np.flatnonzero(mask.any(axis=(1, 2)))
     if not len(used):
         raise DataError(
@@ -98,9 +91,50 @@ def _spline(channel: np.ndarray, positions: Positions) -> np.ndarray:
     return np.clip(channel, low, high)
 
 
-def phantom(scan: Scan, target: str, reduce: Grid, case: str) -> Volume:
+def whole(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
+    """All of the scan, undistorted: cubic voxels, the smallest with which it fits the grid.
+
+    Nothing is cut off, so that no target can be lost; what the grid has beyond the scan is as
+    dark as the scan's darkest voxel. The image by linear interpolation.
+    """
+    positions = whole_positions(_grid(scan.label), scan.spacing_mm)
+    mask = region(_covering(scan.label, positions), labels)
+    side_mm = whole_voxel_mm(_grid(scan.label), scan.spacing_mm)
+    return finish(case, whole_image(scan.image, positions), mask, (side_mm,) * 3, reduce)
+
+
+def whole_voxel_mm(shape: Grid, spacing_mm: Spacing) -> float:
+    """Side of the cubic voxels with which a scan of `shape` fits the paper's grid."""
+    extents = (n * mm / side for n, mm, side in zip(shape, spacing_mm, PAPER_GRID, strict=True))
+    return max(extents)
+
+
+def whole_positions(shape: Grid, spacing_mm: Spacing) -> Positions:
+    """The paper's grid around the middle of a scan of `shape`."""
+    side_mm = whole_voxel_mm(shape, spacing_mm)
+    steps = [side_mm / mm for mm in spacing_mm]
+    z, y, x = (
+        (np.arange(side) - (side - 1) / 2) * step + (have - 1) / 2
+        for have, side, step in zip(shape, PAPER_GRID, steps, strict=True)
+    )
+    return z, y, x
+
+
+def whole_image(image: np.ndarray, positions: Positions) -> np.ndarray:
+    """(C, D, H, W) of a scan at `positions`; outside it as dark as its darkest voxel."""
+    return np.stack([_linear(channel, positions) for channel in image])
+
+
+def _linear(channel: np.ndarray, positions: Positions) -> np.ndarray:
+    low = float(channel.min())
+    for axis in (2, 1, 0):
+        channel = linear(channel, axis, positions[axis], fill=low)
+    return channel
+
+
+def phantom(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     """Made on its grid, `reduce` included: only intensities and region are left to do."""
-    return finish(case, scan.image, _region(scan.label, target), scan.spacing_mm, (1, 1, 1))
+    return finish(case, scan.image, region(scan.label, labels), scan.spacing_mm, (1, 1, 1))
 
 
 def _grid(label: np.ndarray) -> Grid:
@@ -114,10 +148,10 @@ def _covering(label: np.ndarray, positions: Positions) -> np.ndarray:
     return nearest(nearest(nearest(label, 2, x), 1, y), 0, z)
 
 
-def _region(label: np.ndarray, target: str) -> np.ndarray:
+def region(label: np.ndarray, labels: Sequence[int]) -> np.ndarray:
     """(D, H, W) bool: where the label is one of the target's."""
     wanted = np.zeros(256, bool)
-    wanted[list(REGIONS[target])] = True
+    wanted[list(labels)] = True
     return wanted[label]
 
 
@@ -133,7 +167,3 @@ def finish(
 def intensities(image: np.ndarray, reduce: Grid) -> np.ndarray:
     """(C, D, H, W) on the paper's grid -> each modality in 0..1, then the mean of its blocks."""
     return np.clip(block_mean(unit_range(image), reduce), 0, 1)
-
-
-Recipe = Callable[[Scan, str, Grid, str], Volume]
-RECIPES: dict[str, Recipe] = {"brats": brats, "liver": liver, "phantom": phantom}

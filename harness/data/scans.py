@@ -12,11 +12,19 @@ from harness.data.nifti import Nifti, place, read_image, read_label
 from harness.errors import DataError
 
 AFFINE_TOLERANCE = 1e-3
-LABELS = {  # what may be in a mask
-    "brats": frozenset({0, 1, 2, 3, 4}),  # 3: until 2016 and since 2023, see `ambiguous`
-    "liver": frozenset({0, 1, 2}),  # 2: tumours, in most public sets
-}
-SHARED = ("wt", "liver")  # targets that mean the same in every edition
+WHOLE_TUMOUR = "wt"  # the target that means the same in every edition of BraTS
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a mask of a data set may hold."""
+
+    dataset: str
+    target: str
+    labels: frozenset[int] = frozenset()
+    """Empty: whatever is there."""
+    editions: bool = False
+    """Label 3 has had two meanings, as in BraTS."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +36,17 @@ class Findings:
     labels: tuple[int, ...] = ()
 
 
-def examine(case: Case | Remains, dataset: str, target: str) -> Findings:
+def examine(case: Case | Remains, rules: Rules) -> Findings:
     """Read every file of `case`, and report every fault of theirs, not only the first."""
     faults: list[DataError] = []
-    images = {
-        path: image
-        for path in case.images.values()
-        if (image := _attempt(read_image, path, faults)) is not None
-    }
+    channels: list[np.ndarray] = []
+    images: dict[Path, Nifti] = {}
+    for modality, path in case.images.items():
+        reading = partial(read_image, channel=case.channels.get(modality))
+        image = _attempt(reading, path, faults)
+        if image is not None:
+            images[path] = image
+            channels.append(image.array)
     voxels = max((image.array.size for image in images.values()), default=0)
     read = partial(read_label, image_voxels=voxels)
     mask = None if case.label is None else _attempt(read, case.label, faults)
@@ -44,15 +55,16 @@ def examine(case: Case | Remains, dataset: str, target: str) -> Findings:
     counts = np.bincount(mask.array.ravel(), minlength=256)
     labels = tuple(int(value) for value in np.flatnonzero(counts))
     faults += misplaced({**images, case.label: mask}, case.label)
-    faults += _foreign(case.label, counts, dataset)
-    faults += _ambiguous(case.label, labels, target)
+    faults += _foreign(case.label, counts, rules)
+    faults += _ambiguous(case.label, labels, rules)
     if faults or isinstance(case, Remains):
         return Findings(None, tuple(faults), labels)
     notes = [note for nifti in (*images.values(), mask) for note in nifti.notes]
     if labels == (0,):
         notes.append(f"{place(case.label)}: the label is empty")
-    stacked = np.stack([image.array for image in images.values()])
-    scan = Scan(stacked, mask.array, mask.spacing_mm, mask.affine, mask.stored_axes, tuple(notes))
+    scan = Scan(
+        np.stack(channels), mask.array, mask.spacing_mm, mask.affine, mask.stored_axes, tuple(notes)
+    )
     return Findings(scan, (), labels)
 
 
@@ -95,22 +107,25 @@ def misplaced(files: dict[Path, Nifti], label: Path | None = None) -> list[DataE
     return faults
 
 
-def _foreign(label: Path, counts: np.ndarray, dataset: str) -> list[DataError]:
+def _foreign(label: Path, counts: np.ndarray, rules: Rules) -> list[DataError]:
     """Labels that the data set does not have, with how many voxels have them."""
-    foreign = [value for value in np.flatnonzero(counts) if int(value) not in LABELS[dataset]]
+    if not rules.labels:
+        return []
+    foreign = [value for value in np.flatnonzero(counts) if int(value) not in rules.labels]
     if not foreign:
         return []
     listed = ", ".join(f"{value}: {counts[value]:,}" for value in foreign[:5])
-    what = f"labels that {dataset} does not have (label: voxels) {listed}"
-    remedy = f"bring them to {', '.join(map(str, sorted(LABELS[dataset])))}"
+    what = f"labels that {rules.dataset} does not have (label: voxels) {listed}"
+    remedy = f"bring them to {', '.join(map(str, sorted(rules.labels)))}"
     return [DataError(what, where=place(label), remedy=remedy, code="PFB-V24")]
 
 
-def _ambiguous(label: Path, labels: Sequence[int], target: str) -> list[DataError]:
+def _ambiguous(label: Path, labels: Sequence[int], rules: Rules) -> list[DataError]:
     """Label 3 is core in old editions and rim in new ones; only the whole tumour is the same."""
-    if target in SHARED or 3 not in labels:
+    if not rules.editions or rules.target == WHOLE_TUMOUR or 3 not in labels:
         return []
     listed = ", ".join(map(str, labels))
-    what = f"labels {{{listed}}} vs declared {{0, 1, 2, 4}}: what 3 means for '{target}' is unknown"
+    declared = f"labels {{{listed}}} vs declared {{0, 1, 2, 4}}"
+    what = f"{declared}: what 3 means for '{rules.target}' is unknown"
     remedy = "bring them to 0, 1, 2, 4, or take --target wt"
     return [DataError(what, where=place(label), remedy=remedy, code="PFB-D11")]

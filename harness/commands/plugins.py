@@ -1,0 +1,66 @@
+"""`pfbench check-plugin` and `pfbench init`: models, metrics and data of your own."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.commands import completion
+from harness.commands.arguments import Json
+
+
+def check_plugin(
+    file: Annotated[Path, typer.Argument(help="The Python file; it is executed.")],
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of volumes, for data sets that it brings.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Hold a plug-in to what every system keeps; exit code 2 when something is not kept.
+
+    Builds each network in both profiles, trains a step, predicts a volume, saves and loads.
+
+    Example:
+
+        pfbench check-plugin my_model.py
+    """
+    from harness import contract, doctor
+    from harness.progress import Screen
+
+    screen = Screen(quiet=as_json)
+    found = []
+    for finding in contract.check(file, data_root):
+        found.append(finding)
+        remedy = f". Try: {finding.remedy}" if finding.remedy else ""
+        screen.say(f"{finding.state:<4}  {finding.name}: {finding.what}{remedy}")
+    if as_json:
+        print(json.dumps(doctor.records(found), indent=2))
+    elif doctor.exit_code(found) == 0:
+        screen.say(f"use it: pfbench run --suite table5 --plugin {file} --model NAME")
+    raise typer.Exit(doctor.exit_code(found))
+
+
+def init(
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="model, metric, dataset or suite.", autocompletion=completion.scaffolds
+        ),
+    ],
+    name: Annotated[str, typer.Argument(help="What to call it: letters, digits and _.")],
+    folder: Annotated[Path, typer.Option("--in", help="Where to write the files.")] = Path(),
+) -> None:
+    """Write a working example to begin with: NAME.py and its test, or NAME.yaml of a suite.
+
+    Examples:
+
+        pfbench init model my_model
+
+        pfbench init suite my_suite
+    """
+    from harness import scaffold
+
+    for path in scaffold.write(what, name, folder):
+        print(path)
+    print(scaffold.next_step(what, name, folder))

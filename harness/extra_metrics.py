@@ -1,0 +1,62 @@
+"""Metrics that a plug-in adds: more columns of cases.csv, never a change to those there are.
+
+A metric that fails on a case leaves its cell empty, and then has no mean either: a mean over the
+cases that were easy would be no fair number.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from harness.data.case import Spacing
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`function(pred, target, spacing_mm)` -> a number; masks (D, H, W) bool, spacing in mm.
+
+    The masks cannot be written to; either may be empty. `better` is which end of it is best.
+    """
+
+    title: str
+    function: Callable[[np.ndarray, np.ndarray, Spacing], float]
+    better: Literal["max", "min", ""] = "max"
+
+
+def scores(
+    metrics: Mapping[str, Metric], pred: np.ndarray, target: np.ndarray, spacing_mm: Spacing
+) -> tuple[dict[str, float | None], dict[str, str]]:
+    """The value of each metric, None where it failed; and why it did."""
+    values: dict[str, float | None] = {}
+    faults: dict[str, str] = {}
+    for name, metric in metrics.items():
+        values[name] = None
+        try:
+            value = float(metric.function(_locked(pred), _locked(target), spacing_mm))
+        except Exception as error:  # somebody else's code: whatever it raises costs one cell
+            faults[name] = f"{type(error).__name__}: {error}"
+            continue
+        if np.isfinite(value):
+            values[name] = value
+        else:
+            faults[name] = f"returned {value}"
+    return values, faults
+
+
+def summary(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, float]:
+    """Mean and standard deviation (over cases, population) of each metric that has every case."""
+    figures: dict[str, float] = {}
+    for name in names:
+        values = [row[name] for row in rows]
+        if values and None not in values:
+            figures[f"{name}_mean"] = float(np.mean(values))
+            figures[f"{name}_std"] = float(np.std(values))
+    return figures
+
+
+def _locked(mask: np.ndarray) -> np.ndarray:
+    view = mask.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,97 @@
+"""`pfbench ui`: MLflow's pages on the results of a run, and links to what they can tell."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from harness import mirrored, mlflow_views, tracking
+from harness.errors import UsageError
+from harness.ledger import RunFolder
+from harness.redact import redact
+
+LOCAL = "127.0.0.1"
+
+
+class Link(NamedTuple):
+    """A page that answers a question."""
+
+    name: str
+    address: str
+
+
+def ui(run_dir: Path, uri: str, experiment: str, port: int) -> int:
+    """Bring the store up to date, print links, and serve its pages until interrupted.
+
+    The server listens on 127.0.0.1 alone. A store that is a server has pages of its own, so that
+    links are all there is to do. Returns the exit code; raises TrackingError as
+    `tracking.mirror` does, and UsageError for a port that is taken.
+    """
+    remote = urlsplit(uri).scheme in ("http", "https")
+    if not remote:
+        _refuse_taken(port)
+    tracking.mirror(run_dir, uri, experiment)
+    place = _without_user(uri) if remote else f"http://{LOCAL}:{port}"
+    print(f"{'MLflow':<12}{place}")
+    for link in links(run_dir, uri, experiment, place):
+        print(f"{link.name:<12}{link.address}")
+    if remote:
+        return 0
+    print("Ctrl-C ends it", flush=True)
+    return _serve(uri, port)
+
+
+def links(run_dir: Path, uri: str, experiment: str, place: str) -> list[Link]:
+    """Pages at `place`, the root of a server of this store, that show the run."""
+    os.environ |= tracking.QUIET
+    from harness.mlflow_store import Store
+
+    folder = RunFolder(run_dir)
+    parent = mirrored.parent_of(folder)
+    store = Store(folder, uri, experiment, restore=False)
+    found = [
+        Link("table", mlflow_views.table_link(place, store.experiment, parent.id)),
+        Link("charts", mlflow_views.chart_link(place, store.experiment, parent.id)),
+    ]
+    for table in parent.tables:
+        runs = mlflow_views.in_table(store.children, table)
+        found += [
+            Link("filter", mlflow_views.filter_link(place, store.experiment, parent.id, table)),
+            Link("compare", mlflow_views.compare_link(place, store.experiment, runs)),
+        ]
+    return found
+
+
+def _serve(uri: str, port: int) -> int:
+    command = [sys.executable, "-m", "mlflow", "server", "--host", LOCAL, "--port", str(port),
+               "--workers", "1", "--uvicorn-opts", "--log-level warning"]  # fmt: skip
+    environment = {
+        **os.environ,
+        **tracking.QUIET,
+        "MLFLOW_BACKEND_STORE_URI": uri,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PYTHONWARNINGS": "ignore",  # of MLflow's own libraries; they would hide the links
+    }
+    try:
+        return subprocess.run(command, env=environment, check=False).returncode
+    except KeyboardInterrupt:
+        return 0
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOCAL, port))
+        except OSError as error:
+            what = f"port {port} cannot be used: {error.strerror}"
+            remedy = f"--port {port + 1}"
+            raise UsageError(what, where="--port", remedy=remedy, code="PFB-C02") from error
+
+
+def _without_user(uri: str) -> str:
+    """The address of a server for a browser, which asks for a password itself."""
+    return redact(uri).replace("***@", "").rstrip("/")

@@ -1,0 +1,1 @@
+"""The report of a run or study: what people look at, print and defend."""

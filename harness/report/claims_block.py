@@ -1,0 +1,38 @@
+"""The paper's claims and what became of them."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from harness import claims
+from harness.ledger import RunFolder
+from harness.report.document import Cell, Section, Table, Tone
+
+TONES: dict[str, Tone] = {"supported": "better", "not supported": "worse"}
+
+
+def claims_section(folders: Sequence[RunFolder]) -> Section:
+    """Those that were tested, under a warning where they say nothing about the paper."""
+    verdicts = claims.judge(folders)
+    judged = [verdict for verdict in verdicts if verdict.word != "not run"]
+    counts = Counter(verdict.marked for verdict in judged)
+    lead = [", ".join(f"{number} {word}" for word, number in counts.items()) + "."]
+    if caveat := next((verdict.caveat for verdict in judged if verdict.caveat), ""):
+        lead.append(f"{claims.MARK} {caveat}: these verdicts say nothing about the paper.")
+    if absent := sorted({v.claim.suite for v in verdicts if v.word == "not run"}):
+        lead.append(f"Claims about {', '.join(absent)} were not tested: not run.")
+    rows = tuple(
+        (
+            Cell(verdict.claim.text),
+            Cell(verdict.claim.source),
+            Cell(verdict.paper),
+            Cell(verdict.ours),
+            Cell(
+                f"{verdict.marked}: {verdict.why}" if verdict.why else verdict.marked,
+                tone=TONES.get(verdict.word, "open"),
+            ),
+        )
+        for verdict in judged
+    )
+    headings = ("Claim", "Where", "Paper", "Ours [95 %]", "Verdict")
+    table = Table("Claims of arXiv:2210.14645 v1", headings, rows, 5, claims.RULES)
+    return Section("claims", "The paper's claims", tuple(lead), (table,))

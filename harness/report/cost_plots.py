@@ -1,0 +1,121 @@
+"""Drawings of what a score costs: time, memory and operations, on the device they were measured on.
+
+A system is worth its cost where no other is both cheaper and better; a grey line joins these.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+
+from harness.drawing import GREY
+from harness.evidence import Metric
+from harness.report.drawings import KINDS, LETTER, LINE, MARKERS, WIDTH, axes_at
+
+HEIGHT = 2.5  # inches
+ASIDE = 1.5  # steps from its point beyond which a name needs a line to it
+# Where a name may stand: steps of its own width across and of its height up, nearest first.
+PLACES = [(0.5, 0.0), (-0.5, 0.0)]
+PLACES += [
+    (x, sign * y) for y in (1.0, 1.9, 2.8, 3.7, 4.6) for sign in (1, -1) for x in (0, 0.45, -0.45)
+]
+
+
+class Point(NamedTuple):
+    """One system; `low` and `high` are the interval of its score, where there is one."""
+
+    label: str
+    kind: str
+    cost: float
+    score: float
+    low: float | None
+    high: float | None
+
+
+def tradeoff(points: Sequence[Point], cost: str, metric: Metric) -> Figure:
+    """Score against cost; the cost by its logarithm."""
+    figure, axes = axes_at(0.55, HEIGHT)
+    axes.set_xscale("log")
+    front = worth_it(points, metric.side)
+    axes.plot([p.cost for p in front], [p.score for p in front], color="0.75", linewidth=1,
+              linestyle="--", zorder=1)  # fmt: skip
+    for point in points:
+        colour = KINDS[point.kind]
+        if point.low is not None and point.high is not None:
+            axes.plot([point.cost] * 2, [point.low, point.high], color=colour, linewidth=1,
+                      alpha=0.7, zorder=2)  # fmt: skip
+        axes.plot(point.cost, point.score, MARKERS[point.kind], color=colour, markersize=6,
+                  markeredgecolor="black", markeredgewidth=0.6, zorder=3)  # fmt: skip
+    axes.margins(x=0.16, y=0.12)
+    axes.autoscale_view()
+    _name(axes, figure, points)
+    _ticks(axes)
+    axes.grid(color="0.92", linewidth=0.6)
+    axes.set_xlabel(f"{cost}: less is better")
+    better = "more" if metric.side > 0 else "less"
+    axes.set_ylabel(f"{metric.title}: {better} is better")
+    return figure
+
+
+def worth_it(points: Sequence[Point], side: int) -> list[Point]:
+    """Those that no other beats in cost and score at once, by cost; `side` is 1 or -1."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.cost, -side * p.score)):
+        if not front or side * point.score > side * front[-1].score:
+            front.append(point)
+    return front
+
+
+def _ticks(axes: Axes) -> None:
+    low, high = axes.get_xlim()
+    subs = (1.0,) if high / low > 100 else (1.0, 2.0, 5.0)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    decades = low >= 0.001 and high < 1e5
+    axes.xaxis.set_major_formatter(
+        (lambda value, _: f"{value:,g}") if decades else LogFormatterSciNotation()
+    )
+
+
+def _name(axes: Axes, figure: Figure, points: Sequence[Point]) -> None:
+    """A name beside each point, where it covers no other point and no other name."""
+    to_inches = figure.dpi_scale_trans.inverted()
+    spots = (axes.transData + to_inches).transform([(p.cost, p.score) for p in points])
+    (left, bottom), (_, top) = (axes.transAxes + to_inches).transform([(0, 0), (1, 1)])
+    taken = [(x - 0.05, y - 0.05, x + 0.05, y + 0.05) for x, y in spots]
+    for point, (x, y) in zip(points, spots, strict=True):
+        size = LETTER * len(point.label) * 0.92, LINE * 0.75
+        boxes = {place: _box(x, y, *size, place) for place in PLACES}
+        inside = {
+            place: box
+            for place, box in boxes.items()
+            if left <= box[0] and box[2] <= WIDTH and bottom <= box[1] and box[3] <= top
+        }
+        free = [p for p, box in inside.items() if not any(_overlap(box, t) for t in taken)]
+        place = [*free, *inside, *boxes][0]
+        taken.append(boxes[place])
+        middle = (boxes[place][0] + boxes[place][2]) / 2, (boxes[place][1] + boxes[place][3]) / 2
+        line = {"arrowstyle": "-", "color": "0.7", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
+        axes.annotate(point.label, (x, y), middle, xycoords=figure.dpi_scale_trans,
+                      textcoords=figure.dpi_scale_trans, ha="center", va="center", color=GREY,
+                      zorder=4, arrowprops=line if abs(place[1]) > ASIDE else None)  # fmt: skip
+
+
+Box = tuple[float, float, float, float]
+
+
+def _box(x: float, y: float, wide: float, high: float, place: tuple[float, float]) -> Box:
+    """Left, bottom, right and top of a name in inches, a little away from its point."""
+    across, up = place
+    centre_x = x + across * (wide + 0.16)
+    centre_y = y + up * (high / 2 + 0.07)
+    return centre_x - wide / 2, centre_y - high / 2, centre_x + wide / 2, centre_y + high / 2
+
+
+def _overlap(first: Box, second: Box) -> bool:
+    return (
+        first[0] < second[2] and second[0] < first[2] and first[1] < second[3]
+        and second[1] < first[3]
+    )  # fmt: skip

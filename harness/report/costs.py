@@ -1,0 +1,81 @@
+"""Scores against time, memory and operations, for tables that measure them."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from harness import table
+from harness.evidence import DICE, HD95, Metric
+from harness.report.cost_plots import Point, tradeoff, worth_it
+from harness.report.document import Cell, Panel, Plot, Table
+from harness.report.drawings import LEGEND, panel
+from harness.standings import Standing
+from harness.suites import suite
+from harness.table_lines import ResultTable
+
+COSTS = {
+    "time": "Time of a volume (s)",
+    "memory": "Peak memory (MiB)",
+    "gflops": "GFLOPs of a volume",
+}
+
+
+def cost_plots(shown: ResultTable, standings: Mapping[str, Standing]) -> Plot | None:
+    """None for a table that measures no time, or with nothing to compare."""
+    if "time" not in suite(shown.suite).shows:
+        return None
+    panels: list[Panel] = []
+    data: list[Table] = []
+    for metric in (DICE, HD95):
+        for column in table.columns(shown):
+            name = next((n for n in COSTS if table.SHOWN[n] is column.shown), None)
+            if name is None:
+                continue
+            points = _points(shown, column, standings[metric.column])
+            if len(points) < 2:
+                continue
+            cost = COSTS[name] + (
+                f", {column.heading.rpartition(', ')[2]}" if column.device else ""
+            )
+            made = partial(tradeoff, points, cost, metric)
+            key = f"{shown.suite}-cost{len(panels)}"
+            panels.append(panel(key, made, _alt(points, cost, metric)))
+            data.append(_data(points, cost, metric))
+    if not panels:
+        return None
+    lead = "Bars: 95 % interval. The broken line joins the systems that no other beats in both."
+    notes = "; ".join(table.device_notes([shown]))
+    title = suite(shown.suite).title
+    return Plot(title, f"{lead} {notes}".strip(), tuple(panels), tuple(data), LEGEND)
+
+
+def _points(shown: ResultTable, column: table.Column, standing: Standing) -> list[Point]:
+    lines = shown.means.to_dict("records")
+    labelled = len(suite(shown.suite).headings) == 1
+    points = []
+    for line, cost in zip(lines, table.values(shown, column), strict=True):
+        found = standing.intervals.get(line["key"])
+        if cost is None or found is None:
+            continue
+        label = shown.cells[line["key"]][0] if labelled else line["title"]
+        points.append(Point(label, line["kind"], cost, found.estimate, found.low, found.high))
+    return points
+
+
+def _alt(points: list[Point], cost: str, metric: Metric) -> str:
+    names = ", ".join(point.label for point in worth_it(points, metric.side))
+    return f"{metric.title} against {cost}. Beaten by no other in both: {names}."
+
+
+def _data(points: list[Point], cost: str, metric: Metric) -> Table:
+    rows = tuple(
+        (
+            Cell(point.label),
+            Cell(point.kind),
+            Cell(f"{point.cost:,.4g}"),
+            Cell(f"{point.score:.2f}"),
+            Cell("" if point.low is None else f"[{point.low:.2f}, {point.high:.2f}]"),
+        )
+        for point in points
+    )
+    headings = ("System", "Kind", cost, metric.title, "95 % interval")
+    return Table(f"{metric.title} against {cost}", headings, rows, 2)

@@ -1,0 +1,51 @@
+"""A report as Markdown: its tables and what must be said with them, without plots."""
+
+from harness.report.document import Block, Bullets, Cell, Command, Document, Facts, Group, Table
+
+
+def render(document: Document) -> str:
+    """Plots and pictures are left to the HTML."""
+    parts = [f"# {document.title}", document.subtitle]
+    parts += [f"> {warning}" for warning in document.warnings]
+    for section in document.sections:
+        blocks = [text for block in section.blocks if (text := _block(block))]
+        if blocks or not section.blocks:
+            parts += [f"## {section.title}", *section.lead, *blocks]
+    return "\n\n".join(parts) + "\n"
+
+
+def _block(block: Block) -> str:
+    if isinstance(block, Facts):
+        return "\n".join(f"- {term}: {text}" for term, text in block.items)
+    if isinstance(block, Bullets):
+        title = f"### {block.title}\n\n" if block.title else ""
+        return title + "\n".join(f"- {item}" for item in block.items)
+    if isinstance(block, Command):
+        return f"    {block.line}"
+    if isinstance(block, Group):
+        return "\n\n".join(map(_table, block.tables))
+    return _table(block) if isinstance(block, Table) else ""
+
+
+def _table(table: Table) -> str:
+    rule = ["---"] * table.texts + ["---:"] * (len(table.headings) - table.texts)
+    lines = [_row(table.headings), _row(rule)]
+    lines += [_row([_cell(cell) for cell in row]) for row in table.rows]
+    notes = "\n".join(f"- {note}" for note in table.notes)
+    return f"### {table.caption}\n\n" + "\n".join(lines) + (f"\n\n{notes}" if notes else "")
+
+
+def _row(texts: list[str] | tuple[str, ...]) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def _cell(cell: Cell) -> str:
+    text = _plain(cell.text)
+    if cell.tone == "best" and text:
+        text = f"**{text}**"
+    paper = f"(paper {cell.paper})" if cell.paper else ""
+    return " ".join(filter(None, (text, cell.below, paper)))
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", r"\|").replace("\n", " ")

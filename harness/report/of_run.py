@@ -1,0 +1,193 @@
+"""The report of one run, or of several of one protocol, section by section."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from harness import __version__, table
+from harness.compare import METRICS
+from harness.ledger import RunFolder
+from harness.report import learning, protocol, standing_blocks
+from harness.report.claims_block import claims_section
+from harness.report.costs import cost_plots
+from harness.report.document import Block, Bullets, Document, Section, Table
+from harness.report.origin import environment_section, reproduce_section
+from harness.report.outcome import failures_section
+from harness.report.results_table import result_table
+from harness.report.sheets import sheets_section
+from harness.results import ResultRow, merged_rows
+from harness.standings import Standing, stand
+from harness.suites import suite
+
+QUESTION = (
+    "A three-dimensional scan is larger than what a network can take in at once. Patch-based "
+    "systems slide a window over it, which costs many passes and hides what lies outside the "
+    "window. The patch-free framework of Wang et al. (arXiv:2210.14645) reads the whole volume at "
+    "half its resolution together with one sharp patch, and writes the full resolution in a "
+    "single pass.",
+    "This report asks which system segments better, at what cost in time, memory and arithmetic, "
+    "and how firmly the test cases say so. Where they are too few to say, it says that.",
+)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What the sections are made from, read once."""
+
+    folders: tuple[RunFolder, ...]
+    results: table.Results
+    rows: dict[str, list[ResultRow]]
+    """Suite -> its rows."""
+
+    @classmethod
+    def of(cls, folders: Sequence[RunFolder]) -> "Gathered":
+        by_suite: dict[str, list[ResultRow]] = {}
+        for row in merged_rows(folders):
+            by_suite.setdefault(row.suite, []).append(row)
+        return cls(tuple(folders), table.build(*folders), by_suite)
+
+    @cached_property
+    def standings(self) -> dict[str, dict[str, Standing]]:
+        """Suite -> column of cases.csv -> how its rows stand."""
+        return {
+            name: {metric.column: stand(rows, metric) for metric in METRICS}
+            for name, rows in self.rows.items()
+        }
+
+    @property
+    def systems(self) -> list[str]:
+        return list(dict.fromkeys(row.system for rows in self.rows.values() for row in rows))
+
+
+def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document:
+    """Everything there is to say; without `pictures`, no volume is read.
+
+    Raises UsageError for runs of different protocols, StateError for what is no run or cannot be
+    read.
+    """
+    found = Gathered.of(folders)
+    run = folders[0].read()
+    names = ", ".join(suite(name).title.partition(":")[0] for name in found.rows)
+    makers: list[Callable[[], Section | None]] = [
+        lambda: Section("question", "The question", QUESTION),
+        lambda: protocol.section(folders, found.systems),
+        lambda: _results(found),
+        lambda: _standings(found),
+        lambda: _cases(found),
+        lambda: _costs(found),
+        lambda: sheets_section(folders) if pictures else _without_pictures(folders),
+        lambda: claims_section(folders),
+        lambda: _learning(found),
+        lambda: failures_section(folders, found.rows),
+        lambda: environment_section(folders),
+        lambda: reproduce_section(folders),
+    ]
+    sections = tuple(section for make in makers if (section := make()) is not None)
+    return Document(
+        f"{names} on {run['dataset']}",
+        f"profile {run['profile']} · protocol {run['protocol_hash']} · pfbench {__version__}",
+        _warnings(folders, found),
+        _key_figures(found),
+        sections,
+    )
+
+
+def _warnings(folders: Sequence[RunFolder], found: Gathered) -> tuple[str, ...]:
+    run = folders[0].read()
+    said = []
+    if run["synthetic"]:
+        said.append("Synthetic data: these numbers say nothing about patients, or the paper.")
+    if run["profile"] != "paper":
+        said.append(f"Profile {run['profile']}: smaller volumes and networks than the paper's; for "
+                    "trying out, not for conclusions.")  # fmt: skip
+    said += [note[0].upper() + note[1:] + "." for note in found.results.notes
+             if note.startswith("incomplete")]  # fmt: skip
+    return tuple(said)
+
+
+def _key_figures(found: Gathered) -> tuple[tuple[str, str, str], ...]:
+    """Of the first table: the best of each score, the fastest, and on how much it stands."""
+    name, standings = next(iter(found.standings.items()))
+    titles = {row.key: row.title for row in found.rows[name]}
+    figures = []
+    for standing in list(standings.values())[:2]:
+        ends = {key: each.estimate for key, each in standing.intervals.items()}
+        if len(ends) > 1:
+            best = (max if standing.higher_is_better else min)(ends, key=lambda key: ends[key])
+            each = standing.intervals[best]
+            span = "" if each.low is None else f" [{each.low:.2f}, {each.high:.2f}]"
+            what = f"Best {standing.metric.title}"
+            figures.append((what, f"{each.estimate:.2f}", f"{titles[best]}{span}"))
+    [shown] = [each for each in found.results.tables if each.suite == name]
+    lines = shown.means[shown.means["status"] == "ok"].dropna(subset=["time_s_p50"])
+    if len(lines) > 1 and len(shown.devices("time_s_p50")) == 1:
+        fastest = min(lines.to_dict("records"), key=lambda line: line["time_s_p50"])
+        figures.append(("Fastest (s)", f"{fastest['time_s_p50']:.3f}", fastest["title"]))
+    some = next(iter(standings.values())).scores.values()
+    if some:
+        cases = len(next(iter(some)).means)
+        seeds = sorted({scores.n_seeds for scores in some})
+        many = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
+        figures.append(("Test cases", str(cases), f"{many} seed{'s' * (seeds[-1] > 1)} each"))
+    return tuple(figures)
+
+
+def _results(found: Gathered) -> Section:
+    tables = [result_table(shown, found.standings[shown.suite]) for shown in found.results.tables]
+    return Section("results", "Results", (), tuple(tables))
+
+
+def _standings(found: Gathered) -> Section | None:
+    blocks: list[Block] = []
+    more: list[Table] = []
+    for name, standings in found.standings.items():
+        several = [s for s in standings.values() if len(s.scores) > 1]
+        blocks += standing_blocks.significance(several)
+        blocks += standing_blocks.ranks(name, several)
+        more += [standing_blocks.pairs(standing) for standing in several]
+    if not blocks:
+        return None
+    lead = (
+        "Wilcoxon's signed-rank test over the test cases for every two systems, after Holm over "
+        "all pairs of a metric. A missed target and a failed trial count with the worst score "
+        "there is.",
+    )
+    return Section("standing", "Which system is better", lead, tuple(blocks), tuple(more))
+
+
+def _cases(found: Gathered) -> Section | None:
+    plots = []
+    for name, standings in found.standings.items():
+        kinds = {row.key: row.kind for row in found.rows[name]}
+        there = [standing for standing in standings.values() if standing.scores]
+        if there:
+            plots.append(standing_blocks.strips(name, suite(name).title, there, kinds))
+    return Section("cases", "Case by case", (), tuple(plots)) if plots else None
+
+
+def _costs(found: Gathered) -> Section | None:
+    plots = [
+        plot
+        for shown in found.results.tables
+        if (plot := cost_plots(shown, found.standings[shown.suite])) is not None
+    ]
+    if not plots:
+        return None
+    lead = (
+        "What patch-free segmentation buys: a window has to be moved over the volume and pays for "
+        "every step, a patch-free system passes once. Up and to the left is better for Dice, down "
+        "and to the left for HD95.",
+    )
+    return Section("costs", "What a score costs", lead, tuple(plots))
+
+
+def _without_pictures(folders: Sequence[RunFolder]) -> Section:
+    line = "Not drawn at the end of the run: pfbench report RUN_DIR draws them."
+    return Section("pictures", "Pictures", (), (Bullets((line,)),))
+
+
+def _learning(found: Gathered) -> Section | None:
+    trainings = learning.trainings(found.folders)
+    if not trainings:
+        return None
+    return Section("learning", "Learning curves", (), (learning.plot(trainings),))

@@ -1,0 +1,175 @@
+"""The report of a study of `pfbench tune`: what was searched, what was found, what it is worth."""
+
+import pandas as pd
+
+from harness import __version__, study_plots, study_report
+from harness.errors import PfbenchError
+from harness.ledger import RunFolder
+from harness.report import learning, protocol
+from harness.report.document import (
+    Block,
+    Bullets,
+    Cell,
+    Document,
+    Facts,
+    Panel,
+    Plot,
+    Section,
+    Table,
+    words,
+)  # fmt: skip
+from harness.report.drawings import panel
+from harness.report.of_run import Gathered
+from harness.report.origin import environment_section, reproduce_section
+from harness.report.results_table import result_table
+
+QUESTION = (
+    "Would other settings do better than the paper's? Each point of a study is a choice of "
+    "settings, trained and scored on validation cases alone; the test cases stay closed until the "
+    "default and the best are compared. The settings as they are were the first point.",
+)
+ALT = {
+    "history": "score of every point in the order they were proposed, and the best so far",
+    "slices": "score of every point against each parameter",
+    "parallel": "a line for each point through its parameters to its score",
+    "importance": "share of the variance of the score that each parameter explains",
+}
+SCHEDULERS = {"asha": "ASHA, which stops poor points early", "none": "none"}
+
+
+def document(folder: RunFolder) -> Document:
+    """Raises StateError for a folder that cannot be read."""
+    run = folder.read()
+    table = study_report.frame(folder)
+    comparison = _comparison(folder)
+    warnings = []
+    if run["synthetic"]:
+        warnings.append("Synthetic data: these numbers say nothing about patients, or the paper.")
+    if run["profile"] != "paper":
+        warnings.append(f"Profile {run['profile']}: for trying out, not for conclusions.")
+    if run["status"] != "finished":
+        warnings.append(f"The study is {run['status']}: some points may be missing.")
+    sections = [
+        Section("question", "The question", QUESTION),
+        _protocol(folder),
+        Section("results", "The best points", (), tuple(_best(folder))),
+        _pictures(folder, table),
+        *comparison,
+        *_after_comparison(folder),
+        _failures(table),
+        reproduce_section([folder]),
+    ]
+    return Document(
+        f"Study of {', '.join(run['suites'])} on {run['dataset']}",
+        f"profile {run['profile']} · study {run['protocol_hash']} · pfbench {__version__}",
+        tuple(warnings),
+        _key_figures(folder),
+        tuple(sections),
+    )
+
+
+def _key_figures(folder: RunFolder) -> tuple[tuple[str, str, str], ...]:
+    figures = []
+    for name in folder.read()["suites"]:
+        ranked = [p for p in study_report.ranked(folder, name) if p.value is not None]
+        if ranked:
+            value = 100 * (ranked[0].value or 0)
+            figures.append((f"Best validation Dice (%), {name}", f"{value:.2f}",
+                            f"point {ranked[0].number} of {len(ranked)} complete"))  # fmt: skip
+    return tuple(figures)
+
+
+def _protocol(folder: RunFolder) -> Section:
+    base = protocol.section([folder], [])
+    content = folder.read()["protocol"]
+    search = content["search"]
+    facts = Facts(
+        (
+            ("Search", f"{search['sampler']}, seed {content['search_seed']}; stopping: "
+                       f"{SCHEDULERS.get(search['pruner'], search['pruner'])}"),
+            ("Seeds of a point", str(content["seeds"])),
+        )
+    )  # fmt: skip
+    rows = [
+        [name, parameter, f"{span['low']:g}", f"{span['high']:g}", "yes" if span["log"] else "no",
+         f"{folder.read()['references'][name][parameter]:g}"]
+        for name, spans in content["spaces"].items()
+        for parameter, span in spans.items()
+    ]  # fmt: skip
+    headings = ("Study", "Parameter", "From", "To", "By logarithm", "Default")
+    space = Table("What was searched", headings, words(rows), 2)
+    return Section(base.id, base.title, base.lead, (*base.blocks, facts, space), base.more)
+
+
+def _best(folder: RunFolder) -> list[Block]:
+    blocks: list[Block] = []
+    for name in folder.read()["suites"]:
+        headings = tuple(study_report.headings(folder, name))
+        rows = words(study_report.lines(folder, name))
+        blocks.append(Table(name, headings, rows, 1))
+    return [*blocks, Bullets(tuple(study_report.notes(folder)))]
+
+
+def _pictures(folder: RunFolder, table: pd.DataFrame) -> Section:
+    plots = []
+    for name, pictures in (study_plots.pictures(folder, table) if len(table) else {}).items():
+        panels: list[Panel] = []
+        for kind, make in pictures.items():
+            panels.append(panel(f"{name}-{kind}", make, f"Study {name}: {ALT[kind]}."))
+        points = table[table["study"] == name].dropna(axis=1, how="all")
+        data = Table(f"Every point of {name}", tuple(map(str, points.columns)),
+                     words([list(map(_text, line)) for line in points.to_numpy().tolist()]),
+                     1)  # fmt: skip
+        if panels:
+            lead = "Vermilion: the default; a star or a thick line: the best."
+            plots.append(Plot(name, lead, tuple(panels), (data,)))
+    if not plots:
+        return Section("plots", "The points", (), (Bullets(("No point has a score yet.",)),))
+    return Section("plots", "The points", (), tuple(plots))
+
+
+def _text(value: object) -> str:
+    if value is None or value != value:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _comparison(folder: RunFolder) -> list[Section]:
+    """Default and tuned settings on the test cases, where that has been run."""
+    out = RunFolder(folder.path / "comparison")
+    if not (out.path / "run.json").exists():
+        return []
+    try:
+        found = Gathered.of([out])
+        tables = [result_table(t, found.standings[t.suite]) for t in found.results.tables]
+        said = [line.partition("  ")[2] for line in study_report.differences(out)]
+    except PfbenchError as error:
+        return [Section("comparison", "On the test cases", (error.what,))]
+    lead = ("Both trained anew in full, and scored on cases that no point has seen.",)
+    return [Section("comparison", "On the test cases", lead, (*tables, Bullets(tuple(said))))]
+
+
+def _after_comparison(folder: RunFolder) -> list[Section]:
+    """Learning curves and machines of its networks: those of the points leave no record."""
+    out = RunFolder(folder.path / "comparison")
+    if not (out.path / "run.json").exists():
+        return []
+    found = learning.trainings([out])
+    curves = [Section("learning", "Learning curves", (), (learning.plot(found),))] if found else []
+    return [*curves, environment_section([out])]
+
+
+def _failures(table: pd.DataFrame) -> Section:
+    failed = table[table["state"] == "failed"] if len(table) else table
+    if not len(failed):
+        return Section("failures", "Failures", (), (Bullets(("No point failed.",)),))
+    rows = tuple(
+        (
+            Cell(str(line["study"])),
+            Cell(str(line["number"])),
+            Cell(str(line["reason"]), tone="failed"),
+        )
+        for line in failed.to_dict("records")
+    )
+    return Section("failures", "Failures", (), (Table("Points that failed",
+                   ("Study", "Point", "Reason"), rows, 3),))  # fmt: skip

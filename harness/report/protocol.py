@@ -1,0 +1,131 @@
+"""Under which protocol a run was made, and everything in which it departs from the paper's."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.ledger import RunFolder, read_json
+from harness.nested import flat
+from harness.report.document import Bullets, Cell, Facts, Section, Table
+from harness.settings import PAPER
+from harness.systems import SYSTEMS
+
+NAMES = {
+    "epochs": "epochs at most",
+    "learning_rate": "learning rate",
+    "plateau_epochs": "epochs without a lower training loss before the learning rate is divided",
+    "plateau_divisor": "what it is divided by",
+    "learning_rate_floor": "learning rate at which training ends",
+    "augment": "flips, shifts and rotations",
+    "selection": "weights that are scored",
+    "validate_every": "epochs between validations",
+    "precision": "numbers",
+}
+
+
+def section(folders: Sequence[RunFolder], systems: Sequence[str]) -> Section:
+    """`systems` are those in the tables."""
+    run = folders[0].read()
+    protocol = run["protocol"]
+    settings = _asked(run)
+    departures = deviations(folders, systems)
+    lead = (
+        "Every system has the same cases, the same seeds, the same training rule and the same "
+        "scoring code. Two numbers may be compared only if this hash is equal; it covers the "
+        "settings, the content of the data, the split and the code that can move a number.",
+    )
+    said = departures or ("none",)
+    return Section(
+        "protocol",
+        "Protocol",
+        lead,
+        (_facts(folders[0], run), Bullets(said, "Deviations")),
+        (_rule(settings["protocol"]), _settings(protocol)),
+    )
+
+
+def _facts(folder: RunFolder, run: dict[str, Any]) -> Facts:
+    data = run["protocol"]["data"]
+    split_into = read_json(folder.path / "split.json")
+    cases = {part: split_into[part] for part in ("train", "validation", "test")}
+    split = _asked(run)["split"]
+    sizes = ", ".join(f"{len(cases[part])} for {part}" for part in cases)
+    how = {"seeded": f"by patient, from seed {split.get('seed')}", "official": "of the authors"}
+    kind = "synthetic" if data["synthetic"] else "patients"
+    return Facts(
+        (
+            ("Protocol", run["protocol_hash"]),
+            ("Data", f"{data['name']} ({kind}), {', '.join(data['modalities'])}; "
+                     f"target {data['target']}; content {data['fingerprint']}"),
+            ("Volumes", f"{'×'.join(map(str, data['grid']))} voxels"),
+            ("Split", f"{sizes}; fold {split.get('fold', 0)}, "
+                      f"{how.get(split.get('kind', ''), split.get('kind', ''))}"),
+            ("Profile", run["profile"]),
+            ("Code", run["protocol"]["code"]),
+        )
+    )  # fmt: skip
+
+
+def deviations(folders: Sequence[RunFolder], systems: Sequence[str]) -> tuple[str, ...]:
+    """Everything in which these runs differ from the paper, or one of `systems` from the others."""
+    run = folders[0].read()
+    settings = _asked(run)
+    found = _of_training(settings["protocol"])
+    if list(settings["reduce"]) != list(PAPER.reduce):
+        blocks = "×".join(map(str, settings["reduce"]))
+        found.append(f"volumes are averaged over blocks of {blocks} voxels of the paper's grid")
+    if run["profile"] != "paper":
+        found.append(f"networks of profile {run['profile']}, smaller than the paper's")
+    if settings["split"]["kind"] != "official":
+        found.append("the split is seeded, with validation cases of its own; the authors' code "
+                     "cuts the sorted list and validates on one case")  # fmt: skip
+    found += [SYSTEMS[name].deviation for name in systems if name in SYSTEMS]
+    for name, changed in settings["systems"].items():
+        found.append(f"{name}: {_pairs(changed)}, set by the user")
+    for name, changed in settings["exceptions"].items():
+        found.append(f"{name}: trained with its own {_pairs(changed)}")
+    found += [note for folder in folders for note in folder.read().get("notes", [])]
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
+def _asked(run: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run, or of a study, which keeps them in its protocol."""
+    return run["settings"] if run["kind"] == "run" else run["protocol"]["settings"]
+
+
+def _of_training(protocol: dict[str, Any]) -> list[str]:
+    paper = PAPER.protocol.model_dump(mode="json")
+    return [
+        f"{NAMES.get(key, key)}: {_shown(value)}, in the paper {_shown(paper.get(key))}"
+        for key, value in protocol.items()
+        if value != paper.get(key)
+    ]
+
+
+def _pairs(changed: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {_shown(value)}" for key, value in flat(changed).items())
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _rule(protocol: dict[str, Any]) -> Table:
+    """Every setting of training beside the paper's."""
+    paper = PAPER.protocol.model_dump(mode="json")
+    rows = tuple(
+        (
+            Cell(NAMES.get(key, key)),
+            Cell(_shown(value), tone="" if value == paper.get(key) else "best"),
+            Cell(_shown(paper.get(key))),
+        )
+        for key, value in protocol.items()
+    )
+    return Table("How every system is trained (bold: not as in the paper)",
+                 ("Setting", "This run", "Paper"), rows)  # fmt: skip
+
+
+def _settings(protocol: dict[str, Any]) -> Table:
+    rows = tuple((Cell(k), Cell(_shown(v))) for k, v in flat(protocol).items() if v != {})
+    return Table("What the hash covers", ("Key", "Value"), rows, 2)

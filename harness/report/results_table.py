@@ -1,0 +1,84 @@
+"""The tables of the paper with our intervals and its own values beside ours."""
+
+from collections.abc import Mapping
+
+from harness import table
+from harness.report.document import Cell, Table
+from harness.standings import Standing
+from harness.suites import suite
+from harness.table_lines import Record, ResultTable, Shown
+
+# A column of the table -> the metric whose interval it gets.
+METRIC_OF = {"dice_mean": "dice", "hd95_mean": "hd95_mm", "jaccard_mean": "jaccard"}
+UNITS = (
+    "Dice and Jaccard in percent, mean ± standard deviation over the test cases; HD95 pooled over "
+    "both directions, in mm. In brackets: 95 % BCa bootstrap interval of the mean over cases, the "
+    "seeds of a case averaged."
+)
+COSTS = (
+    "Time: median seconds from an array in memory to a mask in memory, all processors; memory: "
+    "peak MiB of inference; GFLOPs: of one volume."
+)
+PAPER = "Paper: its printed value; its HD95 is in voxels, its time of its own device."
+
+
+def result_table(shown: ResultTable, standings: Mapping[str, Standing]) -> Table:
+    """One table; `standings` by column of cases.csv."""
+    columns = table.columns(shown)
+    lines = shown.means.to_dict("records")
+    figures = [
+        _column(lines, column.shown, table.values(shown, column), standings) for column in columns
+    ]
+    rows = []
+    for number, line in enumerate(lines):
+        cells = [column[number] for column in figures]
+        if line["status"] != "ok":
+            cells[0] = Cell(f"{line['status']}: {line['reason']}", tone="failed")
+        rows.append((*map(Cell, table.head(shown, line)), *cells))
+    about = suite(shown.suite)
+    headings = tuple(table.headings(shown))
+    return Table(about.title, headings, tuple(rows), len(about.headings),
+                 _notes(shown, standings))  # fmt: skip
+
+
+def _column(
+    lines: list[Record],
+    shown: Shown,
+    values: list[float | None],
+    standings: Mapping[str, Standing],
+) -> list[Cell]:
+    best = table.best_of(shown, values)
+    standing = standings.get(METRIC_OF.get(shown.column, ""))
+    return [
+        _cell(line, shown, value, best, standing) for line, value in zip(lines, values, strict=True)
+    ]
+
+
+def _cell(
+    line: Record, shown: Shown, value: float | None, best: float | None, standing: Standing | None
+) -> Cell:
+    printed = line[shown.paper] if shown.paper else None
+    paper = "" if printed is None or printed != printed else table.number(printed, shown)
+    if value is None:
+        return Cell("", paper=paper)
+    text = table.number(value, shown)
+    if shown.spread:
+        text += f" ± {table.number(line[shown.spread], shown)}"
+    below = ""
+    found = standing.intervals.get(line["key"]) if standing else None
+    if found and found.low is not None and found.high is not None:
+        below = f"[{found.low:.{shown.digits}f}, {found.high:.{shown.digits}f}]"
+    return Cell(text, below, paper, "best" if value == best else "")
+
+
+def _notes(shown: ResultTable, standings: Mapping[str, Standing]) -> tuple[str, ...]:
+    notes = list(table.device_notes([shown]))
+    if (shown.means["transductive"] == True).any():  # noqa: E712  the column holds missing values
+        notes.append(table.TRANSDUCTIVE)
+    notes += suite(shown.suite).notes
+    few = {i.note: None for s in standings.values() for i in s.intervals.values() if i.note}
+    notes += few
+    said = {note: None for standing in standings.values() for note in standing.notes}
+    notes += [f"{note} (in the intervals, tests and ranks)" for note in said]
+    measured = set(suite(shown.suite).shows) & {"time", "memory", "gflops"}
+    return (*notes, UNITS, *([COSTS] if measured else []), PAPER)

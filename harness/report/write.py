@@ -1,0 +1,85 @@
+"""From folders to the file of a report, in the format that was asked for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from harness import study_report
+from harness.errors import StateError, UsageError, unknown
+from harness.ledger import RunFolder, write_bytes
+from harness.report import html, latex, markdown, of_run, of_study
+from harness.report.document import Document
+from harness.report.results_table import METRIC_OF
+
+RENDER: dict[str, Callable[[Document], str]] = {
+    "html": html.render,
+    "md": markdown.render,
+    "latex": latex.render,
+}
+ENDINGS = {"html": "html", "md": "md", "latex": "tex", "csv": "csv"}
+
+
+def default_place(folders: Sequence[RunFolder], format: str) -> Path:
+    """In the folder of a single run; for several, which belong to none, where the user is."""
+    name = f"report.{ENDINGS[known(format)]}"
+    return folders[0].path / name if len(folders) == 1 else Path(name)
+
+
+def known(format: str) -> str:
+    """`format`; UsageError with the nearest one there is."""
+    if format not in ENDINGS:
+        raise unknown("format", format, ENDINGS, where="--format")
+    return format
+
+
+def render(folders: Sequence[RunFolder], format: str = "html", *, pictures: bool = True) -> str:
+    """The report as text; without `pictures`, no volume is read.
+
+    Raises UsageError for an unknown format, runs of different protocols or several studies,
+    StateError for a folder that is no run or study.
+    """
+    known(format)
+    kinds = [folder.read()["kind"] for folder in folders]
+    if "study" in kinds and len(kinds) > 1:
+        study = folders[kinds.index("study")].path
+        what = "is a study; studies are reported one by one"
+        raise StateError(what, where=str(study), remedy=f"pfbench report {study}")
+    if format == "csv":
+        return _csv(folders, kinds[0])
+    if kinds[0] == "study":
+        return RENDER[format](of_study.document(folders[0]))
+    if format == "html":
+        return html.render(of_run.document(folders, pictures=pictures))
+    found = of_run.document(folders, pictures=False)
+    sections = tuple(section for section in found.sections if section.id != "pictures")
+    return RENDER[format](replace(found, sections=sections))
+
+
+def write(
+    folders: Sequence[RunFolder], out: Path, format: str = "html", *, pictures: bool = True
+) -> None:
+    """Write the report whole or not at all. Raises like `render`, and StorageError."""
+    if out.is_dir():
+        raise UsageError("is a folder", where=f"--out {out}", remedy=f"--out {out / 'report.html'}")
+    write_bytes(out, render(folders, format, pictures=pictures).encode())
+
+
+def _csv(folders: Sequence[RunFolder], kind: str) -> str:
+    """The lines of the tables; the means have the intervals of the scores, too, as fractions."""
+    if kind == "study":
+        return study_report.frame(folders[0]).to_csv(index=False)
+    found = of_run.Gathered.of(folders)
+    frames = []
+    for shown in found.results.tables:
+        frame = shown.frame.copy()
+        mean = (frame["row"] == "mean") & (frame["status"] == "ok")
+        for column, metric in METRIC_OF.items():
+            standing = found.standings[shown.suite][metric]
+            for end in ("low", "high"):
+                ends = {key: getattr(each, end) for key, each in standing.intervals.items()}
+                values = frame["key"].map(ends).astype(float) / standing.metric.scale
+                frame[column.replace("mean", f"{end}95")] = values.where(mean)
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True).to_csv(index=False)

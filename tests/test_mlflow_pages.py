@@ -1,0 +1,198 @@
+"""What a person sees who opens MLflow on a finished Table V, in a real browser."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from mirrored_run import METRICS, add_trial, empty_store, history, spec
+
+from harness.ledger import RunFolder, write_json
+from harness.suites import chosen
+from harness.systems import SYSTEMS
+
+webdriver = pytest.importorskip("selenium.webdriver")
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore"),  # MLflow's own, of many kinds
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
+]
+
+TOP = Path(__file__).parent.parent
+PATIENCE_S = 60
+COLUMNS = ["Model", "Dice", "HD95 mm", "Jaccard", "Time s", "Memory MiB"]
+
+
+def finished_table5(path):
+    """Eight systems with scores and costs, and the base of the fine-tuned one, in no table."""
+    from mirrored_run import DATA
+
+    folder = RunFolder(path)
+    rows, trials = [], []
+    names = {}
+    for number, row in enumerate(chosen("table5", "quick", (), ())["table5"]):
+        options = {"tpf": "tfm"} if row.system == "pfseg" else {}
+        update = {"system": row.system, "options": options, "split": "t5"}
+        own = spec(number).model_copy(update=update)
+        trial = folder.trial(own.id)
+        trial.write_spec(own)
+        scores = {name: 0.3 + 0.05 * number for name in METRICS}
+        source = folder.trial(add_trial(folder, number, rows=history(3), metrics=scores))
+        for file in ("history.csv", "result.json"):
+            (source.path / file).rename(trial.path / file)
+        shutil.rmtree(source.path)
+        measured = {"inference_s_p50": 9.0 - number, "inference_peak_mib": 300.0 + 20 * number}
+        write_json(trial.path / "measurement.json", {"status": "ok", **measured})
+        rows.append({"key": row.key, "title": row.title, "cells": list(row.cells),
+                     "system": row.system, "trials": [trial.id]})  # fmt: skip
+        names[trial.id] = f"{SYSTEMS[row.system].title} seed {number}"
+        trials.append(trial.id)
+    trials.append(add_trial(folder, 99, rows=history(3)))
+    names[trials[-1]] = "PFSeg as trained"
+    write_json(path / "split.json", {"train": ["a"], "validation": ["b"], "test": ["c"]})
+    (path / "table.md").write_text("# Table V\n\n| Model | Dice |\n|---|---|\n| UNet3D | 50 |\n")
+    folder.write({"run_id": "r5", "kind": "run", "suites": {"table5": rows}, "dataset": "phantom",
+                  "profile": "quick", "protocol_hash": "p",
+                  "protocol": {"data": DATA.model_dump(mode="json")}, "command": "pfbench run",
+                  "trials": trials, "names": names, "status": "finished"})  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Name of a link -> its address, as `pfbench ui` printed it while its server runs."""
+    out = tmp_path_factory.mktemp("ui")
+    empty_store(out / "mlflow.db")
+    finished_table5(out)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    code = "from harness.cli import main; main()"
+    with open(out / "said.txt", "w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, "ui", str(out), "--port", str(port)],
+            cwd=TOP, stdout=said, stderr=said, start_new_session=True,
+        )  # fmt: skip
+    try:
+        wait_for(f"http://127.0.0.1:{port}/health")
+        lines = (out / "said.txt").read_text().splitlines()
+        yield dict(line.split(maxsplit=1) for line in lines if "http://127.0.0.1" in line)
+    finally:
+        subprocess.run(["kill", "-INT", "--", f"-{process.pid}"], check=False)
+        assert process.wait(30) == 0
+
+
+def wait_for(address):
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return urllib.request.urlopen(address, timeout=5).close()
+        except OSError:
+            assert time.monotonic() < deadline, f"{address} does not answer"
+            time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    options = webdriver.ChromeOptions()
+    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1800,1000"):
+        options.add_argument(word)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def seen(browser, address, *texts):
+    """Open the page, wait until all of `texts` can be read, return its text."""
+    browser.get("about:blank")
+    browser.get(address)
+    return until(browser, *texts)
+
+
+def until(browser, *texts):
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        text = browser.execute_script("return document.body.innerText")
+        missing = [each for each in texts if each not in text]
+        if not missing:
+            return text
+        assert time.monotonic() < deadline, f"never saw {missing} in: {text}"
+        time.sleep(0.3)
+
+
+def click(browser, xpath):
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := browser.find_elements("xpath", xpath)):
+        assert time.monotonic() < deadline, f"no {xpath}"
+        time.sleep(0.2)
+    found[0].click()
+
+
+def test_the_runs_table_has_a_column_for_the_model_each_score_and_each_cost(pages, browser):
+    text = seen(browser, pages["table"], "matching runs", *COLUMNS)
+    assert re.search(r"\b8\s+matching runs", text)
+    order = [text.index(f"\n{name}\n") for name in COLUMNS]
+    assert order == sorted(order)
+    assert "PFSeg as trained" not in text
+
+
+def test_the_best_system_comes_first(pages, browser):
+    seen(browser, pages["table"], "matching runs", "PFSeg †", "V-Net")
+    first = (
+        "return [...document.querySelectorAll('[row-index=\"0\"]')].map(e => e.innerText).join()"
+    )
+    assert "PFSeg †" in browser.execute_script(first)
+
+
+def test_the_charts_put_quality_against_cost(pages, browser):
+    seen(browser, pages["charts"], "Which system, at what cost", "Time s vs. Dice",
+         "Memory MiB vs. Dice", "Parallel Coordinates")  # fmt: skip
+
+
+def test_a_filter_finds_the_run_with_its_rows(pages, browser):
+    text = seen(browser, pages["filter"], "matching runs", "table5 phantom quick")
+    assert re.search(r"\b9\s+matching runs", text), text
+
+
+def test_compare_shows_eight_runs_by_model_type_view_and_dice(pages, browser):
+    seen(browser, pages["compare"], "Comparing 8 Runs from 1 Experiment")
+    until(browser, "Parallel Coordinates Plot", "Model", "Type", "View", "Dice")
+
+
+def test_the_scatter_plot_opens_with_dice_over_models(pages, browser):
+    seen(browser, pages["compare"], "Comparing 8 Runs")
+    click(browser, "//button[normalize-space()='Scatter Plot']")
+    until(browser, "X-axis:", "HDResUNet", "Point-Unet")
+
+
+def test_the_box_plot_tells_what_patches_cost(pages, browser):
+    seen(browser, pages["compare"], "Comparing 8 Runs")
+    click(browser, "//button[normalize-space()='Box Plot']")
+    for axis, name in (("x", "Type"), ("y", "Time s")):
+        click(browser, f"//*[@id='{axis}-axis-selector']")
+        click(browser, f"//*[@role='option'][normalize-space()='{name}']")
+    until(browser, "patch-based", "patch-free")
+    deadline = time.monotonic() + PATIENCE_S
+    while len(browser.find_elements("css selector", "g.trace.boxes")) != 2:
+        assert time.monotonic() < deadline, "no two boxes"
+        time.sleep(0.2)
+
+
+def test_the_page_of_the_parent_shows_the_table(pages, browser):
+    place = pages["MLflow"]
+    query = {"experiment_ids": ["1"], "filter": "tags.`pfbench.kind_of_run` = 'suite'"}
+    request = urllib.request.Request(
+        f"{place}/api/2.0/mlflow/runs/search",
+        data=json.dumps(query).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request) as answer:
+        [parent] = json.load(answer)["runs"]
+    address = f"{place}/#/experiments/1/runs/{parent['info']['run_id']}"
+    seen(browser, address, "Table V", "UNet3D", "phantom wt")

@@ -1,0 +1,338 @@
+"""Reports of runs whose scores are known beforehand: nothing hidden, nothing leaked, no request."""
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import StringIO
+
+import pandas as pd
+import pytest
+from in_process import pfbench
+from written_run import DIAGONAL, WrittenRun
+
+from harness.evidence import DICE, HD95
+from harness.ledger import RunFolder
+from harness.report import html, of_run
+from harness.report.cost_plots import Point, worth_it
+from harness.report.document import Picture, Section
+from harness.report.write import render
+from harness.results import merged_rows
+from harness.standings import stand
+
+PAIR = ("resunet3d", "pfseg")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+QUIET = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+         "--disable-background-networking", "--disable-component-update",
+         "--disable-default-apps")  # fmt: skip
+
+
+class Page(HTMLParser):
+    """What a page refers to, and whether each picture has words beside it."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.ids, self.wordless = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.links += [found[k] for k in ("src", "href", "xlink:href") if found.get(k)]
+        self.ids += [found["id"]] if "id" in found else []
+        if tag == "img" and not found.get("alt"):
+            self.wordless.append(tag)
+        if found.get("role") == "img" and not found.get("aria-label"):
+            self.wordless.append(tag)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    run = WrittenRun(tmp_path_factory.mktemp("report") / "run", seeds=(0, 1))
+    run.fail("vnet", "cuda_oom", f"<script>alert(1)</script> in {run.path}", seed=1)
+    return run.miss("unet3d", "case-0003")
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return render([run.folder])
+
+
+def scores(run, metric):
+    return stand(merged_rows([run.folder]), metric)
+
+
+# ── failures ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_failed_trial_counts_as_the_worst_score_in_every_case(run):
+    """The mean of two seeds: one of about 70 %, one of nothing at all."""
+    dice, hd95 = scores(run, DICE), scores(run, HD95)
+    assert 30 < dice.intervals["vnet"].estimate < 40
+    assert hd95.scores["vnet"].means.min() > DIAGONAL / 2
+    assert "V-Net, seed 1, failed (cuda_oom): the worst score in every case" in dice.notes
+
+
+def test_a_missed_target_is_in_the_mean(run):
+    assert scores(run, HD95).scores["unet3d"].means["case-0003"] > DIAGONAL / 2
+
+
+def test_a_worst_distance_that_is_not_known_leaves_the_row_out_and_says_so(tmp_path):
+    run = WrittenRun(tmp_path, rows=PAIR).fail("pfseg", "timeout")
+    shutil.rmtree(run.path / "cache")
+    assert list(scores(run, HD95).scores) == ["resunet3d"]
+    assert "without the prepared volumes" in scores(run, HD95).notes[0]
+    assert scores(run, DICE).intervals["pfseg"].estimate == 0
+
+
+def test_a_trial_that_is_not_finished_is_no_failure(tmp_path):
+    run = WrittenRun(tmp_path, rows=PAIR)
+    (run.trials["pfseg", 0].path / "result.json").unlink()
+    found = scores(run, DICE)
+    assert list(found.scores) == ["resunet3d"]
+    assert found.notes == ("PFSeg is left out: seed 0 is not finished",)
+
+
+def test_failures_and_missed_cases_stand_in_the_report_with_their_reason(page):
+    assert "failed: cuda_oom" in page
+    assert "Missed targets" in page and "case-0003" in page
+
+
+# ── the page ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_page_refers_to_nothing_outside_itself(page):
+    outside = [x for x in Page(page).links if not x.startswith(("#", "data:"))]
+    assert outside == []
+    assert "<script" not in page and "@import" not in page
+
+
+def test_what_a_failure_said_is_text_and_names_no_folder_of_the_machine(page, run):
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; in RUN_DIR" in page
+    assert str(run.path) not in page
+
+
+def test_each_picture_has_words_and_each_plot_its_figures(page):
+    assert Page(page).wordless == []
+    assert page.count('class="panels"><div class="panel"') == page.count("of this plot")
+
+
+def test_every_name_within_the_page_is_there_once_and_every_reference_leads_to_one(page):
+    found = Page(page)
+    assert len(found.ids) == len(set(found.ids))
+    wanted = {link[1:] for link in found.links if link.startswith("#")}
+    wanted |= set(re.findall(r"url\(#([^)]+)\)", page))
+    assert wanted <= set(found.ids)
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["0123456789abcdef", "the split is seeded", "paper 84.88", "DATA_ROOT", "2.13.0", "AMD EPYC",
+     "Significance: HD95 (mm)", "tau ", "PFSeg has the best Dice", "super-resolution (SRT)",
+     "GFLOPs of a volume"],
+)  # fmt: skip
+def test_the_page_holds_what_has_to_be_defended(page, part):
+    assert part in page
+
+
+def test_the_interval_in_the_table_is_that_of_the_statistics(page, run):
+    found = scores(run, DICE).intervals["pfseg"]
+    assert f"[{found.low:.2f}, {found.high:.2f}]" in page
+
+
+def test_the_same_run_gives_the_same_page(page, run):
+    assert render([run.folder]) == page
+
+
+def test_few_cases_are_said_to_be_few_and_nothing_is_nan(tmp_path):
+    page = render([WrittenRun(tmp_path, rows=PAIR, cases=2).folder])
+    assert "n too small: 2 cases" in page
+    assert not re.search(r"\bnan\b", page)
+
+
+def test_a_run_without_a_finished_trial_has_a_report(tmp_path):
+    run = WrittenRun(tmp_path, rows=PAIR)
+    for trial in run.trials.values():
+        (trial.path / "result.json").unlink()
+    assert "Incomplete: 0 of 2 trials finished." in render([run.folder])
+
+
+def test_synthetic_data_are_said_to_be_synthetic_first(tmp_path):
+    page = render([WrittenRun(tmp_path, rows=PAIR, synthetic=True).folder])
+    assert page.index("Synthetic data") < page.index("The question")
+
+
+def test_systems_that_no_other_beats_in_cost_and_score_are_joined():
+    points = [Point(name, "patch-free", cost, score, None, None)
+              for name, cost, score in (("a", 1, 50), ("b", 2, 40), ("c", 3, 60))]  # fmt: skip
+    assert [p.label for p in worth_it(points, 1)] == ["a", "c"]
+    assert [p.label for p in worth_it(points, -1)] == ["a", "b"]
+
+
+# ── several runs ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_times_of_two_devices_never_share_a_column(tmp_path):
+    first = WrittenRun(tmp_path / "a", rows=PAIR, device="EPYC")
+    second = WrittenRun(tmp_path / "b", rows=PAIR, device="H100")
+    text = render([first.folder, second.folder], "md")
+    assert "Time (s), device 1 | Time (s), device 2" in text
+    assert "device 1: EPYC, 2 threads" in text
+    table = pd.read_csv(StringIO(render([first.folder, second.folder], "csv")))
+    assert table.loc[table["row"] == "mean", "time_s_p50"].isna().all()
+
+
+def test_seeds_of_two_runs_are_one_row(tmp_path):
+    runs = [WrittenRun(tmp_path / str(s), rows=PAIR, seeds=(s,)).folder for s in (0, 1)]
+    table = pd.read_csv(StringIO(render(runs, "csv")))
+    assert set(table.loc[table["row"] == "mean", "seed"]) == {"0 1"}
+
+
+def test_runs_of_two_protocols_are_refused(tmp_path):
+    runs = [WrittenRun(tmp_path / name, rows=PAIR) for name in "ab"]
+    runs[1].change(protocol_hash="other", protocol={"epochs": 9})
+    done = pfbench("report", runs[0].path, runs[1].path, "--out", tmp_path / "x.html", expect=2)
+    assert "PFB-C05" in done.said
+    assert not (tmp_path / "x.html").exists()
+
+
+# ── formats and the command ─────────────────────────────────────────────────────────────────────
+
+
+def test_the_csv_has_intervals_as_fractions_beside_the_means(run):
+    table = pd.read_csv(StringIO(render([run.folder], "csv")))
+    [line] = table[(table["row"] == "mean") & (table["key"] == "pfseg")].to_dict("records")
+    assert line["dice_low95"] < line["dice_mean"] < line["dice_high95"] < 1
+    assert table.loc[table["status"] == "failed", "dice_low95"].isna().all()
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+def test_the_latex_compiles_as_it_stands(run, tmp_path):
+    (tmp_path / "report.tex").write_text(render([run.folder], "latex"))
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_report_writes_the_page_into_the_run_and_prints_the_table(tmp_path):
+    run = WrittenRun(tmp_path / "run", rows=PAIR)
+    done = pfbench("report", run.path, "--no-pictures")
+    assert "Table V" in done.out and f"report      {run.path / 'report.html'}" in done.out
+    assert (run.path / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_with_out_the_run_is_left_as_it_was(tmp_path):
+    run = WrittenRun(tmp_path / "run", rows=PAIR)
+    before = sorted(run.path.rglob("*"))
+    pfbench("report", run.path, "--format", "md", "--out", tmp_path / "x.md")
+    assert sorted(run.path.rglob("*")) == before
+    assert (
+        pfbench("report", run.path, "--format", "md", "--out", "-").out
+        == (tmp_path / "x.md").read_text()
+    )
+
+
+def test_an_unknown_format_is_named_with_the_nearest(tmp_path):
+    run = WrittenRun(tmp_path, rows=PAIR)
+    assert "'latex'" in pfbench("report", run.path, "--format", "latx", expect=2).said
+
+
+# ── compare ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_two_systems_are_compared_by_case(run):
+    done = pfbench("compare", run.path, "pfseg", "ResUNet3D", "--json")
+    dice, *others = json.loads(done.out)["pairs"]
+    assert (dice["first"], dice["second"], dice["verdict"]) == ("pfseg", "resunet3d", "better")
+    assert dice["low"] < dice["difference"] < dice["high"]
+    assert dice["p"] == dice["p_holm"] == 2 / 2**12
+    assert [each["metric"] for each in others] == ["hd95_mm", "jaccard"]
+
+
+def test_all_rows_are_compared_and_corrected_together(run):
+    pairs = json.loads(pfbench("compare", run.path, "--json").out)["pairs"]
+    assert len(pairs) == 3 * 28
+    assert all(pair["p_holm"] >= pair["p"] for pair in pairs)
+
+
+def test_two_runs_are_compared_row_by_row(tmp_path):
+    runs = [WrittenRun(tmp_path / str(s), rows=PAIR, seeds=(s,)) for s in (0, 1)]
+    found = json.loads(pfbench("compare", runs[0].path, runs[1].path, "pfseg", "--json").out)
+    assert {pair["first"] for pair in found["pairs"]} == {"run 1/pfseg"}
+
+
+def test_runs_on_other_cases_cannot_be_paired(tmp_path):
+    runs = [WrittenRun(tmp_path / name, rows=PAIR) for name in "ab"]
+    runs[1].change(protocol={**runs[1].content["protocol"], "cases": "other"})
+    assert "nothing can be paired" in pfbench("compare", runs[0].path, runs[1].path, expect=2).said
+
+
+def test_a_row_is_not_compared_with_itself_alone_and_unknown_ones_are_named(run):
+    assert "needs two rows" in pfbench("compare", run.path, "pfseg", expect=2).said
+    assert "Did you mean 'pfseg'?" in pfbench("compare", run.path, "pfsge", "san", expect=2).said
+
+
+# ── in a browser ────────────────────────────────────────────────────────────────────────────────
+
+
+def browse(page, folder, *options):
+    """The page as Chromium opened it: its requests, what its console said, the DOM at the end."""
+    path, log = folder / "page.html", folder / "net.json"
+    path.write_text(page)
+    command = [CHROMIUM, *QUIET, f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}",
+               "--enable-logging=stderr", *options, "--dump-dom", path.as_uri()]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    text = log.read_text().rstrip().rstrip(",")
+    events = json.loads(text if text.endswith("}") else text + "]}")
+    urls = {event["params"]["url"] for event in events["events"]
+            if "url" in event.get("params", {})}  # fmt: skip
+    requests = [u for u in urls if u.startswith("http") and "google" not in u]
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return requests, console, done.stdout
+
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+
+
+@needs_chromium
+def test_the_browser_makes_no_request_and_has_nothing_to_complain_of(page, tmp_path):
+    requests, console, _ = browse(page, tmp_path)
+    assert (requests, console) == ([], [])
+
+
+@needs_chromium
+def test_a_request_and_an_error_would_be_noticed(tmp_path):
+    page = "<img src='http://127.0.0.1:9/x.png'><script>console.error('oh')</script>"
+    requests, console, _ = browse(page, tmp_path)
+    assert requests == ["http://127.0.0.1:9/x.png"]
+    assert console
+
+
+LOOK = """<script>addEventListener('load', () => { document.title = [
+  [...document.images].every(i => i.naturalWidth > 0), document.images.length,
+  document.documentElement.scrollWidth <= innerWidth].join(' ') })</script>"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [1400, 500])
+def test_every_picture_loads_and_the_page_is_no_wider_than_its_window(run, tmp_path, width):
+    pixel = bytes.fromhex(
+        "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a49444154789c63"
+        "6000000002000148afa4710000000049454e44ae426082"
+    )
+    document = of_run.document([run.folder], pictures=False)
+    picture = Section("extra", "Extra", (), (Picture(pixel, "a pixel", "A pixel", ()),))
+    page = html.render(replace(document, sections=(*document.sections, picture)))
+    page = re.sub(r"<meta http-equiv[^>]*>", "", page).replace("</body>", LOOK + "</body>")
+    _, _, dom = browse(page, tmp_path, f"--window-size={width},900")
+    assert re.search(r"<title>([^<]*)", dom)[1] == "true 1 true"
+
+
+@pytest.mark.long
+def test_a_thousand_cases_of_eight_systems_and_three_seeds_take_seconds(tmp_path):
+    run = WrittenRun(tmp_path, cases=1000, seeds=(0, 1, 2), epochs=80)
+    began = time.process_time()
+    assert len(render([RunFolder(run.path)], pictures=False)) < 5e6
+    assert time.process_time() - began < 20

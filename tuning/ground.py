@@ -1,0 +1,101 @@
+"""How many jobs there is room for, while the machines of a cluster come and go."""
+
+import time
+from types import TracebackType
+
+from tuning.cluster import Cluster, ClusterLost
+from tuning.machines import (
+    Machine,
+    machines,
+    refuse_impossible,
+    refuse_unplaceable,
+    room,
+    too_small,
+)
+
+GROWING_S = 1800
+"""A cloud gives a machine within minutes, or has none left."""
+RESTARTING_S = 60
+"""How long a lone machine may be gone: its Ray is started again by whatever watches over it."""
+Size = tuple[float, float]
+LOOK_S = 2
+
+
+class MachineLost(Exception):
+    """The machine that the jobs were to run on is gone; the message names it."""
+
+
+class Ground:
+    """Room for jobs of some sizes, in CPUs and GPUs; on one machine only, if one is given.
+
+    Raises LaunchError when no machine can hold a job and none will come that could.
+    """
+
+    def __init__(self, sizes: set[Size], cluster: Cluster, only: Machine | None) -> None:
+        for size in sizes:
+            (refuse_impossible if cluster.grows else refuse_unplaceable)(*size)
+        self.sizes = sizes
+        self.cluster = cluster
+        self.only = only
+        self.patience_s = GROWING_S if cluster.grows else RESTARTING_S
+        self.seen = time.monotonic()
+        self.asked = 0
+
+    def __enter__(self) -> "Ground":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not isinstance(error, ClusterLost):
+            self.wants(0)  # an autoscaler would remember for ever
+
+    def places(self) -> int:
+        """How many jobs may run at once now.
+
+        Raises MachineLost when the only machine is gone, ClusterLost when there has been no room
+        at all for too long.
+        """
+        if self.only and not self.lives(self.only.id):
+            raise MachineLost(self.only.name)
+        held = max(room(*size) for size in self.sizes)
+        if held:
+            self.seen = time.monotonic()
+        elif time.monotonic() - self.seen > self.patience_s:
+            [size, *_] = self.sizes
+            raise ClusterLost(f"no room for {self.patience_s} s: {too_small(*size)}")
+        most = self.cluster.max_concurrent
+        return held if most is None else min(held, most)
+
+    def lives(self, machine: str) -> bool:
+        """Whether the machine of this id is still there."""
+        return any(one.id == machine for one in machines())
+
+    def wants(self, jobs: int) -> None:
+        """Tell the autoscaler how many jobs would run now; 0 lets it stop machines."""
+        if not self.cluster.grows:
+            return
+        most = self.cluster.max_concurrent
+        jobs = jobs if most is None else min(jobs, most)
+        if jobs == self.asked:
+            return
+        from ray.autoscaler.sdk import request_resources
+
+        cpus, gpus = max(self.sizes)
+        request_resources(bundles=[{"CPU": cpus, **({"GPU": gpus} if gpus else {})}] * jobs)
+        self.asked = jobs
+
+
+def machines_for(size: Size, cluster: Cluster) -> list[Machine]:
+    """The machines that hold a job of this size; where the cluster grows, waits for the first.
+
+    Raises LaunchError when there is none, ClusterLost when none came.
+    """
+    with Ground({size}, cluster, None) as ground:
+        ground.wants(1)
+        while not ground.places():
+            time.sleep(LOOK_S)
+        return [machine for machine in machines() if machine.holds(*size)]
