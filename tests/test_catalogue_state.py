@@ -2,7 +2,7 @@
 
 K9   there is no ledger of lines that could be damaged in the middle: every record is a file of its
      own, written whole. Lines of the tables in a folder are checked by `pfbench verify`
-K10  two drivers on one folder: test_run.py
+K10  two drivers on one folder: test_locks.py
 K12  Ray Tune's own state is never read back: test_security.py
 """
 

@@ -4,28 +4,20 @@ Every place of `harness.crash` is one; the processes are forked from one that ha
 """
 
 import os
-import re
 import signal
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
+from forked import RUN, assert_killed, assert_same, checkpoint_of, trial_of
 
 from harness import crash
 from harness.data import cache
 from harness.data.case import Volume
-from harness.ledger import RunFolder, read_json
-from harness.verify import verify
-from harness.zygote import Call, Zygote
+from harness.ledger import read_json
 
-TESTS = Path(__file__).parent
-RUN = ["run", "--suite", "table5", "--model", "resunet3d_up", "--epochs", "5",
-       "--set", "phantom.cases=3", "--set", "systems.resunet3d_up.widths=[4,4,8,8,8]",
-       "--executor", "inline", "--no-mlflow"]  # fmt: skip
 WAY = [
     *("locked", "volume", "split", "data", "spec", "run", "attempts", "checkpoint"),
     *("checkpoint-sum", "history", "old-sum-removed", "weights", "mask", "cases", "result"),
@@ -38,86 +30,6 @@ def before_and_after(place):
     """A file's place without its name yet, and with it; of another place, itself."""
     name, at, time = place.partition("@")
     return [f"{name}:unnamed{at}{time}", place] if name in crash.FILES else [place]
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A command that is over."""
-
-    how: str
-    said: str
-
-    @property
-    def epochs(self) -> list[int]:
-        """Those it said to have trained."""
-        return [int(number) for number in re.findall(r"epoch (\d+)/", self.said)]
-
-
-@pytest.fixture(scope="module")
-def zygote(tmp_path_factory):
-    """Calls a function in a process of its own."""
-    with open(tmp_path_factory.mktemp("zygote") / "stderr.log", "a+b") as log:
-        paths = f"{TESTS.parent}:{TESTS}"
-        started = Zygote({**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, log)
-
-        def call(function, *arguments, environment=None, meanwhile=lambda child: None):
-            place = {**os.environ, **(environment or {})}
-            before = log.seek(0, os.SEEK_END)
-            task = Call(function, [*map(str, arguments)], "/", place)
-            with started.child(task, log, 120) as child:
-                meanwhile(child)
-                said = child.output.read().decode()
-            log.seek(before)
-            return Ended(child.ending, said + log.read().decode())
-
-        yield call
-        started.close()
-
-
-@pytest.fixture(scope="module")
-def pfbench(zygote):
-    """Calls a command, which may be told where to crash."""
-
-    def call(*arguments, crash_at=None, **how):
-        place = {crash.VARIABLE: crash_at} if crash_at else {}
-        return zygote("warm_pfbench:main", *arguments, environment=place, **how)
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def undisturbed(pfbench, tmp_path_factory):
-    out = tmp_path_factory.mktemp("run") / "undisturbed"
-    ended = pfbench(*RUN, "--out", out)
-    assert "exit code 0" in ended.how, ended
-    return out
-
-
-def table(out):
-    """The table, but for times and memory."""
-    whole = pd.read_csv(out / "table.csv")
-    return whole.drop(columns=["time_s_p50", "time_s_p90", "infer_peak_mib", "train_peak_mib"])
-
-
-def trial_of(out):
-    [trial] = [RunFolder(out).trial(path.name) for path in out.glob("trials/*")]
-    return trial
-
-
-def checkpoint_of(out):
-    """The last epoch of which the folder holds a checkpoint with its sum."""
-    sums = sorted(out.glob("trials/*/checkpoints/*.sha256"))
-    return int(sums[-1].stem.removeprefix("epoch-")) if sums else 0
-
-
-def assert_killed(ended):
-    assert "SIGKILL" in ended.how, ended
-
-
-def assert_same(out, undisturbed):
-    pd.testing.assert_frame_equal(table(out), table(undisturbed))
-    assert verify(out).faults == ()
-    assert list(out.rglob(".*.tmp")) == []
 
 
 def test_every_file_of_a_run_has_a_place_to_crash_at(undisturbed):

@@ -15,12 +15,11 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
-import pandas as pd
 import psutil
 import pytest
+from forked import assert_same, trials
 
 from harness.ledger import RunFolder
-from harness.verify import verify
 
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore")]
 
@@ -125,15 +124,6 @@ def undisturbed(tmp_path_factory):
     return out
 
 
-def table(out):
-    whole = pd.read_csv(out / "table.csv")
-    return whole.drop(columns=["time_s_p50", "time_s_p90", "infer_peak_mib", "train_peak_mib"])
-
-
-def trials(out):
-    return [RunFolder(out).trial(path.name) for path in sorted(out.glob("trials/*"))]
-
-
 def name_of(trial):
     return {"hdresunet": "HDResUNet", "resunet3d_up": "ResUNet3D↑"}[trial.spec().system]
 
@@ -163,11 +153,6 @@ class Watch:
         for trial in self.trials:
             if trial.id in self.finished:
                 assert trial.starts("train") == self.finished[trial.id]
-
-
-def assert_same(out, undisturbed):
-    pd.testing.assert_frame_equal(table(out), table(undisturbed))
-    assert verify(out).faults == ()
 
 
 def mlflow_runs(out):

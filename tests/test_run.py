@@ -167,14 +167,6 @@ def test_a_failing_trial_is_a_row_with_a_reason_and_the_others_go_on(tmp_path):
     assert rows["resunet3d_up"]["status"] == "ok"
 
 
-def test_two_drivers_on_one_folder_the_second_is_refused(tmp_path):
-    from harness.ledger import RunFolder
-
-    with RunFolder(tmp_path).lock():
-        done = pfbench("run", *PAIR, "--out", tmp_path, expect=6)
-    assert f"process {os.getpid()}" in done.stderr
-
-
 @pytest.mark.parametrize(
     ("arguments", "said", "code"),
     [

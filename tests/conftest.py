@@ -1,0 +1,56 @@
+"""`pfbench` in processes forked from one that has imported everything."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory):
+    """Calls a function in a process of its own."""
+    from forked import Ended
+
+    from harness.zygote import Call, Zygote
+
+    with open(tmp_path_factory.mktemp("zygote") / "stderr.log", "a+b") as log:
+        paths = f"{TESTS.parent}:{TESTS}"
+        started = Zygote({**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, log)
+
+        def call(function, *arguments, environment=None, meanwhile=lambda child: None):
+            place = {**os.environ, **(environment or {})}
+            before = log.seek(0, os.SEEK_END)
+            task = Call(function, [*map(str, arguments)], "/", place)
+            with started.child(task, log, 120) as child:
+                meanwhile(child)
+                said = child.output.read().decode()
+            log.seek(before)
+            return Ended(child.ending, said + log.read().decode())
+
+        yield call
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def pfbench(zygote):
+    """Calls a command, which may be told where to crash."""
+
+    from harness import crash
+
+    def call(*arguments, crash_at=None, **how):
+        place = {crash.VARIABLE: crash_at} if crash_at else {}
+        return zygote("warm_pfbench:main", *arguments, environment=place, **how)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def undisturbed(pfbench, tmp_path_factory):
+    from forked import RUN
+
+    out = tmp_path_factory.mktemp("forked") / "undisturbed"
+    ended = pfbench(*RUN, "--out", out)
+    assert "exit code 0" in ended.how, ended
+    return out
