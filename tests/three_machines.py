@@ -54,11 +54,9 @@ class Machine:
         inside = MACHINE.format(n=self.n, hide=hide)
         apart = ["unshare", "--mount", "--uts", "--propagation", "private", "sh", "-c", inside, "-"]
         with open(SHARED / f"{self.name}.log", "wb") as log:
+            node = [*RAY, *role, f"--node-ip-address=10.77.0.{self.n}"]
             self.process = subprocess.Popen(
-                ["ip", "netns", "exec", f"m{self.n}", *apart, *RAY, *role]
-                + [f"--node-ip-address=10.77.0.{self.n}"],
-                stdout=log,
-                stderr=log,
+                ["ip", "netns", "exec", f"m{self.n}", *apart, *node], stdout=log, stderr=log
             )
         return self
 
@@ -106,7 +104,16 @@ class Pfbench:
         self.log = SHARED / "pfbench.log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [*head.enter(), sys.executable, "-c", code, "run", "--address", ADDRESS, *arguments],
+                [
+                    *head.enter(),
+                    sys.executable,
+                    "-c",
+                    code,
+                    "run",
+                    "--address",
+                    ADDRESS,
+                    *arguments,
+                ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
