@@ -41,7 +41,9 @@ def scenario(shared, name, *arguments):
 
 def scores(out):
     table = pd.read_csv(out / "table.csv")
-    return table[[name for name in table if not re.search("time|peak_mib|threads|device", name)]]
+    return table[
+        [name for name in table if not re.search("time|_s$|peak_mib|threads|device", name)]
+    ]
 
 
 @pytest.fixture(scope="module")
