@@ -39,7 +39,6 @@ class Machine:
     def __init__(self, n):
         self.n = n
         self.name = f"node-{n}"
-        self.own = f"--node-ip-address=10.77.0.{n}"
         sh(
             f"ip netns add m{n}; ip link add v{n} type veth peer name p{n}; "
             f"ip link set v{n} netns m{n}; ip link set p{n} master br0 up; "
@@ -55,10 +54,9 @@ class Machine:
         inside = MACHINE.format(n=self.n, hide=hide)
         apart = ["unshare", "--mount", "--uts", "--propagation", "private", "sh", "-c", inside, "-"]
         with open(SHARED / f"{self.name}.log", "wb") as log:
+            node = [*RAY, *role, f"--node-ip-address=10.77.0.{self.n}"]
             self.process = subprocess.Popen(
-                ["ip", "netns", "exec", f"m{self.n}", *apart, *RAY, *role, self.own],
-                stdout=log,
-                stderr=log,
+                ["ip", "netns", "exec", f"m{self.n}", *apart, *node], stdout=log, stderr=log
             )
         return self
 

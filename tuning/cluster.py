@@ -46,6 +46,9 @@ ray.shutdown()
 """
 
 
+_joined: str | None = None  # the address of the cluster that this process is part of
+
+
 class Unreachable(LaunchError):
     """There is no cluster where one was named, or it does not let us in."""
 
@@ -74,6 +77,7 @@ def ray_cluster(cluster: Cluster) -> Iterator[None]:
     RAY_ADDRESS points somewhere that was not asked for, Unreachable when the cluster does not
     answer or let us in.
     """
+    global _joined
     elsewhere = os.environ.get("RAY_ADDRESS")
     if elsewhere and not cluster.address:
         raise LaunchError(
@@ -82,7 +86,7 @@ def ray_cluster(cluster: Cluster) -> Iterator[None]:
     os.environ |= QUIET if cluster.address else QUIET | ALONE
     import ray
 
-    if cluster.address and ray.is_initialized():
+    if cluster.address and cluster.address == _joined:
         yield
         return
     _silence()
@@ -95,9 +99,11 @@ def ray_cluster(cluster: Cluster) -> Iterator[None]:
             _start()
     finally:
         _put_back(on_sigterm)
+    _joined = cluster.address
     try:
         yield
     finally:
+        _joined = None
         ray.shutdown()
 
 

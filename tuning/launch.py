@@ -14,7 +14,7 @@ from tuning.board import Board
 from tuning.cluster import Cluster, ClusterLost, Unreachable, ray_cluster, watched
 from tuning.ground import Ground, MachineLost
 from tuning.job import Job, Source, Work
-from tuning.machines import LaunchError, Machine, here
+from tuning.machines import LaunchError, Machine, here, machines
 
 __all__ = [
     "Cluster",
@@ -119,7 +119,8 @@ def _fit(board: Board, ground: Ground, work: Work) -> None:
             tune.report({"event": [event]})  # a list: Tune would flatten a dictionary
 
         machine = here()
-        tune.report({"begun": [machine.id, machine.name]})
+        shown = machine.name if len(machines()) > 1 else ""
+        tune.report({"begun": [machine.id, shown]})
         try:
             outcome = work({**job["payload"], "node": machine.name}, report)
         except Exception as error:
