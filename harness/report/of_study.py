@@ -75,7 +75,7 @@ def _key_figures(folder: RunFolder) -> tuple[tuple[str, str, str], ...]:
         if ranked:
             value = 100 * (ranked[0].value or 0)
             figures.append((f"Best validation Dice (%), {name}", f"{value:.2f}",
-                            f"point {ranked[0].number} of {len(ranked)} complete ones"))  # fmt: skip
+                            f"point {ranked[0].number} of {len(ranked)} complete"))  # fmt: skip
     return tuple(figures)
 
 

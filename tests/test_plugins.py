@@ -1,0 +1,216 @@
+"""Models, metrics, suites and folders that pfbench does not bring: as their users bring them."""
+
+import json
+import stat
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from in_process import pfbench
+
+from harness import contract, registry
+from harness.spec import Data, Protocol, TrialSpec, digest
+from harness.suites import OURS, SUITES
+
+TOP = Path(__file__).parent.parent
+TINY = ["--epochs", 1, "--set", "phantom.cases=3", "--executor", "inline", "--no-mlflow"]
+METRIC = """
+from harness.plugin import Metric
+
+def voxels_too_many(pred, target, spacing_mm):
+    return float(pred.sum()) - float(target.sum())
+
+METRICS = {"surplus": Metric("Surplus (voxels)", voxels_too_many, better="min")}
+"""
+SUITE = """title: Two widths
+shows: [dice, parameters]
+rows:
+  - {key: narrow, title: "UNet3D, {widths}", system: unet3d, options: {widths: [4, 4, 8, 8, 8]}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    yield
+    registry.clear()
+    for name in set(SUITES) - set(OURS):
+        del SUITES[name]
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory):
+    """A network as `init` writes it, in a finished Table V beside one of ours."""
+    home = tmp_path_factory.mktemp("plugin")
+    pfbench("init", "model", "mine", "--in", home)
+    out = home / "out"
+    command = ["run", "--suite", "table5", "--plugin", home / "mine.py", "--model", "mine",
+               "--model", "resunet3d_up", "--out", out, *TINY]  # fmt: skip
+    pfbench(*command)
+    registry.clear()
+    return home, out, command
+
+
+def test_what_init_writes_keeps_the_contract(mine):
+    home, _, _ = mine
+    assert "fail" not in pfbench("check-plugin", home / "mine.py").out
+    assert {path.name for path in home.glob("*.py")} == {"mine.py", "test_mine.py"}
+
+
+def test_it_is_a_row_of_the_table_under_the_same_protocol(mine):
+    _, out, _ = mine
+    table = pd.read_csv(out / "table.csv")
+    rows = table[table["row"] == "mean"].set_index("model")
+    assert list(rows["status"]) == ["ok", "ok"]
+    assert rows.loc["mine", "n_cases"] == rows.loc["resunet3d_up", "n_cases"]
+    assert json.loads((out / "run.json").read_text())["settings"]["exceptions"] == {}
+
+
+def test_the_run_keeps_the_source_under_its_hash_for_its_owner_only(mine):
+    home, out, _ = mine
+    [copy] = (out / "plugins").iterdir()
+    assert copy.read_bytes() == (home / "mine.py").read_bytes()
+    assert copy.name.startswith("mine-") and stat.S_IMODE(copy.stat().st_mode) == 0o600
+
+
+def test_the_same_command_trains_nothing_and_a_changed_source_is_another_trial(mine, tmp_path):
+    home, _, command = mine
+    assert "of these already done: 2" in pfbench(*command).out
+    registry.clear()
+    changed = tmp_path / "mine.py"
+    changed.write_text((home / "mine.py").read_text() + "\n# another width some day\n")
+    words = [changed if word == home / "mine.py" else word for word in command]
+    states = {
+        t["model"]: t["state"] for t in json.loads(pfbench(*words, "--dry-run", "--json").out)
+    }
+    assert states == {"mine": "new", "resunet3d_up": "ok"}
+
+
+def test_tables_need_no_plug_in_and_predicting_runs_its_code_only_when_named(mine, tmp_path):
+    _, out, _ = mine
+    assert "mine" in pfbench("report", out).out
+    scan = tmp_path / "scan.nii.gz"
+    image = np.random.default_rng(0).random((24, 24, 16), dtype=np.float32)
+    nib.save(nib.Nifti1Image(image, np.eye(4)), scan)
+    predict = ["predict", out, scan, "--model", "mine", "--out", tmp_path / "masks"]
+    refused = pfbench(*predict, expect=2).said
+    assert "PFB-C44" in refused and "--plugin" in refused
+    [copy] = (out / "plugins").iterdir()
+    pfbench(*predict, "--plugin", copy)
+    assert nib.load(next((tmp_path / "masks").iterdir())).shape == image.shape
+
+
+def test_trials_without_plug_ins_keep_their_ids():
+    data = Data(name="d", modalities=("a",), target="wt", grid=(32, 64, 64), fingerprint="f",
+                synthetic=True)  # fmt: skip
+    spec = TrialSpec(system="unet3d", options={}, protocol=Protocol(), data=data, split="s",
+                     device="cpu", code="c")  # fmt: skip
+    before_there_were_any = spec.model_dump(mode="json", exclude={"plugins"})
+    assert spec.id == digest(before_there_were_any)
+    assert spec.model_copy(update={"plugins": ("mine-0123456789abcdef",)}).id != spec.id
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("SYSTEMS = {", "line 1"),
+        ("x = 1\nimport no_such_module\n", "broken.py:2"),
+        ("x = 1\n", "neither SYSTEMS, METRICS nor DATASETS"),
+    ],
+    ids=["no Python", "fails", "holds nothing"],
+)
+def test_a_plug_in_that_cannot_be_used_is_named_with_its_line(tmp_path, source, said):
+    path = tmp_path / "broken.py"
+    path.write_text(source)
+    done = pfbench(
+        "run", "--suite", "table5", "--plugin", path, "--out", tmp_path / "out", expect=2
+    )
+    assert "broken.py" in done.said and said in done.said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_metric_is_one_more_column_and_changes_no_other(mine, tmp_path):
+    _, out, _ = mine
+    path = tmp_path / "surplus.py"
+    path.write_text(METRIC)
+    with_metric = tmp_path / "out"
+    pfbench("run", "--suite", "table5", "--plugin", path, "--model", "resunet3d_up",
+            "--out", with_metric, *TINY)  # fmt: skip
+    ours, theirs = (pd.read_csv(place / "table.csv") for place in (out, with_metric))
+    [before], [after] = (
+        t[(t["model"] == "resunet3d_up") & (t["row"] == "mean")].to_dict("records")
+        for t in (ours, theirs)
+    )
+    assert after["dice_mean"] == before["dice_mean"] and after["hd95_mean"] == before["hd95_mean"]
+    assert np.isfinite(after["surplus_mean"])
+    assert "Surplus (voxels)" in (with_metric / "table.md").read_text()
+
+
+def test_a_suite_of_ones_own_is_a_file(tmp_path):
+    path = tmp_path / "widths.yaml"
+    path.write_text(SUITE)
+    done = pfbench("run", "--suite", path, "--out", tmp_path / "out", *TINY)
+    assert "Two widths" in done.out
+    assert "UNet3D, 4×4×8×8×8" in (tmp_path / "out" / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("system: unet3d", "system: unet4d"), "Did you mean 'unet3d'"),
+        (("shows: [dice", "shows: [dise"), "Did you mean 'dice'"),
+        (("key: narrow", "kay: narrow"), "widths.yaml:4"),
+    ],
+)
+def test_a_wrong_suite_is_named_with_file_and_line(tmp_path, change, said):
+    path = tmp_path / "widths.yaml"
+    path.write_text(SUITE.replace(*change))
+    assert said in pfbench("run", "--suite", path, "--dry-run", expect=2).said
+
+
+def volumes(folder, channels):
+    """One patient: an image for each channel, and a ball as label 1 with a core of label 2."""
+    z, y, x = np.indices((20, 24, 24)) - np.array([10, 12, 12])[:, None, None, None]
+    radius = np.sqrt(z**2 + y**2 + x**2)
+    label = np.uint8(radius < 7) + np.uint8(radius < 3)
+    rng = np.random.default_rng(channels)
+    return [np.float32(label + rng.random(label.shape)) for _ in range(channels)], label
+
+
+def nnunet_raw(root, cases=3):
+    for name in ("imagesTr", "labelsTr"):
+        (root / name).mkdir(parents=True)
+    for number in range(cases):
+        images, label = volumes(root, 2)
+        for channel, image in enumerate(images):
+            name = f"case_{number:03d}_{channel:04d}.nii.gz"
+            nib.save(nib.Nifti1Image(image + number, np.eye(4)), root / "imagesTr" / name)
+        nib.save(nib.Nifti1Image(label, np.eye(4)), root / "labelsTr" / f"case_{number:03d}.nii.gz")
+    told = {"channel_names": {"0": "T1", "1": "T2"}, "file_ending": ".nii.gz",
+            "labels": {"background": 0, "tumour": 1, "core": 2}, "numTraining": cases}  # fmt: skip
+    (root / "dataset.json").write_text(json.dumps(told))
+
+
+def test_a_raw_folder_of_nnunet_runs_as_it_is(tmp_path):
+    nnunet_raw(tmp_path / "data")
+    pfbench("run", "--suite", "table5", "--model", "resunet3d_up", "--dataset", "folder",
+            "--data-root", tmp_path / "data", "--modalities", "T2", "--target", "tumour",
+            "--profile", "quick", "--out", tmp_path / "out", *TINY)  # fmt: skip
+    table = pd.read_csv(tmp_path / "out" / "table.csv")
+    assert set(table["status"]) == {"ok"}
+
+
+def test_a_target_or_channel_that_the_folder_does_not_have_is_refused(tmp_path):
+    nnunet_raw(tmp_path / "data")
+    run = ["run", "--suite", "table5", "--dataset", "folder", "--data-root", tmp_path / "data",
+           "--profile", "quick", "--dry-run", "--out", tmp_path / "out"]  # fmt: skip
+    assert "tumour" in pfbench(*run, "--target", "tumor", expect=2).said
+    assert "T2" in pfbench(*run, "--target", "tumour", "--modalities", "T3", expect=3).said
+
+
+@pytest.mark.long
+def test_networks_of_monai_keep_the_contract():
+    pytest.importorskip("monai")
+    found = list(contract.check(TOP / "examples" / "monai_networks.py"))
+    assert [finding for finding in found if finding.state == "fail"] == []
