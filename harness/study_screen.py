@@ -62,7 +62,8 @@ class StudyScreen:
             return
         if what == "start":
             self.running[number] = (0, None)
-            text = f"started  {self._named(number)}"
+            place = f" on {event['node']}" if event.get("node") else ""
+            text = f"started{place}  {self._named(number)}"
         elif what == "epoch":
             self.running[number] = (event["epoch"], event["value"])
             text = f"epoch {event['epoch']}/{self.epochs}  val Dice {event['value']:.3f}"

@@ -117,7 +117,7 @@ def one_by_one(source, work, cluster, sizes):
             raise Stopped
 
     while job := source.next():
-        source.started(job.id, "here")
+        source.started(job.id, "")
         try:
             source.ended(job.id, work(job.payload, report))
         except Stopped:

@@ -28,7 +28,7 @@ class Source(Protocol):
         """How many jobs may still come, at most."""
 
     def started(self, job: str, node: str) -> None:
-        """The job runs; told again when it is launched again. `node` is "" where there is one."""
+        """The job runs; told again when launched again. `node` is "" where there is only one."""
 
     def heard(self, job: str, event: dict[str, Any]) -> bool:
         """What the job reported; True stops it there, and nothing more is heard of it."""
