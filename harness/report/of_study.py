@@ -74,8 +74,8 @@ def _key_figures(folder: RunFolder) -> tuple[tuple[str, str, str], ...]:
         ranked = [p for p in study_report.ranked(folder, name) if p.value is not None]
         if ranked:
             value = 100 * (ranked[0].value or 0)
-            figures.append((f"Best validation Dice (%), {name}", f"{value:.2f}",
-                            f"point {ranked[0].number}; {len(ranked)} points are complete"))  # fmt: skip
+            remark = f"point {ranked[0].number}; {len(ranked)} points are complete"
+            figures.append((f"Best validation Dice (%), {name}", f"{value:.2f}", remark))
     return tuple(figures)
 
 
