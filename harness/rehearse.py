@@ -37,7 +37,8 @@ def rehearse(payload: dict[str, Any], report: Report) -> dict[str, Any]:
             if outcome["reason"] != "ok":
                 return outcome
         known = scores(trials)
-        report({"epoch": until, "value": known[max(known)]})
+        # Training may have ended before, and a continued point may have been trained further.
+        report({"epoch": until, "value": known.get(until, known[max(known)])})
     return {"reason": "ok"}
 
 
