@@ -29,6 +29,7 @@ FILES = {
     "measurement": "trials/*/measurement.json",
     "table-csv": "table.csv",
     "table-md": "table.md",
+    "report": "report.html",
 }
 """Name -> the files of a run that are written whole, in the order in which they first appear."""
 STEPS = ("locked", "volume", "old-sum-removed", "failure-set-aside")

@@ -21,7 +21,7 @@ from harness.ledger import read_json
 WAY = [
     *("locked", "volume", "split", "data", "spec", "run", "attempts", "checkpoint"),
     *("checkpoint-sum", "history", "old-sum-removed", "weights", "mask", "cases", "result"),
-    *("measurement", "table-csv", "table-md", "run@2"),
+    *("measurement", "table-csv", "table-md", "run@2", "report"),
 ]
 """The places in the order in which an undisturbed run comes there."""
 

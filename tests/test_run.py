@@ -83,11 +83,12 @@ def test_mlflow_holds_one_parent_and_a_child_for_each_trial(finished):
         "[experiment] = [e for e in client.search_experiments() if e.name == 'pfbench']\n"
         "runs = client.search_runs([experiment.experiment_id])\n"
         "print(json.dumps([[r.data.tags.get('mlflow.parentRunId'), r.info.status, "
-        "r.data.metrics.get('test/dice.mean'), r.data.metrics.get('perf/inference_s.p50')] "
+        "r.data.metrics.get('Dice'), r.data.metrics.get('Time s')] "
         "for r in runs]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, f"sqlite:///{out / 'mlflow.db'}"],
+        umask=0o077,
         capture_output=True,
         text=True,
         check=True,

@@ -182,9 +182,9 @@ def test_x2_pickles_in_the_way_of_tune_are_not_opened(ran):
     assert not ran.marker.exists()
 
 
-def test_x15_only_tables_go_to_mlflow(ran):
+def test_x15_only_tables_and_report_go_to_mlflow(ran):
     uploaded = sorted(path.name for path in (ran.out / "mlartifacts").rglob("*.*"))
-    assert uploaded == ["cases.csv", "history.csv", "table.csv", "table.md"]
+    assert uploaded == ["cases.csv", "history.csv", "report.html", "table.csv", "table.md"]
 
 
 def test_x17_what_a_run_leaves_is_for_its_owner_only(ran):
