@@ -328,7 +328,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     events = sys.stdout
 
     def emit(event: Event) -> None:
-        print(json.dumps(event), file=events, flush=True)
+        try:
+            print(json.dumps(event), file=events, flush=True)
+        except BrokenPipeError:  # who started this one is gone: it is unfinished, not failed
+            os._exit(1)
 
     _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which ends this one

@@ -331,6 +331,21 @@ def test_a_trial_gives_the_same_bytes_by_hand_and_from_a_zygote(forked, tmp_path
     assert content(forked[0]) == content(by_hand)
 
 
+def test_a_trial_that_nobody_listens_to_any_longer_is_unfinished_not_failed(tmp_path):
+    trial = a_run(tmp_path)
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.trial", *arguments(trial)],
+        env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
+        stdout=writer,
+        check=False,
+    )
+    os.close(writer)
+    assert done.returncode == 1
+    assert trial.state() == "interrupted"
+
+
 def test_a_trial_finds_all_but_a_few_small_modules_imported(forked):
     _, [*_, end, said] = forked
     assert end == {"event": "end", "reason": "ok"}
