@@ -54,3 +54,12 @@ def undisturbed(pfbench, tmp_path_factory):
     ended = pfbench(*RUN, "--out", out)
     assert "exit code 0" in ended.how, ended
     return out
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment_of_a_module():
+    """MLflow's server, in this process, names its store in the environment of whoever comes next."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
