@@ -25,12 +25,16 @@ from models.conv import Conv3d
 class Unit(nn.Sequential):
     """conv3, IN, LReLU: B of the drawing."""
 
+    recomputed = True
+
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(Conv3d(inputs, outputs, 3, padding=1), norm(outputs), activation())
 
 
 class Context(nn.Module):
     """Three views of different reach: (B, C, ...) -> (B, 3C, ...)."""
+
+    recomputed = True
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -69,13 +73,27 @@ class SpatialAttention(nn.Module):
         return x * self.conv(summary).sigmoid()
 
 
-def attend(channels: int) -> nn.Module:
-    return nn.Sequential(ChannelAttention(channels), SpatialAttention())
+class Attend(nn.Sequential):
+    """Which channels count, then where."""
+
+    recomputed = True
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(ChannelAttention(channels), SpatialAttention())
 
 
 def double(channels: int) -> nn.Module:
     """(B, C, d, h, w) -> (B, C, 2d, 2h, 2w)."""
     return nn.ConvTranspose3d(channels, channels, 2, stride=2)
+
+
+class Finer(nn.Sequential):
+    """(B, i, d, h, w) -> (B, o, 2d, 2h, 2w)."""
+
+    recomputed = True
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(double(inputs), Unit(inputs, outputs))
 
 
 class SAN(nn.Module):
@@ -94,14 +112,12 @@ class SAN(nn.Module):
         self.unit2, self.unit4 = Unit(modalities, width), Unit(width, deep)
         self.unit8, self.unit16 = Unit(deep, deep), Unit(deep, deep)
         self.up = double(width)
-        self.attend = attend(fine)
+        self.attend = Attend(fine)
         self.context4 = Context(deep)
         self.context8 = nn.Sequential(Context(deep), double(rich))
         self.context16 = nn.Sequential(Context(deep), double(rich), Unit(rich, rich), double(rich))
-        self.fuse = nn.Sequential(Unit(3 * rich, fused), attend(fused))
-        self.restore = nn.Sequential(
-            double(fused), Unit(fused, fused), double(fused), Unit(fused, last)
-        )
+        self.fuse = nn.Sequential(Unit(3 * rich, fused), Attend(fused))
+        self.restore = nn.Sequential(Finer(fused, fused), Finer(fused, last))
         self.head = nn.Sequential(Conv3d(fine + last, width, 3, padding=1), nn.Conv3d(width, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:

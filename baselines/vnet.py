@@ -34,6 +34,8 @@ COMMON_DOWN, COMMON_UP = (1, 1, 2, 3, 2), (2, 2, 1, 1)  # the port of V-Net most
 class Stage(nn.Module):
     """`count` 5x5x5 convolutions whose sum with the input is activated."""
 
+    recomputed = True
+
     def __init__(self, inputs: int, outputs: int, count: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -56,12 +58,16 @@ class FirstStage(Stage):
 class Down(nn.Sequential):
     """(B, i, d, h, w) -> (B, o, d/2, h/2, w/2)."""
 
+    recomputed = True
+
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(nn.Conv3d(inputs, outputs, 2, stride=2), norm(outputs), activation())
 
 
 class Up(nn.Sequential):
     """(B, i, d, h, w) -> (B, o, 2d, 2h, 2w)."""
+
+    recomputed = True
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(

@@ -53,7 +53,7 @@ def measure(method: Method, image: Image) -> dict[str, Any]:
         "inference_peak_mib": memory["peak_mib"],
         "inference_reserved_mib": memory.get("reserved_mib"),
         "resident_before_mib": before,
-        **describe_device(method.device),
+        **describe_device(method),
     }
 
 
@@ -64,7 +64,8 @@ def _timed(method: Method, image: Image) -> float:
     return time.perf_counter() - began
 
 
-def describe_device(device: torch.device) -> dict[str, Any]:
-    """What the numbers were measured on."""
+def describe_device(method: Method) -> dict[str, Any]:
+    """What the numbers were measured on, and in."""
+    device = method.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
-    return {"device": name, "threads": torch.get_num_threads(), "precision": "fp32"}
+    return {"device": name, "threads": torch.get_num_threads(), "precision": method.precision}

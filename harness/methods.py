@@ -24,10 +24,13 @@ from torch import Tensor, nn
 from baselines.resunet3d_up import low_resolution_label, upsample_keys
 from harness.data.lowres import halve
 from harness.sliding_window import sliding_window
+from harness.spec import Protocol
 from models import cropping
 from models.losses import segmentation_loss
 from models.objective import Binarize, Similarity, pfseg_objective, weights_of
 from models.pfseg import PFSeg
+from models.precision import Precision, autocast, guard, ieee_float32
+from models.recompute import recompute
 from models.tpf import Guided, Strategy, adapt, check
 
 Grid = tuple[int, int, int]
@@ -44,6 +47,7 @@ class Stage(NamedTuple):
     losses: Callable[..., dict[str, Tensor]]
     segment: Callable[[Image], Mask]
     learning_rate_factor: float = 1.0
+    precision: Precision = "fp32"
 
 
 class Method(ABC):
@@ -51,6 +55,7 @@ class Method(ABC):
 
     transductive = False
     """True when `adapt` learns from the test volumes."""
+    precision: Precision = "fp32"
 
     def __init__(self, network: nn.Module, grid: Grid) -> None:
         self.network = network
@@ -63,7 +68,17 @@ class Method(ABC):
     @property
     def stages(self) -> tuple[Stage, ...]:
         """What is trained, in this order."""
-        return (Stage("network", self.network, self.sample, self.losses, self.segment),)
+        stage = Stage("network", self.network, self.sample, self.losses, self.segment)
+        return (stage._replace(precision=self.precision),)
+
+    def follow(self, protocol: Protocol) -> None:
+        """Compute the network as the protocol says, in training and in inference."""
+        ieee_float32()
+        self.precision = protocol.precision
+        if protocol.precision == "bf16":
+            guard(self.network)
+        if protocol.checkpointing:
+            recompute(self.network)
 
     @abstractmethod
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
@@ -80,7 +95,7 @@ class Method(ABC):
     def probability(self, image: Image) -> NDArray[np.float32]:
         """Probability of the target in each voxel, (D, H, W)."""
         self.network.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(self.device, self.precision):
             return self.forward(self.tensor(image)).cpu().numpy()
 
     def segment(self, image: Image) -> Mask:
@@ -156,7 +171,7 @@ class WholeVolume(Method):
         return binary_losses(self.network(volume), target)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.network(image[None]).sigmoid()[0, 0]
+        return self.network(image[None]).float().sigmoid()[0, 0]
 
 
 class LowResolution(Method):
@@ -171,7 +186,7 @@ class LowResolution(Method):
 
     def forward(self, image: Tensor) -> Tensor:
         low = nn.functional.avg_pool3d(image[None], 2)
-        return upsample_keys(self.network(low).sigmoid())[0, 0]
+        return upsample_keys(self.network(low).float().sigmoid())[0, 0]
 
 
 class PatchFree(Method):
@@ -252,7 +267,7 @@ class PatchFree(Method):
     def probability(self, image: Image) -> NDArray[np.float32]:
         self.network.eval()
         start = self.place(image, rng_of(image))
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(self.device, self.precision):
             return self._forward(self.tensor(image), start).cpu().numpy()
 
     def forward(self, image: Tensor) -> Tensor:
@@ -264,7 +279,7 @@ class PatchFree(Method):
         if self.window:
             box = tuple(slice(s, s + w) for s, w in zip(start, self.window, strict=True))
             window = image[(slice(None), *box)][None]
-        return self.network.segment(low, window).sigmoid()[0, 0]
+        return self.network.segment(low, window).float().sigmoid()[0, 0]
 
     def adapt(self, images: Sequence[Image]) -> "PatchFree":
         if self.tpf != "none":
@@ -276,6 +291,7 @@ class PatchFree(Method):
                 tel=self.tel,
                 ssl=self.ssl,
                 binarize=self.binarize,
+                precision=self.precision,
             )
         return self
 

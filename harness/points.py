@@ -19,6 +19,7 @@ from baselines.point_unet import (
     scatter_to_volume,
 )
 from harness.methods import Grid, Image, Mask, Method, Stage, WholeVolume, rng_of
+from models.precision import autocast
 
 
 class Points(Method):
@@ -39,7 +40,13 @@ class Points(Method):
         self.points = points
         self.post = post
         self.learning_rate_factor = learning_rate_factor
-        self.saliency = WholeVolume(network.saliency, grid)
+
+    @property
+    def saliency(self) -> WholeVolume:
+        """The first of the two, as the system that it is on its own."""
+        whole = WholeVolume(self.network.saliency, self.grid)
+        whole.precision = self.precision
+        return whole
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -62,15 +69,15 @@ class Points(Method):
 
     def losses(self, *sample: Any) -> dict[str, Tensor]:
         features, pyramid, target = sample
-        return {"total": point_loss(self.network.points(features, pyramid), target)}
+        return {"total": point_loss(self.network.points(features, pyramid).float(), target)}
 
     def probability(self, image: Image) -> NDArray[np.float32]:
         region = self.saliency.segment(image)
         indices, features, pyramid = self.network.cloud(image, region, self.points, rng_of(image))
         self.network.points.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(self.device, self.precision):
             logits = self.network.points(features.to(self.device), pyramid.to(self.device))
-            lesion = logits.softmax(dim=-1)[:, 1].cpu().numpy()
+            lesion = logits.float().softmax(dim=-1)[:, 1].cpu().numpy()
         return scatter_to_volume(lesion, indices, self.grid)
 
     def segment(self, image: Image) -> Mask:

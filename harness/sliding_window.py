@@ -49,7 +49,7 @@ def sliding_window(
     total = torch.zeros(grid, device=image.device)
     for first in range(0, len(boxes), batch):
         chunk = boxes[first : first + batch]
-        probability = network(torch.stack([image[:, *box] for box in chunk])).sigmoid()
+        probability = network(torch.stack([image[:, *box] for box in chunk])).float().sigmoid()
         for box, part in zip(chunk, probability[:, 0], strict=True):
             total[box] += part
     for axis, begins in enumerate(axes):

@@ -53,7 +53,10 @@ class Protocol(Frozen):
     """Weights to score: of the last epoch, or of the best validation Dice. Never by test cases."""
     validate_every: int = Field(5, ge=1)
     """Epochs between two validations; the last epoch of a stage is always validated."""
-    precision: Literal["fp32"] = "fp32"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the networks; losses, weights and metrics are float32 in both."""
+    checkpointing: bool = False
+    """Training keeps what enters a block and computes the rest again: less memory, more time."""
 
 
 class Data(Frozen):

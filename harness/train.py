@@ -16,6 +16,7 @@ from harness.measure import peak_memory_mib
 from harness.methods import Method, Stage
 from harness.metrics import dice
 from harness.spec import Protocol as Settings
+from models.precision import autocast
 
 Row = dict[str, float]
 Report = Callable[[Row], None]
@@ -203,12 +204,13 @@ def _fit(
     sums: dict[str, float] = {}
     count = 0
     for case, sample in batches:
-        terms = stage.losses(*(to(part, device) for part in sample))
+        optimizer.zero_grad(set_to_none=True)
+        with autocast(device, stage.precision):
+            terms = stage.losses(*(to(part, device) for part in sample))
         total = terms["total"]
         if not torch.isfinite(total):
             rate = optimizer.param_groups[0]["lr"]
             raise NotFinite(f"loss={total.item()} step={count} case={case} lr={rate:g}")
-        optimizer.zero_grad(set_to_none=True)
         total.backward()
         optimizer.step()
         count += 1

@@ -263,6 +263,7 @@ def build(spec: TrialSpec) -> Method:
     torch.manual_seed(spec.seed)
     method = systems.build(spec.system, spec.options, len(spec.data.modalities), spec.data.grid)
     method.network.to(spec.device)
+    method.follow(spec.protocol)
     return method
 
 
@@ -278,7 +279,7 @@ def environment(method: Method) -> dict[str, Any]:
         "pfbench": harness.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        **describe_device(method.device),
+        **describe_device(method),
     }
 
 

@@ -31,6 +31,8 @@ def activation() -> nn.Module:
 class ResBlock(nn.Module):
     """Two 3x3x3 convolutions and a shortcut that is a projection even where widths agree."""
 
+    recomputed = True
+
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.main = nn.Sequential(
@@ -50,6 +52,8 @@ class ResBlock(nn.Module):
 class PlainBlock(nn.Sequential):
     """Two 3x3x3 convolutions: the UNet3D backbone of Table IV."""
 
+    recomputed = True
+
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(
             Conv3d(inputs, outputs, 3, padding=1),
@@ -63,6 +67,8 @@ class PlainBlock(nn.Sequential):
 
 class MSResBlock(nn.Module):
     """Three kernel sizes side by side: 3x3x3 at full width, 5x5x5 and 7x7x7 at half each."""
+
+    recomputed = True
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

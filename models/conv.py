@@ -7,6 +7,9 @@ volume at a time (Sec. IV-B), so that their deep levels, and all levels of a sma
 take it. Two halves of the volume, each with the slices that the kernel reaches beyond its end,
 are several items, and give the same sums.
 
+In bfloat16 oneDNN's gradient of a convolution whose kernel reaches further than the volume is wrong
+or crashes (torch 2.13), so that one is computed in float32.
+
 Axes: (B, C, D, H, W).
 """
 
@@ -22,7 +25,19 @@ class Conv3d(nn.Conv3d):
     """`nn.Conv3d`, with its parameters and results."""
 
     def forward(self, input: Tensor) -> Tensor:
+        if self._overreaches(input):
+            with torch.autocast("cpu", enabled=False):
+                return self(input.float())
         return self._in_halves(input) if self._alone(input) else super().forward(input)
+
+    def _overreaches(self, x: Tensor) -> bool:
+        """Whether bfloat16 would go wrong: an axis shorter than the kernel with its gaps."""
+        if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return False
+        spans = [
+            gap * (taps - 1) + 1 for gap, taps in zip(self.dilation, self.kernel_size, strict=True)
+        ]
+        return any(side < span for side, span in zip(x.shape[2:], spans, strict=True))
 
     def _alone(self, x: Tensor) -> bool:
         """Whether PyTorch would take its slow path, and two halves spare it that."""

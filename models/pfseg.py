@@ -72,23 +72,28 @@ class Output(NamedTuple):
     sr: Tensor | None  # (B, C, D, H, W) intensities >= 0; None without an SRT decoder
 
 
-class FullResolutionDecoder(nn.Module):
-    """One task's way up: the U-Net's decoder, then a stage to the full grid that has no skip.
+class FullResolutionStage(nn.Sequential):
+    """To the full grid, without a skip and with half the channels: up, block, 1x1x1 head."""
 
-    The last stage halves the channels: Up(w -> w), block(w -> w/2), 1x1x1 head.
-    """
+    recomputed = True
+
+    def __init__(self, width: int, outputs: int, block: Block) -> None:
+        super().__init__(
+            Up(width, width), block(width, width // 2), nn.Conv3d(width // 2, outputs, 1)
+        )
+
+
+class FullResolutionDecoder(nn.Module):
+    """One task's way up: the U-Net's decoder, then a stage to the full grid."""
 
     def __init__(self, deep: int, skips: Sequence[int], outputs: int, block: Block) -> None:
         super().__init__()
-        width = skips[0]
         self.decoder = Decoder(deep, skips, block)
-        self.up = Up(width, width)
-        self.block = block(width, width // 2)
-        self.head = nn.Conv3d(width // 2, outputs, 1)
+        self.finest = FullResolutionStage(skips[0], outputs, block)
 
     def forward(self, deep: Tensor, skips: Sequence[Tensor]) -> Tensor:
         """deep and skips of the half-size grid -> (B, outputs, D, H, W), no final activation."""
-        return self.head(self.block(self.up(self.decoder(deep, skips))))
+        return self.finest(self.decoder(deep, skips))
 
 
 class PFSeg(nn.Module):

@@ -25,6 +25,7 @@ from models.objective import (
     probability,
 )
 from models.pfseg import PFSeg
+from models.precision import Precision, autocast
 
 Strategy = Literal["srt", "srt+ust", "srt+ust+tfm", "tfm"]
 
@@ -58,6 +59,7 @@ def adapt(
     ssl: Similarity = "exact",
     binarize: Binarize = "soft",
     soft: bool = False,
+    precision: Precision = "fp32",
     device: torch.device | str | None = None,
 ) -> PFSeg:
     """A fine-tuned copy of `network`; the original stays as it is.
@@ -80,11 +82,13 @@ def adapt(
     tuned = copy.deepcopy(network)
     device = next(network.parameters()).device if device is None else torch.device(device)
     tuned.to(device)
-    labels = [pseudo_label(tuned, _to(case, device), soft=soft) for case in cases]
+    with autocast(device, precision):
+        labels = [pseudo_label(tuned, _to(case, device), soft=soft) for case in cases]
     optimizer = torch.optim.Adam(tuned.parameters(), learning_rate)
     for number, (case, label) in enumerate(zip(cases, labels, strict=True)):
         optimizer.zero_grad()
-        loss = objective(tuned, _to(case, device), label.to(device), strategy, terms)
+        with autocast(device, precision):
+            loss = objective(tuned, _to(case, device), label.to(device), strategy, terms)
         if not loss.isfinite():
             raise FloatingPointError(f"fine-tuning on case {number} gave a loss of {loss.item()}")
         loss.backward()
@@ -106,7 +110,7 @@ def check(strategy: Strategy, *, srt: bool, tel: bool, ssl: Similarity) -> None:
 def pseudo_label(network: PFSeg, case: Guided, *, soft: bool) -> Tensor:
     """What the network says now, (1, 1, D, H, W) in main memory: bool, or float16 if soft."""
     with torch.no_grad():
-        prob = network.segment(case.low, case.window).sigmoid()
+        prob = network.segment(case.low, case.window).float().sigmoid()
     return (prob.half() if soft else prob >= 0.5).cpu()
 
 

@@ -118,13 +118,13 @@ def test_multi_scale_blocks_never_reach_a_decoder():
 @pytest.mark.parametrize("backbone, block", [("unet", PlainBlock), ("resunet", ResBlock)])
 def test_multi_scale_guidance_leaves_the_backbones_encoder(backbone, block):
     network = tiny(backbone=backbone, msres="sgm")
-    assert all(type(b) is block for b in [*network.encoder.blocks, network.ust.block])
+    assert all(type(b) is block for b in [*network.encoder.blocks, network.ust.finest[1]])
 
 
 def test_the_reconstruction_is_never_negative_and_the_logits_may_be():
     network = tiny()
     for decoder in (network.ust, network.srt):
-        torch.nn.init.constant_(decoder.head.bias, -100)
+        torch.nn.init.constant_(decoder.finest[2].bias, -100)
     output = network(*inputs())
     assert output.sr.max() == 0 and output.seg.max() < -50
 
@@ -150,7 +150,7 @@ def test_the_segmentation_half_takes_no_random_numbers_and_no_memory():
     before = torch.get_rng_state()
     half = network.segmentation_half()
     assert torch.equal(torch.get_rng_state(), before)
-    assert half.ust.head.weight.data_ptr() == network.ust.head.weight.data_ptr()
+    assert half.ust.finest[2].weight.data_ptr() == network.ust.finest[2].weight.data_ptr()
 
 
 def test_training_and_evaluation_agree():

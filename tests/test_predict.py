@@ -68,7 +68,7 @@ def half_way(method: Method) -> Method:
     image = np.random.default_rng(0).random((1, *GRID), dtype=np.float32)
     middle = np.median(method.probability(image))
     for name, parameter in method.network.named_parameters():
-        if name == "srt.head.bias":
+        if name == "srt.finest.2.bias":
             parameter.data += 0.5  # above zero, where the ReLU lets gradients through
         elif name.endswith("head.bias"):
             parameter.data -= float(np.log(middle / (1 - middle)))

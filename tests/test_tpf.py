@@ -25,9 +25,9 @@ def network(**options):
     torch.manual_seed(0)
     config = PFSegConfig(widths=(4, 4, 4), guidance_widths=(2, 2), msres="none", **options)
     model: Any = PFSeg(config)
-    torch.nn.init.zeros_(model.ust.head.bias)
+    torch.nn.init.zeros_(model.ust.finest[2].bias)
     if model.srt is not None:
-        torch.nn.init.constant_(model.srt.head.bias, 0.5)
+        torch.nn.init.constant_(model.srt.finest[2].bias, 0.5)
     return model
 
 

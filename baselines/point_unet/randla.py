@@ -70,6 +70,8 @@ class Aggregate(nn.Module):
 class Layer(nn.Module):
     """Two aggregations in a row, so that a point hears of its neighbours' neighbours."""
 
+    recomputed = True
+
     def __init__(self, inputs: int, dim: int) -> None:
         super().__init__()
         half = dim // 2
