@@ -105,6 +105,7 @@ def alone():
 
         with ray_cluster(Cluster()):
             run_jobs([Job("job", {}, cpus=1)], work, Cluster(), lambda *_: None)
+            import ray
             from ray._common.usage import usage_lib
 
             here = psutil.Process()
@@ -115,6 +116,7 @@ def alone():
                 if socket.status == psutil.CONN_LISTEN
             ]
             facts = {
+                "auto": ray._private.auto_init_hook.enable_auto_connect,
                 "usage": usage_lib.usage_stats_enabled(),
                 "mlflow": "mlflow" in sys.modules,
                 "listening": [socket.laddr.ip.removeprefix("::ffff:") for socket in sockets],
@@ -136,6 +138,10 @@ def test_ray_says_nothing_of_its_own(alone):
 
 def test_usage_statistics_are_off(alone):
     assert json.loads(alone.stdout)["usage"] is False
+
+
+def test_what_ctrl_c_leaves_behind_starts_no_other_ray(alone):
+    assert json.loads(alone.stdout)["auto"] is False
 
 
 def test_a_cluster_of_our_own_listens_on_loopback_only(alone):
