@@ -20,7 +20,7 @@ def zygote(tmp_path_factory):
         started = Zygote({**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, log)
 
         def call(function, *arguments, environment=None, meanwhile=lambda child: None):
-            place = {**os.environ, **(environment or {})}
+            place = {**os.environ, "PYTHONPATH": paths, **(environment or {})}
             before = log.seek(0, os.SEEK_END)
             task = Call(function, [*map(str, arguments)], "/", place)
             with started.child(task, log, 120) as child:
@@ -58,7 +58,7 @@ def undisturbed(pfbench, tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def environment_of_a_module():
-    """MLflow's server, in this process, names its store in the environment of whoever comes next."""
+    """MLflow's server, in this process, names its store in the environment of its successors."""
     before = dict(os.environ)
     yield
     os.environ.clear()
