@@ -340,6 +340,7 @@ def test_all_faults_of_all_cases_are_told_in_one_pass(checked):
 
 
 def test_hostile_files_cost_neither_time_nor_memory_nor_a_traceback(checked):
+    print(f"\n{len(BAD)} hostile files: {checked.peak_mib:.0f} MiB, {checked.cpu_s:.1f} s of CPU")
     assert checked.err == ""
     assert checked.peak_mib < 1000
     assert checked.cpu_s < 30

@@ -12,7 +12,7 @@ RAISED = {
     "unet3d": ("cuda_oom", "out of GPU memory"),
     "vnet": ("host_oom", "out of host memory"),
     "san": ("nan_loss", "loss=nan"),
-    "resunet3d": ("error", "ValueError: no such thing"),
+    "resunet3d": ("error", "Unpicklable: no such thing"),
 }
 AS_TRAINED = "pfseg as trained"  # no row of the table: the one it has is of what fine-tunes it
 DIED = {
