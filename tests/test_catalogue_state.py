@@ -4,6 +4,7 @@ K9   there is no ledger of lines that could be damaged in the middle: every reco
      own, written whole. Lines of the tables in a folder are checked by `pfbench verify`
 K10  two drivers on one folder: test_locks.py
 K12  Ray Tune's own state is never read back: test_security.py
+S1   full disks, S4 read-only ones: test_full_disk.py; S3 limits: test_checkpoint.py
 """
 
 import hashlib
