@@ -36,8 +36,13 @@ def diverge(method, lesson):
     return train(method, lesson)
 
 
+class Unpicklable(ValueError):
+    def __reduce__(self):
+        raise TypeError("cannot be pickled")
+
+
 def raise_an_exception(method, lesson):
-    raise ValueError("no such thing")
+    raise Unpicklable("no such thing")
 
 
 def leave(method, lesson):

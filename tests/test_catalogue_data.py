@@ -11,7 +11,6 @@ import shutil
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -267,7 +266,7 @@ class Checked(NamedTuple):
     lines: list[str]
     err: str
     code: int
-    seconds: float
+    cpu_s: float
     peak_mib: float
     unchanged: bool
 
@@ -286,20 +285,20 @@ def checked(tmp_path_factory):
         brats(root / id_of(case), flair, seg, ending=".nii" if case == "plain" else ".nii.gz")
     before = contents(root)
     code = (
-        "import resource, sys; from harness.cli import main\n"
+        "import sys, time; from harness.cli import main\n"
         "try: main()\n"
-        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
-    )
-    began = time.perf_counter()
+        "finally:\n"
+        "    [peak] = [line.split()[1] for line in open('/proc/self/status') if 'VmHWM' in line]\n"
+        "    print(time.process_time(), peak, sep='\\n', file=sys.stderr)"
+    )  # not getrusage: its peak begins at that of the process which starts this one
     done = subprocess.run(
         [sys.executable, "-c", code, "data", "check", root, "--modalities", "flair"],
         env={**os.environ, "PYTHONPATH": str(TOP)},
         capture_output=True,
         text=True,
     )
-    seconds = time.perf_counter() - began
-    *err, peak_kib = done.stderr.splitlines()
-    return Checked(done.stdout.splitlines(), "\n".join(err), done.returncode, seconds,
+    *err, cpu_s, peak_kib = done.stderr.splitlines()
+    return Checked(done.stdout.splitlines(), "\n".join(err), done.returncode, float(cpu_s),
                    int(peak_kib) / 1024, contents(root) == before)  # fmt: skip
 
 
@@ -341,9 +340,10 @@ def test_all_faults_of_all_cases_are_told_in_one_pass(checked):
 
 
 def test_hostile_files_cost_neither_time_nor_memory_nor_a_traceback(checked):
+    print(f"\n{len(BAD)} hostile files: {checked.peak_mib:.0f} MiB, {checked.cpu_s:.1f} s of CPU")
     assert checked.err == ""
     assert checked.peak_mib < 1000
-    assert checked.seconds < 30
+    assert checked.cpu_s < 30
     assert checked.unchanged
 
 

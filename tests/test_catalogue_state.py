@@ -4,10 +4,12 @@ K9   there is no ledger of lines that could be damaged in the middle: every reco
      own, written whole. Lines of the tables in a folder are checked by `pfbench verify`
 K10  two drivers on one folder: test_locks.py
 K12  Ray Tune's own state is never read back: test_security.py
+S1   full disks, S4 read-only ones: test_full_disk.py; S3 limits: test_checkpoint.py
 """
 
 import hashlib
 import json
+import os
 import pickle
 import re
 import shutil
@@ -107,6 +109,18 @@ def test_a_damaged_checkpoint_costs_one_epoch_and_is_said(finished, interrupted,
     undisturbed = trial_of(finished)
     assert all((interrupted.path / n).read_bytes() == (undisturbed.path / n).read_bytes()
                for n in same)  # fmt: skip
+
+
+def test_s5_a_clock_that_went_backwards_changes_nothing(finished, interrupted, monkeypatch):
+    newest = interrupted.checkpoints / "epoch-000002.pt"
+    for path in (newest, newest.with_suffix(".sha256")):
+        os.utime(path, (0, 0))
+    monkeypatch.setattr("time.time", lambda: 1e9)
+    done = pfbench(*RUN, "--out", interrupted.path.parent.parent)
+    assert "epoch 1/" not in done.out and "epoch 2/" not in done.out
+    undisturbed = trial_of(finished)
+    for name in ("cases.csv", "weights.safetensors"):
+        assert (interrupted.path / name).read_bytes() == (undisturbed.path / name).read_bytes()
 
 
 def test_k1_two_damaged_checkpoints_are_a_failed_row_until_they_are_removed(interrupted):

@@ -1,10 +1,12 @@
 """A checkpoint is whole, or the one before it counts."""
 
+import resource
+
 import pytest
 import torch
 
 from harness import checkpoint
-from harness.errors import StateError
+from harness.errors import StateError, StorageError
 
 
 def save(folder, *epochs):
@@ -31,6 +33,21 @@ def test_a_checkpoint_without_its_sum_does_not_count(tmp_path):
     save(tmp_path, 1, 2)
     (tmp_path / "epoch-000002.sha256").unlink()
     assert checkpoint.load(tmp_path)["epoch"] == 1
+
+
+def test_s3_a_limit_of_bytes_is_told_as_such_and_the_generation_before_it_loads(tmp_path):
+    save(tmp_path, 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))  # files end here
+        with pytest.raises(StorageError, match=r"cannot write [\d,]+ bytes: File too") as caught:
+            save(tmp_path, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.where == str(tmp_path / "epoch-000002.pt")
+    assert (caught.value.code, caught.value.exit_code) == ("PFB-S01", 7)
+    assert checkpoint.load(tmp_path)["epoch"] == 1
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_nothing_saved_is_no_error(tmp_path):

@@ -246,8 +246,13 @@ def test_a_cluster_with_no_machine_left_is_given_up_after_a_while(monkeypatch):
 
 def test_a_fixed_cluster_without_room_is_refused_and_a_growing_one_waited_for(monkeypatch):
     with pytest.raises(LaunchError, match="a trial asks for 1 CPUs"):
-        ground(monkeypatch, [])
+        ground(monkeypatch, [Machine("d", "head", cpus=0, gpus=0)])
     assert ground(monkeypatch, [], grows=True).places() == 0
+
+
+def test_a_phase_that_begins_when_the_last_machine_has_died_ends_as_a_lost_cluster(monkeypatch):
+    with pytest.raises(ClusterLost, match="no machine of the cluster is left"):
+        ground(monkeypatch, [])
 
 
 def test_the_autoscaler_is_asked_for_what_would_run_now_and_let_go_at_the_end(monkeypatch):

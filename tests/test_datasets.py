@@ -483,6 +483,11 @@ def test_real_patients_are_prepared_without_a_fault(tmp_path):
         assert 0.001 < volume.label.mean() < 0.1
 
 
+@pytest.mark.skipif(not (DATA / "brats_sample").is_dir(), reason="no real patients here")
+def test_real_patients_have_no_fault():
+    assert check(DATA / "brats_sample", "brats", ()) == ([], [])
+
+
 @pytest.mark.skipif(not (DATA / "real").is_dir(), reason="no real volumes here")
 @pytest.mark.parametrize(
     "label, expected",

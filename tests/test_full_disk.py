@@ -78,6 +78,21 @@ def test_a_full_disk_beside_the_run_costs_mlflow_only(pfbench, undisturbed, disk
     assert "1 trials in MLflow: 1 new" in synced.said, synced
 
 
+def test_s4_a_disk_that_becomes_read_only_is_named_and_the_command_finishes_later(
+    pfbench, undisturbed, disk
+):
+    out = disk / "out"
+    assert_killed(pfbench(*RUN, "--out", out, crash_at="checkpoint-sum"))
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    refused = pfbench(*RUN, "--out", out)
+    assert "exit code 7" in refused.how, refused
+    assert "Traceback" not in refused.said
+    assert f"error[PFB-S02]: {out}" in refused.said and "Try: " in refused.said
+    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    assert "exit code 0" in pfbench(*RUN, "--out", out).how
+    assert_same(out, undisturbed)
+
+
 def save_for_ever(arguments):
     """Save one generation after the other, each of 50 MB, and say before which one it is."""
     folder, epoch = Path(arguments[0]), int(arguments[1])

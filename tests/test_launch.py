@@ -105,6 +105,8 @@ def alone():
 
         with ray_cluster(Cluster()):
             run_jobs([Job("job", {}, cpus=1)], work, Cluster(), lambda *_: None)
+            import ray
+            from ray._private.authentication.authentication_utils import is_token_auth_enabled
             from ray._common.usage import usage_lib
 
             here = psutil.Process()
@@ -115,6 +117,8 @@ def alone():
                 if socket.status == psutil.CONN_LISTEN
             ]
             facts = {
+                "auto": ray._private.auto_init_hook.enable_auto_connect,
+                "token": is_token_auth_enabled(),
                 "usage": usage_lib.usage_stats_enabled(),
                 "mlflow": "mlflow" in sys.modules,
                 "listening": [socket.laddr.ip.removeprefix("::ffff:") for socket in sockets],
@@ -126,7 +130,7 @@ def alone():
         capture_output=True,
         text=True,
         check=True,
-        env={**clean, "PYTHONPATH": str(TOP)},
+        env={**clean, "PYTHONPATH": str(TOP), "RAY_AUTH_MODE": "disabled"},
     )
 
 
@@ -138,9 +142,17 @@ def test_usage_statistics_are_off(alone):
     assert json.loads(alone.stdout)["usage"] is False
 
 
+def test_what_ctrl_c_leaves_behind_starts_no_other_ray(alone):
+    assert json.loads(alone.stdout)["auto"] is False
+
+
 def test_a_cluster_of_our_own_listens_on_loopback_only(alone):
     listening = json.loads(alone.stdout)["listening"]
     assert len(listening) >= 3 and set(listening) == {"127.0.0.1"}
+
+
+def test_a_cluster_of_our_own_wants_a_token_whatever_the_environment_says(alone):
+    assert json.loads(alone.stdout)["token"] is True
 
 
 def test_placing_jobs_does_not_load_mlflow(alone):

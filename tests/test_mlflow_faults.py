@@ -13,6 +13,7 @@ import wsgiref.simple_server
 from pathlib import Path
 
 import pytest
+from in_process import pfbench
 from mirrored_run import add_trial, by_seed, content, empty_store, history, make_run, mirrored, spec
 
 from harness import mlflow_faults, tracking
@@ -337,6 +338,25 @@ def test_m10_a_password_is_neither_in_the_log_nor_in_the_process_list(run):
     why = mirror.finish(timeout_s=60)
     log = (run.path / "mlflow.log").read_text()
     assert SECRET not in log + why and SECRET.encode() not in words
+
+
+RUN = ["run", "--suite", "table2", "--model", "resunet3d_up", "--set", "phantom.cases=3",
+       "--epochs", 1, "--executor", "inline"]  # fmt: skip
+
+
+def test_m1_where_mlflow_is_required_a_server_that_is_away_ends_the_command(tmp_path):
+    uri = f"http://me:{SECRET}@127.0.0.1:9/"
+    done = pfbench(*RUN, "--tracking-uri", uri, "--mlflow-required", "--out", tmp_path, expect=8)
+    assert "error[PFB-M01]: http://***@127.0.0.1:9/: " in done.err and "Try: " in done.err
+    assert SECRET not in done.said
+
+
+def test_m11_other_kinds_of_store_are_refused_before_anything_is_made(tmp_path):
+    out = tmp_path / "out"
+    done = pfbench(*RUN, "--tracking-uri", "databricks://me:s3cr3t@p", "--out", out, expect=2)
+    assert "error[PFB-M11]: --tracking-uri: 'databricks://***@p' is not a supp" in done.err
+    assert "Try: a URI that begins with sqlite:" in done.err
+    assert SECRET not in done.said and not out.exists()
 
 
 @pytest.mark.parametrize("uri", ["file:/tmp/x", "mlruns", "databricks://p"])

@@ -6,7 +6,7 @@ headers and folder name a patient, finds pickles that would run code, and logs t
 In other files:
 
 X5   links and names that lead out of the data folder: test_catalogue_data.py
-X8   listeners on loopback only, X10 usage statistics: test_launch.py
+X8   listeners on loopback only, a token, X10 usage statistics: test_launch.py
 X11  MLflow's telemetry before its first use: test_tracking.py
 X13  predictions with a header of their own: test_predict.py
 X19  hostile volumes within 1 GB: test_catalogue_data.py; hostile YAML: test_catalogue_config.py
@@ -196,6 +196,7 @@ def test_x17_what_a_run_leaves_is_for_its_owner_only(ran):
 
 def test_x9_the_token_of_ray_is_for_its_owner_only(ran):
     tokens = [path for path in (ran.home / ".ray").rglob("*") if path.is_file()]
+    assert "auth_token" in [path.name for path in tokens]
     assert [path.name for path in tokens if path.stat().st_mode & 0o077] == []
 
 

@@ -51,6 +51,14 @@ def leave(arguments):
     os._exit(3)
 
 
+def leave_politely(arguments):
+    raise SystemExit
+
+
+def be_interrupted(arguments):
+    raise KeyboardInterrupt
+
+
 def fail(arguments):
     raise RuntimeError("no such thing")
 
@@ -154,6 +162,8 @@ def gone(pid, within_s=5):
         ("die_of_a_signal", "SIGKILL",
          "the process was killed by SIGKILL (often the system's memory ran out)"),
         ("leave", "", "the process ended with exit code 3 and no word; see stderr.log"),
+        ("leave_politely", "", "the process ended with exit code 0 and no word; see stderr.log"),
+        ("be_interrupted", "", "the process was killed by SIGINT"),
         ("fail", "", "the process ended with exit code 1 and no word; see stderr.log"),
     ],
 )  # fmt: skip

@@ -21,6 +21,8 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Tune's thread, left behind by Ctrl-C, would start another Ray when it next asks for something.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -32,6 +34,8 @@ ALONE = {
     # Ray's word for "no second machine will join": every process listens on 127.0.0.1 only.
     # It is read when ray is imported.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Other users of this machine reach loopback, too; Ray makes a token where there is none.
+    "RAY_AUTH_MODE": "token",
     # Tune's trials have an environment of their own and never use these: 1 s of the start.
     "RAY_prestart_worker_first_driver": "0",
     # Workers would yield to every other process of the machine, also while time is measured.

@@ -28,10 +28,13 @@ class MachineLost(Exception):
 class Ground:
     """Room for jobs of some sizes, in CPUs and GPUs; on one machine only, if one is given.
 
-    Raises LaunchError when no machine can hold a job and none will come that could.
+    Raises LaunchError when no machine can hold a job and none will come that could, ClusterLost
+    when there is no machine any more.
     """
 
     def __init__(self, sizes: set[Size], cluster: Cluster, only: Machine | None) -> None:
+        if not cluster.grows and not machines():
+            raise ClusterLost("no machine of the cluster is left; the same command continues")
         for size in sizes:
             (refuse_impossible if cluster.grows else refuse_unplaceable)(*size)
         self.sizes = sizes
