@@ -147,6 +147,25 @@ def test_a_metric_is_one_more_column_and_changes_no_other(mine, tmp_path):
     assert "Surplus (voxels)" in (with_metric / "table.md").read_text()
 
 
+def test_a_network_of_an_installed_package_is_used_by_its_name(tmp_path, monkeypatch):
+    site, out = tmp_path / "site", tmp_path / "out"
+    pfbench("init", "model", "brought", "--in", site)
+    about = site / "brought-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: brought\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[pfbench.models]\nbrought = brought\n")
+    assert "brought" not in pfbench("list", "models").out
+    monkeypatch.syspath_prepend(site)
+    listed = json.loads(pfbench("list", "models", "--json").out)
+    assert "brought" in {entry["name"] for entry in listed}
+    registry.clear()
+    pfbench("run", "--suite", "table5", "--model", "brought", "--out", out, *TINY)
+    table = pd.read_csv(out / "table.csv")
+    assert set(table["model"]) == {"brought"} and set(table["status"]) == {"ok"}
+    [copy] = (out / "plugins").iterdir()
+    assert copy.read_bytes() == (site / "brought.py").read_bytes()
+
+
 def test_a_suite_of_ones_own_is_a_file(tmp_path):
     path = tmp_path / "widths.yaml"
     path.write_text(SUITE)
