@@ -58,7 +58,7 @@ def undisturbed(pfbench, tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def environment_of_a_module():
-    """MLflow's server, in this process, names its store in the environment of whoever comes next."""
+    """MLflow's server, in this process, names its store in the environment of who comes next."""
     before = dict(os.environ)
     yield
     os.environ.clear()
