@@ -211,8 +211,24 @@ def nnunet_raw(root, cases=3):
     (root / "dataset.json").write_text(json.dumps(told))
 
 
-def test_a_raw_folder_of_nnunet_runs_as_it_is(tmp_path):
-    nnunet_raw(tmp_path / "data")
+def decathlon(root, cases=3):
+    for name in ("imagesTr", "labelsTr"):
+        (root / name).mkdir(parents=True)
+    pairs = []
+    for number in range(cases):
+        images, label = volumes(root, 2)
+        paths = {"image": f"imagesTr/c_{number}.nii.gz", "label": f"labelsTr/c_{number}.nii.gz"}
+        nib.save(nib.Nifti1Image(np.stack(images, -1) + number, np.eye(4)), root / paths["image"])
+        nib.save(nib.Nifti1Image(label, np.eye(4)), root / paths["label"])
+        pairs.append({kind: f"./{path}" for kind, path in paths.items()})
+    told = {"modality": {"0": "T1", "1": "T2"}, "numTraining": cases, "training": pairs,
+            "labels": {"0": "background", "1": "tumour", "2": "core"}}  # fmt: skip
+    (root / "dataset.json").write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize("layout", [nnunet_raw, decathlon])
+def test_a_folder_of_nnunet_or_decathlon_runs_as_it_is(tmp_path, layout):
+    layout(tmp_path / "data")
     pfbench("run", "--suite", "table5", "--model", "resunet3d_up", "--dataset", "folder",
             "--data-root", tmp_path / "data", "--modalities", "T2", "--target", "tumour",
             "--profile", "quick", "--out", tmp_path / "out", *TINY)  # fmt: skip
