@@ -1,10 +1,14 @@
 """`pfbench ui`: MLflow's pages on the results of a run, and links to what they can tell."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -31,8 +35,10 @@ def ui(run_dir: Path, uri: str, experiment: str, port: int) -> int:
     `tracking.mirror` does, and UsageError for a port that is taken.
     """
     remote = urlsplit(uri).scheme in ("http", "https")
+    asked: list[int] = []
     if not remote:
         _refuse_taken(port)
+        _listen(asked, at_once=True)
     tracking.mirror(run_dir, uri, experiment)
     place = _without_user(uri) if remote else f"http://{LOCAL}:{port}"
     print(f"{'MLflow':<12}{place}")
@@ -41,7 +47,7 @@ def ui(run_dir: Path, uri: str, experiment: str, port: int) -> int:
     if remote:
         return 0
     print("Ctrl-C ends it", flush=True)
-    return _serve(uri, port)
+    return _serve(uri, port, asked)
 
 
 def links(run_dir: Path, uri: str, experiment: str, place: str) -> list[Link]:
@@ -65,7 +71,23 @@ def links(run_dir: Path, uri: str, experiment: str, place: str) -> list[Link]:
     return found
 
 
-def _serve(uri: str, port: int) -> int:
+def _listen(asked: list[int], *, at_once: bool) -> None:
+    """Note in `asked` each signal to end, and raise KeyboardInterrupt at once or leave it there.
+
+    Noted, because what is raised in the callback of a weak reference is lost, and libraries of
+    MLflow have many; left there while a server starts, so that none is there unseen.
+    """
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        if at_once:
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, note)
+
+
+def _serve(uri: str, port: int, asked: list[int]) -> int:
     command = [sys.executable, "-m", "mlflow", "server", "--host", LOCAL, "--port", str(port),
                "--workers", "1", "--uvicorn-opts", "--log-level warning"]  # fmt: skip
     environment = {
@@ -75,10 +97,25 @@ def _serve(uri: str, port: int) -> int:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PYTHONWARNINGS": "ignore",  # of MLflow's own libraries; they would hide the links
     }
-    try:
-        return subprocess.run(command, env=environment, check=False).returncode
-    except KeyboardInterrupt:
-        return 0
+    _listen(asked, at_once=False)
+    if asked:
+        raise KeyboardInterrupt
+    server = subprocess.Popen(command, env=environment, start_new_session=True)
+    while server.poll() is None and not asked:
+        time.sleep(0.1)
+    _end(server)
+    return 0 if asked else server.returncode
+
+
+def _end(server: "subprocess.Popen[bytes]") -> None:
+    """MLflow's command and the server that it starts are one group: none of it stays behind.
+
+    While it starts, it hands no signal on; each of its processes has to be told.
+    """
+    for number, patience_s in ((signal.SIGTERM, 5), (signal.SIGKILL, None)):
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(server.pid, number)
+            server.wait(patience_s)
 
 
 def _refuse_taken(port: int) -> None:

@@ -198,13 +198,17 @@ def _cell(line: Record, shown: Shown, value: Any, best: float | None) -> str:
     """ "**83.41 ± 2.10** [84.13]": ours, its spread, and the paper's."""
     if value is None:
         return ""
-    text = number(value, shown)
-    if shown.spread:
-        text += f" ± {number(line[shown.spread], shown)}"
+    text = number(value, shown) + spread(line, shown)
     if value == best:
         text = f"**{text}**"
     printed_value = line[shown.paper] if shown.paper else None
     return text if _absent(printed_value) else f"{text} [{number(printed_value, shown)}]"
+
+
+def spread(line: Record, shown: Shown) -> str:
+    """ " ± 2.10"; nothing for a single case, which deviates from nothing."""
+    there = shown.spread and line["n_cases"] != 1
+    return f" ± {number(line[shown.spread], shown)}" if there else ""
 
 
 def number(value: Any, shown: Shown) -> str:

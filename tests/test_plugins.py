@@ -147,6 +147,25 @@ def test_a_metric_is_one_more_column_and_changes_no_other(mine, tmp_path):
     assert "Surplus (voxels)" in (with_metric / "table.md").read_text()
 
 
+def test_a_network_of_an_installed_package_is_used_by_its_name(tmp_path, monkeypatch):
+    site, out = tmp_path / "site", tmp_path / "out"
+    pfbench("init", "model", "brought", "--in", site)
+    about = site / "brought-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: brought\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[pfbench.models]\nbrought = brought\n")
+    assert "brought" not in pfbench("list", "models").out
+    monkeypatch.syspath_prepend(site)
+    listed = json.loads(pfbench("list", "models", "--json").out)
+    assert "brought" in {entry["name"] for entry in listed}
+    registry.clear()
+    pfbench("run", "--suite", "table5", "--model", "brought", "--out", out, *TINY)
+    table = pd.read_csv(out / "table.csv")
+    assert set(table["model"]) == {"brought"} and set(table["status"]) == {"ok"}
+    [copy] = (out / "plugins").iterdir()
+    assert copy.read_bytes() == (site / "brought.py").read_bytes()
+
+
 def test_a_suite_of_ones_own_is_a_file(tmp_path):
     path = tmp_path / "widths.yaml"
     path.write_text(SUITE)
@@ -192,8 +211,24 @@ def nnunet_raw(root, cases=3):
     (root / "dataset.json").write_text(json.dumps(told))
 
 
-def test_a_raw_folder_of_nnunet_runs_as_it_is(tmp_path):
-    nnunet_raw(tmp_path / "data")
+def decathlon(root, cases=3):
+    for name in ("imagesTr", "labelsTr"):
+        (root / name).mkdir(parents=True)
+    pairs = []
+    for number in range(cases):
+        images, label = volumes(root, 2)
+        paths = {"image": f"imagesTr/c_{number}.nii.gz", "label": f"labelsTr/c_{number}.nii.gz"}
+        nib.save(nib.Nifti1Image(np.stack(images, -1) + number, np.eye(4)), root / paths["image"])
+        nib.save(nib.Nifti1Image(label, np.eye(4)), root / paths["label"])
+        pairs.append({kind: f"./{path}" for kind, path in paths.items()})
+    told = {"modality": {"0": "T1", "1": "T2"}, "numTraining": cases, "training": pairs,
+            "labels": {"0": "background", "1": "tumour", "2": "core"}}  # fmt: skip
+    (root / "dataset.json").write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize("layout", [nnunet_raw, decathlon])
+def test_a_folder_of_nnunet_or_decathlon_runs_as_it_is(tmp_path, layout):
+    layout(tmp_path / "data")
     pfbench("run", "--suite", "table5", "--model", "resunet3d_up", "--dataset", "folder",
             "--data-root", tmp_path / "data", "--modalities", "T2", "--target", "tumour",
             "--profile", "quick", "--out", tmp_path / "out", *TINY)  # fmt: skip

@@ -19,6 +19,7 @@ from harness.ledger import RunFolder
 from harness.report import html, of_run
 from harness.report.cost_plots import Point, worth_it
 from harness.report.document import Picture, Section
+from harness.report.score_plots import strip
 from harness.report.write import render
 from harness.results import merged_rows
 from harness.standings import stand
@@ -150,6 +151,22 @@ def test_few_cases_are_said_to_be_few_and_nothing_is_nan(tmp_path):
     page = render([WrittenRun(tmp_path, rows=PAIR, cases=2).folder])
     assert "n too small: 2 cases" in page
     assert not re.search(r"\bnan\b", page)
+
+
+def test_one_case_has_neither_a_spread_nor_an_interval(tmp_path):
+    run = WrittenRun(tmp_path, rows=PAIR, cases=1)
+    page = render([run.folder])
+    table = page[page.index("<caption>Table V") : page.index("Which system is better</h2>")]
+    assert "&plusmn; 0" not in table and "± 0" not in table and "BCa" not in table
+    assert "± 0" not in render([run.folder], "md")
+
+
+def test_the_marks_of_a_single_case_lie_within_their_axes(tmp_path):
+    standing = scores(WrittenRun(tmp_path, rows=PAIR, cases=1), DICE)
+    [axes] = strip(standing, dict.fromkeys(PAIR, "patch-free")).axes
+    low, high = axes.get_xlim()
+    values = [float(found.means.iloc[0]) for found in standing.scores.values()]
+    assert low < min(values) - 0.02 * (high - low) and max(values) + 0.02 * (high - low) < high
 
 
 def test_a_run_without_a_finished_trial_has_a_report(tmp_path):

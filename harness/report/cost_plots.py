@@ -96,11 +96,15 @@ def _name(axes: Axes, figure: Figure, points: Sequence[Point]) -> None:
         free = [p for p, box in inside.items() if not any(_overlap(box, t) for t in taken)]
         place = [*free, *inside, *boxes][0]
         taken.append(boxes[place])
-        middle = (boxes[place][0] + boxes[place][2]) / 2, (boxes[place][1] + boxes[place][3]) / 2
+        start, low, end, high = boxes[place]
+        # Beside its point it is held there: how wide it gets is up to the font of the reader.
+        beside = {0.5: (start, "left"), -0.5: (end, "right")}
+        across, side = beside.get(place[0], ((start + end) / 2, "center"))
         line = {"arrowstyle": "-", "color": "0.7", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
-        axes.annotate(point.label, (x, y), middle, xycoords=figure.dpi_scale_trans,
-                      textcoords=figure.dpi_scale_trans, ha="center", va="center", color=GREY,
-                      zorder=4, arrowprops=line if abs(place[1]) > ASIDE else None)  # fmt: skip
+        axes.annotate(point.label, (x, y), (across, (low + high) / 2), ha=side, va="center",
+                      xycoords=figure.dpi_scale_trans, textcoords=figure.dpi_scale_trans,
+                      color=GREY, zorder=4,
+                      arrowprops=line if abs(place[1]) > ASIDE else None)  # fmt: skip
 
 
 Box = tuple[float, float, float, float]

@@ -12,8 +12,10 @@ from harness.table_lines import Record, ResultTable, Shown
 METRIC_OF = {"dice_mean": "dice", "hd95_mean": "hd95_mm", "jaccard_mean": "jaccard"}
 UNITS = (
     "Dice and Jaccard in percent, mean ± standard deviation over the test cases; HD95 pooled over "
-    "both directions, in mm. In brackets: 95 % BCa bootstrap interval of the mean over cases, the "
-    "seeds of a case averaged."
+    "both directions, in mm."
+)
+INTERVALS = (
+    "In brackets: 95 % BCa bootstrap interval of the mean over cases, the seeds of a case averaged."
 )
 COSTS = (
     "Time: median seconds from an array in memory to a mask in memory, all processors; memory: "
@@ -61,9 +63,7 @@ def _cell(
     paper = "" if printed is None or printed != printed else table.number(printed, shown)
     if value is None:
         return Cell("", paper=paper)
-    text = table.number(value, shown)
-    if shown.spread:
-        text += f" ± {table.number(line[shown.spread], shown)}"
+    text = table.number(value, shown) + table.spread(line, shown)
     below = ""
     found = standing.intervals.get(line["key"]) if standing else None
     if found and found.low is not None and found.high is not None:
@@ -76,9 +76,11 @@ def _notes(shown: ResultTable, standings: Mapping[str, Standing]) -> tuple[str, 
     if (shown.means["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(table.TRANSDUCTIVE)
     notes += suite(shown.suite).notes
-    few = {i.note: None for s in standings.values() for i in s.intervals.values() if i.note}
+    intervals = [i for s in standings.values() for i in s.intervals.values()]
+    few = {i.note: None for i in intervals if i.note}
     notes += few
     said = {note: None for standing in standings.values() for note in standing.notes}
     notes += [f"{note} (in the intervals, tests and ranks)" for note in said]
     measured = set(suite(shown.suite).shows) & {"time", "memory", "gflops"}
-    return (*notes, UNITS, *([COSTS] if measured else []), PAPER)
+    known = any(i.low is not None for i in intervals)
+    return (*notes, UNITS, *[INTERVALS] * known, *[COSTS] * bool(measured), PAPER)

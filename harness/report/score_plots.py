@@ -39,6 +39,8 @@ def strip(standing: Standing, kinds: Mapping[str, str]) -> Figure:
         axes.plot(found.estimate, place, MARKERS[kinds[key]], color=colour, markersize=5.5,
                   markeredgecolor="black", markeredgewidth=0.8)  # fmt: skip
     _list_systems(axes, titles)
+    axes.use_sticky_edges = False  # a box that starts at the first mark leaves it room, too
+    axes.autoscale_view()
     axes.set_xlabel(standing.metric.title)
     axes.grid(axis="x", color="0.9", linewidth=0.6)
     return figure
