@@ -14,7 +14,7 @@ Wang et al., arXiv:2210.14645, Sec. III-B and Algorithm 1.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
-from math import cos, floor, hypot, pi, sin
+from math import cos, floor, hypot, pi, prod, sin
 from typing import Any, Literal
 
 import numpy as np
@@ -163,12 +163,24 @@ def _search(volume: Volume, patch: Size, groups: Iterable[tuple[Start, ...]]) ->
         if misses >= PATIENCE:
             break
         for start in group:
+            misses += 1
+            if not _may_exceed(largest, volume, start, patch):
+                continue
             found = variance(volume, start, patch)
             if found > largest:
                 best, largest, misses = start, found, 0
-            else:
-                misses += 1
     return best
+
+
+def _may_exceed(limit: float, volume: Volume, start: Start, size: Size) -> bool:
+    """Whether a look in float32, a quarter of the work, leaves open that the variance is larger.
+
+    Its error is far below a thousandth of the mean square; what is closer is for `variance`.
+    """
+    channels = window(volume, start, size).astype(np.float32).reshape(-1, prod(size))
+    squares = sum(float(x @ x) for x in channels) / prod(size)
+    rough = squares - sum(float(x.mean()) ** 2 for x in channels)
+    return not rough + squares / 1000 <= limit
 
 
 def variance(volume: Volume, start: Start, size: Size) -> float:
