@@ -12,13 +12,24 @@ class Row(NamedTuple):
 
     case: str
     peer: str
-    ours_ms: float
-    peer_ms: float
+    ours: float
+    theirs: float
+    goal: float | None = None
+    """The least `ratio` that was asked for."""
+    unit: str = "ms"
 
     @property
     def ratio(self) -> float:
-        """How many times longer the peer takes."""
-        return self.peer_ms / self.ours_ms
+        """How many times more the peer takes."""
+        return self.theirs / self.ours
+
+    @property
+    def verdict(self) -> str:
+        """Whether the goal is met, and how far from it the ratio is."""
+        if self.goal is None:
+            return ""
+        beyond = 100 * (self.ratio / self.goal - 1)
+        return f"{'met' if beyond >= 0 else 'missed'} by {abs(beyond):.0f} %"
 
 
 def medians_ms(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:

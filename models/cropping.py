@@ -13,7 +13,8 @@ Wang et al., arXiv:2210.14645, Sec. III-B and Algorithm 1.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from math import cos, floor, hypot, pi, sin
+from itertools import pairwise
+from math import cos, floor, hypot, pi, prod, sin
 from typing import Any, Literal
 
 import numpy as np
@@ -81,10 +82,10 @@ def selective_lattice_crop(volume: Volume, patch_size: Size, stride: int = 8) ->
     the thousands of them cost a few passes over the volume.
     """
     shape = _shape(volume, patch_size)
+    ends = [_Ends(side, p, stride) for side, p in zip(shape, patch_size, strict=True)]
     total = np.zeros(1)
     for channel in volume.reshape(-1, *shape):
-        x = channel - channel.mean(dtype=np.float64)
-        mean, of_squares = (_box_means(v, patch_size, stride) for v in (x, x * x))
+        mean, of_squares = _window_sums(channel, ends) / np.prod(patch_size)
         total = total + (of_squares - mean * mean)
     best = np.unravel_index(total.argmax(), total.shape)
     return _start(stride * i for i in best)
@@ -162,12 +163,24 @@ def _search(volume: Volume, patch: Size, groups: Iterable[tuple[Start, ...]]) ->
         if misses >= PATIENCE:
             break
         for start in group:
+            misses += 1
+            if not _may_exceed(largest, volume, start, patch):
+                continue
             found = variance(volume, start, patch)
             if found > largest:
                 best, largest, misses = start, found, 0
-            else:
-                misses += 1
     return best
+
+
+def _may_exceed(limit: float, volume: Volume, start: Start, size: Size) -> bool:
+    """Whether a look in float32, a quarter of the work, leaves open that the variance is larger.
+
+    Its error is far below a thousandth of the mean square; what is closer is for `variance`.
+    """
+    channels = window(volume, start, size).astype(np.float32).reshape(-1, prod(size))
+    squares = sum(float(x @ x) for x in channels) / prod(size)
+    rough = squares - sum(float(x.mean()) ** 2 for x in channels)
+    return not rough + squares / 1000 <= limit
 
 
 def variance(volume: Volume, start: Start, size: Size) -> float:
@@ -176,19 +189,38 @@ def variance(volume: Volume, start: Start, size: Size) -> float:
     return float(part.var(axis=(-3, -2, -1), dtype=np.float64).sum())
 
 
-def _box_means(x: Volume, size: Size, stride: int) -> Volume:
-    """Mean over every window on the lattice; x (D, H, W) float64.
+class _Ends:
+    """Where the windows of a lattice begin and end along one axis."""
 
-    Along each axis: sums between neighbouring window ends, then differences of their running sum.
+    def __init__(self, have: int, side: int, stride: int) -> None:
+        starts = np.arange(0, have - side + 1, stride)
+        self.edges = np.union1d(starts, starts + side)
+        self.first, self.last = (np.searchsorted(self.edges, x) for x in (starts, starts + side))
+
+    def windows(self, parts: Volume, axis: int) -> Volume:
+        """Sums between neighbouring edges -> sums over windows, of (2, D, H, W)."""
+        sums = np.insert(parts.cumsum(axis), 0, 0, axis)
+        return sums.take(self.last, axis) - sums.take(self.first, axis)
+
+
+def _window_sums(channel: Volume, ends: Sequence[_Ends]) -> Volume:
+    """Sums of x and of x² over every window of the lattice, (2, windows along z, y, x), float64.
+
+    x is the channel (D, H, W) less about its mean, so that variances do not cancel. Slab by slab,
+    which the cache holds, down to what lies between neighbouring ends of windows.
     """
-    for side in size:
-        starts = np.arange(0, len(x) - side + 1, stride)
-        edges = np.union1d(starts, starts + side)
-        parts = np.add.reduceat(x[: edges[-1]], edges[:-1], axis=0)
-        sums = np.concatenate([np.zeros_like(parts[:1]), parts.cumsum(axis=0)])
-        first, last = np.searchsorted(edges, starts), np.searchsorted(edges, starts + side)
-        x = np.moveaxis((sums[last] - sums[first]) / side, 0, -1)  # after three, all are in place
-    return x
+    z, y, x = ends
+    about = channel[::4, ::4, ::4].mean(dtype=np.float64)
+    parts = np.empty((2, len(z.edges) - 1, *channel.shape[1:]))
+    for slab, (first, last) in enumerate(pairwise(z.edges)):
+        values = channel[first:last] - about
+        values.sum(0, out=parts[0, slab])
+        np.einsum("zyx,zyx->yx", values, values, out=parts[1, slab])
+    parts = np.add.reduceat(parts[:, :, : y.edges[-1]], y.edges[:-1], axis=2)
+    parts = np.add.reduceat(parts[..., : x.edges[-1]], x.edges[:-1], axis=3)
+    for axis, along in enumerate(ends, start=1):
+        parts = along.windows(parts, axis)
+    return parts
 
 
 def _centre(shape: Sequence[int], patch: Size) -> Start:

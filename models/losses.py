@@ -5,6 +5,8 @@
     p, S ── (11) F = S p ┐                                        S  reconstruction
     y, X ── (12) G = X y ┴─ (14) target-enhanced, (16) similarity p  probability of the target
 
+Eq. 14 and 16 are functions of the moments of F and G (models/moments.py), which they share.
+
 Wang et al., arXiv:2210.14645, Sec. III. All volumes are (B, C, D, H, W); every function returns a
 scalar, the mean over the batch. Terms are computed in float32 or wider, whatever the autocast.
 A grid that does not match raises ValueError. Weights live in models/objective.py.
@@ -15,6 +17,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from models.moments import Moments, moments, wide
 
 Start = Sequence[int] | Sequence[Sequence[int]]
 
@@ -71,12 +75,20 @@ def guidance_loss(sr: Tensor, image: Tensor, start: Start, size: Sequence[int]) 
 
 def fuse(volume: Tensor, mask: Tensor) -> Tensor:
     """Eq. 11 and 12: volume (B, C, D, H, W) times mask (B, 1, D, H, W), in every channel."""
-    if mask.shape != (len(volume), 1, *volume.shape[2:]):
-        raise ValueError(
-            f"the volume is {tuple(volume.shape)} but the mask is {tuple(mask.shape)}; "
-            "the mask needs the same batch and grid, and one channel"
-        )
+    _check_mask(volume, mask)
     return wide(volume) * wide(mask)
+
+
+def fusion_losses(sr: Tensor, prob: Tensor, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Eq. 14 and eq. 16 of F = fuse(sr, prob) and G = fuse(image, label), in one pass.
+
+    Gradients for sr and prob; image and label must not ask for one.
+    """
+    _same_grid("the reconstruction", sr, "the image", image)
+    _check_mask(sr, prob)
+    _check_mask(image, label)
+    found = moments(sr, prob, image, label)
+    return _target_enhanced(found), _spatial_similarity(found)
 
 
 def target_enhanced_loss(fusion: Tensor, target: Tensor) -> Tensor:
@@ -84,8 +96,11 @@ def target_enhanced_loss(fusion: Tensor, target: Tensor) -> Tensor:
 
     L_tel = mean (F - G)²,   F = fuse(sr, prob) (eq. 11), G = fuse(image, label) (eq. 12)
     """
-    _same_grid("the fusion", fusion, "its target", target)
-    return (wide(fusion) - wide(target)).square().mean()
+    return _target_enhanced(_moments_of(fusion, target))
+
+
+def _target_enhanced(found: Moments) -> Tensor:
+    return found.uu.diagonal(dim1=1, dim2=2).mean()
 
 
 def spatial_similarity_loss(fusion: Tensor, target: Tensor) -> Tensor:
@@ -100,12 +115,12 @@ def spatial_similarity_loss(fusion: Tensor, target: Tensor) -> Tensor:
     in O(L C²) time; for C = 1 a sum of non-negative terms, so nothing cancels where A ≈ B. The
     expansion in AᵀA, AᵀB, BᵀB would return negative losses in float32.
     """
-    _same_grid("the fusion", fusion, "its target", target)
-    with torch.autocast(fusion.device.type, enabled=False):
-        a, b = wide(fusion), wide(target)
-        u, v = a - b, a + b
-        uv = _moments(u, v)
-        return (_moments(u, u) * _moments(v, v) + uv * uv.mT).sum((1, 2)).mean() / 2
+    return _spatial_similarity(_moments_of(fusion, target))
+
+
+def _spatial_similarity(found: Moments) -> Tensor:
+    uu, uv, vv = found
+    return (uu * vv + uv * uv.mT).sum((1, 2)).mean() / 2
 
 
 def spatial_similarity_loss_pooled_official(
@@ -137,11 +152,11 @@ def binarize_ste(prob: Tensor) -> Tensor:
     return (prob >= 0.5).to(prob.dtype) + (prob - prob.detach())
 
 
-def _moments(a: Tensor, b: Tensor) -> Tensor:
-    """AᵀB / L of each volume, (B, C, C). By sums, which are pairwise, not by a matrix product:
-    in float32 over millions of voxels that is three digits more."""
-    rows = [torch.stack([(x * y).flatten(1).mean(1) for y in b.unbind(1)], 1) for x in a.unbind(1)]
-    return torch.stack(rows, 1)
+def _moments_of(fusion: Tensor, target: Tensor) -> Moments:
+    """Of what has been masked already."""
+    _same_grid("the fusion", fusion, "its target", target)
+    whole = fusion.new_ones(()).expand(len(fusion), 1, *fusion.shape[2:])
+    return moments(fusion, whole, target, whole)
 
 
 def _cells(volume: Tensor, pool: int) -> Tensor:
@@ -172,11 +187,14 @@ def _window(volume: Tensor, start: Sequence[int], size: Sequence[int]) -> Tensor
     return volume[:, z, y, x]
 
 
-def wide(x: Tensor) -> Tensor:
-    """float32, or float64 where it is that already: what the terms are computed in."""
-    return x if x.dtype == torch.float64 else x.float()
-
-
 def _same_grid(name: str, x: Tensor, other: str, y: Tensor) -> None:
     if x.shape != y.shape:
         raise ValueError(f"{name} is {tuple(x.shape)} but {other} is {tuple(y.shape)}")
+
+
+def _check_mask(volume: Tensor, mask: Tensor) -> None:
+    if mask.shape != (len(volume), 1, *volume.shape[2:]):
+        raise ValueError(
+            f"the volume is {tuple(volume.shape)} but the mask is {tuple(mask.shape)}; "
+            "the mask needs the same batch and grid, and one channel"
+        )

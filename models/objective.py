@@ -111,13 +111,14 @@ def fusion_terms(
     tel: bool = True,
 ) -> dict[str, Tensor]:
     """The two halves of L_tfm (eq. 13), "tel" and "ssl", as far as they are asked for."""
+    if ssl == "exact":
+        both = dict(zip(("tel", "ssl"), losses.fusion_losses(sr, prob, image, label), strict=True))
+        return both if tel else {"ssl": both["ssl"]}
     terms = {}
     fusion, target = losses.fuse(sr, prob), losses.fuse(image, label)
     if tel:
         terms["tel"] = losses.target_enhanced_loss(fusion, target)
-    if ssl == "exact":
-        terms["ssl"] = losses.spatial_similarity_loss(fusion, target)
-    elif ssl == "pooled_l1_official":
+    if ssl == "pooled_l1_official":
         terms["ssl"] = losses.spatial_similarity_loss_pooled_official(prob, sr, target)
     elif ssl == "pooled_l1_fixed":
         terms["ssl"] = losses.spatial_similarity_loss_pooled_fixed(fusion, target)

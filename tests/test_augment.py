@@ -60,6 +60,34 @@ def test_a_turn_agrees_with_scipy():
     np.testing.assert_allclose(moved, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("slices", [2, 3, 12, 16])
+def test_any_number_of_slices_agrees_with_scipy(slices):
+    from scipy.ndimage import affine_transform
+
+    rng = np.random.default_rng(slices)
+    image = rng.random((1, slices, 21, 30), dtype=np.float32)
+    label = (image[0] > 0.6).astype(np.uint8)
+    matrix = np.column_stack([turn(200)[:, :2] * [[-1], [1]], [2.3, -4.1]])
+    moved, mask = transform(image, label, matrix)
+    centre = np.array([10, 14.5])
+    offset = centre + matrix[:, 2] - matrix[:, :2] @ centre
+    for z in range(slices):
+        pulled = {"matrix": matrix[:, :2], "offset": offset, "mode": "grid-constant"}
+        expected = affine_transform(image[0, z], order=1, **pulled)
+        np.testing.assert_allclose(moved[0, z], expected, atol=2e-5)
+        np.testing.assert_array_equal(mask[z], affine_transform(label[z], order=0, **pulled))
+
+
+@pytest.mark.parametrize("flip", [[[1], [1]], [[-1], [1]], [[1], [-1]]])
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_without_a_slanting_turn_every_voxel_keeps_its_value(degrees, flip):
+    rng = np.random.default_rng(0)
+    image = rng.random((2, 3, 16, 16), dtype=np.float32)
+    matrix = turn(degrees) * flip
+    moved, _ = transform(image, np.zeros((3, 16, 16), np.uint8), matrix)
+    assert np.array_equal(np.sort(moved, axis=None), np.sort(image, axis=None))
+
+
 def test_on_a_plane_that_is_not_square_a_turn_keeps_distances():
     image = np.zeros((1, 1, 33, 65), np.float32)
     image[0, 0, 16, 42] = 1  # 10 voxels right of the middle

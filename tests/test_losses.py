@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models import losses
+from models import losses, moments
 from models.losses import spatial_similarity_loss
 from models.objective import LossWeights, fusion_terms, pfseg_objective
 from models.pfseg import Output
@@ -221,6 +221,88 @@ def test_similarity_loss_stays_in_float32_under_autocast():
         actual = spatial_similarity_loss(fusion, target)
     assert actual.dtype == torch.float32
     assert actual == spatial_similarity_loss(fusion, target)
+
+
+# Eq. 14 and 16 in one pass
+
+
+def fused(channels, batch=2):
+    """S, p, X, y of a few voxels, S and p with gradients."""
+    sr, image = volume(batch, channels, *GRID), volume(batch, channels, *GRID, seed=1)
+    prob, label = volume(batch, 1, *GRID, seed=2), volume(batch, 1, *GRID, seed=3).round()
+    return sr.requires_grad_(), prob.requires_grad_(), image, label
+
+
+@pytest.fixture
+def tiny_chunks(monkeypatch):
+    monkeypatch.setattr(moments, "CHUNK", 5)  # of 24 voxels: the last one is not whole
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_both_fusion_losses_and_their_gradients_equal_their_definitions(channels, tiny_chunks):
+    sr, prob, image, label = fused(channels)
+    f, g = sr * prob, image * label
+    expected = 2 * ((f - g) ** 2).mean() + 3 * by_definition(f, g)
+    tel, ssl = losses.fusion_losses(sr, prob, image, label)
+    torch.testing.assert_close(2 * tel + 3 * ssl, expected, rtol=1e-13, atol=0)
+    actual = torch.autograd.grad(2 * tel + 3 * ssl, (sr, prob))
+    torch.testing.assert_close(
+        actual, torch.autograd.grad(expected, (sr, prob)), rtol=1e-12, atol=1e-16
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_both_fusion_losses_pass_gradcheck(channels, tiny_chunks):
+    assert torch.autograd.gradcheck(losses.fusion_losses, fused(channels))
+
+
+@pytest.mark.parametrize("sigma", [1e-2, 1e-5])
+def test_near_a_perfect_prediction_float32_gradients_do_not_cancel(sigma):
+    image, label = volume(1, 1, 32, 64, 64), volume(1, 1, 32, 64, 64, seed=1).round()
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(2))
+    sr, image = (image + sigma * noise).float(), image.float()
+    prob = label.float()
+    exact = [x.double().requires_grad_() for x in (sr, prob)]
+    u, v = exact[0] * exact[1] - image * label, exact[0] * exact[1] + image * label
+    means = (u * u).mean(), (v * v).mean(), (u * v).mean()
+    expected = torch.autograd.grad((means[0] * means[1] + means[2] ** 2) / 2, exact)
+    rounded = [x.requires_grad_() for x in (sr, prob)]
+    actual = torch.autograd.grad(losses.fusion_losses(*rounded, image, label.float())[1], rounded)
+    for ours, true in zip(actual, expected, strict=True):
+        worst = (ours - true).abs().max() / true.abs().max()
+        assert worst < 1e-5
+
+
+def test_the_fusion_losses_are_those_of_fusions_made_before():
+    sr, prob, image, label = fused(2)
+    f, g = losses.fuse(sr, prob), losses.fuse(image, label)
+    tel, ssl = losses.fusion_losses(sr, prob, image, label)
+    assert tel.item() == pytest.approx(losses.target_enhanced_loss(f, g).item(), rel=1e-14)
+    assert ssl.item() == pytest.approx(spatial_similarity_loss(f, g).item(), rel=1e-14)
+
+
+def test_half_precision_is_widened_and_its_gradients_go_back_to_it():
+    sr, prob, image, label = (x.detach() for x in fused(2))
+    half = sr.bfloat16().requires_grad_()
+    tel, ssl = losses.fusion_losses(half, prob.float(), image.float(), label.to(torch.uint8))
+    (tel + ssl).backward()
+    wide = losses.fusion_losses(half.detach().float(), prob.float(), image.float(), label.float())
+    assert (tel.dtype, ssl.dtype, half.grad.dtype) == (*[torch.float32] * 2, torch.bfloat16)
+    assert (tel, ssl) == wide
+
+
+def test_what_is_aimed_at_gets_no_gradient():
+    sr, prob, image, label = fused(1)
+    with pytest.raises(ValueError, match="image and label"):
+        losses.fusion_losses(sr, prob, image.requires_grad_(), label)
+
+
+def test_factors_of_a_fusion_that_do_not_match_are_refused():
+    sr, prob, image, label = fused(2)
+    with pytest.raises(ValueError, match="the reconstruction is"):
+        losses.fusion_losses(sr[:, :1], prob, image, label)
+    with pytest.raises(ValueError, match="the mask needs the same batch"):
+        losses.fusion_losses(sr, prob, image, label[:1])
 
 
 # The pooled variants

@@ -208,3 +208,17 @@ def test_outside_the_array_there_is_only_the_fill(method):
     array = np.full((4, 3), 5, np.float32)
     found = method(array, 0, np.array([-0.6, -0.4, 3.4, 3.6]), fill=-1)
     np.testing.assert_allclose(found[:, 0], [-1, 5, 5, -1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("fill", [0, 7])
+@pytest.mark.parametrize("sample", [linear, nearest])
+def test_what_is_only_cut_is_never_written_to(sample, fill):
+    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    before = array.copy()
+    cut = sample(array, 2, np.arange(1.0, 4.0), fill)
+    np.testing.assert_array_equal(cut, before[..., 1:4])
+    beyond = sample(array, 2, np.arange(-1.0, 5.0), fill)
+    np.testing.assert_array_equal(
+        beyond, np.pad(before, [(0, 0)] * 2 + [(1, 1)], constant_values=fill)
+    )
+    np.testing.assert_array_equal(array, before)

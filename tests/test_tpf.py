@@ -79,11 +79,7 @@ def probabilities(model):
 
 def fusion_loss(model, item, label):
     output = model(item.low, item.window)
-    fusion = losses.fuse(output.sr, output.seg.sigmoid())
-    target = losses.fuse(item.image, label)
-    return losses.target_enhanced_loss(fusion, target) + losses.spatial_similarity_loss(
-        fusion, target
-    )
+    return sum(losses.fusion_losses(output.sr, output.seg.sigmoid(), item.image, label))
 
 
 def assert_same_weights(actual, expected):

@@ -20,23 +20,26 @@ def stretched(have: int, side: int) -> np.ndarray:
 
 
 def nearest(array: np.ndarray, axis: int, positions: np.ndarray, fill: float = 0) -> np.ndarray:
-    """The voxel that covers each position; `fill` outside the array."""
+    """The voxel that covers each position; `fill` outside the array. May be a view of it."""
     index = np.floor(positions + 0.5).astype(int)
-    return _outside(array.take(_inside(index, array, axis), axis), array, axis, positions, fill)
+    return _outside(_taken(array, axis, index), array, axis, positions, fill)
 
 
 def linear(array: np.ndarray, axis: int, positions: np.ndarray, fill: float = 0) -> np.ndarray:
-    """Linear interpolation, the border voxel repeated for its outer half; `fill` outside."""
+    """Linear interpolation, the border voxel repeated for its outer half; `fill` outside.
+
+    A view of the array where it is only cut.
+    """
     low = np.floor(positions).astype(int)
     weight = _along(positions - low, array.ndim, axis)
-    first = array.take(_inside(low, array, axis), axis)
     if not weight.any():
-        return _outside(first, array, axis, positions, fill)
-    second = array.take(_inside(low + 1, array, axis), axis)
-    second -= first
-    second *= weight
-    second += first
-    return _outside(second, array, axis, positions, fill)
+        return _outside(_taken(array, axis, low), array, axis, positions, fill)
+    array = np.ascontiguousarray(array)  # both would copy a view
+    first = _taken(array, axis, low)
+    result = _taken(array, axis, low + 1) - first
+    result *= weight
+    result += first
+    return _outside(result, array, axis, positions, fill)
 
 
 def cubic(array: np.ndarray, axis: int, positions: np.ndarray, fill: float = 0) -> np.ndarray:
@@ -60,11 +63,16 @@ def unit_range(image: np.ndarray) -> np.ndarray:
     low = image.min(axis=(1, 2, 3), keepdims=True)
     span = image.max(axis=(1, 2, 3), keepdims=True) - low
     span[span == 0] = 1
-    return ((image - low) / span).astype(np.float32, copy=False)
+    scaled = np.subtract(image, low, dtype=np.float32)
+    return np.divide(scaled, span, out=scaled)
 
 
-def _inside(index: np.ndarray, array: np.ndarray, axis: int) -> np.ndarray:
-    return np.clip(index, 0, array.shape[axis] - 1)
+def _taken(array: np.ndarray, axis: int, index: np.ndarray) -> np.ndarray:
+    """The entries at `index`, of those beyond the ends the last; a view if they are a run."""
+    index = np.clip(index, 0, array.shape[axis] - 1)
+    if (np.diff(index) == 1).all():
+        return array[(slice(None),) * axis + (slice(index[0], index[-1] + 1),)]
+    return array.take(index, axis)
 
 
 def _mirrored(index: np.ndarray, have: int) -> np.ndarray:
@@ -84,8 +92,9 @@ def _along(values: np.ndarray, dimensions: int, axis: int) -> np.ndarray:
 def _outside(
     result: np.ndarray, array: np.ndarray, axis: int, positions: np.ndarray, fill: float
 ) -> np.ndarray:
-    """`result`, a new array, with `fill` wherever the position is in no voxel."""
+    """`result`, with `fill` wherever the position is in no voxel."""
     beyond = (positions < -0.5) | (positions > array.shape[axis] - 0.5)
     if beyond.any():
+        result = result.copy() if np.may_share_memory(result, array) else result
         result[(slice(None),) * axis + (beyond,)] = fill
     return result

@@ -10,7 +10,8 @@ import numpy as np
 def block_mean(image: np.ndarray, size: tuple[int, int, int]) -> np.ndarray:
     """Mean over blocks of `size` of the last three axes: (..., D, H, W) -> (..., D/a, H/b, W/c).
 
-    float32. Raises ValueError when a block size does not divide its axis.
+    float32, of blocks of one voxel the image itself. Raises ValueError when a block size does not
+    divide its axis.
     """
     grid = image.shape[-3:]
     if any(extent % step for extent, step in zip(grid, size, strict=True)):
@@ -19,7 +20,9 @@ def block_mean(image: np.ndarray, size: tuple[int, int, int]) -> np.ndarray:
     for axis, step in zip((-3, -2, -1), size, strict=True):
         if step > 1:
             total = _sum_of_neighbours(total, axis, step)
-    return total / np.float32(np.prod(size))
+    if size != (1, 1, 1):
+        total = total / np.float32(np.prod(size))
+    return total
 
 
 def _sum_of_neighbours(image: np.ndarray, axis: int, step: int) -> np.ndarray:

@@ -38,7 +38,7 @@ _OTHERS = {
 class Nifti:
     """One volume, its axes turned to the nearest of (superior, anterior, right)."""
 
-    array: np.ndarray  # (D, H, W)
+    array: np.ndarray  # (D, H, W), a view of what was stored
     spacing_mm: Spacing  # (D, H, W)
     affine: np.ndarray  # (4, 4): index (x, y, z, 1) -> mm
     stored_axes: str  # where the stored x, y, z point, such as "LPS"
@@ -243,7 +243,7 @@ def _turned(array: np.ndarray, header: Header) -> Nifti:
     affine = header.affine @ orientations.inv_ornt_aff(axes, header.shape)
     x_mm, y_mm, z_mm = (float(size) for size in voxel_sizes(affine))
     return Nifti(
-        np.ascontiguousarray(turned),
+        turned,
         (z_mm, y_mm, x_mm),
         affine,
         "".join(orientations.aff2axcodes(header.affine)),

@@ -150,9 +150,10 @@ def _covering(label: np.ndarray, positions: Positions) -> np.ndarray:
 
 def region(label: np.ndarray, labels: Sequence[int]) -> np.ndarray:
     """(D, H, W) bool: where the label is one of the target's."""
-    wanted = np.zeros(256, bool)
-    wanted[list(labels)] = True
-    return wanted[label]
+    found = np.zeros(label.shape, bool)
+    for value in labels:
+        found |= label == value
+    return found
 
 
 def finish(
@@ -166,4 +167,5 @@ def finish(
 
 def intensities(image: np.ndarray, reduce: Grid) -> np.ndarray:
     """(C, D, H, W) on the paper's grid -> each modality in 0..1, then the mean of its blocks."""
-    return np.clip(block_mean(unit_range(image), reduce), 0, 1)
+    means = block_mean(unit_range(image), reduce)
+    return np.clip(means, 0, 1, out=means)

@@ -52,7 +52,7 @@ def examine(case: Case | Remains, rules: Rules) -> Findings:
     mask = None if case.label is None else _attempt(read, case.label, faults)
     if case.label is None or mask is None:
         return Findings(None, (*faults, *misplaced(images)))
-    counts = np.bincount(mask.array.ravel(), minlength=256)
+    counts = _counts(mask.array)
     labels = tuple(int(value) for value in np.flatnonzero(counts))
     faults += misplaced({**images, case.label: mask}, case.label)
     faults += _foreign(case.label, counts, rules)
@@ -63,9 +63,21 @@ def examine(case: Case | Remains, rules: Rules) -> Findings:
     if labels == (0,):
         notes.append(f"{place(case.label)}: the label is empty")
     scan = Scan(
-        np.stack(channels), mask.array, mask.spacing_mm, mask.affine, mask.stored_axes, tuple(notes)
+        np.ascontiguousarray(np.stack(channels)),
+        mask.array,
+        mask.spacing_mm,
+        mask.affine,
+        mask.stored_axes,
+        tuple(notes),
     )
     return Findings(scan, (), labels)
+
+
+def _counts(label: np.ndarray) -> np.ndarray:
+    """How many voxels have each of the labels 0 to 255; most have 0 and need not be sorted."""
+    counts = np.bincount(label[label > 0], minlength=256)
+    counts[0] = label.size - counts.sum()
+    return counts
 
 
 def mixed_editions(labels: dict[str, Sequence[int]]) -> list[DataError]:
