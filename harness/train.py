@@ -1,8 +1,9 @@
 """The training loop: the same for every system, one volume at a time (Sec. IV-B)."""
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.data.ahead import ahead
 from harness.data.augment import augment
 from harness.data.case import Volume
 from harness.measure import peak_memory_mib
@@ -172,14 +174,17 @@ def _epoch(
     stage.network.train()
     seed = (lesson.seed, progress.stage, progress.stage_epoch)
     batches = _batches(stage, lesson.training, lesson.settings.augment, seed)
-    means = _fit(stage, batches, optimizer)
+    if next(stage.network.parameters()).device.type == "cuda":  # a CPU has no core to spare
+        batches = ahead(batches)
+    with contextlib.closing(batches):
+        means = _fit(stage, batches, optimizer)
     plateau.step(means["loss"])
     return {"epoch": len(progress.history) + 1, **means, "lr": rate}
 
 
 def _batches(
     stage: Stage, volumes: Sequence[Volume], augmented: bool, seed: tuple[int, ...]
-) -> Iterator[tuple[str, tuple[Any, ...]]]:
+) -> Generator[tuple[str, tuple[Any, ...]]]:
     """One sample of each volume in random order.
 
     The generator of each sample depends on seed, stage, epoch and case only, so every system

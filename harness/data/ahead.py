@@ -1,13 +1,13 @@
 """One element ahead: the next sample is made while the network learns from this one."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
+def ahead(items: Iterator[T]) -> Generator[T]:
     """The same `items` in the same order; a thread asks for each as soon as the one before is out.
 
     What making an item raises is raised in its place. Closing the iterator ends the thread, after
