@@ -1,6 +1,6 @@
-"""Run the benchmarks, print a table, write benchmarks/results/<device>.json.
+"""Run the benchmarks, print a table, write benchmarks/results/<device>.json and docs/benchmarks.md.
 
-python -m benchmarks                 all of them, about five minutes
+python -m benchmarks                 all of them, about fifteen minutes
 python -m benchmarks hd95 overlap    some; the others keep their rows in the file
 """
 
@@ -8,22 +8,31 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import harness_overhead, hd95, overlap, sliding_window
+from benchmarks.page import page
 from benchmarks.timing import Row, installed
 from harness.measure import cpu_name
 
-BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {
-    "hd95": hd95.rows,
-    "overlap": overlap.rows,
-    "sliding_window": sliding_window.rows,
-    "harness_overhead": harness_overhead.rows,
-}
+BENCHMARKS = (
+    "hd95",
+    "overlap",
+    "fusion_losses",
+    "cropping",
+    "augmentation",
+    "preprocessing",
+    "sliding_window",
+    "harness_overhead",
+    "growth",
+)
 RESULTS = Path(__file__).parent / "results"
-LIBRARIES = ("numpy", "scipy", "torch", "ray", "medpy", "monai")
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+LIBRARIES = (
+    "numpy", "scipy", "torch", "ray", "mlflow", "medpy", "monai", "surface-distance",
+    "opencv-python-headless",
+)  # fmt: skip
 
 
 def main(names: list[str]) -> int:
@@ -34,22 +43,26 @@ def main(names: list[str]) -> int:
     path = RESULTS / f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
     results = json.loads(path.read_text())["benchmarks"] if path.exists() else {}
     for name in names or BENCHMARKS:
-        results[name] = [_shown(name, row) for row in BENCHMARKS[name]()]
+        rows = import_module(f"benchmarks.{name}").rows()
+        results[name] = [_shown(name, row) for row in rows]
     libraries = {library: version(library) for library in LIBRARIES if installed(library)}
     report = {"device": device, "libraries": libraries, "benchmarks": results}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"\nwritten: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+    PAGE.write_text(page([json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))]))
+    for written in (path, PAGE):
+        print(f"written: {written.relative_to(RESULTS.parents[1])}")
     return 0
 
 
 def _shown(name: str, row: Row) -> dict[str, object]:
     print(
-        f"{name:15}{row.case:25}{row.peer:28}ours {row.ours_ms:8.2f} ms   "
-        f"peer {row.peer_ms:8.2f} ms   ratio {row.ratio:6.2f}",
+        f"{name:17}{row.case:28}{row.peer:28}ours {row.ours:9.2f} {row.unit:4}"
+        f"peer {row.theirs:9.2f} {row.unit:4}ratio {row.ratio:7.2f}   "
+        f"{'' if row.goal is None else f'goal {row.goal:5.2f}  {row.verdict}'}",
         flush=True,
     )
-    return {**row._asdict(), "ratio": round(row.ratio, 2)}
+    return {**row._asdict(), "ratio": round(row.ratio, 2), "verdict": row.verdict}
 
 
 if __name__ == "__main__":

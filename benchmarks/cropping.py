@@ -46,7 +46,9 @@ def rows() -> Iterator[Row]:
         ROUNDS,
     )
     yield Row("selective_official", PEER, times["official"], times["released"], 5)
-    yield Row("selective, Algorithm 1", f"{PEER}, its shells", times["selective"], times["literal"], 5)
+    yield Row(
+        "selective, Algorithm 1", f"{PEER}, its shells", times["selective"], times["literal"], 5
+    )
     yield Row("selective_lattice", PEER, times["lattice"], times["released"], 0.5)
 
 

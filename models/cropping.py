@@ -12,7 +12,7 @@ Wang et al., arXiv:2210.14645, Sec. III-B and Algorithm 1.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from math import cos, floor, hypot, pi, prod, sin
 from typing import Any, Literal
@@ -177,10 +177,17 @@ def _may_exceed(limit: float, volume: Volume, start: Start, size: Size) -> bool:
 
     Its error is far below a thousandth of the mean square; what is closer is for `variance`.
     """
-    channels = window(volume, start, size).astype(np.float32).reshape(-1, prod(size))
-    squares = sum(float(x @ x) for x in channels) / prod(size)
-    rough = squares - sum(float(x.mean()) ** 2 for x in channels)
+    voxels = prod(size)
+    channels = window(volume, start, size).astype(np.float32).reshape(-1, voxels)
+    squares = sum(float(x @ x) for x in channels) / voxels
+    rough = squares - sum((float(x @ _ones(voxels)) / voxels) ** 2 for x in channels)
     return not rough + squares / 1000 <= limit
+
+
+@cache
+def _ones(count: int) -> Volume:
+    """A sum as a product with these is twice as fast."""
+    return np.ones(count, np.float32)
 
 
 def variance(volume: Volume, start: Start, size: Size) -> float:

@@ -11,7 +11,7 @@ from medpy.metric import binary
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from harness import surface
+from harness import metrics, surface
 from harness.metrics import CaseScore, dice, hd95, jaccard, score
 
 MM = (1.0, 1.0, 1.0)
@@ -166,6 +166,15 @@ def test_a_far_island_counts_in_the_directed_percentile_alone():
     island = box((16, 16, 80), (2, 2, 70), (6, 6, 75))
     assert hd95(target | island, target, MM) == 0
     assert hd95(target | island, target, MM, "max") == 56
+
+
+@pytest.mark.parametrize("chunk", [7, 8000, 1 << 20])
+def test_overlap_is_counted_to_the_last_voxel_whatever_the_chunk(chunk, monkeypatch):
+    monkeypatch.setattr(metrics, "CHUNK", chunk)
+    first, second = np.random.default_rng(0).random((2, 20, 20, 20)) < 0.4
+    first[-1, -1, -1] = second[-1, -1, -1] = True
+    counts = first.sum(), second.sum(), (first & second).sum()
+    assert metrics.overlap(first, second) == counts
 
 
 def test_overlap_of_a_shifted_cube_is_counted_by_hand():
