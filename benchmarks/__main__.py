@@ -24,6 +24,7 @@ BENCHMARKS = (
     "augmentation",
     "preprocessing",
     "sliding_window",
+    "inference",
     "harness_overhead",
     "growth",
 )
