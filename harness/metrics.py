@@ -18,8 +18,6 @@ from harness.surface import DIRECTED, POOLED, Surfaces
 Mask = NDArray[Any]  # (D, H, W), non-zero is foreground
 Spacing = Sequence[float]  # (D, H, W) in mm
 
-CHUNK = 1 << 18  # voxels; what two masks have in common stays in the cache
-
 
 class CaseScore(NamedTuple):
     """One row of the results: every metric of one case."""
@@ -60,12 +58,9 @@ class Overlap(NamedTuple):
 
 def overlap(pred: Mask, target: Mask) -> Overlap:
     """Everything that overlap is made of, in one pass. Raises ValueError on unequal shapes."""
-    masks = [mask.ravel() for mask in _masks(pred, target)]
-    in_pred, in_target = (int(np.count_nonzero(mask)) for mask in masks)
-    starts = range(0, masks[0].size, CHUNK)
-    parts = ([mask[start : start + CHUNK] for mask in masks] for start in starts)
-    common = sum(int(np.count_nonzero(first & second)) for first, second in parts)
-    return Overlap(in_pred, in_target, common)
+    first, second = (_bits(mask) for mask in _masks(pred, target))
+    counts = (np.bitwise_count(bits).sum() for bits in (first, second, first & second))
+    return Overlap(*map(int, counts))
 
 
 def dice(pred: Mask, target: Mask) -> float:
@@ -148,6 +143,13 @@ def _checked(spacing: Spacing) -> tuple[float, ...]:
     if len(values) != 3 or not all(0 < value < math.inf for value in values):
         raise ValueError(f"spacing must be three positive numbers in mm (D, H, W), not {values}")
     return values
+
+
+def _bits(mask: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """Eight times less memory than the mask for the three counts to read."""
+    octets = np.packbits(mask.ravel())
+    octets.resize(-(-octets.size // 8) * 8, refcheck=False)  # zeros fill the last word
+    return octets.view(np.uint64)
 
 
 def _diagonal(shape: Sequence[int], spacing: Spacing) -> float:

@@ -70,7 +70,7 @@ def half_way(method: Method) -> Method:
     for name, parameter in method.network.named_parameters():
         if name == "srt.finest.2.bias":
             parameter.data += 0.5  # above zero, where the ReLU lets gradients through
-        elif name.endswith("head.bias"):
+        elif name.endswith(("head.bias", "ust.finest.2.bias")):
             parameter.data -= float(np.log(middle / (1 - middle)))
     return method
 

@@ -108,7 +108,7 @@ def _store(path: Path, array: np.ndarray) -> dict[str, Any]:
     start = io.BytesIO()
     header = np.lib.format.header_data_from_array_1_0(array)
     np.lib.format.write_array_header_1_0(start, header)
-    parts = start.getvalue(), memoryview(array.data).cast("B")
+    parts = start.getvalue(), array.data.cast("B")
     with ThreadPoolExecutor(1) as thread:
         digest = thread.submit(_sha256_of, parts)
         _write_synced(path, *parts)
