@@ -13,7 +13,7 @@ import pytest
 TESTS = Path(__file__).parent
 UNSHARE = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--uts", "--pid"]
 UNSHARE += ["--fork", "--mount-proc", "--kill-child"]
-TABLE = ["--suite", "table5", "--epochs", "2", "--set", "phantom.cases=4"]
+TABLE = ["--suite", "table5", "--epochs", "6", "--set", "phantom.cases=4"]
 
 
 def possible():
