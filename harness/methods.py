@@ -49,6 +49,10 @@ class Stage(NamedTuple):
     learning_rate_factor: float = 1.0
     precision: Precision = "fp32"
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
 
 class Method(ABC):
     """A network together with the way it is trained on volumes and applied to them."""

@@ -174,7 +174,7 @@ def _epoch(
     stage.network.train()
     seed = (lesson.seed, progress.stage, progress.stage_epoch)
     batches = _batches(stage, lesson.training, lesson.settings.augment, seed)
-    if next(stage.network.parameters()).device.type == "cuda":  # a CPU has no core to spare
+    if stage.device.type == "cuda":  # a CPU has no core to spare
         batches = ahead(batches)
     with contextlib.closing(batches):
         means = _fit(stage, batches, optimizer)
@@ -205,13 +205,12 @@ def _fit(
     optimizer: torch.optim.Optimizer,
 ) -> Row:
     """One step of the optimiser for each batch; the mean of every loss term."""
-    device = next(stage.network.parameters()).device
     sums: dict[str, float] = {}
     count = 0
     for case, sample in batches:
         optimizer.zero_grad(set_to_none=True)
-        with autocast(device, stage.precision):
-            terms = stage.losses(*(to(part, device) for part in sample))
+        with autocast(stage.device, stage.precision):
+            terms = stage.losses(*(to(part, stage.device) for part in sample))
         total = terms["total"]
         if not torch.isfinite(total):
             rate = optimizer.param_groups[0]["lr"]

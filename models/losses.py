@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.moments import Moments, moments, wide
+from models.moments import Moments, moments
+from models.precision import wide
 
 Start = Sequence[int] | Sequence[Sequence[int]]
 

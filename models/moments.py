@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from models.precision import wide
+
 CHUNK, GPU_CHUNK = 1 << 17, 1 << 22  # voxels; a core's cache holds a few arrays of the first
 
 
@@ -84,8 +86,3 @@ def _mix(x: Tensor, weights: Tensor) -> Tensor:
 
 def _voxels(volume: Tensor) -> int:
     return volume[0, 0].numel()
-
-
-def wide(x: Tensor) -> Tensor:
-    """float32, or float64 where it is that already: what the terms are computed in."""
-    return x if x.dtype == torch.float64 else x.float()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models import losses
 from models.pfseg import Output
+from models.precision import wide
 
 Similarity = Literal["exact", "pooled_l1_official", "pooled_l1_fixed", "none"]
 Binarize = Literal["soft", "ste"]
@@ -97,7 +98,7 @@ def pfseg_objective(
 
 def probability(seg: Tensor, binarize: Binarize) -> Tensor:
     """Logits -> the P of eq. 4 and 11, (B, 1, D, H, W): soft, or 0 and 1 (straight-through)."""
-    prob = losses.wide(seg).sigmoid()
+    prob = wide(seg).sigmoid()
     return losses.binarize_ste(prob) if binarize == "ste" else prob
 
 

@@ -12,7 +12,7 @@ network that was not written with it in mind.
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.conv import Conv3d
 
@@ -21,8 +21,12 @@ Precision = Literal["fp32", "bf16"]
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """The context in which a network is called; it changes nothing with fp32."""
-    kind = "cpu" if device.type == "meta" else device.type
-    return torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def wide(x: Tensor) -> Tensor:
+    """float32, or float64 where it is that already: what losses and probabilities are made of."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def guard(network: nn.Module) -> None:

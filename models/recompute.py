@@ -4,8 +4,8 @@
     backward  x ─[ block once more ]─ gradient
 
 A block says of itself that it is one: `recomputed = True` on its class. A network that has no such
-block is cut at its direct children. Results are the same to the last bit: noise is drawn again from
-the same state, and running statistics are not updated a second time.
+block is cut at its direct children. The loss is the same to the last bit and gradients up to
+rounding: noise is drawn again from the same state, and running statistics are not updated twice.
 """
 
 from collections.abc import Callable, Iterator
