@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from models.blocks import activation, norm
-from models.conv import Conv3d
+from models.conv import Conv3d, ConvTranspose3d
 
 
 class Unit(nn.Sequential):
@@ -84,7 +84,7 @@ class Attend(nn.Sequential):
 
 def double(channels: int) -> nn.Module:
     """(B, C, d, h, w) -> (B, C, 2d, 2h, 2w)."""
-    return nn.ConvTranspose3d(channels, channels, 2, stride=2)
+    return ConvTranspose3d(channels, channels, 2, stride=2)
 
 
 class Finer(nn.Sequential):

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from models.blocks import activation, norm
+from models.conv import ConvTranspose3d
 
 WIDTHS = (16, 32, 64, 128, 256)  # the paper of V-Net, Fig. 2
 DOWN = (1, 2, 3, 3, 3)  # 5x5x5 convolutions of each stage on the way down, finest first
@@ -70,9 +71,7 @@ class Up(nn.Sequential):
     recomputed = True
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(
-            nn.ConvTranspose3d(inputs, outputs, 2, stride=2), norm(outputs), activation()
-        )
+        super().__init__(ConvTranspose3d(inputs, outputs, 2, stride=2), norm(outputs), activation())
 
 
 class VNet(nn.Module):

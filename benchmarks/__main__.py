@@ -25,8 +25,10 @@ BENCHMARKS = (
     "preprocessing",
     "sliding_window",
     "inference",
+    "training_step",
     "harness_overhead",
     "growth",
+    "growth_run",
 )
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from models.conv import Conv3d
+from models.conv import Conv3d, ConvTranspose3d
 
 Block = Callable[[int, int], nn.Module]
 
@@ -95,4 +95,4 @@ class Up(nn.Sequential):
     """Transposed convolution, kernel 4, stride 2: (B, i, d, h, w) -> (B, o, 2d, 2h, 2w)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(nn.ConvTranspose3d(inputs, outputs, 4, stride=2, padding=1), activation())
+        super().__init__(ConvTranspose3d(inputs, outputs, 4, stride=2, padding=1), activation())

@@ -1,4 +1,4 @@
-"""A convolution that is as fast for one volume as for a batch of them on a CPU.
+"""Convolutions as PyTorch has them, on the faster of its ways through a CPU.
 
 PyTorch hands a float32 convolution to oneDNN when there are several items, when the kernel is
 wider than 3, or when items · channels · depth · height exceed 20480 (`use_mkldnn` in ATen's
@@ -6,6 +6,10 @@ Convolution.cpp); all others take a path that is up to eight times slower. Netwo
 volume at a time (Sec. IV-B), so that their deep levels, and all levels of a small volume, would
 take it. Two halves of the volume, each with the slices that the kernel reaches beyond its end,
 are several items, and give the same sums.
+
+oneDNN computes a transposed convolution with the channels last. A volume that comes with its
+channels first is answered so, too, and copying the result, eight times the volume, takes longer
+than the sums: the volume is turned instead.
 
 In bfloat16 oneDNN's gradient of a convolution whose kernel reaches further than the volume is wrong
 or crashes (torch 2.13), so that one is computed in float32.
@@ -64,3 +68,12 @@ class Conv3d(nn.Conv3d):
         out = F.conv3d(halves, self.weight, self.bias, padding=within, dilation=self.dilation)
         first, second = out.split(1)
         return torch.cat([first, second], dim=2)[:, :, :depth]
+
+
+class ConvTranspose3d(nn.ConvTranspose3d):
+    """`nn.ConvTranspose3d`, with its parameters and results."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if input.device.type == "cpu":
+            input = input.contiguous(memory_format=torch.channels_last_3d)
+        return super().forward(input, output_size)

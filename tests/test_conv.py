@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.profiler import profile
 
-from models.conv import Conv3d
+from models.conv import Conv3d, ConvTranspose3d
 
 
 def pair(channels, dilation):
@@ -58,3 +58,19 @@ def test_a_lone_small_volume_is_convolved_by_onednn(shape):
 )
 def test_everything_else_is_left_to_pytorch(x):
     assert not pair(4, 1)[0]._alone(x)
+
+
+@pytest.mark.parametrize("kernel, padding", [(4, 1), (2, 0)])
+def test_a_transposed_convolution_has_the_values_and_gradients_of_pytorch(kernel, padding):
+    torch.manual_seed(0)
+    ours = ConvTranspose3d(4, 5, kernel, stride=2, padding=padding)
+    theirs = nn.ConvTranspose3d(4, 5, kernel, stride=2, padding=padding)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(1, 4, 5, 6, 7)
+    for given, expected in zip(gradients(ours, x), gradients(theirs, x), strict=True):
+        torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_transposed_convolution_leaves_its_channels_last_as_onednn_computes_them():
+    out = ConvTranspose3d(8, 8, 4, stride=2, padding=1)(torch.randn(1, 8, 4, 8, 8))
+    assert out.is_contiguous(memory_format=torch.channels_last_3d)
