@@ -14,7 +14,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from harness.sliding_window import sliding_window
 from harness.spec import Protocol
 from models import cropping
 from models.losses import segmentation_loss
-from models.objective import Binarize, Similarity, pfseg_objective, weights_of
+from models.objective import Binarize, Similarity, check_choices, pfseg_objective, weights_of
 from models.pfseg import PFSeg
 from models.precision import Precision, autocast, guard, ieee_float32
 from models.recompute import recompute
@@ -219,9 +219,7 @@ class PatchFree(Method):
         srt, sgm = network.config.srt, network.config.sgm
         if crop not in cropping.CROPPERS:
             raise ValueError(f"crop is '{crop}'; it must be one of {', '.join(cropping.CROPPERS)}")
-        if ssl not in get_args(Similarity) or binarize not in get_args(Binarize):
-            known = f"{get_args(Similarity)} and {get_args(Binarize)}"
-            raise ValueError(f"ssl is '{ssl}', binarize is '{binarize}'; known are {known}")
+        check_choices(ssl, binarize)
         if not srt and (tel or ssl != "none"):
             raise ValueError(
                 "L_tel and L_ssl compare a reconstruction, which srt=false leaves out; "
