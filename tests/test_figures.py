@@ -12,9 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from scipy.ndimage import binary_dilation
+from written_run import WrittenRun
 
+from harness import pictures
 from harness import sheet as sheets
-from harness.data import phantom, prepare
+from harness.data import cache, phantom, prepare
 from harness.errors import StateError, UsageError
 from harness.figures import choose_cases, draw_sheets, largest_slice, stray_components
 from harness.ladder_plot import ladder_plot
@@ -355,6 +357,17 @@ def test_a_run_without_a_finished_trial_has_nothing_to_draw(run):
         drawn(run)
 
 
+def test_what_the_rules_chose_before_is_dropped_and_what_was_asked_for_stays(run):
+    for case, volume in VOLUMES.items():
+        cache.write(run.cache, case, volume)
+    write_json(run.path / "data.json", {"keys": {case: case for case in VOLUMES}, "cache": "cache"})
+    asked = pictures.draw(run.path, None, ["phantom_002"], None)
+    outdated = asked[0].with_name("best-phantom_009.png")
+    outdated.write_bytes(b"of a run that had come less far")
+    chosen = pictures.draw(run.path, None, (), None)
+    assert set(outdated.parent.iterdir()) == {*asked, *chosen}
+
+
 # Fig. 1
 
 
@@ -391,3 +404,33 @@ def test_a_plot_of_failures_alone_is_still_a_plot(tmp_path):
 def test_the_plot_is_the_same_twice(tmp_path):
     first, second = (ladder_plot(LADDER, tmp_path / name) for name in "ab")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_fig_1_is_drawn_from_the_table_of_the_run(tmp_path):
+    run = WrittenRun(tmp_path, name="fig1", synthetic=True).fail("window5", "cuda_oom")
+    png, svg = pictures.draw_ladder(run.folder)
+    assert (png, svg) == (tmp_path / "figures" / "fig1.png", tmp_path / "figures" / "fig1.svg")
+    means = pd.read_csv(run.trials["window1", 0].path / "cases.csv").mean(numeric_only=True)
+    said = text(svg)
+    assert all(
+        figure in said
+        for figure in (
+            "32×48×48", "128×192×192", "failed", f"{100 * means['dice']:.1f}",
+            f"{100 * means['jaccard']:.1f}", f"{means['hd95_mm']:.1f}", "not comparable",
+        )
+    )  # fmt: skip
+
+
+def test_a_model_that_has_no_patch_size_is_not_in_fig_1(tmp_path):
+    """`run --suite fig1 --model resunet3d --model san` gives San a row of its own."""
+    run = WrittenRun(tmp_path, name="fig1")
+    rows = run.content["suites"]["fig1"]
+    rows[0] |= {"key": "san", "title": "SAN", "cells": ["SAN"], "system": "san"}
+    said = text(pictures.draw_ladder(run.change().folder)[1])
+    assert "48×64×64" in said and "32×48×48" not in said and "SAN" not in said
+    run.change(suites={"fig1": rows[:1]})
+    assert pictures.draw_ladder(run.folder) == []
+
+
+def test_a_run_of_other_suites_has_no_fig_1(tmp_path):
+    assert pictures.draw_ladder(WrittenRun(tmp_path, rows=["pfseg"]).folder) == []
