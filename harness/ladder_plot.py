@@ -14,7 +14,8 @@ from harness.suites import suite
 
 INCHES = (3.5, 5.2)  # a column of a journal
 NOTE_LETTERS = 75  # in a line of that width
-EXPLANATION = "Mean over the test cases; bars: their standard deviation."
+SEVERAL = "Mean over the test cases; bars: their standard deviation."
+SINGLE = "A single test case."
 
 
 class _Measure(NamedTuple):
@@ -34,9 +35,9 @@ def ladder_plot(table: pd.DataFrame, out_stem: Path, note: str = "") -> list[Pat
     """Write `out_stem`.png and .svg: Dice, Jaccard and HD95 against the size of the patch.
 
     `table` has a row for each size: label ("64×96×96"), voxels (of a patch), status ("ok", or
-    what stands at the axis instead of a point), and the mean and std over cases of dice, jaccard
-    (0 to 1) and hd95 (mm): dice_mean, dice_std and so on. Raises StorageError when a file cannot
-    be written.
+    what stands at the axis instead of a point), n_cases, and the mean and std over cases of dice,
+    jaccard (0 to 1) and hd95 (mm): dice_mean, dice_std and so on. Raises StorageError when a file
+    cannot be written.
     """
     return write_picture(partial(draw, table.sort_values("voxels"), note), out_stem)
 
@@ -51,7 +52,8 @@ def draw(table: pd.DataFrame, note: str) -> Figure:
     bottom.set_xticks(table["voxels"], table["label"], rotation=30, ha="right", size=NORMAL,
                       rotation_mode="anchor", minor=False)  # fmt: skip
     bottom.set_xlabel("Patch (D × H × W voxels)")
-    notes = [textwrap.fill(line, NOTE_LETTERS) for line in (EXPLANATION, note)]
+    explanation = SINGLE if table["n_cases"].max() == 1 else SEVERAL
+    notes = [textwrap.fill(line, NOTE_LETTERS) for line in (explanation, *note.split("\n"))]
     figure.suptitle(suite("fig1").title, x=0.02, ha="left", size=LARGE, weight="bold")
     figure.supxlabel("\n".join(notes).strip(), x=0.02, ha="left", size=SMALL, color=GREY)
     return figure

@@ -52,7 +52,8 @@ def draw_ladder(folder: RunFolder) -> list[Path]:
         return []
     frame["label"] = [its_table.cells[key][0] for key in frame["key"]]
     frame["voxels"] = [_voxels(label) for label in frame["label"]]
-    note = table.SYNTHETIC if about["synthetic"] else ""
+    note = f"{table.SYNTHETIC}\n" if about["synthetic"] else ""
+    note += f"Profile {about['profile']}"
     return ladder_plot(frame, folder.path / FOLDER / LADDER, note)
 
 

@@ -43,6 +43,8 @@ def weights_of(
 
     Raises ValueError for an unknown name, and for a weight on a term that there is not.
     """
+    if not isinstance(given, Mapping):
+        raise ValueError(f"weights is {given!r}; it must name its terms, such as {{srt: 0.25}}")
     present = {"srt": srt, "sgl": srt and sgm, "tel": tel, "ssl": ssl != "none"}
     for name, weight in given.items():
         if name not in present:

@@ -52,6 +52,10 @@ def test_of_four_cases_the_median_is_the_lower_one():
     assert choose_cases(scores, NO_STRAY)["median"] == "d"
 
 
+def test_a_single_case_is_called_the_only_one():
+    assert choose_cases(table(a=(0.4, 0.5)), NO_STRAY[:1]) == {"only": "a"}
+
+
 def test_a_system_without_a_score_leaves_the_mean_to_the_others():
     scores = table(a=(0.6, None), b=(0.9, 0.1))
     assert choose_cases(scores, NO_STRAY)["best"] == "a"
@@ -376,6 +380,7 @@ LADDER = pd.DataFrame(
         "label": ["64×96×96", "32×48×48", "128×192×192"],
         "voxels": [589_824, 73_728, 4_718_592],
         "status": ["ok", "ok", "failed"],
+        "n_cases": [2, 2, None],
         "dice_mean": [0.71, 0.482, None],
         "dice_std": [0.1, 0.2, None],
         "jaccard_mean": [0.6, 0.3, None],
@@ -393,12 +398,19 @@ def test_the_plot_has_every_size_in_order_and_names_the_failed_one(tmp_path):
     assert places == sorted(places)
     assert all(value in said for value in ("48.2", "71.0", "60.0", "12.5", "synthetic data"))
     assert said.count("failed") == 3
+    assert "bars: their standard deviation" in said
     assert png.read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_plot_of_failures_alone_is_still_a_plot(tmp_path):
     _, svg = ladder_plot(LADDER[2:], tmp_path / "fig1", "")
     assert "128×192×192" in text(svg)
+
+
+def test_a_single_test_case_has_no_standard_deviation_to_explain(tmp_path):
+    alone = LADDER.assign(n_cases=1, dice_std=None, jaccard_std=None, hd95_std=None)
+    said = text(ladder_plot(alone, tmp_path / "fig1")[1])
+    assert "A single test case." in said and "standard deviation" not in said
 
 
 def test_the_plot_is_the_same_twice(tmp_path):
@@ -417,6 +429,7 @@ def test_fig_1_is_drawn_from_the_table_of_the_run(tmp_path):
         for figure in (
             "32×48×48", "128×192×192", "failed", f"{100 * means['dice']:.1f}",
             f"{100 * means['jaccard']:.1f}", f"{means['hd95_mm']:.1f}", "not comparable",
+            "Profile paper",
         )
     )  # fmt: skip
 
