@@ -2,6 +2,7 @@
 
 import re
 import struct
+import warnings
 from xml.etree import ElementTree
 
 import matplotlib
@@ -405,6 +406,13 @@ def test_the_plot_has_every_size_in_order_and_names_the_failed_one(tmp_path):
 def test_a_plot_of_failures_alone_is_still_a_plot(tmp_path):
     _, svg = ladder_plot(LADDER[2:], tmp_path / "fig1", "")
     assert "128×192×192" in text(svg)
+
+
+def test_one_size_alone_is_a_plot_without_a_warning(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, svg = ladder_plot(LADDER[:1], tmp_path / "fig1")
+    assert "64×96×96" in text(svg)
 
 
 def test_a_single_test_case_has_no_standard_deviation_to_explain(tmp_path):
