@@ -32,6 +32,7 @@ from harness.table import SYNTHETIC
 Mask = NDArray[Any]  # (D, H, W), non-zero is foreground
 
 REASONS = {
+    "only": "the only test case, mean Dice {dice:.3f}",
     "best": "best mean Dice ({dice:.3f})",
     "median": "median of mean Dice ({dice:.3f})",
     "worst": "worst mean Dice ({dice:.3f})",
@@ -51,11 +52,13 @@ def choose_cases(dice: pd.DataFrame, stray: pd.Series) -> dict[str, str]:
 
     `dice` holds cases x systems and may have gaps. `stray` is, for each case, the number of
     `stray_components` summed over the patch-based systems; no case is chosen where none has any.
-    The median is the lower one of an even number.
+    The median is the lower one of an even number. A single case is none of these, but the only one.
     """
     mean = dice.sort_index().mean(axis=1)
     ranked = mean.sort_values(kind="stable").index
     chosen = {"best": mean.idxmax(), "median": ranked[(len(ranked) - 1) // 2], "worst": ranked[0]}
+    if len(mean) == 1:
+        chosen = {"only": ranked[0]}
     if stray.any():
         chosen["stray"] = stray.sort_index().idxmax()
     return {rule: str(case) for rule, case in chosen.items()}

@@ -8,13 +8,16 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator
 
 from harness.drawing import BLUE, GREY, LARGE, NORMAL, SMALL, VERMILLION, write_picture
 from harness.suites import suite
 
 INCHES = (3.5, 5.2)  # a column of a journal
 NOTE_LETTERS = 75  # in a line of that width
-EXPLANATION = "Mean over the test cases; bars: their standard deviation."
+MARGIN = 1.5  # times fewer and more voxels than there are patches of
+SEVERAL = "Mean over the test cases; bars: their standard deviation."
+SINGLE = "A single test case."
 
 
 class _Measure(NamedTuple):
@@ -34,9 +37,9 @@ def ladder_plot(table: pd.DataFrame, out_stem: Path, note: str = "") -> list[Pat
     """Write `out_stem`.png and .svg: Dice, Jaccard and HD95 against the size of the patch.
 
     `table` has a row for each size: label ("64×96×96"), voxels (of a patch), status ("ok", or
-    what stands at the axis instead of a point), and the mean and std over cases of dice, jaccard
-    (0 to 1) and hd95 (mm): dice_mean, dice_std and so on. Raises StorageError when a file cannot
-    be written.
+    what stands at the axis instead of a point), n_cases, and the mean and std over cases of dice,
+    jaccard (0 to 1) and hd95 (mm): dice_mean, dice_std and so on. Raises StorageError when a file
+    cannot be written.
     """
     return write_picture(partial(draw, table.sort_values("voxels"), note), out_stem)
 
@@ -48,10 +51,14 @@ def draw(table: pd.DataFrame, note: str) -> Figure:
     for axes, measure in zip(places, MEASURES, strict=True):
         _draw_measure(axes, table, measure)
     bottom = places[-1]
-    bottom.set_xticks(table["voxels"], table["label"], rotation=30, ha="right", size=NORMAL,
-                      rotation_mode="anchor", minor=False)  # fmt: skip
+    bottom.xaxis.set_major_locator(FixedLocator(list(table["voxels"])))
+    bottom.set_xticklabels(table["label"], rotation=30, ha="right", size=NORMAL,
+                           rotation_mode="anchor")  # fmt: skip
+    # By hand, because there may be one size alone, of which no margin in percent makes room.
+    bottom.set_xlim(table["voxels"].min() / MARGIN, table["voxels"].max() * MARGIN)
     bottom.set_xlabel("Patch (D × H × W voxels)")
-    notes = [textwrap.fill(line, NOTE_LETTERS) for line in (EXPLANATION, note)]
+    explanation = SINGLE if table["n_cases"].max() == 1 else SEVERAL
+    notes = [textwrap.fill(line, NOTE_LETTERS) for line in (explanation, *note.split("\n"))]
     figure.suptitle(suite("fig1").title, x=0.02, ha="left", size=LARGE, weight="bold")
     figure.supxlabel("\n".join(notes).strip(), x=0.02, ha="left", size=SMALL, color=GREY)
     return figure
@@ -74,7 +81,7 @@ def _draw_measure(axes: Axes, table: pd.DataFrame, measure: _Measure) -> None:
                   va="bottom", transform=axes.get_xaxis_transform())  # fmt: skip
     axes.set_xscale("log")
     axes.minorticks_off()
-    axes.margins(x=0.1, y=0.2)
+    axes.margins(y=0.2)
     axes.set_ylabel(measure.title)
     axes.grid(axis="y", color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)

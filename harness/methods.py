@@ -14,7 +14,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -27,8 +27,8 @@ from harness.sliding_window import sliding_window
 from harness.spec import Protocol
 from models import cropping
 from models.losses import segmentation_loss
-from models.objective import Binarize, Similarity, pfseg_objective, weights_of
-from models.pfseg import PFSeg
+from models.objective import Binarize, Similarity, check_choices, pfseg_objective, weights_of
+from models.pfseg import PFSeg, check_switch
 from models.precision import Precision, autocast, guard, ieee_float32
 from models.recompute import recompute
 from models.tpf import Guided, Strategy, adapt, check
@@ -114,6 +114,9 @@ class Method(ABC):
         """The same predictions without the parts that only training needs."""
         return self
 
+    def try_out(self, modalities: int) -> None:  # noqa: B027  most have nothing that could fail
+        """ValueError where the network cannot learn from what it is shown; called on meta."""
+
     def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """`options` with what was left to this method written out, for the trial's spec."""
         return dict(options)
@@ -142,9 +145,22 @@ class Patches(Method):
 
     def __init__(self, network: nn.Module, grid: Grid, *, window: Sequence[int] = ()) -> None:
         super().__init__(network, grid)
-        self.window = tuple(window) or tuple(side // 2 for side in grid)
+        sides = window or [side // 2 for side in grid]
+        if not isinstance(sides, Sequence) or [type(side) for side in sides] != [int] * 3:
+            raise ValueError(f"window is {window!r}; it must be three whole numbers: D, H, W")
+        self.window = tuple(sides)
+        if min(self.window) < 1:
+            raise ValueError(f"a window of {list(self.window)} has no voxels")
         if any(part > side for part, side in zip(self.window, grid, strict=True)):
             raise ValueError(f"a window of {list(self.window)} is larger than the volume {grid}")
+
+    def try_out(self, modalities: int) -> None:
+        blank = torch.empty(1, modalities, *self.window, device=self.device)
+        try:
+            self.network.train()(blank)
+        except (RuntimeError, ValueError) as error:
+            what = f"a window of {list(self.window)} does not suit the network"
+            raise ValueError(f"{what}: {error}") from error
 
     def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
         return {**options, "window": list(self.window)}
@@ -219,9 +235,8 @@ class PatchFree(Method):
         srt, sgm = network.config.srt, network.config.sgm
         if crop not in cropping.CROPPERS:
             raise ValueError(f"crop is '{crop}'; it must be one of {', '.join(cropping.CROPPERS)}")
-        if ssl not in get_args(Similarity) or binarize not in get_args(Binarize):
-            known = f"{get_args(Similarity)} and {get_args(Binarize)}"
-            raise ValueError(f"ssl is '{ssl}', binarize is '{binarize}'; known are {known}")
+        check_choices(ssl, binarize)
+        check_switch("tel", tel)
         if not srt and (tel or ssl != "none"):
             raise ValueError(
                 "L_tel and L_ssl compare a reconstruction, which srt=false leaves out; "
@@ -232,7 +247,9 @@ class PatchFree(Method):
         self.window = tuple(side // 4 for side in grid) if sgm else None
         self.crop = cropping.CROPPERS[crop]
         self.tpf = tpf
-        self.weights = weights_of(weights or {}, srt=srt, sgm=sgm, tel=tel, ssl=ssl)
+        self.weights = weights_of(
+            {} if weights is None else weights, srt=srt, sgm=sgm, tel=tel, ssl=ssl
+        )
         self.tel, self.ssl, self.binarize = tel, ssl, binarize
 
     @property

@@ -9,8 +9,10 @@ from harness.figures import draw_sheets
 from harness.ladder_plot import ladder_plot
 from harness.ledger import RunFolder
 from harness.results import volume_of
+from harness.suites import suite as suite_called
 
 FOLDER = "figures"
+LADDER = "fig1"
 
 
 def draw(run_dir: Path, suite: str | None, cases: Sequence[str], cache: Path | None) -> list[Path]:
@@ -39,15 +41,20 @@ def _drop(sheets: set[Path]) -> None:
 
 
 def draw_ladder(folder: RunFolder) -> list[Path]:
-    """Fig. 1 from the table of the run; nothing when the suite is not in it."""
-    for each in table.build(folder).tables:
-        if each.suite == "fig1":
-            frame = each.means.copy()
-            frame["label"] = [each.cells[key][0] for key in frame["key"]]
-            frame["voxels"] = [_voxels(label) for label in frame["label"]]
-            note = table.SYNTHETIC if folder.read()["synthetic"] else ""
-            return ladder_plot(frame, folder.path / FOLDER / "fig1", note)
-    return []
+    """Fig. 1 from the table of the run; nothing when none of its sizes is there."""
+    about = folder.read()
+    if LADDER not in about["suites"]:
+        return []
+    [its_table] = [each for each in table.build(folder).tables if each.suite == LADDER]
+    sizes = [row.key for row in suite_called(LADDER).rows]  # a --model beside them has none
+    frame = its_table.means[its_table.means["key"].isin(sizes)].copy()
+    if frame.empty:
+        return []
+    frame["label"] = [its_table.cells[key][0] for key in frame["key"]]
+    frame["voxels"] = [_voxels(label) for label in frame["label"]]
+    note = f"{table.SYNTHETIC}\n" if about["synthetic"] else ""
+    note += f"Profile {about['profile']}"
+    return ladder_plot(frame, folder.path / FOLDER / LADDER, note)
 
 
 def _voxels(label: str) -> int:

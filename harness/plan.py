@@ -155,6 +155,7 @@ def _settled(name: str, asked: dict[str, Any], data: Data) -> dict[str, Any]:
     try:
         with torch.device("meta"):
             method = systems.build(name, asked, len(data.modalities), data.grid)
+            method.try_out(len(data.modalities))
     except (ValueError, TypeError) as error:
         where, remedy = f"systems.{name}", "correct it, or leave it out"
         raise UsageError(str(error), where=where, remedy=remedy, code="PFB-C14") from error

@@ -11,6 +11,7 @@ from harness.data.case import Volume
 from harness.errors import StateError, UsageError
 from harness.ledger import RunFolder, TrialFolder, read_json
 from harness.nested import difference
+from harness.suites import OURS
 from harness.suites import suite as suite_called
 from harness.systems import Kind, system
 
@@ -65,7 +66,7 @@ def rows(folder: RunFolder, suite: str | None = None) -> list[ResultRow]:
 
 
 def merged_rows(folders: Sequence[RunFolder]) -> list[ResultRow]:
-    """The rows of several runs, suite by suite; a row has the seeds of all runs.
+    """The rows of several runs, suite by suite as the paper has them; with the seeds of all runs.
 
     The same seed in two runs is one network and counts once: by the first that is finished. Raises
     UsageError for runs of different protocols, whose numbers do not compare, StateError for what is
@@ -77,7 +78,7 @@ def merged_rows(folders: Sequence[RunFolder]) -> list[ResultRow]:
             found.setdefault((row.suite, row.key), []).append(row)
     common_protocol(folders)
     merged = [_merged(same) for same in found.values()]
-    suites = list(dict.fromkeys(row.suite for row in merged))
+    suites = list(dict.fromkeys([*OURS, *(row.suite for row in merged)]))
     return sorted(merged, key=lambda row: (suites.index(row.suite), _place(row)))
 
 

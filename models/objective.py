@@ -43,6 +43,8 @@ def weights_of(
 
     Raises ValueError for an unknown name, and for a weight on a term that there is not.
     """
+    if not isinstance(given, Mapping):
+        raise ValueError(f"weights is {given!r}; it must name its terms, such as {{srt: 0.25}}")
     present = {"srt": srt, "sgl": srt and sgm, "tel": tel, "ssl": ssl != "none"}
     for name, weight in given.items():
         if name not in present:
@@ -126,13 +128,20 @@ def fusion_terms(
     return terms
 
 
+def check_choices(ssl: str, binarize: str) -> None:
+    """ValueError for a value that its switch does not have."""
+    for switch, value, known in (
+        ("ssl", ssl, get_args(Similarity)),
+        ("binarize", binarize, get_args(Binarize)),
+    ):
+        if value not in known:
+            raise ValueError(f"{switch} is '{value}'; it must be one of {', '.join(known)}")
+
+
 def _check(
     output: Output, start: object, size: object, ssl: Similarity, tel: bool, binarize: Binarize
 ) -> None:
-    if ssl not in get_args(Similarity):
-        raise ValueError(f"ssl is '{ssl}'; it must be one of {get_args(Similarity)}")
-    if binarize not in get_args(Binarize):
-        raise ValueError(f"binarize is '{binarize}'; it must be one of {get_args(Binarize)}")
+    check_choices(ssl, binarize)
     if (start is None) != (size is None):
         raise ValueError("a guidance window needs both its start and its size")
     if output.sr is None and (tel or ssl != "none"):

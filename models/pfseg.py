@@ -43,6 +43,11 @@ class PFSegConfig:
     msres: Literal["none", "sgm", "sgm+encoder"] = "sgm+encoder"
 
     def __post_init__(self) -> None:
+        check_switch("srt", self.srt)
+        check_switch("sgm", self.sgm)
+        for name, widths in (("widths", self.widths), ("guidance_widths", self.guidance_widths)):
+            if not isinstance(widths, tuple) or not all(type(width) is int for width in widths):
+                raise ValueError(f"{name} is {widths}; it must be a list of whole numbers")
         if self.backbone not in ("unet", "resunet"):
             raise ValueError(f"backbone is '{self.backbone}'; it must be 'unet' or 'resunet'")
         if self.msres not in ("none", "sgm", "sgm+encoder"):
@@ -65,6 +70,13 @@ class PFSegConfig:
                 f"{len(self.widths)}; the guidance module must have one level less than the "
                 "encoder, so that both end on the same grid"
             )
+
+
+def check_switch(name: str, value: object) -> None:
+    """ValueError for what is neither true nor false, such as the text "no", which Python takes
+    for true."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}; it must be true or false")
 
 
 class Output(NamedTuple):

@@ -2,6 +2,7 @@
 
 import re
 import struct
+import warnings
 from xml.etree import ElementTree
 
 import matplotlib
@@ -12,9 +13,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from scipy.ndimage import binary_dilation
+from written_run import WrittenRun
 
+from harness import pictures
 from harness import sheet as sheets
-from harness.data import phantom, prepare
+from harness.data import cache, phantom, prepare
 from harness.errors import StateError, UsageError
 from harness.figures import choose_cases, draw_sheets, largest_slice, stray_components
 from harness.ladder_plot import ladder_plot
@@ -48,6 +51,10 @@ def test_of_equal_cases_the_first_in_order_of_id_is_shown():
 def test_of_four_cases_the_median_is_the_lower_one():
     scores = table(a=(0.4, 0.4), b=(0.1, 0.1), c=(0.3, 0.3), d=(0.2, 0.2))
     assert choose_cases(scores, NO_STRAY)["median"] == "d"
+
+
+def test_a_single_case_is_called_the_only_one():
+    assert choose_cases(table(a=(0.4, 0.5)), NO_STRAY[:1]) == {"only": "a"}
 
 
 def test_a_system_without_a_score_leaves_the_mean_to_the_others():
@@ -355,6 +362,17 @@ def test_a_run_without_a_finished_trial_has_nothing_to_draw(run):
         drawn(run)
 
 
+def test_what_the_rules_chose_before_is_dropped_and_what_was_asked_for_stays(run):
+    for case, volume in VOLUMES.items():
+        cache.write(run.cache, case, volume)
+    write_json(run.path / "data.json", {"keys": {case: case for case in VOLUMES}, "cache": "cache"})
+    asked = pictures.draw(run.path, None, ["phantom_002"], None)
+    outdated = asked[0].with_name("best-phantom_009.png")
+    outdated.write_bytes(b"of a run that had come less far")
+    chosen = pictures.draw(run.path, None, (), None)
+    assert set(outdated.parent.iterdir()) == {*asked, *chosen}
+
+
 # Fig. 1
 
 
@@ -363,6 +381,7 @@ LADDER = pd.DataFrame(
         "label": ["64×96×96", "32×48×48", "128×192×192"],
         "voxels": [589_824, 73_728, 4_718_592],
         "status": ["ok", "ok", "failed"],
+        "n_cases": [2, 2, None],
         "dice_mean": [0.71, 0.482, None],
         "dice_std": [0.1, 0.2, None],
         "jaccard_mean": [0.6, 0.3, None],
@@ -380,6 +399,7 @@ def test_the_plot_has_every_size_in_order_and_names_the_failed_one(tmp_path):
     assert places == sorted(places)
     assert all(value in said for value in ("48.2", "71.0", "60.0", "12.5", "synthetic data"))
     assert said.count("failed") == 3
+    assert "bars: their standard deviation" in said
     assert png.read_bytes().startswith(b"\x89PNG")
 
 
@@ -388,6 +408,50 @@ def test_a_plot_of_failures_alone_is_still_a_plot(tmp_path):
     assert "128×192×192" in text(svg)
 
 
+def test_one_size_alone_is_a_plot_without_a_warning(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, svg = ladder_plot(LADDER[:1], tmp_path / "fig1")
+    assert "64×96×96" in text(svg)
+
+
+def test_a_single_test_case_has_no_standard_deviation_to_explain(tmp_path):
+    alone = LADDER.assign(n_cases=1, dice_std=None, jaccard_std=None, hd95_std=None)
+    said = text(ladder_plot(alone, tmp_path / "fig1")[1])
+    assert "A single test case." in said and "standard deviation" not in said
+
+
 def test_the_plot_is_the_same_twice(tmp_path):
     first, second = (ladder_plot(LADDER, tmp_path / name) for name in "ab")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_fig_1_is_drawn_from_the_table_of_the_run(tmp_path):
+    run = WrittenRun(tmp_path, name="fig1", synthetic=True).fail("window5", "cuda_oom")
+    png, svg = pictures.draw_ladder(run.folder)
+    assert (png, svg) == (tmp_path / "figures" / "fig1.png", tmp_path / "figures" / "fig1.svg")
+    means = pd.read_csv(run.trials["window1", 0].path / "cases.csv").mean(numeric_only=True)
+    said = text(svg)
+    assert all(
+        figure in said
+        for figure in (
+            "32×48×48", "128×192×192", "failed", f"{100 * means['dice']:.1f}",
+            f"{100 * means['jaccard']:.1f}", f"{means['hd95_mm']:.1f}", "not comparable",
+            "Profile paper",
+        )
+    )  # fmt: skip
+
+
+def test_a_model_that_has_no_patch_size_is_not_in_fig_1(tmp_path):
+    """`run --suite fig1 --model resunet3d --model san` gives San a row of its own."""
+    run = WrittenRun(tmp_path, name="fig1")
+    rows = run.content["suites"]["fig1"]
+    rows[0] |= {"key": "san", "title": "SAN", "cells": ["SAN"], "system": "san"}
+    said = text(pictures.draw_ladder(run.change().folder)[1])
+    assert "48×64×64" in said and "32×48×48" not in said and "SAN" not in said
+    run.change(suites={"fig1": rows[:1]})
+    assert pictures.draw_ladder(run.folder) == []
+
+
+def test_a_run_of_other_suites_has_no_fig_1(tmp_path):
+    assert pictures.draw_ladder(WrittenRun(tmp_path, rows=["pfseg"]).folder) == []

@@ -65,6 +65,14 @@ def scores(run, metric):
     return stand(merged_rows([run.folder]), metric)
 
 
+def test_tables_stand_in_the_order_of_the_paper(tmp_path):
+    """Not in that of run.json, whose keys are sorted."""
+    run = WrittenRun(tmp_path, rows=["pfseg"])
+    [its_rows] = run.content["suites"].values()
+    run.change(suites=dict.fromkeys(("fig1", "table4", "table5"), its_rows))
+    assert [row.suite for row in merged_rows([run.folder])] == ["table4", "table5", "fig1"]
+
+
 # ── failures ────────────────────────────────────────────────────────────────────────────────────
 
 

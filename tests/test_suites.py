@@ -121,11 +121,17 @@ def test_a_term_that_is_not_there_has_no_weight():
         (["weights.ust=1"], "there is no weight 'ust'"),
         (["weights.srt=-1"], "must be 0 or more"),
         (["crop=corner"], "crop is 'corner'"),
-        (["ssl=pooled"], "ssl is 'pooled'"),
-        (["binarize=hard"], "binarize is 'hard'"),
+        (["ssl=pooled"], "pfseg: ssl is 'pooled'; it must be one of exact, pooled_l1_official"),
+        (["binarize=hard"], "pfseg: binarize is 'hard'; it must be one of soft, ste"),
         (["tpf=ust"], "tpf is 'ust'"),
         (["backbone=vnet"], "backbone is 'vnet'"),
         (["depth=3"], "unexpected keyword argument 'depth'"),
+        (["srt='no'"], "srt is 'no'; it must be true or false"),
+        (["sgm=1"], "sgm is 1; it must be true or false"),
+        (["tel=null"], "tel is None; it must be true or false"),
+        (["weights=0.5"], "weights is 0.5; it must name its terms"),
+        (["widths=8"], "pfseg: widths is 8; it must be a list of whole numbers"),
+        (["guidance_widths=[4, 8.5, 16, 16]"], "it must be a list of whole numbers"),
     ],
 )
 def test_combinations_that_mean_nothing_are_refused_with_a_sentence(changes, said):
@@ -134,9 +140,23 @@ def test_combinations_that_mean_nothing_are_refused_with_a_sentence(changes, sai
     assert caught.value.where == "systems.pfseg"
 
 
-def test_a_window_larger_than_the_volume_is_refused():
-    with pytest.raises(UsageError, match=r"window of \[64, 64, 64\] is larger"):
-        planned("table5", "systems.unet3d.window=[64, 64, 64]")
+@pytest.mark.parametrize(
+    ("window", "said"),
+    [
+        ([64, 64, 64], r"window of \[64, 64, 64\] is larger than the volume"),
+        ([0, 32, 32], r"window of \[0, 32, 32\] has no voxels"),
+        ([20, 32, 32], r"window of \[20, 32, 32\] does not suit the network: Sizes"),
+        ([16, 16, 16], r"window of \[16, 16, 16\] does not suit the network: .* spatial element"),
+        ([16, 32], r"window is \[16, 32\]; it must be three whole numbers"),
+        ([16.5, 32, 32], "it must be three whole numbers"),
+        (16, "window is 16; it must be three whole numbers"),
+        ("abc", "window is 'abc'; it must be three whole numbers"),
+    ],
+)
+def test_a_window_that_no_network_could_be_trained_on_is_refused(window, said):
+    with pytest.raises(UsageError, match=said) as caught:
+        planned("table5", f"systems.unet3d.window={window}")
+    assert caught.value.where == "systems.unet3d"
 
 
 def test_a_setting_that_would_make_all_rows_alike_is_refused():

@@ -109,6 +109,25 @@ def test_low_resolution_image_patch_and_mask_come_from_one_volume():
     np.testing.assert_array_equal(target[0, 0] > 0, label)
 
 
+@pytest.mark.parametrize("crop, richness", [("central", 0.75), ("selective_lattice", 1)])
+def test_richness_is_the_variance_of_the_patch_over_the_largest_there_is(crop, richness):
+    """A checkerboard as large as a patch is the richest one; the middle patch has half of it,
+    so that a quarter of its voxels are 1: 0.25 * 0.75 of 0.5 * 0.5."""
+    rich, plain = (np.zeros((1, *GRID), np.float32) for _ in range(2))
+    rich[0, 8:16, 24:40, 24:40] = np.indices((8, 16, 16)).sum(0) % 2
+    options = {**systems.options("pfseg", "quick"), "crop": crop}
+    method = systems.build("pfseg", options, 1, GRID)
+    assert method.particulars([rich])["crop_variance"] == pytest.approx(richness)
+    # Nothing is richer in a volume without contrast.
+    assert method.particulars([rich, plain])["crop_variance"] == pytest.approx((richness + 1) / 2)
+    assert 0 < method.particulars([rich])["crop_s"] < 1
+
+
+def test_without_guidance_there_is_no_patch_to_tell_about():
+    options = {**systems.options("pfseg", "quick"), "sgm": False, "msres": "none"}
+    assert systems.build("pfseg", options, 1, GRID).particulars([volume()[0]]) == {}
+
+
 def test_an_unknown_system_is_named_with_its_nearest_neighbour():
     with pytest.raises(Exception, match=r"unknown model 'unet3'\. Did you mean 'unet3d'"):
         systems.build("unet3", {}, 1, GRID)

@@ -32,7 +32,8 @@ class WrittenRun:
         self.device, self.epochs = device, epochs
         self.data = Data(name="brats", modalities=("t2",), target="wt", grid=GRID,
                          fingerprint="f" * 16, synthetic=synthetic)  # fmt: skip
-        self.rows = [row for row in suite(name).rows if rows is None or row.key in rows]
+        self.rows = [row.in_profile("paper") for row in suite(name).rows
+                     if rows is None or row.key in rows]  # fmt: skip
         self.trials = {}
         self._splits()
         for number, row in enumerate(self.rows):
@@ -51,7 +52,7 @@ class WrittenRun:
             "names": {t.id: f"{row.title} seed {seed}" for (row, seed), t in self._named()},
             "trials": [trial.id for trial in self.trials.values()],
             "suites": {name: [
-                {"key": row.key, "title": row.title, "cells": [row.title], "system": row.system,
+                {"key": row.key, "title": row.title, "cells": row.cells, "system": row.system,
                  "trials": [self.trials[row.key, seed].id for seed in seeds]}
                 for row in self.rows
             ]},
