@@ -23,6 +23,7 @@ from harness.report.score_plots import strip
 from harness.report.write import render
 from harness.results import merged_rows
 from harness.standings import stand
+from harness.table import build, markdown
 
 PAIR = ("resunet3d", "pfseg")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -186,6 +187,19 @@ def test_systems_that_no_other_beats_in_cost_and_score_are_joined():
               for name, cost, score in (("a", 1, 50), ("b", 2, 40), ("c", 3, 60))]  # fmt: skip
     assert [p.label for p in worth_it(points, 1)] == ["a", "c"]
     assert [p.label for p in worth_it(points, -1)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("shown", ["table", "report"])
+def test_times_whose_repetitions_lie_far_apart_are_named_below_the_table(tmp_path, shown):
+    run = WrittenRun(tmp_path / "run", rows=PAIR, seeds=(0, 1))
+    run.took("pfseg", 0.4, 0.6).took("resunet3d", 1.9, 5.9, seed=1)
+    text = markdown(build(run.folder)) if shown == "table" else render([run.folder], "md")
+    [note] = [line for line in text.splitlines() if "not steady" in line]
+    assert "ResUNet3D (3.1 times)" in note and "PFSeg" not in note
+
+
+def test_steady_times_need_no_note(run):
+    assert "not steady" not in markdown(build(run.folder)) + render([run.folder], "md")
 
 
 # ── several runs ────────────────────────────────────────────────────────────────────────────────
