@@ -8,17 +8,21 @@ import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import StringIO
+from itertools import combinations
 
 import pandas as pd
 import pytest
 from in_process import pfbench
+from matplotlib import style
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from written_run import DIAGONAL, WrittenRun
 
 from harness.evidence import DICE, HD95
 from harness.ledger import RunFolder
 from harness.report import html, of_run
-from harness.report.cost_plots import Point, worth_it
+from harness.report.cost_plots import Point, tradeoff, worth_it
 from harness.report.document import Picture, Section
+from harness.report.drawings import SCREEN
 from harness.report.score_plots import strip
 from harness.report.write import render
 from harness.results import merged_rows
@@ -187,6 +191,24 @@ def test_systems_that_no_other_beats_in_cost_and_score_are_joined():
               for name, cost, score in (("a", 1, 50), ("b", 2, 40), ("c", 3, 60))]  # fmt: skip
     assert [p.label for p in worth_it(points, 1)] == ["a", "c"]
     assert [p.label for p in worth_it(points, -1)] == ["a", "b"]
+
+
+def test_names_of_systems_that_lie_close_cover_neither_each_other_nor_a_mark():
+    costs = {"V-Net": (352, 86.2), "UNet3D": (338, 85.1), "ResUNet3D": (341, 90.5),
+             "ResUNet3D↑": (342, 84.7), "HDResUNet": (340, 85.4), "SAN": (423, 68.9),
+             "Point-Unet": (438, 97.9), "PFSeg": (384, 129.7)}  # fmt: skip
+    points = [Point(name, "patch-free", *at, None, None) for name, at in costs.items()]
+    with style.context(["default", SCREEN]):
+        figure = tradeoff(points, "Memory", HD95)
+        draw = FigureCanvasAgg(figure).get_renderer()
+        [axes] = figure.axes
+        names = {text.get_text(): text.get_window_extent(draw) for text in axes.texts}
+        marks = axes.transData.transform(list(costs.values()))
+        left = axes.get_window_extent(draw).x0
+    assert names.keys() == costs.keys()
+    assert not [pair for pair in combinations(names, 2) if names[pair[0]].overlaps(names[pair[1]])]
+    assert not [name for name, box in names.items() if any(box.contains(*at) for at in marks)]
+    assert all(left <= box.x0 for box in names.values())
 
 
 @pytest.mark.parametrize("shown", ["table", "report"])
