@@ -211,6 +211,14 @@ def test_names_of_systems_that_lie_close_cover_neither_each_other_nor_a_mark():
     assert all(left <= box.x0 for box in names.values())
 
 
+@pytest.mark.parametrize("costs", [(0.616, 0.997), (338, 438), (0.5, 4), (0.02, 2), (1, 5000)])
+def test_costs_that_lie_close_or_far_have_at_least_two_labelled_ticks(costs):
+    points = [Point(str(cost), "patch-free", cost, 50, None, None) for cost in costs]
+    [axes] = tradeoff(points, "Time", DICE).axes
+    low, high = axes.get_xlim()
+    assert sum(low <= tick <= high for tick in axes.xaxis.get_majorticklocs()) >= 2
+
+
 @pytest.mark.parametrize("shown", ["table", "report"])
 def test_times_whose_repetitions_lie_far_apart_are_named_below_the_table(tmp_path, shown):
     run = WrittenRun(tmp_path / "run", rows=PAIR, seeds=(0, 1))

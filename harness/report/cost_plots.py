@@ -75,8 +75,8 @@ def worth_it(points: Sequence[Point], side: int) -> list[Point]:
 
 def _ticks(axes: Axes) -> None:
     low, high = axes.get_xlim()
-    subs = (1.0,) if high / low > 100 else (1.0, 2.0, 5.0)
-    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    decade = [1.0] if high / low > 100 else [1.0, 2.0, 5.0] if high / low > 5 else range(1, 10)
+    axes.xaxis.set_major_locator(LogLocator(subs=list(decade)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     decades = low >= 0.001 and high < 1e5
     axes.xaxis.set_major_formatter(
