@@ -12,7 +12,7 @@ from types import FrameType
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from harness import mirrored, mlflow_views, tracking
+from harness import mirrored, mlflow_server, mlflow_views, tracking
 from harness.errors import UsageError
 from harness.ledger import RunFolder
 from harness.redact import redact
@@ -88,8 +88,9 @@ def _listen(asked: list[int], *, at_once: bool) -> None:
 
 
 def _serve(uri: str, port: int, asked: list[int]) -> int:
-    command = [sys.executable, "-m", "mlflow", "server", "--host", LOCAL, "--port", str(port),
-               "--workers", "1", "--uvicorn-opts", "--log-level warning"]  # fmt: skip
+    command = [sys.executable, "-P", mlflow_server.__file__, "server"]
+    command += ["--host", LOCAL, "--port", str(port)]
+    command += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
     environment = {
         **os.environ,
         **tracking.QUIET,
@@ -100,7 +101,9 @@ def _serve(uri: str, port: int, asked: list[int]) -> int:
     _listen(asked, at_once=False)
     if asked:
         raise KeyboardInterrupt
-    server = subprocess.Popen(command, env=environment, start_new_session=True)
+    server = subprocess.Popen(
+        command, env=environment, start_new_session=True, stdin=subprocess.PIPE
+    )
     while server.poll() is None and not asked:
         time.sleep(0.1)
     _end(server)

@@ -17,6 +17,7 @@ from harness.systems import system
 from harness.table_lines import SHOWN, Record, ResultTable, Shown, tables
 
 SYNTHETIC = "synthetic data: not comparable with the paper"
+STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
 TRANSDUCTIVE = "† fine-tuned on the test volumes, without their labels: its scores are transductive"
 UNITS = (
     "Dice and Jaccard in percent, mean ± standard deviation over cases; HD95 pooled over both "
@@ -70,6 +71,7 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
             "for trying out, not for conclusions"
         )
     notes += device_notes(shown)
+    notes += unsteady_notes(shown)
     if (trials["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(TRANSDUCTIVE)
     notes += [deviation for name in dict.fromkeys(trials["model"])
@@ -93,6 +95,19 @@ def device_notes(shown: Sequence[ResultTable]) -> list[str]:
         if column.device
     }
     return list(apart)
+
+
+def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
+    """The times in the tables whose repetitions lie far apart."""
+    apart: Record = {}
+    for table in shown:
+        if "time" in suite(table.suite).shows:
+            lines = table.frame[(table.frame["row"] != "mean") & table.frame["time_s_p50"].notna()]
+            ratios = (lines["time_s_p90"] / lines["time_s_p50"]).groupby(lines["title"], sort=False)
+            apart |= ratios.max().to_dict()
+    wide = [f"{title} ({ratio:.1f} times)" for title, ratio in apart.items() if ratio > STEADY]
+    what = "times not steady, 90th percentile over median of the repetitions"
+    return [f"{what}: {', '.join(wide)}; other work on the machine may be in them"] if wide else []
 
 
 def _failures(folder: RunFolder) -> list[str]:

@@ -72,6 +72,23 @@ def test_another_signal_ends_the_server_too(page, number):
     assert of_server(port) == []
 
 
+def ends(processes, within_s):
+    _, alive = psutil.wait_procs(processes, within_s)
+    return alive == []
+
+
+@pytest.mark.parametrize("after_s", [1, 6])
+def test_killed_it_leaves_no_server(page, after_s):
+    process, port = page
+    assert any(READY in line for line in process.stdout)
+    time.sleep(after_s)
+    server = [each for each in of_server(port) if each.pid != process.pid]
+    assert server
+    process.kill()
+    assert ends(server, 10)
+    assert of_server(port) == []
+
+
 LOST = """
 import signal, sys, weakref
 from harness import cli, mlflow_ui, tracking

@@ -8,21 +8,26 @@ import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import StringIO
+from itertools import combinations
 
 import pandas as pd
 import pytest
 from in_process import pfbench
+from matplotlib import style
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from written_run import DIAGONAL, WrittenRun
 
 from harness.evidence import DICE, HD95
 from harness.ledger import RunFolder
 from harness.report import html, of_run
-from harness.report.cost_plots import Point, worth_it
+from harness.report.cost_plots import Point, tradeoff, worth_it
 from harness.report.document import Picture, Section
+from harness.report.drawings import SCREEN
 from harness.report.score_plots import strip
 from harness.report.write import render
 from harness.results import merged_rows
 from harness.standings import stand
+from harness.table import build, markdown
 
 PAIR = ("resunet3d", "pfseg")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -194,6 +199,45 @@ def test_systems_that_no_other_beats_in_cost_and_score_are_joined():
               for name, cost, score in (("a", 1, 50), ("b", 2, 40), ("c", 3, 60))]  # fmt: skip
     assert [p.label for p in worth_it(points, 1)] == ["a", "c"]
     assert [p.label for p in worth_it(points, -1)] == ["a", "b"]
+
+
+def test_names_of_systems_that_lie_close_cover_neither_each_other_nor_a_mark():
+    costs = {"V-Net": (352, 86.2), "UNet3D": (338, 85.1), "ResUNet3D": (341, 90.5),
+             "ResUNet3D↑": (342, 84.7), "HDResUNet": (340, 85.4), "SAN": (423, 68.9),
+             "Point-Unet": (438, 97.9), "PFSeg": (384, 129.7)}  # fmt: skip
+    points = [Point(name, "patch-free", *at, None, None) for name, at in costs.items()]
+    with style.context(["default", SCREEN]):
+        figure = tradeoff(points, "Memory", HD95)
+        draw = FigureCanvasAgg(figure).get_renderer()
+        [axes] = figure.axes
+        names = {text.get_text(): text.get_window_extent(draw) for text in axes.texts}
+        marks = axes.transData.transform(list(costs.values()))
+        left = axes.get_window_extent(draw).x0
+    assert names.keys() == costs.keys()
+    assert not [pair for pair in combinations(names, 2) if names[pair[0]].overlaps(names[pair[1]])]
+    assert not [name for name, box in names.items() if any(box.contains(*at) for at in marks)]
+    assert all(left <= box.x0 for box in names.values())
+
+
+@pytest.mark.parametrize("costs", [(0.616, 0.997), (338, 438), (0.5, 4), (0.02, 2), (1, 5000)])
+def test_costs_that_lie_close_or_far_have_at_least_two_labelled_ticks(costs):
+    points = [Point(str(cost), "patch-free", cost, 50, None, None) for cost in costs]
+    [axes] = tradeoff(points, "Time", DICE).axes
+    low, high = axes.get_xlim()
+    assert sum(low <= tick <= high for tick in axes.xaxis.get_majorticklocs()) >= 2
+
+
+@pytest.mark.parametrize("shown", ["table", "report"])
+def test_times_whose_repetitions_lie_far_apart_are_named_below_the_table(tmp_path, shown):
+    run = WrittenRun(tmp_path / "run", rows=PAIR, seeds=(0, 1))
+    run.took("pfseg", 0.4, 0.6).took("resunet3d", 1.9, 5.9, seed=1)
+    text = markdown(build(run.folder)) if shown == "table" else render([run.folder], "md")
+    [note] = [line for line in text.splitlines() if "not steady" in line]
+    assert "ResUNet3D (3.1 times)" in note and "PFSeg" not in note
+
+
+def test_steady_times_need_no_note(run):
+    assert "not steady" not in markdown(build(run.folder)) + render([run.folder], "md")
 
 
 # ── several runs ────────────────────────────────────────────────────────────────────────────────

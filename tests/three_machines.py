@@ -25,8 +25,10 @@ PACKAGES = ("harness", "models", "baselines", "tuning")
 PATIENCE_S = 420
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
 RAY += ["--object-store-memory=80000000", "--num-cpus=1"]
-MACHINE = "set -e; hostname node-{n}; mount -t tmpfs own /tmp; mount -t tmpfs own /dev/shm; {hide}"
-MACHINE += 'cd /; exec "$@"'
+MACHINE = "set -e; hostname node-{n}; cd '{top}'; "
+MACHINE += "mount -t tmpfs own /tmp; mount -t tmpfs own /dev/shm; "
+MACHINE += "mkdir -p '{top}'; mount --no-canonicalize --bind . '{top}'; "  # it may lie in /tmp
+MACHINE += '{hide} cd /; exec "$@"'
 
 
 def sh(command):
@@ -47,11 +49,11 @@ class Machine:
         )
 
     def start(self):
-        hide = "".join(f"mount -t tmpfs none {TOP / name}; " for name in PACKAGES)
+        hide = "".join(f"mount -t tmpfs none '{TOP / name}'; " for name in PACKAGES)
         role = [f"--address={ADDRESS}"]
         if self.n == 1:
             hide, role = "", ["--head", "--port=6399", "--include-dashboard=false"]
-        inside = MACHINE.format(n=self.n, hide=hide)
+        inside = MACHINE.format(n=self.n, top=TOP, hide=hide)
         apart = ["unshare", "--mount", "--uts", "--propagation", "private", "sh", "-c", inside, "-"]
         with open(SHARED / f"{self.name}.log", "wb") as log:
             node = [*RAY, *role, f"--node-ip-address=10.77.0.{self.n}"]
@@ -86,6 +88,8 @@ def cluster():
     machines = [Machine(n).start() for n in (1, 2, 3)]
     deadline = time.monotonic() + 90
     while not all(up(machine) for machine in machines):
+        for each in machines:
+            assert each.process.poll() is None, (SHARED / f"{each.name}.log").read_text()
         assert time.monotonic() < deadline, [m.name for m in machines if not up(m)]
         time.sleep(0.2)
     yield machines

@@ -85,6 +85,13 @@ class WrittenRun:
         put(path.parent / "result.json", result | {"n_failed": 1})
         return self
 
+    def took(self, key, p50, p90, seed=0):
+        """Seconds that the repetitions of inference took."""
+        path = self.trials[key, seed].path / "measurement.json"
+        seconds = {"inference_s_p50": p50, "inference_s_p90": p90}
+        put(path, json.loads(path.read_text()) | seconds)
+        return self
+
     def _named(self):
         rows = {row.key: row for row in self.rows}
         return [((rows[key], seed), trial) for (key, seed), trial in self.trials.items()]

@@ -15,11 +15,16 @@ from harness.evidence import Metric
 from harness.report.drawings import KINDS, LETTER, LINE, MARKERS, WIDTH, axes_at
 
 HEIGHT = 2.5  # inches
+VEIL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}  # no line through it
+MARK = 0.05  # inches from the middle of a point to its edge
 ASIDE = 1.5  # steps from its point beyond which a name needs a line to it
 # Where a name may stand: steps of its own width across and of its height up, nearest first.
 PLACES = [(0.5, 0.0), (-0.5, 0.0)]
 PLACES += [
-    (x, sign * y) for y in (1.0, 1.9, 2.8, 3.7, 4.6) for sign in (1, -1) for x in (0, 0.45, -0.45)
+    (x, sign * y)
+    for y in (1.0, 1.9, 2.8, 3.7, 4.6)
+    for sign in (1, -1)
+    for x in (0, 0.25, -0.25, 0.45, -0.45)
 ]
 
 
@@ -70,8 +75,8 @@ def worth_it(points: Sequence[Point], side: int) -> list[Point]:
 
 def _ticks(axes: Axes) -> None:
     low, high = axes.get_xlim()
-    subs = (1.0,) if high / low > 100 else (1.0, 2.0, 5.0)
-    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    decade = [1.0] if high / low > 100 else [1.0, 2.0, 5.0] if high / low > 5 else range(1, 10)
+    axes.xaxis.set_major_locator(LogLocator(subs=list(decade)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     decades = low >= 0.001 and high < 1e5
     axes.xaxis.set_major_formatter(
@@ -84,27 +89,29 @@ def _name(axes: Axes, figure: Figure, points: Sequence[Point]) -> None:
     to_inches = figure.dpi_scale_trans.inverted()
     spots = (axes.transData + to_inches).transform([(p.cost, p.score) for p in points])
     (left, bottom), (_, top) = (axes.transAxes + to_inches).transform([(0, 0), (1, 1)])
-    taken = [(x - 0.05, y - 0.05, x + 0.05, y + 0.05) for x, y in spots]
+    taken = [(x - MARK, y - MARK, x + MARK, y + MARK) for x, y in spots]
     for point, (x, y) in zip(points, spots, strict=True):
-        size = LETTER * len(point.label) * 0.92, LINE * 0.75
+        size = LETTER * len(point.label), LINE * 0.75
         boxes = {place: _box(x, y, *size, place) for place in PLACES}
         inside = {
             place: box
             for place, box in boxes.items()
             if left <= box[0] and box[2] <= WIDTH and bottom <= box[1] and box[3] <= top
         }
-        free = [p for p, box in inside.items() if not any(_overlap(box, t) for t in taken)]
-        place = [*free, *inside, *boxes][0]
-        taken.append(boxes[place])
+        free = [p for p, box in inside.items() if not _covered(box, taken)]
+        clear = [p for p in free if not _covered(_way(x, y, boxes[p], p), taken)]
+        place = [*clear, *free, *inside, *boxes][0]
+        taken += [boxes[place], _way(x, y, boxes[place], place)]
         start, low, end, high = boxes[place]
         # Beside its point it is held there: how wide it gets is up to the font of the reader.
         beside = {0.5: (start, "left"), -0.5: (end, "right")}
         across, side = beside.get(place[0], ((start + end) / 2, "center"))
-        line = {"arrowstyle": "-", "color": "0.7", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
-        axes.annotate(point.label, (x, y), (across, (low + high) / 2), ha=side, va="center",
-                      xycoords=figure.dpi_scale_trans, textcoords=figure.dpi_scale_trans,
-                      color=GREY, zorder=4,
-                      arrowprops=line if abs(place[1]) > ASIDE else None)  # fmt: skip
+        middle = (low + high) / 2
+        axes.text(across, middle, point.label, ha=side, va="center", color=GREY, zorder=2.5,
+                  transform=figure.dpi_scale_trans, bbox=VEIL)  # fmt: skip
+        if abs(place[1]) > ASIDE:
+            axes.plot([x, across], [y, middle], color="0.7", linewidth=0.6, zorder=1.5,
+                      transform=figure.dpi_scale_trans)  # fmt: skip
 
 
 Box = tuple[float, float, float, float]
@@ -118,8 +125,17 @@ def _box(x: float, y: float, wide: float, high: float, place: tuple[float, float
     return centre_x - wide / 2, centre_y - high / 2, centre_x + wide / 2, centre_y + high / 2
 
 
-def _overlap(first: Box, second: Box) -> bool:
-    return (
-        first[0] < second[2] and second[0] < first[2] and first[1] < second[3]
-        and second[1] < first[3]
-    )  # fmt: skip
+def _way(x: float, y: float, box: Box, place: tuple[float, float]) -> Box:
+    """What the line from a point to its name takes; of a name that needs none, the name."""
+    if abs(place[1]) <= ASIDE:
+        return box
+    middle = (box[0] + box[2]) / 2
+    low, high = (y + MARK, box[1]) if place[1] > 0 else (box[3], y - MARK)
+    return min(x, middle) - 0.01, low, max(x, middle) + 0.01, high
+
+
+def _covered(box: Box, taken: Sequence[Box]) -> bool:
+    return any(
+        box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
+        for other in taken
+    )

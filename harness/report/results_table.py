@@ -72,7 +72,7 @@ def _cell(
 
 
 def _notes(shown: ResultTable, standings: Mapping[str, Standing]) -> tuple[str, ...]:
-    notes = list(table.device_notes([shown]))
+    notes = [*table.device_notes([shown]), *table.unsteady_notes([shown])]
     if (shown.means["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(table.TRANSDUCTIVE)
     notes += suite(shown.suite).notes
