@@ -20,7 +20,7 @@ from harness.ledger import RunFolder, write_json
 from harness.plan import described, trials_of
 from harness.preflight import refuse_unfit
 from harness.progress import Screen
-from harness.redact import storable
+from harness.redact import redact, storable
 from harness.rehearse import rehearse
 from harness.settings import Settings
 from harness.space import Space, changes
@@ -199,6 +199,7 @@ def _announce(request: Request, folder: RunFolder, prepared: Prepared, screen: S
         f"{'s' * (request.seeds > 1)} each; already done: {done}"
     )
     screen.say(f"output      {folder.path}")
+    screen.say(f"MLflow      {redact(request.tracking_uri) if request.mlflow else 'off'}")
 
 
 def _search_all(

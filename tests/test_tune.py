@@ -16,7 +16,8 @@ from harness.errors import UsageError
 from harness.ledger import RunFolder, read_json
 from harness.settings import resolve
 from harness.space import changes, chosen_spaces, parse_ranges
-from harness.study import points
+from harness.study import best, points
+from harness.tracking import default_uri
 from tuning.search import Range
 
 SMALL = ["--model", "resunet3d_up", "--set", "phantom.cases=4", "--epochs", 2, "--no-mlflow",
@@ -129,9 +130,70 @@ def test_the_test_cases_are_not_opened(tmp_path):
     pfbench("run", "--suite", "table5", *arguments, "--out", tmp_path / "run", expect=3)
 
 
-def spaces(what, *texts, models=(), **switches):
+@pytest.fixture(scope="module")
+def fair(tmp_path_factory):
+    """Loss weights, L_tel and L_ssl apart, and a baseline's learning rate; two seeds a point."""
+    out = tmp_path_factory.mktemp("fair") / "out"
+    pfbench("tune", "loss-weights", "--split-tfm", "--fair-budget", "--model", "vnet",
+            "--range", "w_srt=0.1:1", "--search", "random", "--seeds", 2, "--trials", 2,
+            "--epochs", 1, "--set", "phantom.cases=4", "--no-compare", "--out", out)  # fmt: skip
+    return out
+
+
+def test_a_baseline_gets_as_many_points_and_epochs_as_the_loss_weights(fair):
+    study = pd.read_csv(fair / "study.csv")
+    assert study.groupby("study")["number"].count().to_dict() == {"pfseg": 2, "vnet": 2}
+    assert study.groupby("study")["epochs"].sum().to_dict() == {"pfseg": 2, "vnet": 2}
+
+
+def test_a_point_is_the_mean_of_its_seeds(fair):
+    for point in points(RunFolder(fair)):
+        trials = [RunFolder(fair).trial(trial) for trial in point.trials]
+        assert [trial.spec().seed for trial in trials] == [0, 1]
+        each = [pd.read_csv(trial.path / "history.csv")["val_dice"].iloc[-1] for trial in trials]
+        assert point.value == pytest.approx(sum(each) / 2)
+
+
+def test_every_weight_is_searched_in_its_range_and_trained_with(fair):
+    default, drawn = points(RunFolder(fair), "pfseg")
+    assert default.params == dict.fromkeys(("w_srt", "w_sgl", "w_tel", "w_ssl"), 0.5)
+    assert 0.1 <= drawn.params["w_srt"] <= 1
+    for trial in drawn.trials:
+        weights = RunFolder(fair).trial(trial).spec().options["weights"]
+        assert {f"w_{term}": weights[term] for term in weights} == drawn.params
+
+
+def test_the_tuned_values_of_all_go_into_one_run(fair):
+    tuned = resolve("quick", None, [], None, fair / "best.yaml")
+    weights, rate = (best(RunFolder(fair), name).params for name in ("pfseg", "vnet"))
+    found = {f"w_{term}": value for term, value in tuned.systems["pfseg"]["weights"].items()}
+    assert found == weights
+    assert tuned.protocol_of("vnet").learning_rate == rate["lr"]
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_mlflow_has_one_parent_and_one_child_for_each_point(fair):
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(default_uri(fair))
+    [experiment] = [e for e in client.search_experiments() if e.name == "pfbench"]
+    runs = client.search_runs([experiment.experiment_id])
+    [parent] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = {run.info.run_name: run for run in runs if run is not parent}
+    assert set(children) == {"pfseg 0", "pfseg 1", "vnet 0", "vnet 1"}
+    for point in points(RunFolder(fair)):
+        child = children[f"{point.study} {point.number}"]
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert {name: float(child.data.params[name]) for name in point.params} == point.params
+        assert child.data.metrics["Validation Dice"] == pytest.approx(point.value)
+        assert child.info.status == "FINISHED"
+    kept = {item.path for item in client.list_artifacts(parent.info.run_id)}
+    assert {"study.csv", "best.yaml", "report.html", "figures"} <= kept
+
+
+def spaces(what, *texts, models=(), file=None, **switches):
     switches = {"split_tfm": False, "fair_budget": False, **switches}
-    return chosen_spaces(what, QUICK, parse_ranges(texts), models, None, **switches)
+    return chosen_spaces(what, QUICK, parse_ranges(texts), models, file, **switches)
 
 
 def test_loss_weights_are_three_and_their_reference_is_the_papers():
@@ -155,6 +217,27 @@ def test_a_fair_budget_gives_every_baseline_a_study_of_its_learning_rate():
     two = spaces("loss-weights", fair_budget=True, models=("vnet", "san"))
     assert [space.name for space in two] == ["pfseg", "vnet", "san"]
     assert two[1].reference == {"lr": QUICK.protocol.learning_rate}
+
+
+def test_a_baseline_named_twice_gets_one_study():
+    named = spaces("loss-weights", fair_budget=True, models=("vnet", "vnet"))
+    assert [space.name for space in named] == ["pfseg", "vnet"]
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "said"),
+    [
+        ("loss-weights", {"models": ("vnet",)}, "--model: has no part in tune loss-weights"),
+        ("loss-weights", {"models": ("pfseg",), "fair_budget": True}, "--model: pfseg gets its"),
+        ("loss-weights", {"file": "s.yaml"}, "--space: has no part in tune loss-weights"),
+        ("lr", {"split_tfm": True}, "--split-tfm: has no part in tune lr"),
+        ("lr", {"fair_budget": True}, "--fair-budget: has no part in tune lr"),
+        ("space", {"models": ("vnet",), "file": "s.yaml"}, "--model: has no part in tune space"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(what, options, said):
+    with pytest.raises(UsageError, match=said):
+        spaces(what, **options)
 
 
 def test_any_number_of_the_protocol_can_be_searched(tmp_path):
