@@ -76,8 +76,8 @@ def tune(request: Request, screen: Screen) -> int:
         code = carry_on(lambda: _tune(request, folder, screen), request.command, screen)
     if code:
         return code
-    code = _compare(request, folder, screen) if request.compare else 0
-    runner.write_report(folder, screen)
+    if request.compare:
+        code = _conclude(request, folder, screen)
     screen.say(f"report      {folder.path / 'report.html'}")
     return code
 
@@ -330,18 +330,39 @@ def _row(space: Space, title: str, params: Mapping[str, float]) -> Row:
     )  # fmt: skip
 
 
-def _compare(request: Request, folder: RunFolder, screen: Screen) -> int:
-    """Train the reference and the best of each study in full, and score both on the test cases."""
-    rows: list[Row] = []
-    for space in request.spaces:
-        found = study.best(folder, space.name)
-        if found and found.params != space.reference:
-            rows += [_row(space, "default", space.reference), _row(space, "tuned", found.params)]
+def _conclude(request: Request, folder: RunFolder, screen: Screen) -> int:
+    """Score the reference and the best of each study on the test cases, and report that."""
+    rows = _to_compare(request, folder)
     if not rows:
         screen.say("compare     nothing to: no point was better than the default")
         return 0
     screen.say("compare     default and tuned settings, trained anew and scored on the test cases")
     out = folder.path / "comparison"
+    code = _compare(request, rows, out, screen)
+    for line in study_report.differences(RunFolder(out)):
+        screen.say(line)
+    runner.write_report(folder, screen)
+    if request.mlflow:
+        late = tracking.start(folder.path, request.tracking_uri, request.experiment).late()
+        if late and request.mlflow_required:
+            raise late
+        if late:
+            screen.say(f"warning: {late.what}; later: {late.remedy}")
+    return code
+
+
+def _to_compare(request: Request, folder: RunFolder) -> list[Row]:
+    """Two rows for each study that found better settings than the present ones."""
+    rows: list[Row] = []
+    for space in request.spaces:
+        found = study.best(folder, space.name)
+        if found and found.params != space.reference:
+            rows += [_row(space, "default", space.reference), _row(space, "tuned", found.params)]
+    return rows
+
+
+def _compare(request: Request, rows: list[Row], out: Path, screen: Screen) -> int:
+    """Train the rows in full, as a run of its own."""
     comparison = runner.Request(
         tables={"tuned": rows},
         settings=request.settings,
@@ -357,7 +378,4 @@ def _compare(request: Request, folder: RunFolder, screen: Screen) -> int:
         retry_failed=False,
         command=request.command,
     )
-    code = runner.run(comparison, screen)
-    for line in study_report.differences(RunFolder(out)):
-        screen.say(line)
-    return code
+    return runner.run(comparison, screen)

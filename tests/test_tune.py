@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -22,6 +23,7 @@ from tuning.search import Range
 
 SMALL = ["--model", "resunet3d_up", "--set", "phantom.cases=4", "--epochs", 2, "--no-mlflow",
          "--max-concurrent", 1]  # fmt: skip
+QUIET = pytest.mark.filterwarnings("ignore")  # MLflow's own, of many kinds
 QUICK = resolve("quick", None, [], None)
 
 
@@ -51,15 +53,36 @@ def test_what_it_found_is_the_best_complete_point_and_run_takes_it(finished):
     assert tuned.protocol_of("unet3d") == QUICK.protocol
 
 
-def test_the_comparison_scores_default_and_tuned_on_the_test_cases(finished):
-    out, done = finished
-    study = pd.read_csv(out / "study.csv")
-    if study["value"].idxmax() == 0:
-        assert "no point was better than the default" in done.stdout
-    else:
-        table = pd.read_csv(out / "comparison" / "table.csv")
-        assert set(table["key"]) == {"resunet3d_up/default", "resunet3d_up/tuned"}
-        assert "tuned − default" in done.stdout
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A study whose default learns nothing, so that there is something better."""
+    out = tmp_path_factory.mktemp("compared") / "out"
+    done = pfbench("tune", "lr", "--model", "resunet3d_up", "--set", "phantom.cases=4",
+                   "--set", "protocol.learning_rate=1e-9", "--range", "lr=3e-3:1e-2:log",
+                   "--epochs", 6, "--trials", 2, "--scheduler", "none", "--out", out)  # fmt: skip
+    return out, done
+
+
+def test_the_comparison_scores_default_and_tuned_on_the_test_cases(compared):
+    out, done = compared
+    table = pd.read_csv(out / "comparison" / "table.csv")
+    assert set(table["key"]) == {"resunet3d_up/default", "resunet3d_up/tuned"}
+    assert "tuned − default" in done.stdout
+
+
+@QUIET
+def test_the_report_in_mlflow_tells_of_the_comparison_too(compared):
+    out, _ = compared
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(default_uri(out))
+    [experiment] = [e for e in client.search_experiments() if e.name == "pfbench"]
+    query = f"tags.`pfbench.run_id` = '{RunFolder(out).read()['run_id']}'"
+    runs = client.search_runs([experiment.experiment_id], query)
+    [parent] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    page = Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text()
+    assert page == (out / "report.html").read_text()
+    assert "On the test cases" in page
 
 
 def test_the_study_ends_with_a_report_of_its_points(finished):
@@ -171,7 +194,7 @@ def test_the_tuned_values_of_all_go_into_one_run(fair):
     assert tuned.protocol_of("vnet").learning_rate == rate["lr"]
 
 
-@pytest.mark.filterwarnings("ignore")  # MLflow's own
+@QUIET
 def test_mlflow_has_one_parent_and_one_child_for_each_point(fair):
     from mlflow.tracking import MlflowClient
 
@@ -185,7 +208,8 @@ def test_mlflow_has_one_parent_and_one_child_for_each_point(fair):
         child = children[f"{point.study} {point.number}"]
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert {name: float(child.data.params[name]) for name in point.params} == point.params
-        assert child.data.metrics["Validation Dice"] == pytest.approx(point.value)
+        for score in ("Validation Dice", "Last Dice"):
+            assert child.data.metrics[score] == pytest.approx(point.value, abs=1e-5)
         assert child.info.status == "FINISHED"
     kept = {item.path for item in client.list_artifacts(parent.info.run_id)}
     assert {"study.csv", "best.yaml", "report.html", "figures"} <= kept
