@@ -26,6 +26,7 @@ BENCHMARKS = (
     "sliding_window",
     "inference",
     "harness_overhead",
+    "study_overhead",
     "growth",
 )
 RESULTS = Path(__file__).parent / "results"
