@@ -95,17 +95,20 @@ def _tune(request: Request, folder: RunFolder, screen: Screen) -> int:
     if request.mlflow:
         mirror = tracking.start(folder.path, request.tracking_uri, request.experiment)
     stopped = _search_all(request, folder, prepared, screen)
+    late = _out_of_time(request, folder, prepared)
     study_report.write(folder)
-    folder.write(content | {"status": "interrupted" if stopped else "finished"})
+    folder.write(content | {"status": "interrupted" if stopped or late else "finished"})
     runner.write_report(folder, screen)
-    late = mirror.late() if mirror else None
-    if late:
-        screen.say(f"warning: {late.what}; later: {late.remedy}")
+    behind = mirror.late() if mirror else None
+    if behind:
+        screen.say(f"warning: {behind.what}; later: {behind.remedy}")
     study_report.show(folder, screen)
+    if late:
+        screen.say("time is up, and points are missing; the same command continues")
     if stopped:
         raise stopped
-    if late and request.mlflow_required:
-        raise late
+    if behind and request.mlflow_required:
+        raise behind
     return 0
 
 
@@ -225,6 +228,13 @@ def _unfinished(request: Request, folder: RunFolder, prepared: Prepared, space: 
     return len(points) < size or any(point.state == "unfinished" for point in points)
 
 
+def _out_of_time(request: Request, folder: RunFolder, prepared: Prepared) -> bool:
+    """Whether the time budget ended a study before its last point."""
+    return request.time_budget_s is not None and any(
+        _unfinished(request, folder, prepared, space) for space in request.spaces
+    )
+
+
 def _search(
     request: Request,
     folder: RunFolder,
@@ -334,7 +344,9 @@ def _conclude(request: Request, folder: RunFolder, screen: Screen) -> int:
     """Score the reference and the best of each study on the test cases, and report that."""
     rows = _to_compare(request, folder)
     if not rows:
-        screen.say("compare     nothing to: no point was better than the default")
+        known = any(study.best(folder, space.name) for space in request.spaces)
+        why = "no point was better than the default" if known else "no point is complete"
+        screen.say(f"compare     nothing to: {why}")
         return 0
     screen.say("compare     default and tuned settings, trained anew and scored on the test cases")
     out = folder.path / "comparison"

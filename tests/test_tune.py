@@ -106,6 +106,19 @@ def test_the_same_command_again_trains_nothing(finished):
     assert stamps == {p: p.stat().st_mtime_ns for p in out.glob("trials/*/history.csv")}
 
 
+def test_what_a_time_budget_left_out_is_said_and_continued(tmp_path):
+    arguments = ["tune", "lr", *SMALL, "--trials", 2, "--out", tmp_path]
+    done = pfbench(*arguments, "--time-budget", 1)
+    assert "time is up, and points are missing; the same command continues" in done.stdout
+    assert "nothing to: no point is complete" in done.stdout
+    assert RunFolder(tmp_path).read()["status"] == "interrupted"
+    done = pfbench(*arguments, "--no-compare", "--time-budget", 1000)
+    assert "time is up" not in done.stdout
+    assert {point.state for point in points(RunFolder(tmp_path))} <= {"complete", "stopped"}
+    assert len(points(RunFolder(tmp_path))) == 2
+    assert RunFolder(tmp_path).read()["status"] == "finished"
+
+
 def test_another_search_in_the_same_folder_is_refused(finished):
     out, _ = finished
     done = pfbench("tune", "lr", *SMALL, "--range", "lr=1e-4:1e-2:log", "--out", out, expect=2)
