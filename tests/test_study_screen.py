@@ -31,6 +31,10 @@ def proposed(display, number, weight):
     display.event(number, {"event": "start", "node": ""})
 
 
+def trained(display, number, epoch):
+    display.event(number, {"event": "epoch", "epoch": epoch, "value": 0.3})
+
+
 def ended(display, number, state, value):
     display.event(number, {"event": "end", "state": state, "value": value, "reason": ""})
 
@@ -42,12 +46,31 @@ def test_what_earlier_commands_did_counts(display):
 def test_running_stopped_best_with_its_weights_and_time_left(display):
     for number, weight in ((1, 0.1), (2, 0.2), (3, 0.3)):
         proposed(display, number, weight)
-    display.wait(20)
     ended(display, 1, "stopped", 0.2)
     ended(display, 2, "complete", 0.6)
-    assert display.summary() == (
-        "3 of 5 done (1 stopped), 1 running, best 0.600 (#2 w_srt=0.2), 0:20 left"
-    )
+    assert display.summary() == ("3 of 5 done (1 stopped), 1 running, best 0.600 (#2 w_srt=0.2)")
+
+
+def test_time_left_counts_epochs_of_points_as_long_as_those_that_ended(display):
+    for number, epochs in ((1, 1), (2, 8)):
+        proposed(display, number, 0.1)
+        for epoch in range(1, epochs + 1):
+            trained(display, number, epoch)
+        ended(display, number, "complete", 0.2)
+    display.wait(18)  # 2 s an epoch; points were 0, 1 and 8 epochs long
+    assert display.summary().endswith(", 0:12 left")
+    proposed(display, 3, 0.1)
+    trained(display, 3, 1)
+    display.wait(2)
+    assert display.summary().endswith(", 0:10 left")
+
+
+def test_before_any_point_has_ended_each_is_taken_to_go_all_the_way(tmp_path, display):
+    fresh = StudyScreen(display.screen, RunFolder(tmp_path / "fresh"), "pfseg", 2, 9)
+    proposed(fresh, 0, 0.1)
+    display.wait(5)
+    trained(fresh, 0, 1)
+    assert fresh.summary() == "0 of 2 done (0 stopped), 1 running, 1:25 left"
 
 
 def test_a_stopped_point_is_not_the_best_however_well_it_stood(display):
