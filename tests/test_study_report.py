@@ -5,7 +5,10 @@ import re
 from matplotlib.figure import Figure
 from written_run import WrittenRun
 
+from harness.ledger import RunFolder
 from harness.report.drawings import panel
+from harness.report.of_study import key_figures
+from harness.study import propose
 from harness.study_report import differences
 
 
@@ -33,6 +36,19 @@ def test_too_few_cases_for_an_interval_are_called_so(tmp_path):
     [said] = differences(compared(tmp_path, cases=5).folder)
     assert "[" not in said
     assert said.endswith("5 test cases, 1 seed (n too small: 5 cases, an interval needs 6)")
+
+
+def test_the_report_begins_with_the_best_score_beside_that_of_the_default(tmp_path):
+    study = RunFolder(tmp_path)
+    weights = {"complete": 0.5, "stopped": 0.1, "failed": 0.2}
+    for number, (state, weight) in enumerate([*weights.items(), ("complete", 0.3)]):
+        point = propose(study, "pfseg", number, "pfseg", {"w_srt": weight}, [])
+        point.end(state, 0.6 + number / 100)
+    study.write({"references": {"pfseg": {"w_srt": 0.5}}})
+    assert key_figures(study) == (
+        ("Best validation Dice (%), pfseg", "63.00",
+         "point 3; default 60.00, 2 of 4 points complete"),
+    )  # fmt: skip
 
 
 def test_a_picture_of_two_columns_has_a_row_of_its_own_in_the_report():
