@@ -5,6 +5,7 @@ import re
 from matplotlib.figure import Figure
 from written_run import WrittenRun
 
+from harness import table
 from harness.ledger import RunFolder
 from harness.report.drawings import panel
 from harness.report.of_study import key_figures
@@ -54,3 +55,15 @@ def test_the_report_begins_with_the_best_score_beside_that_of_the_default(tmp_pa
 def test_a_picture_of_two_columns_has_a_row_of_its_own_in_the_report():
     assert not panel("history", lambda: Figure((3.5, 2)), "points").wide
     assert panel("slices", lambda: Figure((7, 2)), "points").wide
+
+
+def test_the_table_of_a_tuned_run_says_with_which_values(tmp_path):
+    run = WrittenRun(tmp_path, rows=("resunet3d", "pfseg"))
+    tuned = {
+        "systems": {"pfseg": {"weights": {"srt": 0.052654159, "tel": 0.25}}},
+        "exceptions": {"resunet3d": {"learning_rate": 0.0016639}},
+    }
+    run.change(settings=run.content["settings"] | tuned)
+    notes = table.build(run.folder).notes
+    assert "pfseg with weights.srt 0.0526542, weights.tel 0.25, set by the user" in notes
+    assert "resunet3d trained with its own learning_rate 0.0016639" in notes
