@@ -27,6 +27,7 @@ BENCHMARKS = (
     "inference",
     "training_step",
     "harness_overhead",
+    "study_overhead",
     "growth",
     "growth_run",
 )

@@ -48,7 +48,9 @@ SIZES = {
 EPOCH = "train/epoch"
 """How far a child has come: a metric whose value is its step."""
 SCORE = "Validation Dice"
-"""Of a point of a study, after its last epoch."""
+"""Of a complete point of a study."""
+LAST = "Last Dice"
+"""Of a complete or stopped point: what Compare shows, which knows only what all runs have."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class Parent:
     """Suites or studies, each with children of its own."""
     score: str
     """The metric that children are ordered by."""
+    searched: dict[str, tuple[str, ...]]
+    """Of a study: its tables, each with the parameters that its points differ in."""
 
 
 def parent_of(folder: RunFolder) -> Parent:
@@ -115,6 +119,7 @@ def parent_of(folder: RunFolder) -> Parent:
         _own(sorted(path for kind in DERIVED for path in folder.path.glob(kind))),
         tuple(run["suites"]),
         SCORE if run["kind"] == "study" else "Dice",
+        {name: tuple(map(allowed, params)) for name, params in run.get("references", {}).items()},
     )
 
 
@@ -239,13 +244,15 @@ def _of_point(point: Point, run: dict[str, Any]) -> Child:
     waiting: Status = "running" if run["status"] == "running" else "stopped"
     status = statuses.get(point.state, waiting)
     result = point.path / "result.json"
+    seen = point.values()
+    finals = {SCORE: point.value, LAST: seen[max(seen)] if status == "ok" and seen else None}
     return Child(
         point.id,
         f"{point.study} {point.number}",
         {**_common(run), "pfbench.model": point.system, "pfbench.study": point.study},
         {"Model": system(point.system).title, **_params(point.params)},
-        lambda: ({"epoch": epoch, "val_dice": dice} for epoch, dice in point.values().items()),
-        {} if point.value is None else {SCORE: point.value},
+        lambda: ({"epoch": epoch, "val_dice": dice} for epoch, dice in seen.items()),
+        {name: _short(value) for name, value in finals.items() if value is not None},
         status,
         {
             "pfbench.status": point.state,

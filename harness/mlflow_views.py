@@ -16,6 +16,8 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Or its pages ask whether language models are meant."""
 COSTS = ("Time s", "Memory MiB")
 OTHERS = ("Training s", "Training MiB", "GFLOPs", "Parameters")
+STATE = "pfbench.status"
+"""Complete, stopped or failed."""
 SECTION = "which-system-at-what-cost"
 LISTED = 100  # runs that a link to Compare names; more make it longer than servers take
 
@@ -50,7 +52,10 @@ def _view(parent: Parent) -> dict[str, Any]:
     study = parent.score == SCORE
     metrics = (SCORE,) if study else (*HEADLINES, *OTHERS)
     columns = [_column("params", "Model"), *(_column("metrics", name) for name in metrics)]
-    if not study:
+    if study:
+        names = dict.fromkeys(name for names in parent.searched.values() for name in names)
+        columns += [*(_column("params", name) for name in names), _column("tags", STATE)]
+    else:
         columns += [_column("params", "Type"), _column("tags", "pfbench.seed")]
     columns.append(_column("tags", "pfbench.reason"))
     return {
@@ -61,8 +66,8 @@ def _view(parent: Parent) -> dict[str, Any]:
         "columnOrder": columns,
         "runsHiddenMode": "SHOW_ALL",
         "isAccordionReordered": True,  # or the charts of every other metric come first
-        "compareRunCharts": _charts(study),
-        "compareRunSections": [_section()],
+        "compareRunCharts": _charts_of_study(parent) if study else _charts(),
+        "compareRunSections": [_section(study)],
     }
 
 
@@ -70,15 +75,22 @@ def _column(kind: str, name: str) -> str:
     return f"{kind}.`{name}`"
 
 
-def _section() -> dict[str, Any]:
-    name = "Which system, at what cost"
+def _section(study: bool) -> dict[str, Any]:
+    name = "Which values, with what score" if study else "Which system, at what cost"
     flags = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False}
     return {"uuid": SECTION, "name": name, **flags}
 
 
-def _charts(study: bool) -> list[dict[str, Any]]:
-    if study:
-        return [_chart("BAR", 0, metricKey=SCORE, displayName=SCORE)]
+def _charts_of_study(parent: Parent) -> list[dict[str, Any]]:
+    """Parallel coordinates for each table: a run without its parameters has no line there."""
+    charts: list[dict[str, Any]] = []
+    for table, names in parent.searched.items():
+        shown = {"selectedParams": list(names), "selectedMetrics": [SCORE], "displayName": table}
+        charts.append(_chart("PARALLEL", len(charts), showAllRuns=True, **shown))
+    return [*charts, _chart("BAR", len(charts), metricKey=SCORE, displayName=SCORE)]
+
+
+def _charts() -> list[dict[str, Any]]:
     parallel = {"selectedParams": ["Model"], "selectedMetrics": list(HEADLINES)}
     charts = [_chart("PARALLEL", 0, showAllRuns=True, **parallel)]
     for cost in COSTS:

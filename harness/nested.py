@@ -29,6 +29,18 @@ def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
+def pairs(content: Mapping[str, Any]) -> str:
+    """{"a": {"b": 0.25, "c": True}} -> "a.b 0.25, a.c yes"."""
+    return ", ".join(f"{key} {in_words(value)}" for key, value in flat(content).items())
+
+
+def in_words(value: Any) -> str:
+    """A single value as people read it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def difference(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> str:
     """The first few keys that differ, as "key: old → new"."""
     old, new = flat(earlier), flat(later)

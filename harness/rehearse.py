@@ -6,17 +6,18 @@ from typing import Any
 
 from harness.ledger import RunFolder
 from harness.study import scores
-from harness.supervise import supervise
+from harness.supervise import TRIAL, supervise
 
 Report = Callable[[dict[str, Any]], None]
 
 
-def rehearse(payload: dict[str, Any], report: Report) -> dict[str, Any]:
+def rehearse(payload: dict[str, Any], report: Report, function: str = TRIAL) -> dict[str, Any]:
     """Train every seed of the point to each of `stops` in turn; {"reason": "ok" | why not}.
 
     `payload`: run, cache, plugins, threads, silence_s, node, trials (one for each seed), stops
     (epochs). Reports epoch and score. No process is left running while a stop is reported, so
     that the study may end the point there; at the next rung training goes on from the checkpoint.
+    `function` is what the processes call, as for `supervise`.
     """
     last = payload["trials"][-1]
     trials = [RunFolder(Path(payload["run"])).trial(trial) for trial in payload["trials"]]
@@ -33,7 +34,7 @@ def rehearse(payload: dict[str, Any], report: Report) -> dict[str, Any]:
 
         for trial in payload["trials"]:
             step = {**task, "action": "rehearse", "trial": trial, "until": until}
-            outcome = supervise(step, tell if trial == last else _hear_nothing)
+            outcome = supervise(step, tell if trial == last else _hear_nothing, function)
             if outcome["reason"] != "ok":
                 return outcome
         known = scores(trials)

@@ -6,7 +6,7 @@ lr                            the learning rate
 protocol.KEY, options.KEY     any other number of the protocol or of the system
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,12 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 EQUATION_19 = 0.5
 WEIGHT = Range(0.05, 2.0, log=True)
+HELP = {
+    "--model": "--fair-budget for baselines beside pfseg, or tune lr; a space.yaml names its model",
+    "--space": "tune space",
+    "--split-tfm": "tune loss-weights",
+    "--fair-budget": "tune loss-weights",
+}
 AROUND = 10.0  # a learning rate is looked for between a tenth and ten times the present one
 
 
@@ -44,7 +50,7 @@ class Space:
 
 def loss_weights(split_tfm: bool, ranges: Mapping[str, Range]) -> Space:
     """The weights of eq. 19, L_tel and L_ssl apart when `split_tfm`."""
-    names = ("w_srt", "w_sgl", *(("w_tel", "w_ssl") if split_tfm else ("w_tfm",)))
+    names = ("w_sgl", "w_srt", *(("w_ssl", "w_tel") if split_tfm else ("w_tfm",)))
     _refuse_others(ranges, names)
     chosen = {name: ranges.get(name, WEIGHT) for name in names}
     return Space("pfseg", "pfseg", chosen, dict.fromkeys(names, EQUATION_19))
@@ -78,7 +84,7 @@ def from_file(path: Path, settings: Settings, ranges: Mapping[str, Range]) -> Sp
     system(name)
     chosen = {key: _range(key, value, path) for key, value in content["space"].items()}
     _refuse_others(ranges, tuple(chosen))
-    chosen |= ranges
+    chosen = dict(sorted({**chosen, **ranges}.items()))
     if not chosen:
         remedy = "space: {lr: {low: 1e-4, high: 1e-2, log: true}}"
         raise UsageError("the space is empty", where=str(path), remedy=remedy, code="PFB-C15")
@@ -174,18 +180,43 @@ def chosen_spaces(
     With `fair_budget` every baseline (or those in `models`) gets a study of its learning rate
     beside that of the loss weights. Raises UsageError for options that do not go together.
     """
+    models = tuple(dict.fromkeys(models))
+    given = {
+        "--model": bool(models),
+        "--space": file is not None,
+        "--split-tfm": split_tfm,
+        "--fair-budget": fair_budget,
+    }
     if what == "loss-weights":
-        if models and not fair_budget:
-            what, remedy = "only pfseg has loss weights", "--fair-budget"
-            raise UsageError(what, where="--model", remedy=remedy, code="PFB-C15")
+        of_fair = {"--model"} if fair_budget else set()
+        _refuse_idle(what, given, {"--split-tfm", "--fair-budget"} | of_fair)
         rates = {name: span for name, span in ranges.items() if name == "lr" and fair_budget}
         weights = {name: span for name, span in ranges.items() if name not in rates}
-        others = models or tuple(name for name in SYSTEMS if name != "pfseg")
-        fair = [learning_rate(name, settings, rates) for name in others] if fair_budget else []
+        others = _baselines(models) if fair_budget else ()
+        fair = [learning_rate(name, settings, rates) for name in others]
         return (loss_weights(split_tfm, weights), *fair)
     if what == "lr":
+        _refuse_idle(what, given, {"--model"})
         names = models or tuple(SYSTEMS)
         return tuple(learning_rate(name, settings, ranges) for name in names)
     if what == "space" and file:
+        _refuse_idle(what, given, {"--space"})
         return (from_file(file, settings, ranges),)
     raise unknown("study", what, ("loss-weights", "lr", "space"))
+
+
+def _refuse_idle(study: str, given: Mapping[str, bool], used: Set[str]) -> None:
+    """UsageError for an option that this study would pass over in silence."""
+    for option, there in given.items():
+        if there and option not in used:
+            raise UsageError(
+                f"has no part in tune {study}", where=option, remedy=HELP[option], code="PFB-C15"
+            )
+
+
+def _baselines(models: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that are to be tuned beside pfseg, which has its budget in the loss weights."""
+    if "pfseg" in models:
+        what, remedy = "pfseg gets its trials for the loss weights", "baselines only"
+        raise UsageError(what, where="--model", remedy=remedy, code="PFB-C15")
+    return models or tuple(name for name in SYSTEMS if name != "pfseg")

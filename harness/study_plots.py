@@ -291,6 +291,7 @@ def _importance(found: _Found, shares: dict[str, float]) -> Figure:
     notes = [
         "What each parameter explains alone; the rest takes several together.",
         f"fANOVA (Hutter et al., 2014) of {count} complete points; rough if few.",
+        *["Stopped points are left out."] * (len(found.of_state("stopped")) > 0),
     ]
     return _framed(figure, f"{found.name}: importance", notes, found.synthetic)
 

@@ -100,7 +100,7 @@ def lines(folder: RunFolder, name: str) -> list[list[str]]:
     shown = []
     for point in ranked(folder, name)[:SHOWN]:
         seen = point.values()
-        last = "" if not seen else f"{seen[max(seen)]:.4f}"
+        last = "" if not seen else f"{100 * seen[max(seen)]:.2f}"
         mark = " (default)" if point.params == reference else ""
         values = [f"{value:.4g}" for value in point.params.values()]
         epochs = str(max(seen, default=0))
@@ -111,7 +111,7 @@ def lines(folder: RunFolder, name: str) -> list[list[str]]:
 
 def headings(folder: RunFolder, name: str) -> list[str]:
     """Of the table of a study."""
-    return ["Point", *folder.read()["references"][name], "Validation Dice", "Epochs", "State"]
+    return ["Point", *folder.read()["references"][name], "Validation Dice (%)", "Epochs", "State"]
 
 
 def notes(folder: RunFolder) -> list[str]:
@@ -169,8 +169,9 @@ def differences(folder: RunFolder) -> list[str]:
             "" if found.low is None else f" [{100 * found.low:.2f}, {100 * (found.high or 0):.2f}]"
         )
         note = f" ({found.note})" if found.note else ""
+        gain = f"{100 * found.estimate:+.2f} percentage points of Dice{span}"
         sentences.append(
-            f"difference  {name}: tuned − default = {100 * found.estimate:+.2f} % Dice{span}, "
+            f"difference  {name}: tuned − default = {gain}, "
             f"{found.n_cases} test cases, {found.n_seeds} seed{'s' * (found.n_seeds > 1)}{note}"
         )
     return sentences

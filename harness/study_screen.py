@@ -33,8 +33,10 @@ class StudyScreen:
         self.best = None if best is None else best.number
         self.best_value = -1.0 if best is None or best.value is None else best.value
         self.running: dict[int, tuple[int, float | None]] = {}
+        self.lengths = [max(p.values(), default=0) for p in known if p.state in self.ended]
         self.began = time.monotonic()
-        self.ended_here = 0
+        self.heard = 0
+        """Epochs trained since."""
         self.live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -66,6 +68,7 @@ class StudyScreen:
             text = f"started{place}  {self._named(number)}"
         elif what == "epoch":
             self.running[number] = (event["epoch"], event["value"])
+            self.heard += 1
             text = f"epoch {event['epoch']}/{self.epochs}  val Dice {event['value']:.3f}"
         else:
             text = self._end(number, event)
@@ -73,10 +76,10 @@ class StudyScreen:
         self.screen.note(line)
 
     def _end(self, number: int, event: dict[str, Any]) -> str:
-        self.running.pop(number, None)
+        epoch, _ = self.running.pop(number, (0, None))
         state = event["state"]
         self.ended[state] += 1
-        self.ended_here += 1
+        self.lengths.append(epoch)
         if state == "complete" and event["value"] > self.best_value:
             self.best, self.best_value = number, event["value"]
         if state == "failed":
@@ -90,10 +93,16 @@ class StudyScreen:
         parts.append(f"{len(self.running)} running")
         if self.best is not None:
             parts.append(f"best {self.best_value:.3f} ({self._named(self.best)})")
-        if self.ended_here:
-            pace = (time.monotonic() - self.began) / self.ended_here
-            parts.append(f"{clock(pace * (self.total - done))} left")
+        if self.heard:
+            parts.append(f"{clock(self._left(self.total - done))} left")
         return ", ".join(parts)
+
+    def _left(self, points: int) -> float:
+        """Seconds for so many more points, each as long as those that ended were."""
+        length = sum(self.lengths) / len(self.lengths) if self.lengths else self.epochs
+        begun = sum(min(epoch, length) for epoch, _ in self.running.values())
+        pace = (time.monotonic() - self.began) / self.heard
+        return pace * max(0.0, length * points - begun)
 
     def _named(self, number: int) -> str:
         values = " ".join(f"{name}={value:.4g}" for name, value in self.params[number].items())

@@ -10,6 +10,7 @@ import pandas as pd
 from rich.table import Table as RichTable
 
 from harness.ledger import RunFolder, write_bytes
+from harness.nested import pairs
 from harness.progress import Screen
 from harness.registry import title_of
 from harness.suites import suite
@@ -79,9 +80,9 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     for table in shown:
         notes += suite(table.suite).notes
     changed = run["settings"]["systems"]
-    notes += [f"{name} with {options} set by the user" for name, options in changed.items()]
+    notes += [f"{name} with {pairs(options)}, set by the user" for name, options in changed.items()]
     alone = run["settings"]["exceptions"]
-    notes += [f"{name} trained with its own {values}" for name, values in alone.items()]
+    notes += [f"{name} trained with its own {pairs(values)}" for name, values in alone.items()]
     told = [note for folder in folders for note in (*folder.read()["notes"], *_failures(folder))]
     return (*notes, *dict.fromkeys(told), UNITS)
 

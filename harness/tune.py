@@ -20,7 +20,7 @@ from harness.ledger import RunFolder, write_json
 from harness.plan import described, trials_of
 from harness.preflight import refuse_unfit
 from harness.progress import Screen
-from harness.redact import storable
+from harness.redact import redact, storable
 from harness.rehearse import rehearse
 from harness.settings import Settings
 from harness.space import Space, changes
@@ -76,8 +76,8 @@ def tune(request: Request, screen: Screen) -> int:
         code = carry_on(lambda: _tune(request, folder, screen), request.command, screen)
     if code:
         return code
-    code = _compare(request, folder, screen) if request.compare else 0
-    runner.write_report(folder, screen)
+    if request.compare:
+        code = _conclude(request, folder, screen)
     screen.say(f"report      {folder.path / 'report.html'}")
     return code
 
@@ -95,17 +95,20 @@ def _tune(request: Request, folder: RunFolder, screen: Screen) -> int:
     if request.mlflow:
         mirror = tracking.start(folder.path, request.tracking_uri, request.experiment)
     stopped = _search_all(request, folder, prepared, screen)
+    late = _out_of_time(request, folder, prepared)
     study_report.write(folder)
-    folder.write(content | {"status": "interrupted" if stopped else "finished"})
+    folder.write(content | {"status": "interrupted" if stopped or late else "finished"})
     runner.write_report(folder, screen)
-    late = mirror.late() if mirror else None
-    if late:
-        screen.say(f"warning: {late.what}; later: {late.remedy}")
+    behind = mirror.late() if mirror else None
+    if behind:
+        screen.say(f"warning: {behind.what}; later: {behind.remedy}")
     study_report.show(folder, screen)
+    if late:
+        screen.say("time is up, and points are missing; the same command continues")
     if stopped:
         raise stopped
-    if late and request.mlflow_required:
-        raise late
+    if behind and request.mlflow_required:
+        raise behind
     return 0
 
 
@@ -199,6 +202,7 @@ def _announce(request: Request, folder: RunFolder, prepared: Prepared, screen: S
         f"{'s' * (request.seeds > 1)} each; already done: {done}"
     )
     screen.say(f"output      {folder.path}")
+    screen.say(f"MLflow      {redact(request.tracking_uri) if request.mlflow else 'off'}")
 
 
 def _search_all(
@@ -222,6 +226,13 @@ def _unfinished(request: Request, folder: RunFolder, prepared: Prepared, space: 
     points = study.points(folder, space.name)
     size = _search_of(request, space, prepared).size
     return len(points) < size or any(point.state == "unfinished" for point in points)
+
+
+def _out_of_time(request: Request, folder: RunFolder, prepared: Prepared) -> bool:
+    """Whether the time budget ended a study before its last point."""
+    return request.time_budget_s is not None and any(
+        _unfinished(request, folder, prepared, space) for space in request.spaces
+    )
 
 
 def _search(
@@ -329,18 +340,41 @@ def _row(space: Space, title: str, params: Mapping[str, float]) -> Row:
     )  # fmt: skip
 
 
-def _compare(request: Request, folder: RunFolder, screen: Screen) -> int:
-    """Train the reference and the best of each study in full, and score both on the test cases."""
+def _conclude(request: Request, folder: RunFolder, screen: Screen) -> int:
+    """Score the reference and the best of each study on the test cases, and report that."""
+    rows = _to_compare(request, folder)
+    if not rows:
+        known = any(study.best(folder, space.name) for space in request.spaces)
+        why = "no point was better than the default" if known else "no point is complete"
+        screen.say(f"compare     nothing to: {why}")
+        return 0
+    screen.say("compare     default and tuned settings, trained anew and scored on the test cases")
+    out = folder.path / "comparison"
+    code = _compare(request, rows, out, screen)
+    for line in study_report.differences(RunFolder(out)):
+        screen.say(line)
+    runner.write_report(folder, screen)
+    if request.mlflow:
+        late = tracking.start(folder.path, request.tracking_uri, request.experiment).late()
+        if late and request.mlflow_required:
+            raise late
+        if late:
+            screen.say(f"warning: {late.what}; later: {late.remedy}")
+    return code
+
+
+def _to_compare(request: Request, folder: RunFolder) -> list[Row]:
+    """Two rows for each study that found better settings than the present ones."""
     rows: list[Row] = []
     for space in request.spaces:
         found = study.best(folder, space.name)
         if found and found.params != space.reference:
             rows += [_row(space, "default", space.reference), _row(space, "tuned", found.params)]
-    if not rows:
-        screen.say("compare     nothing to: no point was better than the default")
-        return 0
-    screen.say("compare     default and tuned settings, trained anew and scored on the test cases")
-    out = folder.path / "comparison"
+    return rows
+
+
+def _compare(request: Request, rows: list[Row], out: Path, screen: Screen) -> int:
+    """Train the rows in full, as a run of its own."""
     comparison = runner.Request(
         tables={"tuned": rows},
         settings=request.settings,
@@ -356,7 +390,4 @@ def _compare(request: Request, folder: RunFolder, screen: Screen) -> int:
         retry_failed=False,
         command=request.command,
     )
-    code = runner.run(comparison, screen)
-    for line in study_report.differences(RunFolder(out)):
-        screen.say(line)
-    return code
+    return runner.run(comparison, screen)

@@ -13,6 +13,7 @@ from harness import tracking
 from harness.ledger import RunFolder, write_bytes, write_json
 from harness.mirrored import OTHERS
 from harness.spec import Data, Protocol, TrialSpec
+from harness.study import propose
 
 METRICS = {f"{name}_{part}": 0.5 for name in OTHERS for part in ("mean", "std")}
 DATA = Data(name="phantom", modalities=("flair",), target="wt", grid=(32, 64, 64),
@@ -68,6 +69,22 @@ def make_run(path, *, run_id="r1"):
         add_trial(folder, 2, rows=history(1), status="running"),
     ]
     describe(folder, trials, run_id=run_id)
+    return folder
+
+
+def make_study(path):
+    """A study of two weights: a complete point, a stopped one, one that still trains."""
+    folder = RunFolder(path)
+    path.mkdir(exist_ok=True)
+    for number, (epochs, state) in enumerate([(5, "complete"), (3, "stopped"), (1, "")]):
+        trial = add_trial(folder, number, rows=history(epochs), status="running")
+        weights = {"w_sgl": 0.5, "w_srt": 0.1 + number}
+        point = propose(folder, "pfseg", number, "pfseg", weights, [trial])
+        if state:
+            point.end(state, 0.1 * epochs)
+    describe(folder, [], run_id="s1")
+    folder.write({**folder.read(), "kind": "study", "suites": ["pfseg"],
+                  "references": {"pfseg": {"w_sgl": 0.5, "w_srt": 0.5}}})  # fmt: skip
     return folder
 
 

@@ -174,11 +174,31 @@ def test_steps_of_a_range_are_equal_in_distance_or_ratio():
 
 
 def test_a_grid_is_every_combination_once(inline, tmp_path):
-    plan = search(100, "grid", "none", space={"x": Range(0, 1), "y": Range(0.25, 0.75)})
+    plan = search(9, "grid", "none", space={"x": Range(0, 1), "y": Range(0.25, 0.75)})
     points = study(Disk(tmp_path), plan).points()
     found = [(point.params["x"], point.params["y"]) for point in points]
     assert found[0] == (0.5, 0.5)  # the reference is on the grid
     assert sorted(found) == [(x, y) for x in (0, 0.5, 1) for y in (0.25, 0.5, 0.75)]
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "points", "steps"), [(1, 20, 20), (1, 2, 3), (2, 9, 3), (3, 125, 5), (3, 28, 4)]
+)
+def test_a_grid_is_as_fine_as_its_points_need(dimensions, points, steps):
+    space = {str(dimension): Range(0, 1) for dimension in range(dimensions)}
+    grid = search(points, "grid", space=space, first=()).grid()
+    assert len(grid) == steps**dimensions
+    assert {point["0"] for point in grid} == set(Range(0, 1).steps(steps))
+
+
+def test_a_grid_of_few_whole_numbers_is_smaller_than_was_asked_for():
+    space = {"a": Range(1, 2, integer=True), "b": Range(1, 3, integer=True)}
+    inside, outside = {"a": 1, "b": 2}, {"a": 7, "b": 2}
+    sizes = [
+        search(100, "grid", space=space, first=first).size for first in ((), (inside,), (outside,))
+    ]
+    assert sizes == [6, 6, 7]
+    assert search(5, "grid", space=space, first=()).size == 5
 
 
 def test_numbers_run_out_where_only_whole_ones_are_looked_at(inline, tmp_path):
@@ -457,14 +477,3 @@ if __name__ == "__main__":  # a driver of its own, which kills itself
 
     with ray_cluster(Cluster(sys.argv[2])):
         study(Disk(Path(sys.argv[1]), die), search(10))
-
-
-def test_a_grid_smaller_than_the_points_asked_for_says_so():
-    space = {"a": Range(0, 1), "b": Range(1, 3, integer=True)}
-    inside, outside = {"a": 0.5, "b": 2}, {"a": 7.0, "b": 2}
-    sizes = [
-        Search(space, 100, "grid", "none", epochs=1, grace=1, first=first).size
-        for first in ((), (inside,), (outside,))
-    ]
-    assert sizes == [9, 9, 10]
-    assert Search(space, 5, "grid", "none", epochs=1, grace=1).size == 5

@@ -16,12 +16,14 @@ from mirrored_run import (
     empty_store,
     history,
     make_run,
+    make_study,
     mirrored,
     spec,
 )
 
 from harness import mlflow_views, tracking
 from harness.ledger import RunFolder, write_bytes
+from harness.mirrored import children_of, parent_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, of many kinds
 
@@ -187,6 +189,27 @@ def test_a_view_is_saved_that_shows_the_rows_of_the_table_best_first(run):
     assert len(client.search_runs([experiment.experiment_id], view["searchFilter"])) == 2
 
 
+def test_the_view_of_a_study_shows_every_value_searched_and_draws_them_side_by_side(tmp_path):
+    _, value = mlflow_views.saved(parent_of(make_study(tmp_path)))
+    view = json.loads(json.loads(value)["state"])
+    shown = [name.split("`")[1] for name in view["selectedColumns"]]
+    assert shown[:4] == ["Model", "Validation Dice", "w_sgl", "w_srt"]
+    parallel = [chart for chart in view["compareRunCharts"] if chart["type"] == "PARALLEL"]
+    assert [(chart["selectedParams"], chart["selectedMetrics"]) for chart in parallel] == [
+        (["w_sgl", "w_srt"], ["Validation Dice"])
+    ]
+
+
+def test_complete_and_stopped_points_have_a_metric_in_common(tmp_path):
+    """MLflow's Compare begins with what all its runs have."""
+    metrics = {child().name: child().finals for _, child in children_of(make_study(tmp_path))}
+    assert metrics == {
+        "pfseg 0": {"Validation Dice": 0.5, "Last Dice": 0.5},
+        "pfseg 1": {"Last Dice": 0.3},
+        "pfseg 2": {},
+    }
+
+
 def test_links_lead_to_the_rows_of_a_table_and_not_to_other_trials(run):
     mirrored(run)
     from harness.mlflow_ui import links
@@ -197,8 +220,6 @@ def test_links_lead_to_the_rows_of_a_table_and_not_to_other_trials(run):
 
 
 def test_a_saved_view_fits_into_a_tag(run):
-    from harness.mirrored import parent_of
-
     _, value = mlflow_views.saved(parent_of(run))
     assert len(value) < 5000  # of the shortest limit that a version 3 of MLflow had
 

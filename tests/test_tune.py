@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -16,11 +17,13 @@ from harness.errors import UsageError
 from harness.ledger import RunFolder, read_json
 from harness.settings import resolve
 from harness.space import changes, chosen_spaces, parse_ranges
-from harness.study import points
+from harness.study import best, points
+from harness.tracking import default_uri
 from tuning.search import Range
 
 SMALL = ["--model", "resunet3d_up", "--set", "phantom.cases=4", "--epochs", 2, "--no-mlflow",
          "--max-concurrent", 1]  # fmt: skip
+QUIET = pytest.mark.filterwarnings("ignore")  # MLflow's own, of many kinds
 QUICK = resolve("quick", None, [], None)
 
 
@@ -50,15 +53,36 @@ def test_what_it_found_is_the_best_complete_point_and_run_takes_it(finished):
     assert tuned.protocol_of("unet3d") == QUICK.protocol
 
 
-def test_the_comparison_scores_default_and_tuned_on_the_test_cases(finished):
-    out, done = finished
-    study = pd.read_csv(out / "study.csv")
-    if study["value"].idxmax() == 0:
-        assert "no point was better than the default" in done.stdout
-    else:
-        table = pd.read_csv(out / "comparison" / "table.csv")
-        assert set(table["key"]) == {"resunet3d_up/default", "resunet3d_up/tuned"}
-        assert "tuned − default" in done.stdout
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A study whose default learns nothing, so that there is something better."""
+    out = tmp_path_factory.mktemp("compared") / "out"
+    done = pfbench("tune", "lr", "--model", "resunet3d_up", "--set", "phantom.cases=4",
+                   "--set", "protocol.learning_rate=1e-9", "--range", "lr=3e-3:1e-2:log",
+                   "--epochs", 6, "--trials", 2, "--scheduler", "none", "--out", out)  # fmt: skip
+    return out, done
+
+
+def test_the_comparison_scores_default_and_tuned_on_the_test_cases(compared):
+    out, done = compared
+    table = pd.read_csv(out / "comparison" / "table.csv")
+    assert set(table["key"]) == {"resunet3d_up/default", "resunet3d_up/tuned"}
+    assert "tuned − default" in done.stdout
+
+
+@QUIET
+def test_the_report_in_mlflow_tells_of_the_comparison_too(compared):
+    out, _ = compared
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(default_uri(out))
+    [experiment] = [e for e in client.search_experiments() if e.name == "pfbench"]
+    query = f"tags.`pfbench.run_id` = '{RunFolder(out).read()['run_id']}'"
+    runs = client.search_runs([experiment.experiment_id], query)
+    [parent] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    page = Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text()
+    assert page == (out / "report.html").read_text()
+    assert "On the test cases" in page
 
 
 def test_the_study_ends_with_a_report_of_its_points(finished):
@@ -80,6 +104,19 @@ def test_the_same_command_again_trains_nothing(finished):
     assert "already done: 3" in done.stderr
     assert [point["number"] for point in json.loads(done.stdout)] == [0, 1, 2]
     assert stamps == {p: p.stat().st_mtime_ns for p in out.glob("trials/*/history.csv")}
+
+
+def test_what_a_time_budget_left_out_is_said_and_continued(tmp_path):
+    arguments = ["tune", "lr", *SMALL, "--trials", 2, "--out", tmp_path]
+    done = pfbench(*arguments, "--time-budget", 1)
+    assert "time is up, and points are missing; the same command continues" in done.stdout
+    assert "nothing to: no point is complete" in done.stdout
+    assert RunFolder(tmp_path).read()["status"] == "interrupted"
+    done = pfbench(*arguments, "--no-compare", "--time-budget", 1000)
+    assert "time is up" not in done.stdout
+    assert {point.state for point in points(RunFolder(tmp_path))} <= {"complete", "stopped"}
+    assert len(points(RunFolder(tmp_path))) == 2
+    assert RunFolder(tmp_path).read()["status"] == "finished"
 
 
 def test_another_search_in_the_same_folder_is_refused(finished):
@@ -129,9 +166,71 @@ def test_the_test_cases_are_not_opened(tmp_path):
     pfbench("run", "--suite", "table5", *arguments, "--out", tmp_path / "run", expect=3)
 
 
-def spaces(what, *texts, models=(), **switches):
+@pytest.fixture(scope="module")
+def fair(tmp_path_factory):
+    """Loss weights, L_tel and L_ssl apart, and a baseline's learning rate; two seeds a point."""
+    out = tmp_path_factory.mktemp("fair") / "out"
+    pfbench("tune", "loss-weights", "--split-tfm", "--fair-budget", "--model", "vnet",
+            "--range", "w_srt=0.1:1", "--search", "random", "--seeds", 2, "--trials", 2,
+            "--epochs", 1, "--set", "phantom.cases=4", "--no-compare", "--out", out)  # fmt: skip
+    return out
+
+
+def test_a_baseline_gets_as_many_points_and_epochs_as_the_loss_weights(fair):
+    study = pd.read_csv(fair / "study.csv")
+    assert study.groupby("study")["number"].count().to_dict() == {"pfseg": 2, "vnet": 2}
+    assert study.groupby("study")["epochs"].sum().to_dict() == {"pfseg": 2, "vnet": 2}
+
+
+def test_a_point_is_the_mean_of_its_seeds(fair):
+    for point in points(RunFolder(fair)):
+        trials = [RunFolder(fair).trial(trial) for trial in point.trials]
+        assert [trial.spec().seed for trial in trials] == [0, 1]
+        each = [pd.read_csv(trial.path / "history.csv")["val_dice"].iloc[-1] for trial in trials]
+        assert point.value == pytest.approx(sum(each) / 2)
+
+
+def test_every_weight_is_searched_in_its_range_and_trained_with(fair):
+    default, drawn = points(RunFolder(fair), "pfseg")
+    assert default.params == dict.fromkeys(("w_srt", "w_sgl", "w_tel", "w_ssl"), 0.5)
+    assert 0.1 <= drawn.params["w_srt"] <= 1
+    for trial in drawn.trials:
+        weights = RunFolder(fair).trial(trial).spec().options["weights"]
+        assert {f"w_{term}": weights[term] for term in weights} == drawn.params
+
+
+def test_the_tuned_values_of_all_go_into_one_run(fair):
+    tuned = resolve("quick", None, [], None, fair / "best.yaml")
+    weights, rate = (best(RunFolder(fair), name).params for name in ("pfseg", "vnet"))
+    found = {f"w_{term}": value for term, value in tuned.systems["pfseg"]["weights"].items()}
+    assert found == weights
+    assert tuned.protocol_of("vnet").learning_rate == rate["lr"]
+
+
+@QUIET
+def test_mlflow_has_one_parent_and_one_child_for_each_point(fair):
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(default_uri(fair))
+    [experiment] = [e for e in client.search_experiments() if e.name == "pfbench"]
+    runs = client.search_runs([experiment.experiment_id])
+    [parent] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = {run.info.run_name: run for run in runs if run is not parent}
+    assert set(children) == {"pfseg 0", "pfseg 1", "vnet 0", "vnet 1"}
+    for point in points(RunFolder(fair)):
+        child = children[f"{point.study} {point.number}"]
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert {name: float(child.data.params[name]) for name in point.params} == point.params
+        for score in ("Validation Dice", "Last Dice"):
+            assert child.data.metrics[score] == pytest.approx(point.value, abs=1e-5)
+        assert child.info.status == "FINISHED"
+    kept = {item.path for item in client.list_artifacts(parent.info.run_id)}
+    assert {"study.csv", "best.yaml", "report.html", "figures"} <= kept
+
+
+def spaces(what, *texts, models=(), file=None, **switches):
     switches = {"split_tfm": False, "fair_budget": False, **switches}
-    return chosen_spaces(what, QUICK, parse_ranges(texts), models, None, **switches)
+    return chosen_spaces(what, QUICK, parse_ranges(texts), models, file, **switches)
 
 
 def test_loss_weights_are_three_and_their_reference_is_the_papers():
@@ -155,6 +254,27 @@ def test_a_fair_budget_gives_every_baseline_a_study_of_its_learning_rate():
     two = spaces("loss-weights", fair_budget=True, models=("vnet", "san"))
     assert [space.name for space in two] == ["pfseg", "vnet", "san"]
     assert two[1].reference == {"lr": QUICK.protocol.learning_rate}
+
+
+def test_a_baseline_named_twice_gets_one_study():
+    named = spaces("loss-weights", fair_budget=True, models=("vnet", "vnet"))
+    assert [space.name for space in named] == ["pfseg", "vnet"]
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "said"),
+    [
+        ("loss-weights", {"models": ("vnet",)}, "--model: has no part in tune loss-weights"),
+        ("loss-weights", {"models": ("pfseg",), "fair_budget": True}, "--model: pfseg gets its"),
+        ("loss-weights", {"file": "s.yaml"}, "--space: has no part in tune loss-weights"),
+        ("lr", {"split_tfm": True}, "--split-tfm: has no part in tune lr"),
+        ("lr", {"fair_budget": True}, "--fair-budget: has no part in tune lr"),
+        ("space", {"models": ("vnet",), "file": "s.yaml"}, "--model: has no part in tune space"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(what, options, said):
+    with pytest.raises(UsageError, match=said):
+        spaces(what, **options)
 
 
 def test_any_number_of_the_protocol_can_be_searched(tmp_path):

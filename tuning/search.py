@@ -60,8 +60,9 @@ class Search:
     """How a study proceeds; ValueError says what cannot be.
 
     A higher value is a better one. `points` are all points there will be, those of `first` and
-    of earlier commands included. "optuna" is TPE; a grid has `grid_steps` values of each range,
-    in an order drawn from `seed`, so that fewer points than the grid has lie all over it.
+    of earlier commands included. "optuna" is TPE; a grid has as many values of each range as
+    `points` need, three at least, in an order drawn from `seed`, so that fewer points than the
+    grid has lie all over it.
     """
 
     space: Space
@@ -75,14 +76,13 @@ class Search:
     first: tuple[Params, ...] = ()
     """Evaluated before any proposal, and never stopped: what others are compared with. May lie
     outside the ranges."""
-    grid_steps: int = 3
 
     def __post_init__(self) -> None:
         if self.sampler not in get_args(Sampler) or self.pruner not in get_args(Pruner):
             raise ValueError(f"there is no search by {self.sampler} with {self.pruner}")
         if not self.space:
             raise ValueError("the space is empty")
-        lowest = {"points": 1, "epochs": 1, "grace": 1, "reduction": 2, "grid_steps": 2}
+        lowest = {"points": 1, "epochs": 1, "grace": 1, "reduction": 2}
         for name, least in lowest.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}, but at least {least} is needed")
@@ -117,7 +117,9 @@ class Search:
 
     def grid(self) -> list[Params]:
         """Every point of the grid, in the order in which it is walked."""
-        values = [span.steps(self.grid_steps) for span in self.space.values()]
+        root = round(self.points ** (1 / len(self.space)), 9)  # 125 ** (1 / 3) is not quite 5
+        steps = max(3, math.ceil(root))
+        values = [span.steps(steps) for span in self.space.values()]
         points = [dict(zip(self.space, point, strict=True)) for point in product(*values)]
         Random(self.seed).shuffle(points)
         return points

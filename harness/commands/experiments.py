@@ -224,7 +224,8 @@ def tune(
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings of each point.")] = 1,
     search_seed: Annotated[int, typer.Option(min=0, help="Of the search itself.")] = 0,
     time_budget: Annotated[
-        float | None, typer.Option(min=1, help="Propose no point after so many seconds.")
+        float | None,
+        typer.Option(min=1, help="Seconds after which a study starts no further point."),
     ] = None,
     compare: Annotated[
         bool,

@@ -38,6 +38,8 @@ class Panel:
 
     svg: str
     alt: str
+    wide: bool = False
+    """It takes the whole width of the page, where others stand side by side."""
 
 
 class Key(NamedTuple):

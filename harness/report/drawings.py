@@ -1,7 +1,7 @@
 """Matplotlib figures as drawings within a page.
 
 Panels are as wide as a telephone, so that nothing is scaled down to read it; a page puts as many
-side by side as there is room for.
+side by side as there is room for. A wider one has a row of its own, and is moved on a telephone.
 """
 
 import io
@@ -32,12 +32,13 @@ def panel(name: str, make: Callable[[], Figure], alt: str) -> Panel:
     """The figure that `make` returns as markup; `name` is its own within a page."""
     with style.context(["default", SCREEN]):
         content = io.StringIO()
-        make().savefig(content, format="svg", transparent=True, metadata={"Date": None})
+        figure = make()
+        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
     text = content.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", text,
                   flags=re.DOTALL)  # fmt: skip
-    return Panel(_ID.sub(rf"\1{name}-", text).strip(), alt)
+    return Panel(_ID.sub(rf"\1{name}-", text).strip(), alt, figure.get_figwidth() > WIDTH)
 
 
 def axes_beside(labels: list[str], height: float) -> tuple[Figure, Axes]:

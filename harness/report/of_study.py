@@ -63,19 +63,23 @@ def document(folder: RunFolder) -> Document:
         f"Study of {', '.join(run['suites'])} on {run['dataset']}",
         f"profile {run['profile']} · study {run['protocol_hash']} · pfbench {__version__}",
         tuple(warnings),
-        _key_figures(folder),
+        key_figures(folder),
         tuple(sections),
     )
 
 
-def _key_figures(folder: RunFolder) -> tuple[tuple[str, str, str], ...]:
+def key_figures(folder: RunFolder) -> tuple[tuple[str, str, str], ...]:
+    """The best score of each study, and beside what: name, value, note."""
     figures = []
-    for name in folder.read()["suites"]:
-        ranked = [p for p in study_report.ranked(folder, name) if p.value is not None]
-        if ranked:
-            value = 100 * (ranked[0].value or 0)
-            figures.append((f"Best validation Dice (%), {name}", f"{value:.2f}",
-                            f"point {ranked[0].number} of {len(ranked)} complete"))  # fmt: skip
+    for name, reference in folder.read()["references"].items():
+        points = study_report.ranked(folder, name)
+        values = {point.number: 100 * point.value for point in points if point.value is not None}
+        default = [values[p.number] for p in points if p.number in values and p.params == reference]
+        if values:
+            number, value = next(iter(values.items()))
+            known = f"default {default[0]:.2f}, " if default else ""
+            found = f"point {number}; {known}{len(values)} of {len(points)} points complete"
+            figures.append((f"Best validation Dice (%), {name}", f"{value:.2f}", found))
     return tuple(figures)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.ledger import RunFolder, read_json
-from harness.nested import flat
+from harness.nested import flat, in_words, pairs
 from harness.report.document import Bullets, Cell, Facts, Section, Table
 from harness.settings import PAPER
 from harness.systems import SYSTEMS
@@ -80,9 +80,9 @@ def deviations(folders: Sequence[RunFolder], systems: Sequence[str]) -> tuple[st
                      "cuts the sorted list and validates on one case")  # fmt: skip
     found += [SYSTEMS[name].deviation for name in systems if name in SYSTEMS]
     for name, changed in settings["systems"].items():
-        found.append(f"{name}: {_pairs(changed)}, set by the user")
+        found.append(f"{name}: {pairs(changed)}, set by the user")
     for name, changed in settings["exceptions"].items():
-        found.append(f"{name}: trained with its own {_pairs(changed)}")
+        found.append(f"{name}: trained with its own {pairs(changed)}")
     found += [note for folder in folders for note in folder.read().get("notes", [])]
     return tuple(dict.fromkeys(filter(None, found)))
 
@@ -95,20 +95,10 @@ def _asked(run: dict[str, Any]) -> dict[str, Any]:
 def _of_training(protocol: dict[str, Any]) -> list[str]:
     paper = PAPER.protocol.model_dump(mode="json")
     return [
-        f"{NAMES.get(key, key)}: {_shown(value)}, in the paper {_shown(paper.get(key))}"
+        f"{NAMES.get(key, key)}: {in_words(value)}, in the paper {in_words(paper.get(key))}"
         for key, value in protocol.items()
         if value != paper.get(key)
     ]
-
-
-def _pairs(changed: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {_shown(value)}" for key, value in flat(changed).items())
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _rule(protocol: dict[str, Any]) -> Table:
@@ -117,8 +107,8 @@ def _rule(protocol: dict[str, Any]) -> Table:
     rows = tuple(
         (
             Cell(NAMES.get(key, key)),
-            Cell(_shown(value), tone="" if value == paper.get(key) else "best"),
-            Cell(_shown(paper.get(key))),
+            Cell(in_words(value), tone="" if value == paper.get(key) else "best"),
+            Cell(in_words(paper.get(key))),
         )
         for key, value in protocol.items()
     )
@@ -127,5 +117,5 @@ def _rule(protocol: dict[str, Any]) -> Table:
 
 
 def _settings(protocol: dict[str, Any]) -> Table:
-    rows = tuple((Cell(k), Cell(_shown(v))) for k, v in flat(protocol).items() if v != {})
+    rows = tuple((Cell(k), Cell(in_words(v))) for k, v in flat(protocol).items() if v != {})
     return Table("What the hash covers", ("Key", "Value"), rows, 2)
