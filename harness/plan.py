@@ -11,7 +11,7 @@ from harness.errors import UsageError
 from harness.nested import merged
 from harness.settings import Settings, changed_protocol
 from harness.spec import Data, Device, TrialSpec, code_version, digest
-from harness.suites import Row, refuse_overruled
+from harness.suites import MEASURED, Row, refuse_overruled, suite
 from harness.systems import options
 
 
@@ -49,6 +49,23 @@ class Plan:
                 for needed in filter(None, (spec.base, spec)):
                     found[needed.id] = needed
         return found
+
+    @property
+    def to_train(self) -> list[str]:
+        """Trials that train, from the table's end: whole-volume systems take longest."""
+        return [trial for trial, spec in reversed(self.trials.items()) if spec.base is None]
+
+    @property
+    def to_adapt(self) -> list[str]:
+        """Trials that fine-tune the network of another."""
+        return [trial for trial, spec in self.trials.items() if spec.base is not None]
+
+    @property
+    def to_measure(self) -> list[str]:
+        """Trials of rows whose table shows what is measured when training is over."""
+        shown = [row for row in self.rows if MEASURED & set(suite(row.suite).shows)]
+        measured = {spec.id for row in shown for spec in row.trials}
+        return [trial for trial in self.trials if trial in measured]
 
     @property
     def names(self) -> dict[str, str]:
