@@ -27,6 +27,7 @@ BENCHMARKS = (
     "inference",
     "harness_overhead",
     "growth",
+    "plan",
 )
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"

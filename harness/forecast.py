@@ -178,8 +178,8 @@ class Forecast:
             if found["status"] == "ok"
         }
         made = [
-            f"{len(self.rows)} kinds of {len(self.probes)} trials probed, up to {places} at once, "
-            f"on {', '.join(sorted(devices)) or 'no device'}",
+            f"{len(self.rows)} of {len(self.probes)} trials probed, one of each kind, "
+            f"up to {places} at once, on {', '.join(sorted(devices)) or 'no device'}",
             "training to its last epoch; it ends earlier when the learning rate reaches its floor",
             "preparing volumes, starting Ray and computing scores are not counted",
         ]
