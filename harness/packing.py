@@ -33,21 +33,20 @@ def sized(placement: Placement, found: Mapping[str, Mapping[str, Any]]) -> Place
     """
     if placement.packing == "given":
         return placement
+    probed = {trial: record for trial, record in found.items() if record["status"] == "ok"}
+    smallest = min((record["device_mib"] for record in probed.values()), default=0.0)
     sizes = {
-        trial: _size(placement, record)
-        for trial, record in found.items()
-        if record["status"] == "ok"
+        trial: _size(placement, record["reserved_mib"], smallest)
+        for trial, record in probed.items()
     }
     return replace(placement, sizes=sizes)
 
 
-def _size(placement: Placement, record: Mapping[str, Any]) -> Size:
+def _size(placement: Placement, peak_mib: float, device_mib: float) -> Size:
     """A whole number of trials fills the GPU, and each has a processor."""
     cpus = placement.cpus_per_trial
     shared = placement.packing == "gpus and cpus"
-    count = together(
-        record["reserved_mib"], record["device_mib"], max(1, int(cpus)) if shared else MOST
-    )
+    count = together(peak_mib, device_mib, max(1, int(cpus)) if shared else MOST)
     gpus = RAY_UNITS // count / RAY_UNITS
     return (cpus // count if shared else cpus), gpus
 

@@ -1,6 +1,10 @@
 """What a suite will take is known before it runs: from probes, which leave nothing behind."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +25,7 @@ from harness.progress import Screen
 from harness.spec import Data, Protocol, TrialSpec
 from tuning.machines import Machine
 
+TOP = Path(__file__).parent.parent
 TINY = ["--suite", "table5", "--set", "phantom.cases=3", "--executor", "inline"]
 QUICK = ["--limit", 0.2]
 GREEDY = '''
@@ -105,6 +110,20 @@ def test_a_run_that_is_there_is_as_it_was(tmp_path):
     assert contents(tmp_path / "out") == before
     for said in ("1 of 1 trials probed, one of each kind", "processor hours", "wall time"):
         assert said in done.out
+
+
+def test_probes_run_on_ray_as_trials_do(tmp_path):
+    code = "from harness.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "plan", *TINY[:-1], "ray", *map(str, QUICK), "--json",
+         "--model", "resunet3d_up", "--seeds", "2", "--out", str(tmp_path)],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(TOP)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [row] = json.loads(done.stdout)["trials"]
+    assert (row["reason"], row["trials"]) == ("", 2)
+    assert row["inference_s"] > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 
 def test_what_runs_out_of_memory_is_a_row_with_a_reason(tmp_path):
@@ -252,6 +271,13 @@ def test_processors_are_shared_like_the_gpu_unless_they_were_asked_for():
     assert made.size_of("failed") == made.size_of("another") == (16, 1)
     assert sized(placement(cpus=4.0), found).size_of("trial") == (1, 0.25), "4 have one each"
     assert sized(placement(packing="given"), found).sizes == {}
+
+
+def test_shares_hold_on_the_smallest_gpu_that_a_probe_met():
+    record = {"status": "ok", "reserved_mib": 5000}
+    found = {"a": record | {"device_mib": 80 * GIB}, "b": record | {"device_mib": 24 * GIB}}
+    made = sized(placement(packing="gpus"), found)
+    assert made.size_of("a") == made.size_of("b") == (16, 0.25)
 
 
 def test_room_is_what_this_machine_holds(monkeypatch):
