@@ -49,11 +49,11 @@ def estimate(spec: TrialSpec, probe: Probe, split: Split) -> Estimate:
     ok = found["status"] == "ok"
     measure_s = 0.0 if measured is None else None
     if measured and measured["status"] == "ok" and ok:
-        measure_s = found["fixed_s"] + (WARM_UP + REPETITIONS) * measured["inference_s"]
+        measure_s = found["build_s"] + (WARM_UP + REPETITIONS) * measured["inference_s"]
     if not ok:
         return Estimate(_steps(spec, split, 1), None, None, measure_s)
     train_s = sum(_training_s(spec, pace, split) for pace in found["paces"])
-    trial_s = found["fixed_s"] + train_s + len(split.test) * found["segment_s"]
+    trial_s = found["build_s"] + train_s + len(split.test) * found["segment_s"] + found["count_s"]
     return Estimate(_steps(spec, split, len(found["paces"])), train_s, trial_s, measure_s)
 
 
@@ -95,29 +95,34 @@ class Forecast:
     """Trial -> the probe of its kind."""
 
     @cached_property
+    def specs(self) -> dict[str, TrialSpec]:
+        return self.planned.trials
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        return self.planned.names
+
+    @cached_property
     def estimates(self) -> dict[str, Estimate]:
         return {
-            trial: estimate(self.planned.trials[trial], probe, self.planned.split)
+            trial: estimate(self.specs[trial], probe, self.planned.split)
             for trial, probe in self.probes.items()
         }
 
     @cached_property
     def rows(self) -> list[Record]:
         """One for each kind of trial, in the order of the table."""
-        return [
-            self._row(trials)
-            for trials in probing.kinds(self.planned, self.planned.trials).values()
-        ]
+        return [self._row(alike) for alike in probing.kinds(self.specs, self.specs).values()]
 
     def _row(self, trials: Sequence[str]) -> Record:
         trial = trials[0]
-        spec, probe = self.planned.trials[trial], self.probes[trial]
+        spec, probe = self.specs[trial], self.probes[trial]
         made = self.estimates[trial]
         cpus, gpus = self.placement.size_of(trial)
         found, measured = probe.training, probe.inference or {}
         faults = [part for part in (found, measured) if part.get("status") == "failed"]
         return {
-            "name": self.planned.names[trial].removesuffix(f" seed {spec.seed}"),
+            "name": self.names[trial].removesuffix(f" seed {spec.seed}"),
             "model": spec.system,
             "trials": len(trials),
             "steps": made.steps,
@@ -159,9 +164,10 @@ class Forecast:
         return share * (made.trial_s or 0.0) + whole * (made.measure_s or 0.0)
 
     def _jobs(self, trials: Sequence[str]) -> Iterator[tuple[float, float]]:
-        for trial in trials:
-            places = packing.room(self.placement, self.placement.size_of(trial))
-            yield self.estimates[trial].trial_s or 0.0, 1 / places
+        sizes = {trial: self.placement.size_of(trial) for trial in trials}
+        places = {size: packing.room(self.placement, size) for size in set(sizes.values())}
+        for trial, size in sizes.items():
+            yield self.estimates[trial].trial_s or 0.0, 1 / places[size]
 
     @property
     def unit(self) -> str:

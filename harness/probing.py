@@ -42,11 +42,11 @@ def kind_of(spec: TrialSpec) -> str:
     return digest(content)
 
 
-def kinds(planned: Plan, trials: Iterable[str]) -> dict[str, list[str]]:
-    """Kind -> its trials, in their order."""
+def kinds(specs: Mapping[str, TrialSpec], trials: Iterable[str]) -> dict[str, list[str]]:
+    """Kind -> its trials, in their order; `specs`: trial -> what it is."""
     found: dict[str, list[str]] = {}
     for trial in trials:
-        found.setdefault(kind_of(planned.trials[trial]), []).append(trial)
+        found.setdefault(kind_of(specs[trial]), []).append(trial)
     return found
 
 
@@ -73,12 +73,12 @@ def probe(
     trials will.
     """
     places = room(placement, (placement.cpus_per_trial, placement.gpus_per_trial))
-    asked = set(trials)
+    specs, asked = planned.trials, set(trials)
     groups = [
-        kinds(planned, (trial for trial in phase if trial in asked))
+        kinds(specs, (trial for trial in phase if trial in asked))
         for phase in (planned.to_train, planned.to_adapt)
     ]
-    measured = kinds(planned, (t for t in planned.to_measure if t in asked and inference))
+    measured = kinds(specs, (t for t in planned.to_measure if t in asked and inference))
     first = {kind: of[0] for group in groups for kind, of in group.items()}
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
@@ -97,7 +97,8 @@ def probe(
             screen.event(trial, event)
             refuse_full_disk(event)
 
-        with screen.trials({t: planned.names[t] for part in taking_part for t in part}):
+        names = planned.names
+        with screen.trials({trial: names[trial] for part in taking_part for trial in part}):
             execute(folder, cache, phases, placement, tell)
         found = {
             kind: Probe(
@@ -106,7 +107,7 @@ def probe(
             )
             for kind, trial in first.items()
         }
-    return {trial: found[kind_of(planned.trials[trial])] for trial in trials}
+    return {trial: found[kind_of(specs[trial])] for trial in trials}
 
 
 LOST = {"status": "failed", "reason": "lost", "detail": "the probe ended without a word"}
@@ -122,7 +123,8 @@ def _write(folder: RunFolder, planned: Plan, trials: Sequence[str], limit_s: flo
     write_json(folder.path / "split.json", planned.split.to_json())
     write_json(folder.path / "data.json", {"keys": planned.keys})
     write_json(folder.path / "probe.json", {"limit_s": limit_s})
-    specs = [planned.trials[trial] for trial in trials]
+    every = planned.trials
+    specs = [every[trial] for trial in trials]
     registry.keep(folder.path, sorted({plugin for spec in specs for plugin in spec.plugins}))
     for spec in specs:
         folder.trial(spec.id).write_spec(spec)

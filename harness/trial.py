@@ -231,20 +231,21 @@ def _measure(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> 
 def _probe_training(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> None:
     """What training or fine-tuning will take, from a few steps on a few volumes."""
     spec, began = folder.spec(), time.perf_counter()
-    split = Split.from_json(read_json(task.run / "split.json"))
     method = build(spec)
+    built = time.perf_counter()
     cost(spec.system, spec.options, len(spec.data.modalities), spec.data.grid)
-    lesson = _lesson(task, folder, method, emit, probe.glimpse(split))
-    [test] = volumes(task, split.test[:1])
-    fixed_s = time.perf_counter() - began
+    fixed = {"build_s": built - began, "count_s": time.perf_counter() - built}
+    split = Split.from_json(read_json(task.run / "split.json"))
     limit_s = read_json(task.run / "probe.json")["limit_s"]
+    [test] = volumes(task, split.test[:1])
     if spec.base:
         figures = probe.adapting(method, test, split, limit_s)
     else:
+        lesson = _lesson(task, folder, method, emit, probe.glimpse(split))
         figures = probe.training(method, lesson, split, limit_s)
     figures |= probe.scoring(method, test, limit_s)
     emit({"event": "probed", "paces": figures["paces"]})
-    record = {"schema": 1, "status": "ok", "fixed_s": fixed_s, **figures}
+    record = {"schema": 1, "status": "ok", **fixed, **figures}
     write_json(folder.path / RECORDS[task.action], record)
 
 

@@ -150,10 +150,10 @@ def spec(system="unet3d", seed=0, options=None, **protocol):
                      data=data, split="0", seed=seed, device="cpu", code="0")  # fmt: skip
 
 
-def found(*paces, fixed_s=1.0, segment_s=0.5):
+def found(*paces):
     keys = ("steps", "step_s", "epoch_s", "validate_s")
     paces = [dict(zip(keys, pace, strict=True)) for pace in paces]
-    return {"status": "ok", "fixed_s": fixed_s, "segment_s": segment_s, "paces": paces}
+    return {"status": "ok", "build_s": 1.0, "count_s": 0.25, "segment_s": 0.5, "paces": paces}
 
 
 def test_an_epoch_is_a_step_for_each_training_case_and_what_it_ends_with():
@@ -162,7 +162,7 @@ def test_an_epoch_is_a_step_for_each_training_case_and_what_it_ends_with():
     )
     assert made.steps == 60
     assert made.train_s == pytest.approx(10 * (6 * 2.0 + 0.1))
-    assert made.trial_s == pytest.approx(made.train_s + 1.0 + 3 * 0.5)
+    assert made.trial_s == pytest.approx(1.0 + made.train_s + 3 * 0.5 + 0.25)
 
 
 def test_the_last_epoch_is_validated_whatever_its_number():
