@@ -230,7 +230,7 @@ def show(made: Forecast, screen: Screen) -> None:
     if totals["wall_s"] is None:
         screen.say("total       unknown: a probe failed")
     else:
-        screen.say(f"total       {totals['device_hours']:.2f} {totals['unit']}")
+        screen.say(f"total       {totals['device_hours']:.3g} {totals['unit']}")
         screen.say(f"wall time   {clock(totals['wall_s'])}")
     for note in made.notes:
         screen.say(f"note        {note}")

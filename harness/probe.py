@@ -10,6 +10,7 @@ trained ones do.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from statistics import mean, median
 from typing import Any
 
 import torch
@@ -88,13 +89,13 @@ def _validating(stage: Stage, volumes: Sequence[Volume], limit_s: float) -> floa
     """Seconds of one validation case, 0 where there is none."""
     if not volumes:
         return 0.0
-    return paced(lambda: stage.segment(volumes[0].image), limit_s)[0]
+    return mean(paced(lambda: stage.segment(volumes[0].image), limit_s))
 
 
 def adapting(method: Method, volume: Volume, split: Split, limit_s: float) -> dict[str, Any]:
     """The same of fine-tuning on test volumes: label one, then learn from it."""
-    step_s, steps = paced(lambda: method.adapt([volume.image]), limit_s, STEPS)
-    return _record(method, [Pace(steps, step_s)], volume, len(split.test) - 1)
+    steps = paced(lambda: method.adapt([volume.image]), limit_s, STEPS)
+    return _record(method, [Pace(len(steps), mean(steps))], volume, len(split.test) - 1)
 
 
 def _record(method: Method, paces: Sequence[Pace], volume: Volume, unseen: int) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def _record(method: Method, paces: Sequence[Pace], volume: Volume, unseen: int) 
 def scoring(method: Method, volume: Volume, limit_s: float) -> dict[str, float]:
     """Seconds of one test case in the process that trains."""
     segment = method.for_inference().segment
-    return {"segment_s": paced(lambda: segment(volume.image), limit_s)[0]}
+    return {"segment_s": mean(paced(lambda: segment(volume.image), limit_s))}
 
 
 def inference(method: Method, image: Image, limit_s: float) -> dict[str, Any]:
@@ -123,19 +124,20 @@ def inference(method: Method, image: Image, limit_s: float) -> dict[str, Any]:
     method = method.for_inference()
     if method.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(method.device)
-    seconds, _ = paced(lambda: method.segment(image), limit_s)
+    seconds = median(paced(lambda: method.segment(image), limit_s))
     return {"inference_s": seconds, **peak_memory_mib(method.device), **describe_device(method)}
 
 
-def paced(work: Callable[[], Any], limit_s: float, most: int = 10) -> tuple[float, int]:
-    """Seconds of one call of `work`, and how many were timed after one to warm up."""
+def paced(work: Callable[[], Any], limit_s: float, most: int = 10) -> list[float]:
+    """Seconds of each call of `work` that fits into the limit, after one to warm up."""
+    count = fitting(_seconds(work), limit_s, most)
+    return [_seconds(work) for _ in range(count)]
+
+
+def _seconds(work: Callable[[], Any]) -> float:
     began = time.perf_counter()
     work()
-    count = fitting(time.perf_counter() - began, limit_s, most)
-    began = time.perf_counter()
-    for _ in range(count):
-        work()
-    return (time.perf_counter() - began) / count, count
+    return time.perf_counter() - began
 
 
 def fitting(seconds: float, limit_s: float, most: int) -> int:
