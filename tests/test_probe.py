@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +16,7 @@ from written_run import WrittenRun
 from harness import measuring, options, probing, registry, run
 from harness.data.split import Split
 from harness.errors import UsageError
-from harness.execute import Placement
+from harness.execute import Placement, execute
 from harness.forecast import estimate, makespan
 from harness.ledger import RunFolder
 from harness.options import Capacity, chosen_placement
@@ -347,6 +349,22 @@ def test_a_run_probes_what_is_unfinished_and_says_what_share_each_got(monkeypatc
     assert made.size_of("t") == (2, 0.1428)
     assert "packing     UNet3D seed 0: 1/7 of a GPU (9,000 MiB)" in screen.log.read_text()
     assert run.packed(request, SimpleNamespace(names={}), [], screen) is request.placement
+
+
+def test_each_trial_is_placed_with_its_own_share_and_as_many_threads(monkeypatch, tmp_path):
+    monkeypatch.setattr("harness.execute.ray_cluster", lambda cluster: nullcontext())
+    given = {}
+
+    def run_jobs(jobs, work, cluster, tell):
+        given.update({job.id: (job.cpus, job.gpus, job.payload["threads"]) for job in jobs})
+
+    monkeypatch.setattr("tuning.launch.run_jobs", run_jobs)
+    folder, small, large = RunFolder(tmp_path), spec("unet3d"), spec("pfseg")
+    for one in (small, large):
+        folder.trial(one.id).write_spec(one)
+    packed = replace(placement(), sizes={small.id: (4, 0.25)})
+    execute(folder, tmp_path, [("train", lambda: [small.id, large.id])], packed, print)
+    assert given == {small.id: (4, 0.25, 4), large.id: (16, 1, 16)}
 
 
 @pytest.mark.parametrize("share", [0.1428, 0.5, 1.0])
