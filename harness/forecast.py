@@ -95,34 +95,29 @@ class Forecast:
     """Trial -> the probe of its kind."""
 
     @cached_property
-    def specs(self) -> dict[str, TrialSpec]:
-        return self.planned.trials
-
-    @cached_property
-    def names(self) -> dict[str, str]:
-        return self.planned.names
-
-    @cached_property
     def estimates(self) -> dict[str, Estimate]:
         return {
-            trial: estimate(self.specs[trial], probe, self.planned.split)
+            trial: estimate(self.planned.trials[trial], probe, self.planned.split)
             for trial, probe in self.probes.items()
         }
 
     @cached_property
     def rows(self) -> list[Record]:
-        """One for each kind of trial, in the order of the table."""
-        return [self._row(alike) for alike in probing.kinds(self.specs, self.specs).values()]
+        """One for trials that differ in their seed alone, in the order of the table."""
+        alike: dict[str, list[str]] = {}
+        for trial, spec in self.planned.trials.items():
+            alike.setdefault(spec.model_copy(update={"seed": 0}).id, []).append(trial)
+        return [self._row(trials) for trials in alike.values()]
 
     def _row(self, trials: Sequence[str]) -> Record:
         trial = trials[0]
-        spec, probe = self.specs[trial], self.probes[trial]
+        spec, probe = self.planned.trials[trial], self.probes[trial]
         made = self.estimates[trial]
         cpus, gpus = self.placement.size_of(trial)
         found, measured = probe.training, probe.inference or {}
         faults = [part for part in (found, measured) if part.get("status") == "failed"]
         return {
-            "name": self.names[trial].removesuffix(f" seed {spec.seed}"),
+            "name": self.planned.names[trial].removesuffix(f" seed {spec.seed}"),
             "model": spec.system,
             "trials": len(trials),
             "steps": made.steps,
@@ -134,6 +129,7 @@ class Forecast:
             "train_reserved_mib": found.get("reserved_mib"),
             "inference_s": measured.get("inference_s"),
             "inference_peak_mib": measured.get("peak_mib"),
+            "inference_reserved_mib": measured.get("reserved_mib"),
             "measure_s": made.measure_s,
             "cpus": cpus,
             "gpus": gpus,
@@ -183,8 +179,9 @@ class Forecast:
             for found in (probe.training for probe in self.probes.values())
             if found["status"] == "ok"
         }
+        kinds = probing.kinds(self.planned.trials, self.probes)
         made = [
-            f"{len(self.rows)} of {len(self.probes)} trials probed, one of each kind, "
+            f"{len(kinds)} of {len(self.probes)} trials probed, one of each kind, "
             f"up to {places} at once, on {', '.join(sorted(devices)) or 'no device'}",
             "training to its last epoch; it ends earlier when the learning rate reaches its floor",
             "preparing volumes, starting Ray and computing scores are not counted",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from harness import registry
@@ -40,7 +41,7 @@ class Plan:
     def suites(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(row.suite for row in self.rows))
 
-    @property
+    @cached_property
     def trials(self) -> dict[str, TrialSpec]:
         """id -> trial, each once whatever the number of rows, a base before those it serves."""
         found: dict[str, TrialSpec] = {}
@@ -67,7 +68,7 @@ class Plan:
         measured = {spec.id for row in shown for spec in row.trials}
         return [trial for trial in self.trials if trial in measured]
 
-    @property
+    @cached_property
     def names(self) -> dict[str, str]:
         """id -> what a person calls the trial, after the first row that shows it."""
         names: dict[str, str] = {}

@@ -51,8 +51,8 @@ def kinds(specs: Mapping[str, TrialSpec], trials: Iterable[str]) -> dict[str, li
 
 
 def company(alike: Mapping[str, Sequence[str]], places: int) -> list[str]:
-    """One trial of each kind, and more while there are trials and places: none runs more alone
-    than it will.
+    """One trial of each kind, and others as far as there are places: none is more alone than it
+    will be.
     """
     first = [trials[0] for trials in alike.values()]
     others = [trial for trials in alike.values() for trial in trials[1:]]
@@ -78,39 +78,51 @@ def probe(
         kinds(specs, (trial for trial in phase if trial in asked))
         for phase in (planned.to_train, planned.to_adapt)
     ]
-    measured = kinds(specs, (t for t in planned.to_measure if t in asked and inference))
-    first = {kind: of[0] for group in groups for kind, of in group.items()}
+    first = {kind: alike[0] for group in groups for kind, alike in group.items()}
+    shown = kinds(specs, (t for t in planned.to_measure if t in asked and inference))
+    together = [company(group, places) for group in groups]
+    alone = [first[kind] for kind in shown]
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
         prefix=".probe-", dir=cache, ignore_cleanup_errors=True
     ) as place:
         folder = RunFolder(Path(place))
-        taking_part = [company(group, places) for group in groups]
-        _write(folder, planned, [t for part in taking_part for t in part], limit_s)
+        _write(folder, planned, [trial for group in together for trial in group], limit_s)
         phases: list[tuple[Action, Phase]] = [
-            ("probe_training", _unprobed(folder, "probe_training", part)) for part in taking_part
+            *(("probe_training", _unprobed(folder, "probe_training", group)) for group in together),
+            ("probe_inference", _unprobed(folder, "probe_inference", alone)),
         ]
-        alone = [first[kind] for kind in measured]
-        phases.append(("probe_inference", _unprobed(folder, "probe_inference", alone)))
-
-        def tell(trial: str, event: dict[str, Any]) -> None:
-            screen.event(trial, event)
-            refuse_full_disk(event)
-
-        names = planned.names
-        with screen.trials({trial: names[trial] for part in taking_part for trial in part}):
-            execute(folder, cache, phases, placement, tell)
+        _carry_out(folder, cache, phases, placement, planned, screen)
         found = {
             kind: Probe(
-                folder.trial(trial).end("probe_training") or LOST,
-                (folder.trial(trial).end("probe_inference") or LOST) if kind in measured else None,
+                _record(folder, "probe_training", trial),
+                _record(folder, "probe_inference", trial) if kind in shown else None,
             )
             for kind, trial in first.items()
         }
     return {trial: found[kind_of(specs[trial])] for trial in trials}
 
 
-LOST = {"status": "failed", "reason": "lost", "detail": "the probe ended without a word"}
+def _carry_out(
+    folder: RunFolder,
+    cache: Path,
+    phases: Sequence[tuple[Action, Phase]],
+    placement: Placement,
+    planned: Plan,
+    screen: Screen,
+) -> None:
+    def tell(trial: str, event: dict[str, Any]) -> None:
+        screen.event(trial, event)
+        refuse_full_disk(event)
+
+    names = {trial: planned.names[trial] for _, trials in phases for trial in trials()}
+    with screen.trials(names):
+        execute(folder, cache, phases, placement, tell)
+
+
+def _record(folder: RunFolder, action: Action, trial: str) -> dict[str, Any]:
+    lost = {"status": "failed", "reason": "lost", "detail": "the probe ended without a word"}
+    return folder.trial(trial).end(action) or lost
 
 
 def _unprobed(folder: RunFolder, action: Action, trials: Sequence[str]) -> Phase:
@@ -123,8 +135,7 @@ def _write(folder: RunFolder, planned: Plan, trials: Sequence[str], limit_s: flo
     write_json(folder.path / "split.json", planned.split.to_json())
     write_json(folder.path / "data.json", {"keys": planned.keys})
     write_json(folder.path / "probe.json", {"limit_s": limit_s})
-    every = planned.trials
-    specs = [every[trial] for trial in trials]
+    specs = [planned.trials[trial] for trial in trials]
     registry.keep(folder.path, sorted({plugin for spec in specs for plugin in spec.plugins}))
     for spec in specs:
         folder.trial(spec.id).write_spec(spec)

@@ -334,12 +334,12 @@ def packed(request: Request, planned: Plan, trials: Sequence[str], screen: Scree
         planned, trials, request.cache, request.placement, screen, inference=False
     )
     found = {trial: one.training for trial, one in probes.items()}
-    placement, names = packing.sized(request.placement, found), planned.names
+    placement = packing.sized(request.placement, found)
     for trial in trials:
         peak = found[trial].get("reserved_mib")
         reason = f"{peak:,.0f} MiB" if peak else found[trial]["reason"]
         _, gpus = placement.size_of(trial)
-        screen.say(f"packing     {names[trial]}: {packing.shown(gpus)} ({reason})")
+        screen.say(f"packing     {planned.names[trial]}: {packing.shown(gpus)} ({reason})")
     return placement
 
 

@@ -17,14 +17,17 @@ from harness import measuring, options, probing, registry, run
 from harness.data.split import Split
 from harness.errors import UsageError
 from harness.execute import Placement, execute
-from harness.forecast import estimate, makespan
+from harness.forecast import Forecast, estimate, makespan
 from harness.ledger import RunFolder
 from harness.options import Capacity, chosen_placement
 from harness.packing import CONTEXT_MIB, MARGIN, room, shown, sized, together
+from harness.plan import Plan, PlannedRow
 from harness.probe import STEPS, fitting
 from harness.probing import Probe, company, kind_of
 from harness.progress import Screen
+from harness.settings import PROFILES
 from harness.spec import Data, Protocol, TrialSpec
+from harness.suites import Row
 from tuning.machines import Machine
 
 TOP = Path(__file__).parent.parent
@@ -155,7 +158,9 @@ def spec(system="unet3d", seed=0, options=None, **protocol):
 def found(*paces):
     keys = ("steps", "step_s", "epoch_s", "validate_s")
     paces = [dict(zip(keys, pace, strict=True)) for pace in paces]
-    return {"status": "ok", "build_s": 1.0, "count_s": 0.25, "segment_s": 0.5, "paces": paces}
+    once = {"build_s": 1.0, "count_s": 0.25, "segment_s": 0.5}
+    place = {"device": "some CPU", "threads": 1, "precision": "fp32"}
+    return {"status": "ok", "paces": paces, **once, **place}
 
 
 def test_an_epoch_is_a_step_for_each_training_case_and_what_it_ends_with():
@@ -219,6 +224,24 @@ def test_seeds_and_schedules_do_not_change_what_a_step_takes():
     assert kind != kind_of(spec("vnet"))
     assert kind != kind_of(spec(options={"width": 4}))
     assert kind != kind_of(spec(checkpointing=True)) != kind_of(spec(precision="bf16"))
+
+
+def test_rows_with_schedules_of_their_own_share_a_probe_and_not_an_estimate():
+    short, long = spec(epochs=2), spec(epochs=20)
+    rows = tuple(
+        PlannedRow("fig1", Row(one.id, f"{one.protocol.epochs} epochs", "unet3d"), (one,))
+        for one in (short, long)
+    )
+    planned = Plan(PROFILES["quick"], short.data, TEN_CASES, rows, {})
+    probe = Probe(found((5, 1.0, 0.0, 0.0)), None)
+    made = Forecast(planned, Placement("inline", "cpu", 1, 0, None, None, 60),
+                    {short.id: probe, long.id: probe})  # fmt: skip
+    assert {row["name"]: row["train_s"] for row in made.rows} == {
+        "2 epochs": 12.0, "20 epochs": 120.0,
+    }  # fmt: skip
+    assert made.notes[0].startswith("1 of 2 trials probed")
+    assert made.totals["wall_s"] == pytest.approx(132 + 2 * (1.0 + 3 * 0.5 + 0.25))
+    assert made.totals["device_hours"] * 3600 == pytest.approx(made.totals["wall_s"])
 
 
 def test_a_probe_has_the_company_that_its_trial_will_have():
