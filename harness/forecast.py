@@ -64,11 +64,12 @@ def _steps(spec: TrialSpec, split: Split, networks: int) -> int:
 
 def _training_s(spec: TrialSpec, pace: Record, split: Split) -> float:
     if spec.base:
-        return len(split.test) * pace["step_s"]
+        return pace["once_s"] + len(split.test) * pace["step_s"]
     protocol = spec.protocol
     validations = -(-protocol.epochs // protocol.validate_every)
     epoch_s = len(split.train) * pace["step_s"] + pace["epoch_s"]
-    return protocol.epochs * epoch_s + validations * len(split.validation) * pace["validate_s"]
+    validated = validations * len(split.validation)
+    return pace["once_s"] + protocol.epochs * epoch_s + validated * pace["validate_s"]
 
 
 def makespan(jobs: Sequence[tuple[float, float]]) -> float:

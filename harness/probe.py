@@ -30,14 +30,17 @@ STEPS = 100
 
 @dataclass(frozen=True)
 class Pace:
-    """One network's training: seconds of a step, of what ends an epoch, of validating a case."""
+    """One network's training, in seconds."""
 
     steps: int
     """How many were timed."""
     step_s: float
+    once_s: float
+    """By how much the first step was longer."""
     epoch_s: float = 0.0
     """Of the checkpoint that every epoch ends with."""
     validate_s: float = 0.0
+    """Of one case."""
 
 
 class Turns(Sequence[Volume]):
@@ -78,8 +81,10 @@ def training(method: Method, lesson: Lesson, split: Split, limit_s: float) -> di
     paces = []
     for stage, warm, timed in zip(method.stages, ends[::EPOCHS], ends[1::EPOCHS], strict=True):
         end, seconds, steps = timed
+        once_s = max(0.0, warm[1] - seconds / steps)
         validate_s = _validating(stage, lesson.validation, limit_s)
-        paces.append(Pace(steps, seconds / steps, end - warm[0] - seconds, validate_s))
+        epoch_s = end - warm[0] - seconds
+        paces.append(Pace(steps, seconds / steps, once_s, epoch_s, validate_s))
     seen = min(len(lesson.training), max(pace.steps for pace in paces)) + len(lesson.validation)
     unseen = len(split.train) + len(split.validation) - seen
     return _record(method, paces, lesson.training[0], unseen)
@@ -89,13 +94,14 @@ def _validating(stage: Stage, volumes: Sequence[Volume], limit_s: float) -> floa
     """Seconds of one validation case, 0 where there is none."""
     if not volumes:
         return 0.0
-    return mean(paced(lambda: stage.segment(volumes[0].image), limit_s))
+    return mean(paced(lambda: stage.segment(volumes[0].image), limit_s)[1:])
 
 
 def adapting(method: Method, volume: Volume, split: Split, limit_s: float) -> dict[str, Any]:
     """The same of fine-tuning on test volumes: label one, then learn from it."""
-    steps = paced(lambda: method.adapt([volume.image]), limit_s, STEPS)
-    return _record(method, [Pace(len(steps), mean(steps))], volume, len(split.test) - 1)
+    first, *steps = paced(lambda: method.adapt([volume.image]), limit_s, STEPS)
+    pace = Pace(len(steps), mean(steps), max(0.0, first - mean(steps)))
+    return _record(method, [pace], volume, len(split.test) - 1)
 
 
 def _record(method: Method, paces: Sequence[Pace], volume: Volume, unseen: int) -> dict[str, Any]:
@@ -116,7 +122,7 @@ def _record(method: Method, paces: Sequence[Pace], volume: Volume, unseen: int) 
 def scoring(method: Method, volume: Volume, limit_s: float) -> dict[str, float]:
     """Seconds of one test case in the process that trains."""
     segment = method.for_inference().segment
-    return {"segment_s": mean(paced(lambda: segment(volume.image), limit_s))}
+    return {"segment_s": mean(paced(lambda: segment(volume.image), limit_s)[1:])}
 
 
 def inference(method: Method, image: Image, limit_s: float) -> dict[str, Any]:
@@ -124,14 +130,14 @@ def inference(method: Method, image: Image, limit_s: float) -> dict[str, Any]:
     method = method.for_inference()
     if method.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(method.device)
-    seconds = median(paced(lambda: method.segment(image), limit_s))
+    seconds = median(paced(lambda: method.segment(image), limit_s)[1:])
     return {"inference_s": seconds, **peak_memory_mib(method.device), **describe_device(method)}
 
 
 def paced(work: Callable[[], Any], limit_s: float, most: int = 10) -> list[float]:
-    """Seconds of each call of `work` that fits into the limit, after one to warm up."""
-    count = fitting(_seconds(work), limit_s, most)
-    return [_seconds(work) for _ in range(count)]
+    """Seconds of the call of `work` that warms up, and of as many more as fit into the limit."""
+    first = _seconds(work)
+    return [first, *(_seconds(work) for _ in range(fitting(first, limit_s, most)))]
 
 
 def _seconds(work: Callable[[], Any]) -> float:

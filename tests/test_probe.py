@@ -156,7 +156,7 @@ def spec(system="unet3d", seed=0, options=None, **protocol):
 
 
 def found(*paces):
-    keys = ("steps", "step_s", "epoch_s", "validate_s")
+    keys = ("steps", "step_s", "once_s", "epoch_s", "validate_s")
     paces = [dict(zip(keys, pace, strict=True)) for pace in paces]
     once = {"build_s": 1.0, "count_s": 0.25, "segment_s": 0.5}
     place = {"device": "some CPU", "threads": 1, "precision": "fp32"}
@@ -165,42 +165,49 @@ def found(*paces):
 
 def test_an_epoch_is_a_step_for_each_training_case_and_what_it_ends_with():
     made = estimate(
-        spec(epochs=10, validate_every=4), Probe(found((5, 2.0, 0.1, 0.0)), None), TEN_CASES
+        spec(epochs=10, validate_every=4), Probe(found((5, 2.0, 0.0, 0.1, 0.0)), None), TEN_CASES
     )
     assert made.steps == 60
     assert made.train_s == pytest.approx(10 * (6 * 2.0 + 0.1))
     assert made.trial_s == pytest.approx(1.0 + made.train_s + 3 * 0.5 + 0.25)
 
 
+def test_what_the_first_step_takes_beyond_the_others_counts_once():
+    made = estimate(spec(epochs=10), Probe(found((5, 2.0, 30.0, 0.0, 0.0)), None), TEN_CASES)
+    assert made.train_s == 30 + 60 * 2.0
+
+
 def test_the_last_epoch_is_validated_whatever_its_number():
     made = estimate(
-        spec(epochs=10, validate_every=4), Probe(found((5, 0.0, 0.0, 7.0)), None), TEN_CASES
+        spec(epochs=10, validate_every=4), Probe(found((5, 0.0, 0.0, 0.0, 7.0)), None), TEN_CASES
     )
     assert made.train_s == 3 * 7.0, "after epochs 4, 8 and 10"
 
 
 def test_networks_that_are_trained_one_after_the_other_add_up():
-    both = found((5, 1.0, 0.0, 0.0), (5, 3.0, 0.0, 0.0))
+    both = found((5, 1.0, 0.0, 0.0, 0.0), (5, 3.0, 0.0, 0.0, 0.0))
     made = estimate(spec(epochs=2), Probe(both, None), TEN_CASES)
     assert (made.steps, made.train_s) == (24, 2 * 6 * 1.0 + 2 * 6 * 3.0)
 
 
 def test_fine_tuning_is_one_epoch_over_the_test_cases():
     made = estimate(
-        spec("pfseg", options={"tpf": "tfm"}), Probe(found((5, 2.0, 0.0, 0.0)), None), TEN_CASES
+        spec("pfseg", options={"tpf": "tfm"}),
+        Probe(found((5, 2.0, 0.0, 0.0, 0.0)), None),
+        TEN_CASES,
     )
     assert (made.steps, made.train_s) == (3, 6.0)
 
 
 def test_measuring_is_a_warm_up_and_five_repetitions():
-    made = estimate(spec(), Probe(found((5, 1.0, 0.0, 0.0)), MEASURED), TEN_CASES)
+    made = estimate(spec(), Probe(found((5, 1.0, 0.0, 0.0, 0.0)), MEASURED), TEN_CASES)
     assert made.measure_s == 1.0 + 6 * 2.0
 
 
 def test_what_failed_has_no_estimate():
     failed = {"status": "failed", "reason": "cuda_oom", "detail": "out of GPU memory"}
     assert estimate(spec(), Probe(failed, MEASURED), TEN_CASES).trial_s is None
-    half = estimate(spec(), Probe(found((5, 1.0, 0.0, 0.0)), failed), TEN_CASES)
+    half = estimate(spec(), Probe(found((5, 1.0, 0.0, 0.0, 0.0)), failed), TEN_CASES)
     assert half.trial_s is not None and half.measure_s is None
 
 
@@ -233,7 +240,7 @@ def test_rows_with_schedules_of_their_own_share_a_probe_and_not_an_estimate():
         for one in (short, long)
     )
     planned = Plan(PROFILES["quick"], short.data, TEN_CASES, rows, {})
-    probe = Probe(found((5, 1.0, 0.0, 0.0)), None)
+    probe = Probe(found((5, 1.0, 0.0, 0.0, 0.0)), None)
     made = Forecast(planned, Placement("inline", "cpu", 1, 0, None, None, 60),
                     {short.id: probe, long.id: probe})  # fmt: skip
     assert {row["name"]: row["train_s"] for row in made.rows} == {
