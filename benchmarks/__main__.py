@@ -30,6 +30,7 @@ BENCHMARKS = (
     "study_overhead",
     "growth",
     "growth_run",
+    "plan",
 )
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from harness.commands.data import data_app, list_
-from harness.commands.experiments import run, tune
+from harness.commands.experiments import plan, run, tune
 from harness.commands.plugins import check_plugin, init
 from harness.commands.results import claims, compare, figures, mlflow_app, predict, report, ui
 from harness.commands.trust import doctor, verify
@@ -20,7 +20,7 @@ app = typer.Typer(
     help="Compare patch-free and patch-based 3D medical image segmentation under one protocol.",
     epilog="Start with: pfbench run --suite table5",
 )
-for command in (run, tune, report, compare, figures, claims, predict, ui, verify, doctor):
+for command in (run, plan, tune, report, compare, figures, claims, predict, ui, verify, doctor):
     app.command()(command)
 app.command("list")(list_)
 app.command("check-plugin")(check_plugin)

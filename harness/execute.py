@@ -1,9 +1,10 @@
-"""Carry out trials: side by side on Ray, or one after another in this process."""
+"""Carry out trials: side by side on Ray, or one after another without it."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from harness.ledger import Action, RunFolder
 from harness.registry import kept
 from harness.spec import Device
 from tuning.cluster import Cluster, ClusterLost, Unreachable, ray_cluster
+from tuning.ground import Size
 from tuning.machines import LaunchError
 
 CODE = tuple(
@@ -24,6 +26,13 @@ CODE = tuple(
 Phase = Callable[[], Sequence[str]]
 """Names the trials of a phase when its turn comes."""
 OnEvent = Callable[[str, dict[str, Any]], None]
+ALONE: tuple[Action, ...] = ("measure", "probe_inference")
+"""Actions that have a machine to themselves, whatever share of it trials take otherwise."""
+PROBES: tuple[Action, ...] = ("probe_training", "probe_inference")
+
+
+Packing = Literal["given", "gpus", "gpus and cpus"]
+"""Which shares of a trial are sized from its memory; processors are where none were asked for."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,13 @@ class Placement:
     """A trial that reports nothing for so many seconds is ended as timed out."""
     autoscale: bool = False
     """The cluster starts machines on demand, and trials wait for them."""
+    packing: Packing = "given"
+    sizes: Mapping[str, Size] = field(default_factory=dict)
+    """Of the trials that take another share than the rest."""
+
+    def size_of(self, trial: str) -> Size:
+        """Processors and GPUs of a trial while it trains."""
+        return self.sizes.get(trial, (self.cpus_per_trial, self.gpus_per_trial))
 
 
 def execute(
@@ -51,7 +67,7 @@ def execute(
 ) -> None:
     """Carry out each phase for the trials it names; what became of them is in their folders.
 
-    The phase "measure" has a machine to itself: one trial at a time, all of its processors.
+    Phases in ALONE have a machine to themselves: one trial at a time, all of its processors.
     """
     run = _inline if placement.executor == "inline" else _on_ray
     run(folder, cache, phases, placement, tell)
@@ -64,15 +80,21 @@ def _inline(
     placement: Placement,
     tell: OnEvent,
 ) -> None:
+    """In this process, but for probes: the peak of a probe's memory is to be its own."""
+    from harness.supervise import supervise
     from harness.trial import Task, perform
 
     for action, trials in phases:
-        threads = (os.cpu_count() or 1) if action == "measure" else threads_of(placement)
         for trial in trials():
-            tell(trial, {"event": "start"})
-            task = Task(action, folder.path, trial, cache, threads)
-            reason = perform(task, partial(tell, trial))
-            tell(trial, {"event": "end", "reason": reason})
+            threads = (os.cpu_count() or 1) if action in ALONE else threads_of(placement, trial)
+            if action in PROBES:
+                payload = _payload(folder, cache, placement, action, trial, threads)
+                outcome = supervise({**payload, "node": platform.node()}, partial(tell, trial))
+            else:
+                tell(trial, {"event": "start"})
+                task = Task(action, folder.path, trial, cache, threads)
+                outcome = {"reason": perform(task, partial(tell, trial))}
+            tell(trial, {"event": "end", **outcome})
 
 
 def _on_ray(
@@ -88,28 +110,43 @@ def _on_ray(
     from harness.supervise import supervise
     from tuning.launch import Job, run_jobs
 
-    def payload(action: Action, trial: str, threads: int) -> dict[str, Any]:
-        return {
-            "action": action,
-            "run": str(folder.path),
-            "trial": trial,
-            "cache": str(cache.absolute()),
-            "plugins": kept(folder.path, folder.trial(trial).spec().plugins),
-            "threads": threads,
-            "silence_s": placement.silence_s,
-        }
-
+    payload = partial(_payload, folder, cache, placement)
     cluster = cluster_of(placement)
     with cluster_faults(), ray_cluster(cluster):
         for action, trials in phases:
             hear = partial(_record_loss, folder, action, tell)
-            if action == "measure":
+            if action in ALONE:
                 on_one_machine(folder, trials, partial(payload, action), placement, hear)
                 continue
-            size = (placement.cpus_per_trial, placement.gpus_per_trial)
-            threads = threads_of(placement)
-            jobs = [Job(trial, payload(action, trial, threads), *size) for trial in trials()]
+            jobs = [
+                Job(
+                    trial,
+                    payload(action, trial, threads_of(placement, trial)),
+                    *placement.size_of(trial),
+                )
+                for trial in trials()
+            ]
             run_jobs(jobs, supervise, cluster, hear)
+
+
+def _payload(
+    folder: RunFolder,
+    cache: Path,
+    placement: Placement,
+    action: Action,
+    trial: str,
+    threads: int,
+) -> dict[str, Any]:
+    """What a trial's supervisor is given."""
+    return {
+        "action": action,
+        "run": str(folder.path),
+        "trial": trial,
+        "cache": str(cache.absolute()),
+        "plugins": kept(folder.path, folder.trial(trial).spec().plugins),
+        "threads": threads,
+        "silence_s": placement.silence_s,
+    }
 
 
 def _record_loss(
@@ -164,6 +201,7 @@ def cluster_faults() -> Iterator[None]:
         raise ClusterError(str(error), remedy="the same command", code="PFB-R06") from error
 
 
-def threads_of(placement: Placement) -> int:
+def threads_of(placement: Placement, trial: str = "") -> int:
     """Threads of a trial that shares the machine with others."""
-    return max(1, round(placement.cpus_per_trial))
+    cpus, _ = placement.size_of(trial)
+    return max(1, round(cpus))

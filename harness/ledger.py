@@ -41,7 +41,13 @@ from harness.spec import TrialSpec
 
 SCHEMA = 3  # of run.json
 State = Literal["new", "interrupted", "ok", "failed"]
-Action = Literal["train", "adapt", "measure", "rehearse"]
+Action = Literal["train", "adapt", "measure", "rehearse", "probe_training", "probe_inference"]
+RECORDS: dict[Action, str] = {
+    "measure": "measurement.json",
+    "probe_training": "probe_training.json",
+    "probe_inference": "probe_inference.json",
+}
+"""Where a trial's folder tells how these actions ended; the others have made its result."""
 PATIENCE_S = 60.0  # with a process that still works on a trial
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
@@ -254,7 +260,10 @@ class TrialFolder:
 
     def end(self, action: Action) -> dict[str, Any] | None:
         """How `action` ended, or None while it did not."""
-        return self.measurement() if action == "measure" else self.result()
+        return _outcome(self._record(action))
+
+    def _record(self, action: Action) -> Path:
+        return self.path / RECORDS.get(action, "result.json")
 
     @contextmanager
     def alone(self, patience_s: float = PATIENCE_S) -> Iterator[None]:
@@ -327,9 +336,8 @@ class TrialFolder:
         """
         if self.end(action):
             return
-        name = "measurement.json" if action == "measure" else "result.json"
         record = {"schema": 1, "status": "failed", "reason": reason, "detail": detail}
-        write_json(self.path / name, record | {"attempts": self.starts(action)})
+        write_json(self._record(action), record | {"attempts": self.starts(action)})
 
     def forget_failure(self) -> None:
         """Let a failed trial run again; what it reported is kept beside."""

@@ -3,10 +3,10 @@
 import math
 import os
 from collections.abc import Sequence
-from typing import NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 from harness.errors import UsageError, unknown
-from harness.execute import Placement
+from harness.execute import Packing, Placement
 from harness.redact import redact
 from harness.spec import Device
 from tuning.machines import machines as joined_machines
@@ -23,7 +23,7 @@ def chosen_placement(
     executor: str,
     device: str,
     cpus: float | None,
-    gpus: float | None,
+    gpus: float | Literal["auto"] | None,
     max_concurrent: int | None,
     address: str | None,
     silence_s: float,
@@ -44,10 +44,14 @@ def chosen_placement(
     else:
         chosen = chosen_device(device)
         machines = [Capacity(os.cpu_count() or 1, _visible_gpus() if chosen == "cuda" else 0)]
+    packing: Packing = "given"
+    if gpus == "auto":
+        _refuse_auto(executor, chosen)
+        packing, gpus = "gpus and cpus" if cpus is None else "gpus", 1.0
     if gpus is None:
         gpus = 1.0 if chosen == "cuda" else 0.0
     if cpus is None:
-        cpus = _share(machines, chosen)
+        cpus = _share(machines, chosen, gpus)
     _in_range("--cpus-per-trial", cpus, 0.0, exclusive=True)
     _in_range("--gpus-per-trial", gpus, 0.0, exclusive=chosen == "cuda")
     if not address:
@@ -61,13 +65,25 @@ def chosen_placement(
         address,
         silence_s,
         autoscale,
+        packing,
     )
 
 
-def _share(machines: Sequence[Capacity], device: Device) -> float:
-    """Processors of a trial that even the smallest machine has."""
+def _refuse_auto(executor: str, device: Device) -> None:
+    """UsageError where no two trials could share a GPU."""
+    where, remedy = "--gpus-per-trial", "leave it out"
+    if device == "cpu":
+        what = "auto sizes shares of a GPU, and these trials run on the CPU"
+        raise UsageError(what, where=where, remedy=remedy, code="PFB-C02")
+    if executor == "inline":
+        what = "auto lets trials share a GPU, and inline runs one after another"
+        raise UsageError(what, where=where, remedy="--executor ray", code="PFB-C02")
+
+
+def _share(machines: Sequence[Capacity], device: Device, gpus: float = 1.0) -> float:
+    """Processors of a trial that even the smallest machine has, for its share of a GPU."""
     if device == "cuda":
-        shares = [one.cpus // one.gpus for one in machines if one.gpus >= 1]
+        shares = [one.cpus * min(gpus, 1) // one.gpus for one in machines if one.gpus >= 1]
     else:
         shares = [one.cpus // 8 for one in machines if one.cpus]
     return float(max(1, min(shares, default=1)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from harness import registry
@@ -11,7 +12,7 @@ from harness.errors import UsageError
 from harness.nested import merged
 from harness.settings import Settings, changed_protocol
 from harness.spec import Data, Device, TrialSpec, code_version, digest
-from harness.suites import Row, refuse_overruled
+from harness.suites import MEASURED, Row, refuse_overruled, suite
 from harness.systems import options
 
 
@@ -40,7 +41,7 @@ class Plan:
     def suites(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(row.suite for row in self.rows))
 
-    @property
+    @cached_property
     def trials(self) -> dict[str, TrialSpec]:
         """id -> trial, each once whatever the number of rows, a base before those it serves."""
         found: dict[str, TrialSpec] = {}
@@ -51,6 +52,23 @@ class Plan:
         return found
 
     @property
+    def to_train(self) -> list[str]:
+        """Trials that train, from the table's end: whole-volume systems take longest."""
+        return [trial for trial, spec in reversed(self.trials.items()) if spec.base is None]
+
+    @property
+    def to_adapt(self) -> list[str]:
+        """Trials that fine-tune the network of another."""
+        return [trial for trial, spec in self.trials.items() if spec.base is not None]
+
+    @property
+    def to_measure(self) -> list[str]:
+        """Trials of rows whose table shows what is measured when training is over."""
+        shown = [row for row in self.rows if MEASURED & set(suite(row.suite).shows)]
+        measured = {spec.id for row in shown for spec in row.trials}
+        return [trial for trial in self.trials if trial in measured]
+
+    @cached_property
     def names(self) -> dict[str, str]:
         """id -> what a person calls the trial, after the first row that shows it."""
         names: dict[str, str] = {}

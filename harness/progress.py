@@ -121,13 +121,13 @@ class Screen:
             line.loss, line.dice = event["loss"], event.get("val_dice", line.dice)
         elif kind == "case":
             line.state, line.dice = "testing", event["dice"]
-        elif kind == "measured":
-            line.state = "measured"
+        elif kind in ("measured", "probed"):
+            line.state = kind
         elif kind == "note":
             self.say(f"{line.name:<24} {event['message']}")
         elif kind == "end":
             line.state, line.ended = event["reason"], now
-        if kind in ("start", "epoch", "end", "measured"):
+        if kind in ("start", "epoch", "end", "measured", "probed"):
             self.note(self._plain(line, event))
 
     def _plain(self, line: Line, event: dict[str, Any]) -> str:
@@ -138,6 +138,9 @@ class Screen:
             return f"{line.name:<24} {where}  loss {event['loss']:.4f}{dice}{self._rest(line)}"
         if kind == "measured":
             return f"{line.name:<24} {event['seconds']:.3f} s per volume"
+        if kind == "probed":
+            timed = (f"{pace['steps']} steps of {pace['step_s']:.3f} s" for pace in event["paces"])
+            return f"{line.name:<24} {', '.join(timed)}"
         if kind == "end":
             detail = f": {event['detail']}" if event.get("detail") else ""
             return f"{line.name:<24} {event['reason']}{detail}  {clock(line.elapsed(_now()))}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness import pictures, registry, suite_file, table, tracking
+from harness import packing, pictures, probing, registry, suite_file, table, tracking
 from harness.crash import crash_point
 from harness.data import datasets
 from harness.data.split import NO_CASES, split
@@ -21,7 +21,7 @@ from harness.progress import Screen
 from harness.redact import redact, storable
 from harness.settings import Settings
 from harness.stopping import Stopped, carry_on
-from harness.suites import MEASURED, Row, suite
+from harness.suites import Row, suite
 
 
 @dataclass(frozen=True)
@@ -294,26 +294,18 @@ def _carry_out(
 
     The first trial that finds the disk full ends it all: the others would find the same.
     """
-    specs = planned.trials
-    shown = {
-        spec.id
-        for row in planned.rows
-        if MEASURED & set(suite(row.suite).shows)
-        for spec in row.trials
-    }
 
     def unfinished(trials: Iterable[str]) -> list[str]:
         return [t for t in trials if folder.trial(t).state() in ("new", "interrupted")]
 
     def to_train() -> Sequence[str]:
-        # From the table's end: whole-volume systems take longest and should start first.
-        return unfinished(t for t in reversed(specs) if specs[t].base is None)
+        return unfinished(planned.to_train)
 
     def to_adapt() -> Sequence[str]:
-        return unfinished(t for t in specs if specs[t].base is not None)
+        return unfinished(planned.to_adapt)
 
     def to_measure() -> Sequence[str]:
-        trials = [folder.trial(t) for t in specs if t in shown]
+        trials = [folder.trial(t) for t in planned.to_measure]
         return [t.id for t in trials if t.state() == "ok" and t.measurement() is None]
 
     def tell(trial: str, event: dict[str, Any]) -> None:
@@ -326,11 +318,29 @@ def _carry_out(
         ("measure", to_measure),
     ]
     try:
+        placement = packed(request, planned, [*to_train(), *to_adapt()], screen)
         with screen.trials(planned.names):
-            execute(folder, request.cache, phases, request.placement, tell)
+            execute(folder, request.cache, phases, placement, tell)
     except Stopped as stopped:
         return stopped
     return None
+
+
+def packed(request: Request, planned: Plan, trials: Sequence[str], screen: Screen) -> Placement:
+    """The placement; with --gpus-per-trial auto, each of `trials` is probed and sized by that."""
+    if request.placement.packing == "given" or not trials:
+        return request.placement
+    probes = probing.probe(
+        planned, trials, request.cache, request.placement, screen, inference=False
+    )
+    found = {trial: one.training for trial, one in probes.items()}
+    placement = packing.sized(request.placement, found)
+    for trial in trials:
+        peak = found[trial].get("reserved_mib")
+        reason = f"{peak:,.0f} MiB" if peak else found[trial]["reason"]
+        _, gpus = placement.size_of(trial)
+        screen.say(f"packing     {planned.names[trial]}: {packing.shown(gpus)} ({reason})")
+    return placement
 
 
 def write_report(folder: RunFolder, screen: Screen) -> None:

@@ -2,6 +2,7 @@
 
     python -m harness.trial train|adapt|measure|rehearse RUN_DIR TRIAL_ID --cache DIR --threads N
 
+With probe_training or probe_inference it is found out what those would take (harness.forecast).
 A trial that needs a plug-in is told so with --plugin FILE; RUN_DIR/plugins holds copies.
 
 Prints one JSON line for each event ("epoch", "case", "end"); everything else that is said goes
@@ -27,14 +28,22 @@ import torch
 from safetensors.torch import save
 
 import harness
-from harness import checkpoint, extra_metrics, registry, systems
+from harness import checkpoint, extra_metrics, probe, registry, systems
 from harness.cost import cost
 from harness.data.cache import open_volume
 from harness.data.case import Volume
 from harness.data.split import Split
 from harness.errors import DataError, PfbenchError, StateError, StorageError
 from harness.evaluate import evaluate, summary
-from harness.ledger import Action, RunFolder, TrialFolder, read_json, write_bytes, write_json
+from harness.ledger import (
+    RECORDS,
+    Action,
+    RunFolder,
+    TrialFolder,
+    read_json,
+    write_bytes,
+    write_json,
+)
 from harness.measure import describe_device, measure
 from harness.methods import Mask, Method
 from harness.spec import TrialSpec
@@ -115,10 +124,15 @@ def _rehearse(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) ->
 
 
 def _lesson(
-    task: Task, folder: TrialFolder, method: Method, emit: Callable[[Event], None]
+    task: Task,
+    folder: TrialFolder,
+    method: Method,
+    emit: Callable[[Event], None],
+    split: Split | None = None,
 ) -> Lesson:
+    """On the cases of the run, or on those of another split."""
     spec = folder.spec()
-    split = Split.from_json(read_json(task.run / "split.json"))
+    split = split or Split.from_json(read_json(task.run / "split.json"))
 
     def report(row: Row) -> None:
         emit({"event": "epoch", "of": spec.protocol.epochs * len(method.stages), **row})
@@ -214,11 +228,45 @@ def _measure(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> 
     write_json(folder.path / "measurement.json", {"schema": 1, "status": "ok", **figures})
 
 
+def _probe_training(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> None:
+    """What training or fine-tuning will take, from a few steps on a few volumes."""
+    spec, began = folder.spec(), time.perf_counter()
+    method = build(spec)
+    built = time.perf_counter()
+    cost(spec.system, spec.options, len(spec.data.modalities), spec.data.grid)
+    fixed = {"build_s": built - began, "count_s": time.perf_counter() - built}
+    split = Split.from_json(read_json(task.run / "split.json"))
+    limit_s = read_json(task.run / "probe.json")["limit_s"]
+    [test] = volumes(task, split.test[:1])
+    if spec.base:
+        figures = probe.adapting(method, test, split, limit_s)
+    else:
+        lesson = _lesson(task, folder, method, emit, probe.glimpse(split))
+        figures = probe.training(method, lesson, split, limit_s)
+    figures |= probe.scoring(method, test, limit_s)
+    emit({"event": "probed", "paces": figures["paces"]})
+    record = {"schema": 1, "status": "ok", **fixed, **figures}
+    write_json(folder.path / RECORDS[task.action], record)
+
+
+def _probe_inference(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> None:
+    """What one volume will take when the trial is measured."""
+    split = Split.from_json(read_json(task.run / "split.json"))
+    limit_s = read_json(task.run / "probe.json")["limit_s"]
+    method = build(folder.spec())
+    [volume] = volumes(task, split.test[:1])
+    figures = probe.inference(method, volume.image, limit_s)
+    emit({"event": "measured", "seconds": figures["inference_s"]})
+    write_json(folder.path / RECORDS[task.action], {"schema": 1, "status": "ok", **figures})
+
+
 ACTIONS: dict[Action, Callable[[Task, TrialFolder, Callable[[Event], None]], None]] = {
     "train": _train,
     "adapt": _adapt,
     "measure": _measure,
     "rehearse": _rehearse,
+    "probe_training": _probe_training,
+    "probe_inference": _probe_inference,
 }
 
 

@@ -120,6 +120,8 @@ def test_a_commit_is_checked_with_the_tools_of_ci_and_no_others():
 # What a command in the documents is run with: small enough for minutes, and nothing else changed.
 SMALL_RUN = ["--epochs", "1", "--executor", "inline", "--no-mlflow"]
 SMALL_STUDY = ["--epochs", "1", "--trials", "2", "--no-compare", "--no-mlflow"]
+SMALL_PLAN = ["--profile", "quick", "--limit", "0.1", "--executor", "inline",
+              "--set", "phantom.cases=5"]  # fmt: skip
 ONE_ROW = {
     "table1": ["--row", "central"],
     "table3": ["--row", "res/srt"],
@@ -192,8 +194,10 @@ def livers(patients: Path, out: Path) -> None:
 
 def small(words: list[str]) -> list[str]:
     """What makes a long command short."""
-    if "--dry-run" in words or words[0] not in ("run", "tune"):
+    if "--dry-run" in words or words[0] not in ("run", "plan", "tune"):
         return []
+    if words[0] == "plan":
+        return ["--out", "out", *SMALL_PLAN, *ONE_ROW["table5"]]
     made = SMALL_RUN if words[0] == "run" else SMALL_STUDY
     made = [*made, "--out", "out"]
     if "--dataset" in words:

@@ -4,12 +4,53 @@ import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from harness.commands import completion
 
+
+def _gpus(text: str) -> float | Literal["auto"]:
+    """ "0.5" -> 0.5, "auto" -> "auto"."""
+    if text == "auto":
+        return "auto"
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is neither a number nor auto") from None
+
+
+Suite = Annotated[
+    str,
+    typer.Option(
+        help="A table or figure of the paper (`pfbench list suites`), all, or a YAML file.",
+        autocompletion=completion.suites,
+    ),
+]
+Rows = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--row",
+        help="Only this row, by its key in `pfbench list rows`; may be repeated.",
+        autocompletion=completion.rows,
+    ),
+]
+Seeds = Annotated[int, typer.Option(min=1, max=1000, help="Trials of each row.")]
+Tuned = Annotated[
+    Path | None, typer.Option(help="The best.yaml of `pfbench tune`: use what it found.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Output folder. Default: pfbench-runs/SUITE-DATASET-PROFILE."),
+]
+Executor = Annotated[
+    str,
+    typer.Option(
+        help="ray, or inline: one after another in this process.",
+        autocompletion=completion.executors,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Dataset = Annotated[
     str,
@@ -65,6 +106,15 @@ DeviceName = Annotated[
 ]
 CpusPerTrial = Annotated[float | None, typer.Option(help="Processors of a trial.")]
 GpusPerTrial = Annotated[float | None, typer.Option(help="GPUs of a trial; fractions share one.")]
+GpusOrAuto = Annotated[
+    Any,
+    typer.Option(
+        "--gpus-per-trial",
+        parser=_gpus,
+        metavar="FLOAT|auto",
+        help="GPUs of a trial; fractions share one. auto: by the memory that each takes.",
+    ),
+]
 MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Trials at the same time, at most.")]
 Address = Annotated[
     str | None,

@@ -1,8 +1,9 @@
-"""`pfbench run` and `pfbench tune`: what trains."""
+"""`pfbench run` and `pfbench tune`, which train, and `pfbench plan`, which says what that takes."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +19,9 @@ from harness.commands.arguments import (
     Dataset,
     DeviceName,
     Epochs,
+    Executor,
     Experiment,
+    GpusOrAuto,
     GpusPerTrial,
     Json,
     MaxConcurrent,
@@ -26,27 +29,29 @@ from harness.commands.arguments import (
     MlflowRequired,
     Modalities,
     Models,
+    Out,
     Plugins,
     Profile,
+    Rows,
+    Seeds,
     StallTimeout,
+    Suite,
     Target,
     TrackingUri,
+    Tuned,
     typed_command,
     use_plugins,
     words,
 )
 from harness.errors import UsageError, unknown
 
+if TYPE_CHECKING:
+    from harness import run as runner
+
 
 def run(
     ctx: typer.Context,
-    suite: Annotated[
-        str,
-        typer.Option(
-            help="A table or figure of the paper (`pfbench list suites`), all, or a YAML file.",
-            autocompletion=completion.suites,
-        ),
-    ],
+    suite: Suite,
     dataset: Dataset = "phantom",
     data_root: DataRoot = None,
     modalities: Modalities = "",
@@ -54,42 +59,25 @@ def run(
     profile: Profile = "",
     model: Models = None,
     plugin: Plugins = None,
-    row: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Only this row, by its key in `pfbench list rows`; may be repeated.",
-            autocompletion=completion.rows,
-        ),
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Trials of each row.")] = 1,
+    row: Rows = None,
+    seeds: Seeds = 1,
     epochs: Epochs = None,
     change: Changes = None,
     config: Config = None,
-    tuned: Annotated[
-        Path | None, typer.Option(help="The best.yaml of `pfbench tune`: use what it found.")
-    ] = None,
+    tuned: Tuned = None,
     device: DeviceName = "auto",
     cpus_per_trial: CpusPerTrial = None,
-    gpus_per_trial: GpusPerTrial = None,
+    gpus_per_trial: GpusOrAuto = None,
     max_concurrent: MaxConcurrent = None,
     address: Address = None,
     autoscale: Autoscale = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Output folder. Default: pfbench-runs/SUITE-DATASET-PROFILE."),
-    ] = None,
+    out: Out = None,
     cache: Cache = None,
     tracking_uri: TrackingUri = "",
     experiment: Experiment = "pfbench",
     mlflow: Mlflow = True,
     mlflow_required: MlflowRequired = False,
-    executor: Annotated[
-        str,
-        typer.Option(
-            help="ray, or inline: one after another in this process.",
-            autocompletion=completion.executors,
-        ),
-    ] = "ray",
+    executor: Executor = "ray",
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run trials again that failed before.")
     ] = False,
@@ -113,64 +101,134 @@ def run(
         pfbench run --suite table5 --plugin my_model.py --model my_model --model pfseg
     """
     from harness import run as runner
-    from harness import suite_file
     from harness.commands.results import print_table
-    from harness.data.datasets import Request as DataRequest
-    from harness.execute import joined
-    from harness.options import chosen_placement, refuse_address
     from harness.progress import Screen
-    from harness.settings import resolve
-    from harness.suites import chosen
-    from harness.tracking import default_uri
 
-    use_plugins(plugin, model or ())
-    suite = suite_file.use(suite)
-    profile = profile or ("quick" if dataset == "phantom" else "paper")
-    settings = resolve(profile, config, change or [], epochs, tuned)
-    folder = out or Path("pfbench-runs") / f"{suite}-{dataset}-{profile}"
-    tables = chosen(suite, profile, model or (), row or ())
-    refuse_address(address, executor, autoscale=autoscale)
-    ctx.with_resource(joined(address))
-    request = runner.Request(
-        tables=tables,
-        settings=settings,
-        data=DataRequest(
-            dataset=dataset,
-            root=data_root,
-            modalities=words(modalities),
-            target=target,
-            reduce=settings.reduce,
-            cases=settings.phantom.cases,
-            seed=settings.phantom.seed,
-        ),
-        seeds=seeds,
-        placement=chosen_placement(
-            executor,
-            device,
-            cpus_per_trial,
-            gpus_per_trial,
-            max_concurrent,
-            address,
-            stall_timeout,
-            autoscale,
-        ),
-        out=folder,
-        cache=cache or folder / "cache",
-        tracking_uri=tracking_uri or default_uri(folder),
-        experiment=experiment,
-        mlflow=mlflow,
-        mlflow_required=mlflow_required,
-        retry_failed=retry_failed,
-        command=typed_command(),
-    )
+    request = _requested(ctx)
     screen = Screen(quiet=as_json)
     if dry_run:
         _print_dry_run(runner.dry_run(request, screen), as_json)
         return
     code = runner.run(request, screen)
-    if as_json and (folder / "table.csv").exists():  # stopped early, it has none
-        print_table(folder, as_json=True)
+    if as_json and (request.out / "table.csv").exists():  # stopped early, it has none
+        print_table(request.out, as_json=True)
     raise typer.Exit(code)
+
+
+def plan(
+    ctx: typer.Context,
+    suite: Suite,
+    dataset: Dataset = "phantom",
+    data_root: DataRoot = None,
+    modalities: Modalities = "",
+    target: Target = "",
+    profile: Profile = "",
+    model: Models = None,
+    plugin: Plugins = None,
+    row: Rows = None,
+    seeds: Seeds = 1,
+    epochs: Epochs = None,
+    change: Changes = None,
+    config: Config = None,
+    tuned: Tuned = None,
+    device: DeviceName = "auto",
+    cpus_per_trial: CpusPerTrial = None,
+    gpus_per_trial: GpusOrAuto = None,
+    max_concurrent: MaxConcurrent = None,
+    address: Address = None,
+    autoscale: Autoscale = False,
+    out: Out = None,
+    cache: Cache = None,
+    executor: Executor = "ray",
+    stall_timeout: StallTimeout = 7200,
+    limit: Annotated[
+        float,
+        typer.Option(min=0.1, help="Seconds of steps that are timed of each kind of trial."),
+    ] = 10,
+    as_json: Json = False,
+) -> None:
+    """Estimate time and memory of a suite from a few steps of each kind of trial.
+
+    Takes the options of `pfbench run`. Volumes are prepared and stay in the cache, nothing else
+    is left. A probe that fails is a row with a reason; the exit code is then 4.
+
+    Examples:
+
+        pfbench plan --suite table5
+
+        pfbench plan --suite table5 --profile paper --limit 30 --json
+    """
+    from harness import forecast
+    from harness.errors import FAILED_TRIALS
+    from harness.progress import Screen
+    from harness.stopping import carry_on
+
+    request = _requested(ctx)
+    screen = Screen(quiet=as_json)
+
+    def work() -> int:
+        made = forecast.forecast(request, limit, screen)
+        if as_json:
+            print(json.dumps(made.as_json(), indent=2))
+        else:
+            forecast.show(made, screen)
+        return FAILED_TRIALS if made.failed else 0
+
+    raise typer.Exit(carry_on(work, request.command, screen))
+
+
+def _requested(ctx: typer.Context) -> "runner.Request":
+    """What the options of a command ask for; those that only `run` has may be missing."""
+    from harness import run as runner
+    from harness import suite_file
+    from harness.data.datasets import Request as DataRequest
+    from harness.execute import joined
+    from harness.options import chosen_placement, refuse_address
+    from harness.settings import resolve
+    from harness.suites import chosen
+    from harness.tracking import default_uri
+
+    asked = SimpleNamespace(**ctx.params)
+    use_plugins(asked.plugin, asked.model or ())
+    suite = suite_file.use(asked.suite)
+    profile = asked.profile or ("quick" if asked.dataset == "phantom" else "paper")
+    settings = resolve(profile, asked.config, asked.change or [], asked.epochs, asked.tuned)
+    folder = asked.out or Path("pfbench-runs") / f"{suite}-{asked.dataset}-{profile}"
+    tables = chosen(suite, profile, asked.model or (), asked.row or ())
+    refuse_address(asked.address, asked.executor, autoscale=asked.autoscale)
+    ctx.with_resource(joined(asked.address))
+    return runner.Request(
+        tables=tables,
+        settings=settings,
+        data=DataRequest(
+            dataset=asked.dataset,
+            root=asked.data_root,
+            modalities=words(asked.modalities),
+            target=asked.target,
+            reduce=settings.reduce,
+            cases=settings.phantom.cases,
+            seed=settings.phantom.seed,
+        ),
+        seeds=asked.seeds,
+        placement=chosen_placement(
+            asked.executor,
+            asked.device,
+            asked.cpus_per_trial,
+            asked.gpus_per_trial,
+            asked.max_concurrent,
+            asked.address,
+            asked.stall_timeout,
+            asked.autoscale,
+        ),
+        out=folder,
+        cache=asked.cache or folder / "cache",
+        tracking_uri=ctx.params.get("tracking_uri") or default_uri(folder),
+        experiment=ctx.params.get("experiment", ""),
+        mlflow=ctx.params.get("mlflow", False),
+        mlflow_required=ctx.params.get("mlflow_required", False),
+        retry_failed=ctx.params.get("retry_failed", False),
+        command=typed_command(),
+    )
 
 
 def _print_dry_run(trials: list[dict[str, Any]], as_json: bool) -> None:

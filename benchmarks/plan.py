@@ -1,0 +1,101 @@
+"""What `pfbench plan` foresees of Table V in the quick profile, beside what the run then measures.
+
+"ours" is foreseen, "peer" measured; the last rows are the worst deviations, in percent.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.timing import Row
+from harness.ledger import RunFolder, TrialFolder
+
+TOP = Path(__file__).parents[1]
+SUITE = ("--suite", "table5")
+LIMIT = 20.0  # percent
+
+
+class Pair(NamedTuple):
+    """One figure of one system."""
+
+    what: str
+    unit: str
+    foreseen: float
+    measured: float
+
+    @property
+    def deviation(self) -> float:
+        return 100 * abs(self.foreseen / self.measured - 1)
+
+
+def rows() -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as out:
+        planned = json.loads(_pfbench("plan", *SUITE, "--json", "--out", out))
+        began = time.perf_counter()
+        _pfbench("run", *SUITE, "--no-mlflow", "--out", out)
+        wall_s = time.perf_counter() - began
+        trials = _by_name(RunFolder(Path(out)))
+        systems = {row["name"]: [*_pairs(row, trials[row["name"]])] for row in planned["trials"]}
+        spent_s = sum(map(_spent_s, trials.values()))
+    for name, pairs in systems.items():
+        for what, unit, foreseen, measured in pairs:
+            yield Row(f"{name}, {what}", "measured", foreseen, measured, unit=unit)
+    foreseen_s = sum(row["trial_s"] for row in planned["trials"])
+    hours = Pair("all trials", "s", foreseen_s, spent_s)
+    wall = Pair("wall time", "s", planned["totals"]["wall_s"], wall_s)
+    for what, unit, foreseen, measured in (hours, wall):
+        yield Row(what, "measured", foreseen, measured, unit=unit)
+    every = [pair for pairs in systems.values() for pair in pairs]
+    for what in dict.fromkeys(pair.what for pair in every):
+        worst = max(pair.deviation for pair in every if pair.what == what)
+        yield Row(f"worst {what}", f"{LIMIT:.0f} %", worst, LIMIT, 1, "%")
+    yield Row("all trials, time", f"{LIMIT:.0f} %", hours.deviation, LIMIT, 1, "%")
+
+
+def _pfbench(*arguments: str) -> str:
+    code = "from harness.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=TOP,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def _by_name(folder: RunFolder) -> dict[str, TrialFolder]:
+    names = folder.read()["names"]
+    return {names[trial.id].removesuffix(" seed 0"): trial for trial in folder.trials()}
+
+
+def _pairs(row: dict[str, Any], trial: TrialFolder) -> Iterator[Pair]:
+    """Training and, where they are measured, time and memory of a volume."""
+    result, measurement = trial.result(), trial.measurement()
+    assert result
+    adapts = trial.spec().base is not None
+    spent = result["seconds"]["adapt" if adapts else "train"]
+    yield Pair("fine-tuning" if adapts else "training", "s", row["train_s"], spent)
+    if not adapts:  # a fine-tuned trial's record has the memory of the training it started from
+        yield Pair("training memory", "MiB", row["train_peak_mib"], _peak(result))
+    if measurement:
+        yield Pair("inference", "s", row["inference_s"], measurement["inference_s_p50"])
+        peak = measurement["inference_peak_mib"]
+        yield Pair("inference memory", "MiB", row["inference_peak_mib"], peak)
+
+
+def _peak(result: dict[str, Any]) -> float:
+    return float(result["memory"]["train_peak_mib"])
+
+
+def _spent_s(trial: TrialFolder) -> float:
+    """What the trial's process did itself: a fine-tuned one did not train."""
+    result = trial.result()
+    assert result
+    did = ("adapt", "test") if trial.spec().base else ("train", "test")
+    return float(sum(result["seconds"][part] for part in did))
