@@ -28,7 +28,7 @@ from harness.measure import peak_memory_mib
 from harness.methods import Grid, Method
 from harness.spec import Protocol
 from harness.train import Lesson, train
-from models.conv import Conv3d
+from models.conv import Conv3d, ConvTranspose3d
 from models.precision import autocast
 
 TOP = Path(__file__).parents[1]
@@ -44,6 +44,9 @@ VARIANTS = {
     "bf16 checkpointing": Protocol(precision="bf16", checkpointing=True),
     "released": Protocol(),
 }
+
+
+PYTORCHS = {Conv3d: nn.Conv3d, ConvTranspose3d: nn.ConvTranspose3d}
 
 
 class Step(NamedTuple):
@@ -86,8 +89,7 @@ def main(variant: str, folder: Path) -> None:
     if variant == "released":
         method = _method(VARIANTS[variant], PAPER_GRID, ssl="pooled_l1_official")
         for module in method.network.modules():
-            if type(module) is Conv3d:
-                module.__class__ = nn.Conv3d
+            module.__class__ = PYTORCHS.get(type(module), type(module))
     volume = _volume(PAPER_GRID)
     sample = method.sample(volume.image, volume.label > 0, np.random.default_rng(0))
     optimizer = torch.optim.Adam(method.network.parameters(), lr=1e-4)
@@ -174,7 +176,7 @@ def _volume(grid: Grid) -> Volume:
         for place, side in zip(np.ogrid[tuple(slice(0, side) for side in grid)], grid, strict=True)
     )
     label = sum(squares) < 0.15**2
-    return Volume("synthetic", (image + label) / 2, label.astype(np.uint8))
+    return Volume("synthetic", (image + label) / 2, label.astype(np.uint8), (1.0,) * 3)
 
 
 if __name__ == "__main__":
