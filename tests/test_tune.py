@@ -106,6 +106,7 @@ def test_the_same_command_again_trains_nothing(finished):
     assert stamps == {p: p.stat().st_mtime_ns for p in out.glob("trials/*/history.csv")}
 
 
+@pytest.mark.long
 def test_what_a_time_budget_left_out_is_said_and_continued(tmp_path):
     arguments = ["tune", "lr", *SMALL, "--trials", 2, "--out", tmp_path]
     done = pfbench(*arguments, "--time-budget", 1)
@@ -176,12 +177,14 @@ def fair(tmp_path_factory):
     return out
 
 
+@pytest.mark.long
 def test_a_baseline_gets_as_many_points_and_epochs_as_the_loss_weights(fair):
     study = pd.read_csv(fair / "study.csv")
     assert study.groupby("study")["number"].count().to_dict() == {"pfseg": 2, "vnet": 2}
     assert study.groupby("study")["epochs"].sum().to_dict() == {"pfseg": 2, "vnet": 2}
 
 
+@pytest.mark.long
 def test_a_point_is_the_mean_of_its_seeds(fair):
     for point in points(RunFolder(fair)):
         trials = [RunFolder(fair).trial(trial) for trial in point.trials]
@@ -190,6 +193,7 @@ def test_a_point_is_the_mean_of_its_seeds(fair):
         assert point.value == pytest.approx(sum(each) / 2)
 
 
+@pytest.mark.long
 def test_every_weight_is_searched_in_its_range_and_trained_with(fair):
     default, drawn = points(RunFolder(fair), "pfseg")
     assert default.params == dict.fromkeys(("w_srt", "w_sgl", "w_tel", "w_ssl"), 0.5)
@@ -199,6 +203,7 @@ def test_every_weight_is_searched_in_its_range_and_trained_with(fair):
         assert {f"w_{term}": weights[term] for term in weights} == drawn.params
 
 
+@pytest.mark.long
 def test_the_tuned_values_of_all_go_into_one_run(fair):
     tuned = resolve("quick", None, [], None, fair / "best.yaml")
     weights, rate = (best(RunFolder(fair), name).params for name in ("pfseg", "vnet"))
@@ -208,6 +213,7 @@ def test_the_tuned_values_of_all_go_into_one_run(fair):
 
 
 @QUIET
+@pytest.mark.long
 def test_mlflow_has_one_parent_and_one_child_for_each_point(fair):
     from mlflow.tracking import MlflowClient
 
