@@ -16,7 +16,7 @@ from harness.data.grid import PAPER_GRID
 from harness.methods import Method
 from harness.spec import Protocol
 
-ROUNDS = 1
+ROUNDS = 3
 GOALS = {"fp32": 7.5, "bf16": None}
 HALF = 1.5
 
