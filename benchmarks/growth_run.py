@@ -5,18 +5,15 @@ scored, measured, tables out. Near linear is: ten times the cases, or twice the 
 that many times as long.
 """
 
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+from benchmarks.command import pfbench
 from benchmarks.timing import Row
 
-TOP = Path(__file__).parents[1]
 CASES = (10, 100, 1000)
 TINY, TINY_REDUCE = "20x32x32", (8, 6, 6)
 VOLUMES = {"1/8": (2, 2, 2), "1/4": (1, 2, 2), "1/2": (1, 2, 1), "full": (1, 1, 1)}
@@ -43,27 +40,13 @@ def _run(cases: int, size: str, reduce: tuple[int, ...]) -> tuple[float, float]:
     """Milliseconds of the command, and the largest peak among its processes in MiB."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
-        _pfbench("data", "make-phantom", str(data), "--cases", str(cases), "--size", size)
+        pfbench("data", "make-phantom", str(data), "--cases", str(cases), "--size", size)
         began = time.perf_counter()
-        peak = _pfbench(
+        done = pfbench(
             "run", "--suite", "table5", "--model", "unet3d", "--dataset", "brats",
             "--data-root", str(data), "--modalities", "flair", "--profile", "quick",
             "--epochs", "1", "--set", f"reduce={list(reduce)}",
             "--set", "systems.unet3d.widths=[2,2]", "--executor", "inline",
             "--out", f"{folder}/run", "--cache", f"{folder}/cache",
         )  # fmt: skip
-        return 1000 * (time.perf_counter() - began), peak
-
-
-def _pfbench(*arguments: str) -> float:
-    """MiB of the largest process of the command; RuntimeError when it fails."""
-    code = "import sys; from harness.cli import main; sys.exit(main())"
-    with tempfile.TemporaryFile() as said:
-        command = [sys.executable, "-c", code, *arguments]
-        process = subprocess.Popen(command, cwd=TOP, stdout=said, stderr=said)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            said.seek(0)
-            raise RuntimeError(said.read().decode()[-2000:])
-    return usage.ru_maxrss / 1024
+        return 1000 * (time.perf_counter() - began), done.peak_mib

@@ -4,18 +4,16 @@
 """
 
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.command import pfbench
 from benchmarks.timing import Row
 from harness.ledger import RunFolder, TrialFolder
 
-TOP = Path(__file__).parents[1]
 SUITE = ("--suite", "table5")
 LIMIT = 20.0  # percent
 
@@ -35,9 +33,9 @@ class Pair(NamedTuple):
 
 def rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as out:
-        planned = json.loads(_pfbench("plan", *SUITE, "--json", "--out", out))
+        planned = json.loads(pfbench("plan", *SUITE, "--json", "--out", out).stdout)
         began = time.perf_counter()
-        _pfbench("run", *SUITE, "--no-mlflow", "--out", out)
+        pfbench("run", *SUITE, "--no-mlflow", "--out", out)
         wall_s = time.perf_counter() - began
         trials = _by_name(RunFolder(Path(out)))
         systems = {row["name"]: [*_pairs(row, trials[row["name"]])] for row in planned["trials"]}
@@ -55,18 +53,6 @@ def rows() -> Iterator[Row]:
         worst = max(pair.deviation for pair in every if pair.what == what)
         yield Row(f"worst {what}", f"{LIMIT:.0f} %", worst, LIMIT, 1, "%")
     yield Row("all trials, time", f"{LIMIT:.0f} %", hours.deviation, LIMIT, 1, "%")
-
-
-def _pfbench(*arguments: str) -> str:
-    code = "from harness.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=TOP,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
 
 
 def _by_name(folder: RunFolder) -> dict[str, TrialFolder]:

@@ -85,11 +85,11 @@ def _in_a_process(variant: str, folder: Path) -> Step:
 
 def main(variant: str, folder: Path) -> None:
     """Two steps; the first one's output and gradient into `folder`, the second's cost printed."""
-    method = _method(VARIANTS[variant], PAPER_GRID, ssl="exact")
-    if variant == "released":
-        method = _method(VARIANTS[variant], PAPER_GRID, ssl="pooled_l1_official")
-        for module in method.network.modules():
-            module.__class__ = PYTORCHS.get(type(module), type(module))
+    released = variant == "released"
+    ssl = "pooled_l1_official" if released else "exact"
+    method = _method(VARIANTS[variant], PAPER_GRID, ssl=ssl)
+    for module in method.network.modules() if released else ():
+        module.__class__ = PYTORCHS.get(type(module), type(module))
     volume = _volume(PAPER_GRID)
     sample = method.sample(volume.image, volume.label > 0, np.random.default_rng(0))
     optimizer = torch.optim.Adam(method.network.parameters(), lr=1e-4)

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.progress import Progress
 from rich.table import Table
 
+from harness.errors import PfbenchError
 from harness.ledger import append
 
 WIDE = 170  # columns where there is no terminal to ask
@@ -62,6 +63,10 @@ class Screen:
         """A line for the person and the log."""
         self.tell(text)
         self._log(text)
+
+    def warn(self, fault: PfbenchError) -> None:
+        """A fault that does not end the work, and what mends it afterwards."""
+        self.say(f"warning: {fault.what}; later: {fault.remedy}")
 
     def tell(self, text: str) -> None:
         """A line for the person alone: it names what must not be written down."""

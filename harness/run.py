@@ -75,7 +75,7 @@ def _run(request: Request, folder: RunFolder, screen: Screen) -> int:
     write_report(folder, screen)
     late = mirror.late() if mirror else None
     if late:
-        screen.say(f"warning: {late.what}; later: {late.remedy}")
+        screen.warn(late)
     _conclude(request, folder, result, drawn, screen)
     if stopped:
         raise stopped

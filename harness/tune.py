@@ -101,7 +101,7 @@ def _tune(request: Request, folder: RunFolder, screen: Screen) -> int:
     runner.write_report(folder, screen)
     behind = mirror.late() if mirror else None
     if behind:
-        screen.say(f"warning: {behind.what}; later: {behind.remedy}")
+        screen.warn(behind)
     study_report.show(folder, screen)
     if late:
         screen.say("time is up, and points are missing; the same command continues")
@@ -359,7 +359,7 @@ def _conclude(request: Request, folder: RunFolder, screen: Screen) -> int:
         if late and request.mlflow_required:
             raise late
         if late:
-            screen.say(f"warning: {late.what}; later: {late.remedy}")
+            screen.warn(late)
     return code
 
 
