@@ -35,8 +35,10 @@ def lookup(root: Path, key: str) -> dict[str, Any] | None:
         return None
 
 
-def write(root: Path, key: str, volume: Volume, known: Mapping[str, Any] | None = None) -> None:
-    """Store `volume`, and what is `known` about it (plain values), under `key`.
+def write(
+    root: Path, key: str, volume: Volume, known: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Store `volume`, and what is `known` about it (plain values), under `key`; what `lookup` says.
 
     A damaged entry is replaced; a good one that another process stored meanwhile stays. Raises
     StorageError naming path and bytes when it cannot be written.
@@ -48,11 +50,13 @@ def write(root: Path, key: str, volume: Volume, known: Mapping[str, Any] | None 
     try:
         temporary.mkdir(parents=True, exist_ok=True)
         files = {name: _store(temporary / name, array) for name, array in arrays.items()}
-        meta = {**(known or {}), "case": volume.case, "spacing_mm": list(volume.spacing_mm)}
-        _write_synced(temporary / "meta.json", json.dumps({**meta, "files": files}).encode())
+        spacing_mm = list(volume.spacing_mm)
+        meta = {**(known or {}), "case": volume.case, "spacing_mm": spacing_mm, "files": files}
+        _write_synced(temporary / "meta.json", json.dumps(meta).encode())
         _sync_folder(temporary)
         _publish(temporary, final)
         _sync_folder(root)
+        return meta
     except OSError as error:
         size = sum(array.nbytes for array in arrays.values())
         raise StorageError(

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from harness.data import brats, folder
 from harness.data.case import Case, Remains
 from harness.data.datasets import DATASETS, Request, complete, rules, same_images, survey
@@ -70,7 +72,7 @@ def _look(case: Case | Remains, allowed: Rules) -> _Look:
     findings = examine(case, allowed)
     if findings.scan is None:
         return _Look(case.id, findings.faults, findings.labels)
-    content = hashlib.sha256(findings.scan.image.data).hexdigest()
+    content = hashlib.sha256(np.ascontiguousarray(findings.scan.image).data).hexdigest()
     return _Look(case.id, (), findings.labels, content, findings.scan.notes)
 
 

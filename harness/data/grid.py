@@ -31,15 +31,28 @@ def linear(array: np.ndarray, axis: int, positions: np.ndarray, fill: float = 0)
     A view of the array where it is only cut.
     """
     low = np.floor(positions).astype(int)
-    weight = _along(positions - low, array.ndim, axis)
-    if not weight.any():
+    weights = (positions - low).astype(np.float32)
+    if not weights.any():
         return _outside(_taken(array, axis, low), array, axis, positions, fill)
-    array = np.ascontiguousarray(array)  # both would copy a view
-    first = _taken(array, axis, low)
-    result = _taken(array, axis, low + 1) - first
-    result *= weight
-    result += first
+    shape = *array.shape[:axis], len(positions), *array.shape[axis + 1 :]
+    result = np.empty(shape, np.result_type(array, weights))
+    if axis == array.ndim - 1:
+        _blend(_taken(array, axis, low), _taken(array, axis, low + 1), weights, result)
+    else:  # one position at a time: what it needs stays in the processor's cache
+        last = array.shape[axis] - 1
+        planes, made = np.moveaxis(array, axis, 0), np.moveaxis(result, axis, 0)
+        neighbours = zip(low.clip(0, last), (low + 1).clip(0, last), strict=True)
+        for (first, second), weight, plane in zip(neighbours, weights, made, strict=True):
+            _blend(planes[first], planes[second], weight, plane)
     return _outside(result, array, axis, positions, fill)
+
+
+def _blend(
+    first: np.ndarray, second: np.ndarray, weight: np.ndarray | np.float32, out: np.ndarray
+) -> None:
+    np.subtract(second, first, out=out)
+    out *= weight
+    out += first
 
 
 def cubic(array: np.ndarray, axis: int, positions: np.ndarray, fill: float = 0) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.data.case import Case, Grid, Scan, Volume
 from harness.data.grid import PAPER_GRID
 from harness.data.nifti import unreadable
-from harness.errors import DataError, StorageError
+from harness.errors import DataError
 
 if TYPE_CHECKING:
     from harness.data.scans import Findings, Rules
@@ -69,13 +69,9 @@ def take_in(job: Job, cache_root: Path) -> Outcome:
                 return Outcome(job.name, faults=found.faults)
             volume = job.recipe(found.scan, job.labels, job.reduce, job.name)
             noticed = {"labels": found.labels, "notes": found.scan.notes}
-            cache.write(cache_root, key, volume, noticed)
-            known = cache.lookup(cache_root, key)
+            known = cache.write(cache_root, key, volume, noticed)
     except DataError as fault:
         return Outcome(job.name, faults=(fault,))
-    if known is None:
-        what, remedy = "what was written reads differently", "another disk for --cache"
-        raise StorageError(what, where=str(cache_root / key), remedy=remedy, code="PFB-S01")
     image = known["files"]["image.npy"]["sha256"]
     return Outcome(job.name, key, tuple(known["labels"]), image, tuple(known["notes"]))
 

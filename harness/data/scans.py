@@ -63,7 +63,7 @@ def examine(case: Case | Remains, rules: Rules) -> Findings:
     if labels == (0,):
         notes.append(f"{place(case.label)}: the label is empty")
     scan = Scan(
-        np.ascontiguousarray(np.stack(channels)),
+        np.stack(channels) if len(channels) > 1 else channels[0][None],  # a view costs nothing
         mask.array,
         mask.spacing_mm,
         mask.affine,
@@ -74,9 +74,17 @@ def examine(case: Case | Remains, rules: Rules) -> Findings:
 
 
 def _counts(label: np.ndarray) -> np.ndarray:
-    """How many voxels have each of the labels 0 to 255; most have 0 and need not be sorted."""
-    counts = np.bincount(label[label > 0], minlength=256)
-    counts[0] = label.size - counts.sum()
+    """How many voxels have each of the labels 0 to 255.
+
+    Most have 0: they are looked at eight at once, in the order in which they are stored.
+    """
+    stored = label[tuple(slice(None, None, -1 if step < 0 else 1) for step in label.strides)]
+    voxels = stored.ravel(order="K")
+    whole = voxels.size // 8 * 8
+    words = voxels[:whole].view(np.uint64)
+    some = np.concatenate([words[words != 0].view(np.uint8), voxels[whole:]])
+    counts = np.bincount(some, minlength=256)
+    counts[0] += voxels.size - some.size
     return counts
 
 
