@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -112,7 +112,7 @@ def _on_ray(
 
     payload = partial(_payload, folder, cache, placement)
     cluster = cluster_of(placement)
-    with cluster_faults(), ray_cluster(cluster):
+    with cluster_faults(), ray_with_imports(cluster):
         for action, trials in phases:
             hear = partial(_record_loss, folder, action, tell)
             if action in ALONE:
@@ -173,6 +173,17 @@ def refuse_full_disk(event: dict[str, Any]) -> None:
 def cluster_of(placement: Placement) -> Cluster:
     """Where Ray puts the trials of a placement."""
     return Cluster(placement.address, placement.max_concurrent, placement.autoscale, CODE)
+
+
+@contextmanager
+def ray_with_imports(cluster: Cluster) -> Iterator[None]:
+    """Ray, and on a cluster of this machine alone what trials import, begun at the same time."""
+    from harness.shared_zygote import shared_zygote
+    from harness.supervise import TRIAL, trial_environment
+
+    imports = nullcontext() if cluster.address else shared_zygote(TRIAL, trial_environment())
+    with imports, ray_cluster(cluster):
+        yield
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 A crash (a signal, an exit without a word) is tried once more from the last checkpoint; a trial
 that says why it failed is not. The process is a child of this process's zygote, which has
-imported `harness.trial`.
+imported `harness.trial` or was forked from one that has.
 """
 
 import atexit
@@ -17,6 +17,7 @@ from typing import IO, Any
 import harness
 from harness.errors import StorageError
 from harness.ledger import RunFolder, TrialFolder, open_to_append
+from harness.shared_zygote import connected
 from harness.zygote import Call, Lost, Zygote
 
 ATTEMPTS = 2
@@ -58,7 +59,7 @@ def _fail(payload: dict[str, Any], reason: str, detail: str) -> dict[str, Any]:
 def _attempt(payload: dict[str, Any], report: Report, function: str) -> tuple[str, str, bool]:
     """Reason, detail, and whether that is the last word."""
     folder = _folder(payload)
-    call = Call(function, _arguments(payload), str(folder.path), _environment())
+    call = Call(function, _arguments(payload), str(folder.path), trial_environment())
     silence_s = payload["silence_s"]
     with open_to_append(folder.path / "stderr.log", "ab") as log:
         try:
@@ -88,7 +89,8 @@ def _living_zygote(log: IO[bytes]) -> Zygote:
         _zygote.close()
         _zygote = None
     if _zygote is None:
-        _zygote = Zygote(_environment(), log)
+        connection = connected()
+        _zygote = Zygote(connection) if connection else Zygote.begun(trial_environment(), log)
         atexit.register(_zygote.close)
     return _zygote
 
@@ -100,7 +102,7 @@ def _arguments(payload: dict[str, Any]) -> list[str]:
     return [*places, "--threads", str(payload["threads"]), *chain.from_iterable(optional)]
 
 
-def _environment() -> dict[str, str]:
+def trial_environment() -> dict[str, str]:
     """Ours is found from any folder; sums on CPU and cuBLAS come out the same each time."""
     home = str(Path(harness.__file__).parent.parent)
     paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]

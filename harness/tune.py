@@ -15,7 +15,14 @@ from harness import run as runner
 from harness.data import datasets
 from harness.data.split import NO_CASES, Split, split
 from harness.errors import StateError, UsageError
-from harness.execute import Placement, cluster_faults, cluster_of, refuse_full_disk, threads_of
+from harness.execute import (
+    Placement,
+    cluster_faults,
+    cluster_of,
+    ray_with_imports,
+    refuse_full_disk,
+    threads_of,
+)
 from harness.ledger import RunFolder, write_json
 from harness.plan import described, trials_of
 from harness.preflight import refuse_unfit
@@ -29,7 +36,7 @@ from harness.stopping import Stopped, carry_on
 from harness.study_screen import StudyScreen
 from harness.suites import Row
 from harness.systems import build, system
-from tuning.launch import Cluster, ray_cluster
+from tuning.launch import Cluster
 from tuning.search import Params, Past, Search
 from tuning.study import run_study
 
@@ -214,7 +221,7 @@ def _search_all(
         with cluster_faults():
             wanted = [s for s in request.spaces if _unfinished(request, folder, prepared, s)]
             if wanted:
-                with ray_cluster(cluster):
+                with ray_with_imports(cluster):
                     for space in wanted:
                         _search(request, folder, prepared, space, cluster, screen)
     except Stopped as stopped:

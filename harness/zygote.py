@@ -18,6 +18,7 @@ import gc
 import json
 import os
 import pkgutil
+import select
 import signal
 import socket
 import struct
@@ -29,7 +30,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import IO
+from typing import IO, NoReturn, Self
 
 NUMBER = struct.Struct("!i")
 END = NUMBER.pack(0)  # in place of the length of a call
@@ -63,34 +64,45 @@ class Child:
 
 
 class Zygote:
-    """The owner's side.
+    """The owner's side: a socket, and the process behind it where that is the owner's own."""
 
-    What the zygote itself has to say, which is why an import failed, goes to the file `errors`.
-    """
+    def __init__(
+        self, connection: socket.socket, process: "subprocess.Popen[bytes] | None" = None
+    ) -> None:
+        self._socket = connection
+        self._process = process
 
-    def __init__(self, environment: Mapping[str, str], errors: IO[bytes]) -> None:
-        self._socket, theirs = socket.socketpair()
+    @classmethod
+    def begun(cls, environment: Mapping[str, str], errors: IO[bytes]) -> Self:
+        """One that has to import first; why it could not, if so, goes to the file `errors`."""
+        mine, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "harness.zygote"],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 env={**environment, **ONE_THREAD},
             )
+        return cls(mine, process)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, where it is the owner's own."""
+        return self._process.pid if self._process else None
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        if self._socket.fileno() < 0:
+            return False  # it was found dead, and closed
+        ended, _, _ = select.select([self._socket], [], [], 0)  # it never speaks first
+        return not ended
 
     def close(self) -> None:
         """End it and its child."""
-        self._process.kill()
-        self._process.wait()
+        if self._process:
+            self._process.kill()
+            self._process.wait()
         self._socket.close()
 
     @contextmanager
@@ -144,9 +156,9 @@ class Zygote:
             self.close()
             raise Lost("the process that starts trials does not answer") from error
         except ConnectionError as error:
-            code = self._process.wait()
+            how = _what_happened(self._process.wait()) if self._process else "is gone"
             self.close()
-            raise Lost(f"the process that starts trials {_what_happened(code)}") from error
+            raise Lost(f"the process that starts trials {how}") from error
 
 
 def _what_happened(code: int) -> str:
@@ -163,6 +175,11 @@ def main() -> int:
     owner = socket.socket(fileno=os.dup(0))
     with open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)
+    return live(owner)
+
+
+def live(owner: socket.socket) -> int:
+    """Be a zygote for as long as the owner is there, and each of its children."""
     task = None
     with suppress(ConnectionError):  # the owner is gone
         task = _serve(owner)
@@ -217,8 +234,12 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-if __name__ == "__main__":
-    code = main()
+def leave(code: int) -> NoReturn:
+    """End this process; Python itself would spend a second on taking apart what was imported."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # Python would spend a second on taking apart what was imported
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    leave(main())

@@ -17,7 +17,7 @@ def zygote(tmp_path_factory):
 
     with open(tmp_path_factory.mktemp("zygote") / "stderr.log", "a+b") as log:
         paths = f"{TESTS.parent}:{TESTS}"
-        started = Zygote({**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, log)
+        started = Zygote.begun({**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, log)
 
         def call(function, *arguments, environment=None, meanwhile=lambda child: None):
             place = {**os.environ, **(environment or {})}

@@ -283,7 +283,7 @@ def zygote(tmp_path_factory):
     """One that has imported all that a trial needs."""
     paths = f"{TESTS.parent}:{TESTS}"
     with open(tmp_path_factory.mktemp("zygote") / "stderr.log", "ab") as log:
-        started = Zygote({**os.environ, "PYTHONPATH": paths}, log)
+        started = Zygote.begun({**os.environ, "PYTHONPATH": paths}, log)
         run_in(started, "harness.warm_trial:main", "--help")
         yield started
         started.close()
@@ -317,7 +317,7 @@ def test_the_peak_memory_of_a_child_is_its_own(zygote):
 
 def test_a_child_of_a_dead_zygote_is_refused_with_the_cause(tmp_path):
     with open(tmp_path / "log", "ab") as log:
-        zygote = Zygote(os.environ, log)
+        zygote = Zygote.begun(os.environ, log)
         os.kill(zygote.pid, signal.SIGKILL)
         with pytest.raises(Lost, match="the process that starts trials was killed by SIGKILL"):
             run_in(zygote, "test_supervise:leave")

@@ -1,0 +1,149 @@
+"""One process imports for all workers of a machine; none of them depends on it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+import pytest
+from test_supervise import TESTS, gone
+
+from harness.shared_zygote import PLACE, shared_zygote
+
+WORKER = """
+import json, sys
+from harness.supervise import supervise
+tell = lambda event: print(json.dumps(event), flush=True)
+for task in ("do_nothing", sys.argv[2]):
+    tell(supervise(json.loads(sys.argv[1]), tell, f"test_supervise:{task}"))
+"""
+DRIVER = """
+import os, sys, time
+from harness.shared_zygote import PLACE, shared_zygote
+with shared_zygote("test_supervise:do_nothing", os.environ):
+    print(os.environ[PLACE], flush=True)
+    time.sleep(600)
+"""
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}"}
+
+
+@pytest.fixture
+def worker(tmp_path):
+    """Starts one of Ray's workers: it does nothing in a trial, then another task in the next."""
+    begun = []
+
+    def start(then="do_nothing"):
+        name = str(len(begun))
+        (tmp_path / "trials" / name).mkdir(parents=True)
+        payload = {"action": "train", "run": str(tmp_path), "trial": name,
+                   "cache": str(tmp_path), "threads": 1, "silence_s": 30}  # fmt: skip
+        place = {PLACE: os.environ[PLACE]} if PLACE in os.environ else {}
+        process = subprocess.Popen(
+            [sys.executable, "-c", WORKER, json.dumps(payload), then],
+            stdout=subprocess.PIPE,
+            env={**ENVIRONMENT, **place},
+        )
+        begun.append(process)
+        return process
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def shared():
+    with shared_zygote("test_supervise:do_nothing", ENVIRONMENT):
+        yield
+
+
+def next_event(process):
+    return json.loads(process.stdout.readline())
+
+
+def zygote_of(process):
+    """The zygote of a worker that has done nothing so far."""
+    assert next_event(process) == {"event": "start", "attempt": 1}
+    zygote = next_event(process)["zygote"]
+    assert next_event(process)["reason"] == "ok"
+    return psutil.Process(zygote)
+
+
+def test_each_worker_has_a_zygote_of_its_own_forked_from_one(shared, worker):
+    one, other = worker(), worker()
+    first, second = zygote_of(one), zygote_of(other)
+    assert first != second
+    assert first.ppid() == second.ppid() != one.pid
+    assert [next_event(process)["event"] for process in (one, other)] == ["start", "start"]
+
+
+def test_with_a_killed_worker_its_trial_ends_and_no_other(shared, worker):
+    killed, other = worker("hang"), worker("hang")
+    zygote, spared = zygote_of(killed), zygote_of(other)
+    next_event(killed), next_event(other)
+    trial, running = next_event(killed)["pid"], next_event(other)["pid"]
+    shared_one = zygote.ppid()
+    killed.kill()
+    assert gone(trial) and gone(zygote.pid)
+    assert all(psutil.pid_exists(pid) for pid in (running, spared.pid, shared_one))
+
+
+def test_without_one_a_worker_imports_for_itself(worker, monkeypatch, tmp_path):
+    monkeypatch.setenv(PLACE, str(tmp_path / "not_there"))
+    alone = worker()
+    assert zygote_of(alone).ppid() == alone.pid
+
+
+def test_one_that_dies_takes_no_zygote_of_a_worker_along(worker):
+    with shared_zygote("test_supervise:do_nothing", ENVIRONMENT):
+        process = worker("hang")
+        zygote = zygote_of(process)
+        next_event(process)
+        trial = next_event(process)["pid"]
+        os.kill(zygote.ppid(), signal.SIGKILL)
+        assert not gone(trial, within_s=1)
+        later = worker()
+        assert zygote_of(later).ppid() == later.pid
+
+
+def test_what_it_cannot_import_the_worker_tries_itself(worker):
+    with shared_zygote("no_such_module:main", ENVIRONMENT):
+        alone = worker()
+        events = iter(lambda: next_event(alone), {"reason": "ok", "detail": ""})
+        said = [event["event"] for event in events]
+    assert said in (["start", "epoch"], ["start", "start", "epoch"])  # it may have waited for it
+
+
+def test_it_ends_with_its_block_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with shared_zygote("test_supervise:do_nothing", ENVIRONMENT):
+        place = Path(os.environ[PLACE])
+        assert place.is_socket()
+        assert oct(place.parent.stat().st_mode & 0o777) == "0o700"
+    assert PLACE not in os.environ
+    assert list(tmp_path.iterdir()) == []
+    assert psutil.Process().children() == []
+
+
+def test_it_ends_with_a_killed_driver_and_leaves_nothing():
+    with subprocess.Popen(
+        [sys.executable, "-c", DRIVER], stdout=subprocess.PIPE, env=ENVIRONMENT
+    ) as driver:
+        folder = Path(driver.stdout.readline().decode().strip()).parent
+        [shared] = psutil.Process(driver.pid).children()
+        driver.kill()
+    assert gone(shared.pid)
+    assert not folder.exists()
+
+
+def test_a_long_temporary_path_is_no_obstacle(tmp_path, monkeypatch):
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with shared_zygote("test_supervise:do_nothing", ENVIRONMENT):
+        assert Path(os.environ[PLACE]).is_socket()
