@@ -46,14 +46,14 @@ class Stage(nn.Module):
         self.act = activation()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.convs(x) + x)
+        return self.act(self.convs(x).add_(x))
 
 
 class FirstStage(Stage):
     """Adds the image itself, the mean of its modalities, to each of its output channels."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.convs(x) + x.mean(1, keepdim=True))
+        return self.act(self.convs(x).add_(x.mean(1, keepdim=True)))
 
 
 class Down(nn.Sequential):

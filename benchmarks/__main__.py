@@ -1,6 +1,6 @@
 """Run the benchmarks, print a table, write benchmarks/results/<device>.json and docs/benchmarks.md.
 
-python -m benchmarks                 all of them, about fifteen minutes
+python -m benchmarks                 all of them, about an hour
 python -m benchmarks hd95 overlap    some; the others keep their rows in the file
 """
 
@@ -24,6 +24,7 @@ BENCHMARKS = (
     "augmentation",
     "preprocessing",
     "sliding_window",
+    "layouts",
     "inference",
     "training_step",
     "harness_overhead",

@@ -1,9 +1,10 @@
 """One training step of PFSeg at full size: time, peak resident memory, and what the loop adds.
 
-Peer: the network with PyTorch's own convolutions and the pooled losses of the authors' code, in a
-plain eager loop. Each variant has a process of its own, so that its memory is its own; the second
-step is timed. The same output of peer and ours asserted first; gradients in bfloat16 point where
-those in float32 do. The loop is compared on an eighth of the volume, where it weighs most.
+Peer: the network with PyTorch's own convolutions and norms, its channels first, and the pooled
+losses of the authors' code, in a plain eager loop. Each variant has a process of its own, so that
+its memory is its own; the second step is timed. The same output of peer and ours asserted first;
+gradients in bfloat16 point where those in float32 do. The loop is compared on an eighth of the
+volume, where it weighs most.
 """
 
 import json
@@ -29,6 +30,7 @@ from harness.methods import Grid, Method
 from harness.spec import Protocol
 from harness.train import Lesson, train
 from models.conv import Conv3d, ConvTranspose3d
+from models.layout import InstanceNorm3d
 from models.precision import autocast
 
 TOP = Path(__file__).parents[1]
@@ -42,11 +44,13 @@ VARIANTS = {
     "fp32 checkpointing": Protocol(checkpointing=True),
     "bf16": Protocol(precision="bf16"),
     "bf16 checkpointing": Protocol(precision="bf16", checkpointing=True),
-    "released": Protocol(),
+    "released": Protocol(layout="channels_first"),
 }
-
-
-PYTORCHS = {Conv3d: nn.Conv3d, ConvTranspose3d: nn.ConvTranspose3d}
+PYTORCHS = {
+    Conv3d: nn.Conv3d,
+    ConvTranspose3d: nn.ConvTranspose3d,
+    InstanceNorm3d: nn.InstanceNorm3d,
+}
 
 
 class Step(NamedTuple):

@@ -68,4 +68,5 @@ def describe_device(method: Method) -> dict[str, Any]:
     """What the numbers were measured on, and in."""
     device = method.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
-    return {"device": name, "threads": torch.get_num_threads(), "precision": method.precision}
+    computed = {"precision": method.precision, "layout": method.layout}
+    return {"device": name, "threads": torch.get_num_threads(), **computed}

@@ -26,6 +26,7 @@ from harness.data.lowres import halve
 from harness.sliding_window import sliding_window
 from harness.spec import Protocol
 from models import cropping
+from models.layout import Layout, channels_last, faster
 from models.losses import segmentation_loss
 from models.objective import Binarize, Similarity, check_choices, pfseg_objective, weights_of
 from models.pfseg import PFSeg, check_switch
@@ -60,6 +61,7 @@ class Method(ABC):
     transductive = False
     """True when `adapt` learns from the test volumes."""
     precision: Precision = "fp32"
+    layout: Layout = "channels_first"
 
     def __init__(self, network: nn.Module, grid: Grid) -> None:
         self.network = network
@@ -83,6 +85,9 @@ class Method(ABC):
             guard(self.network)
         if protocol.checkpointing:
             recompute(self.network)
+        self.layout = faster(self.network) if protocol.layout == "auto" else protocol.layout
+        if self.layout == "channels_last":
+            channels_last(self.network)
 
     @abstractmethod
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:

@@ -57,6 +57,8 @@ class Protocol(Frozen):
     """Of the networks; losses, weights and metrics are float32 in both."""
     checkpointing: bool = False
     """Training keeps what enters a block and computes the rest again: less memory, more time."""
+    layout: Literal["auto", "channels_first", "channels_last"] = "auto"
+    """In memory, of what is convolved; "auto" is what was measured to be faster on the device."""
 
 
 class Data(Frozen):

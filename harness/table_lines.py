@@ -20,7 +20,7 @@ COLUMNS = (
     "jaccard_mean", "jaccard_std", "hd95_max_mean", "hd95_voxels_mean", "hd95_official_mean",
     "time_s_p50", "time_s_p90", "infer_peak_mib", "train_peak_mib", "crop_s", "crop_variance",
     "parameters", "parameters_inference", "gflops_per_volume", "epochs", "device", "threads",
-    "precision", "train_device", "transductive", "trial", "paper_dice", "paper_hd95",
+    "precision", "layout", "train_device", "transductive", "trial", "paper_dice", "paper_hd95",
     "paper_jaccard", "paper_time_s", "paper_crop_s", "paper_train_mib",
 )  # fmt: skip
 METRICS = {  # column here -> name in result.json
@@ -183,6 +183,7 @@ def _measured(measurement: dict[str, Any], result: dict[str, Any]) -> Record:
         "device": measurement.get("device"),
         "threads": measurement.get("threads"),
         "precision": measurement.get("precision"),
+        "layout": measurement.get("layout"),
         "train_device": result["environment"].get("device"),
     }
 

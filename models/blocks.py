@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from models.conv import Conv3d, ConvTranspose3d
+from models.layout import InstanceNorm3d
 
 Block = Callable[[int, int], nn.Module]
 
 
 def norm(channels: int) -> nn.Module:
     """Instance normalisation without affine parameters or running statistics (authors' code)."""
-    return nn.InstanceNorm3d(channels)
+    return InstanceNorm3d(channels)
 
 
 def activation() -> nn.Module:
@@ -46,7 +47,7 @@ class ResBlock(nn.Module):
         self.act = activation()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.main(x) + self.shortcut(x))
+        return self.act(self.main(x).add_(self.shortcut(x)))  # in place: one volume less
 
 
 class PlainBlock(nn.Sequential):
@@ -88,7 +89,7 @@ class MSResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         scales = torch.cat([conv(x) for conv in self.scales], dim=1)
-        return self.act(self.fuse(scales) + self.shortcut(x))
+        return self.act(self.fuse(scales).add_(self.shortcut(x)))
 
 
 class Up(nn.Sequential):

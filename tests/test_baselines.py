@@ -82,7 +82,7 @@ def test_one_logit_per_voxel_on_the_smallest_grid(name, modalities):
 @pytest.mark.parametrize("name", QUICK)
 def test_half_of_the_smallest_grid_leaves_the_norm_a_single_value(name):
     x = volume(name)
-    with pytest.raises(ValueError, match="more than 1 spatial element"):
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
         quick(name)(x[..., : x.shape[-1] // 2])
 
 

@@ -159,7 +159,7 @@ def found(*paces):
     keys = ("steps", "step_s", "once_s", "epoch_s", "validate_s")
     paces = [dict(zip(keys, pace, strict=True)) for pace in paces]
     once = {"build_s": 1.0, "count_s": 0.25, "segment_s": 0.5}
-    place = {"device": "some CPU", "threads": 1, "precision": "fp32"}
+    place = {"device": "some CPU", "threads": 1, "precision": "fp32", "layout": "channels_first"}
     return {"status": "ok", "paces": paces, **once, **place}
 
 

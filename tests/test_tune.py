@@ -7,6 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import in_process
 import pandas as pd
 import pytest
 import yaml
@@ -92,7 +93,7 @@ def test_the_study_ends_with_a_report_of_its_points(finished):
     assert "no report" not in done.stdout
     for part in ("What was searched", "Every point of resunet3d_up", "score of every point"):
         assert part in page
-    text = pfbench("report", out, "--format", "md", "--out", "-").stdout
+    text = in_process.pfbench("report", out, "--format", "md", "--out", "-").out
     assert "# Study of resunet3d_up on phantom" in text
 
 
@@ -122,16 +123,18 @@ def test_what_a_time_budget_left_out_is_said_and_continued(tmp_path):
 
 def test_another_search_in_the_same_folder_is_refused(finished):
     out, _ = finished
-    done = pfbench("tune", "lr", *SMALL, "--range", "lr=1e-4:1e-2:log", "--out", out, expect=2)
-    assert "spaces.resunet3d_up.lr" in done.stderr
+    other = ["--range", "lr=1e-4:1e-2:log", "--out", out]
+    done = in_process.pfbench("tune", "lr", *SMALL, *other, expect=2)
+    assert "spaces.resunet3d_up.lr" in done.err
 
 
 def test_a_run_is_not_a_study(finished, tmp_path):
     out, _ = finished
-    done = pfbench("figures", out, expect=5)
-    assert "is a study, not a run" in done.stderr
+    done = in_process.pfbench("figures", out, expect=5)
+    assert "is a study, not a run" in done.err
 
 
+@pytest.mark.long
 def test_a_killed_study_goes_on_with_the_points_of_an_undisturbed_one(finished, tmp_path):
     whole, _ = finished
     out = tmp_path / "killed"
@@ -155,7 +158,7 @@ def test_a_killed_study_goes_on_with_the_points_of_an_undisturbed_one(finished, 
 
 def test_the_test_cases_are_not_opened(tmp_path):
     data = tmp_path / "data"
-    pfbench("data", "make-phantom", data, "--cases", 4, "--size", "32x64x64")
+    in_process.pfbench("data", "make-phantom", data, "--cases", 4, "--size", "32x64x64")
     ids = sorted(path.name for path in data.iterdir() if path.is_dir())
     for case in split(ids).test:
         for path in (data / case).iterdir():
@@ -164,7 +167,8 @@ def test_the_test_cases_are_not_opened(tmp_path):
                  "--modalities", "flair", "--epochs", 1, "--model", "resunet3d_up"]  # fmt: skip
     pfbench("tune", "lr", *arguments, "--trials", 1, "--no-compare", "--out", tmp_path / "study")
     assert read_json(tmp_path / "study" / "split.json")["test"] == list(split(ids).test)
-    pfbench("run", "--suite", "table5", *arguments, "--out", tmp_path / "run", expect=3)
+    run = ["run", "--suite", "table5", *arguments, "--out", tmp_path / "run"]
+    in_process.pfbench(*run, expect=3)
 
 
 @pytest.fixture(scope="module")

@@ -113,7 +113,7 @@ class WrittenRun:
         put(trial.path / "measurement.json", {
             "status": "ok", "inference_s": [1.0 + number] * 5, "inference_s_p50": 1.0 + number,
             "inference_s_p90": 1.1 + number, "inference_peak_mib": 900.0 + 50 * number,
-            "device": self.device, "threads": 2, "precision": "fp32",
+            "device": self.device, "threads": 2, "precision": "fp32", "layout": "channels_first",
         })  # fmt: skip
         self._train(trial, row)
 
@@ -139,8 +139,9 @@ class WrittenRun:
             "parameters": 8_000_000, "parameters_inference": 8_000_000, "transductive": False,
             "gflops_per_volume": 5000.0 / (1 + number), "epochs": self.epochs,
             "memory": {"train_peak_mib": 6000.0}, "environment": {
-                "device": self.device, "threads": 1, "precision": "fp32", "pfbench": "0.1.0",
-                "python": "3.11.7", "torch": "2.13.0",
+                "device": self.device, "threads": 1, "precision": "fp32",
+                "layout": "channels_first", "pfbench": "0.1.0", "python": "3.11.7",
+                "torch": "2.13.0",
             },
         })  # fmt: skip
 

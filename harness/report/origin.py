@@ -9,6 +9,7 @@ COLUMNS = {
     "device": "Device",
     "threads": "Threads",
     "precision": "Numbers",
+    "layout": "Layout",
     "pfbench": "pfbench",
     "python": "Python",
     "torch": "PyTorch",

@@ -19,6 +19,8 @@ NAMES = {
     "selection": "weights that are scored",
     "validate_every": "epochs between validations",
     "precision": "numbers",
+    "checkpointing": "inner activations computed again, not kept",
+    "layout": "layout in memory",
 }
 
 

@@ -1,0 +1,78 @@
+"""Where the channels lie in memory changes when a network is done, not what it says."""
+
+import numpy as np
+import pytest
+import torch
+from test_precision import method, step, volume
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from harness import systems
+from harness.spec import Protocol
+from models.layout import InstanceNorm3d, faster
+
+FIRST, LAST = Protocol(layout="channels_first"), Protocol(layout="channels_last")
+
+
+def is_last(volume):
+    return volume.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("name", systems.SYSTEMS)
+def test_a_step_is_the_same_up_to_rounding(name):
+    loss, exact, _ = step(name, FIRST)
+    other_loss, other, _ = step(name, LAST)
+    torch.testing.assert_close(other_loss, loss, rtol=1e-5, atol=1e-6)
+    assert torch.cosine_similarity(other, exact, dim=0) > 0.99999
+
+
+@pytest.mark.parametrize("name", sorted(set(systems.SYSTEMS) - {"point_unet"}))
+def test_a_probability_is_the_same_up_to_rounding(name):
+    image, _ = volume()
+    first, last = (method(name, layout).probability(image) for layout in (FIRST, LAST))
+    np.testing.assert_allclose(last, first, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", systems.SYSTEMS)
+def test_nothing_between_two_convolutions_turns_a_volume_back(name):
+    made = method(name, LAST)
+    turned_back = []
+
+    def look(module, inputs, output):
+        [volume, *_] = inputs
+        if volume.shape[1] > 1 and is_last(volume) and not is_last(output):
+            turned_back.append(module)
+
+    for module in made.network.modules():
+        if not list(module.children()) and not isinstance(module, _ConvNd):
+            module.register_forward_hook(look)
+    made.probability(volume()[0])
+    assert turned_back == []
+
+
+@pytest.mark.parametrize("name", systems.SYSTEMS)
+def test_on_a_cpu_the_channels_of_our_systems_lie_last(name):
+    assert method(name, Protocol()).layout == "channels_last"
+    assert method(name, FIRST).layout == "channels_first"
+
+
+def test_a_network_that_turns_volumes_back_is_left_as_it_is():
+    assert faster(nn.Sequential(nn.Conv3d(1, 2, 3), nn.InstanceNorm3d(2))) == "channels_first"
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize("items", [1, 2])
+@pytest.mark.parametrize("options", [{}, {"affine": True}, {"track_running_stats": True}])
+def test_the_norm_is_pytorchs(items, options, layout):
+    torch.manual_seed(0)
+    x = torch.randn(items, 3, 4, 5, 6).contiguous(memory_format=layout)
+    ours, theirs = InstanceNorm3d(3, **options), nn.InstanceNorm3d(3, **options)
+    for _ in range(2):
+        torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+
+
+def test_the_norm_gives_one_volume_back_in_its_layout():
+    x = torch.randn(1, 3, 4, 5, 6).contiguous(memory_format=torch.channels_last_3d)
+    assert is_last(InstanceNorm3d(3)(x))
