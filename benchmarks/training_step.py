@@ -30,7 +30,7 @@ from harness.methods import Grid, Method
 from harness.spec import Protocol
 from harness.train import Lesson, train
 from models.conv import Conv3d, ConvTranspose3d
-from models.layout import InstanceNorm3d
+from models.norm import InstanceNorm3d
 from models.precision import autocast
 
 TOP = Path(__file__).parents[1]

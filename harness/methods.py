@@ -119,8 +119,15 @@ class Method(ABC):
         """The same predictions without the parts that only training needs."""
         return self
 
-    def try_out(self, modalities: int) -> None:  # noqa: B027  most have nothing that could fail
-        """ValueError where the network cannot learn from what it is shown; called on meta."""
+    def try_out(self, modalities: int) -> None:
+        """ValueError where the network cannot take what it is shown; called on meta."""
+        blank = torch.empty(modalities, *self.grid, device=self.device)
+        try:
+            with torch.inference_mode():
+                self.forward(blank)
+        except (RuntimeError, ValueError) as error:
+            what = f"a volume of {list(self.grid)} does not suit the network"
+            raise ValueError(f"{what}: {error}") from error
 
     def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """`options` with what was left to this method written out, for the trial's spec."""

@@ -17,6 +17,7 @@ from harness.surface import DIRECTED, POOLED, Surfaces
 
 Mask = NDArray[Any]  # (D, H, W), non-zero is foreground
 Spacing = Sequence[float]  # (D, H, W) in mm
+PART = 1 << 18  # voxels that are counted at once: they stay in the cache, and most hold no target
 
 
 class CaseScore(NamedTuple):
@@ -58,9 +59,16 @@ class Overlap(NamedTuple):
 
 def overlap(pred: Mask, target: Mask) -> Overlap:
     """Everything that overlap is made of, in one pass. Raises ValueError on unequal shapes."""
-    first, second = (_bits(mask) for mask in _masks(pred, target))
-    counts = (np.bitwise_count(bits).sum() for bits in (first, second, first & second))
-    return Overlap(*map(int, counts))
+    first, second = (mask.ravel() for mask in _masks(pred, target))
+    in_first = in_second = in_both = 0
+    for start in range(0, first.size, PART):
+        one, other = first[start : start + PART], second[start : start + PART]
+        count, other_count = int(np.count_nonzero(one)), int(np.count_nonzero(other))
+        in_first += count
+        in_second += other_count
+        if count and other_count:
+            in_both += int(np.count_nonzero(one & other))
+    return Overlap(in_first, in_second, in_both)
 
 
 def dice(pred: Mask, target: Mask) -> float:
@@ -143,13 +151,6 @@ def _checked(spacing: Spacing) -> tuple[float, ...]:
     if len(values) != 3 or not all(0 < value < math.inf for value in values):
         raise ValueError(f"spacing must be three positive numbers in mm (D, H, W), not {values}")
     return values
-
-
-def _bits(mask: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    """Eight times less memory than the mask for the three counts to read."""
-    octets = np.packbits(mask.ravel())
-    octets.resize(-(-octets.size // 8) * 8, refcheck=False)  # zeros fill the last word
-    return octets.view(np.uint64)
 
 
 def _diagonal(shape: Sequence[int], spacing: Spacing) -> float:

@@ -175,7 +175,7 @@ def _settled(name: str, asked: dict[str, Any], data: Data) -> dict[str, Any]:
             method = systems.build(name, asked, len(data.modalities), data.grid)
             method.try_out(len(data.modalities))
     except (ValueError, TypeError) as error:
-        where, remedy = f"systems.{name}", "correct it, or leave it out"
+        where, remedy = f"systems.{name}", "correct it, leave it out, or reduce volumes less"
         raise UsageError(str(error), where=where, remedy=remedy, code="PFB-C14") from error
     return method.settled(asked)
 

@@ -5,13 +5,16 @@ in a run folder of their own, which lies within the cache, as every machine reac
 gone afterwards. See harness.probe for what is done there.
 """
 
+import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import registry
+from harness.errors import PfbenchError
 from harness.execute import Phase, Placement, execute, refuse_full_disk
 from harness.ledger import Action, RunFolder, write_json
 from harness.packing import room
@@ -20,6 +23,7 @@ from harness.progress import Screen
 from harness.spec import TrialSpec, digest
 
 LIMIT_S = 10.0
+PREFIX = ".probe-"
 SCHEDULE = {
     "epochs", "learning_rate", "plateau_epochs", "plateau_divisor", "learning_rate_floor",
     "selection", "validate_every",
@@ -82,11 +86,7 @@ def probe(
     shown = kinds(specs, (t for t in planned.to_measure if t in asked and inference))
     together = [company(group, places) for group in groups]
     alone = [first[kind] for kind in shown]
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=".probe-", dir=cache, ignore_cleanup_errors=True
-    ) as place:
-        folder = RunFolder(Path(place))
+    with _folder(cache) as folder:
         _write(folder, planned, [trial for group in together for trial in group], limit_s)
         phases: list[tuple[Action, Phase]] = [
             *(("probe_training", _unprobed(folder, "probe_training", group)) for group in together),
@@ -101,6 +101,20 @@ def probe(
             for kind, trial in first.items()
         }
     return {trial: found[kind_of(specs[trial])] for trial in trials}
+
+
+@contextmanager
+def _folder(cache: Path) -> Iterator[RunFolder]:
+    """A run folder for as long as the block lasts; those of drivers that were killed go with it."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=PREFIX, dir=cache, ignore_cleanup_errors=True) as place,
+        RunFolder(Path(place)).lock(),
+    ):
+        for lock in cache.glob(f"{PREFIX}*/driver.lock"):
+            with suppress(PfbenchError, OSError), RunFolder(lock.parent).lock():
+                shutil.rmtree(lock.parent, ignore_errors=True)
+        yield RunFolder(Path(place))
 
 
 def _carry_out(

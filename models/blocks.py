@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from models.conv import Conv3d, ConvTranspose3d
-from models.layout import InstanceNorm3d
+from models.norm import InstanceNorm3d
 
 Block = Callable[[int, int], nn.Module]
 

@@ -2,8 +2,8 @@
 
 On a CPU oneDNN convolves float32 and bfloat16 in up to 1.4 times less time with the channels side
 by side ("last"), and never in noticeably more, provided that nothing on the way turns the volume
-back and forth (`python -m benchmarks layouts`). PyTorch's instance norm does; the one here gives
-the same numbers in the layout it was given. On GPUs this was not measured.
+back and forth (`python -m benchmarks layouts`). PyTorch's instance norm does; that of models.norm
+does not. On GPUs this was not measured.
 
 Axes: (B, C, D, H, W).
 """
@@ -11,21 +11,11 @@ Axes: (B, C, D, H, W).
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
+
+from models.norm import InstanceNorm3d
 
 Layout = Literal["channels_first", "channels_last"]
-
-
-class InstanceNorm3d(nn.InstanceNorm3d):
-    """`nn.InstanceNorm3d`; one volume is a batch to normalise, which keeps its layout."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        alone = input.shape[0] == 1 and not self.track_running_stats
-        if not alone:
-            return super().forward(input)
-        self._check_input_dim(input)
-        return F.batch_norm(input, None, None, self.weight, self.bias, True, 0.0, self.eps)
 
 
 def faster(network: nn.Module) -> Layout:
@@ -36,7 +26,13 @@ def faster(network: nn.Module) -> Layout:
 
 
 def channels_last(network: nn.Module) -> None:
-    """Turn the kernels of all 3-D convolutions, in place; what they compute is turned with them."""
+    """Turn the kernels of all 3-D convolutions, in place; what they compute is turned with them.
+
+    PyTorch's own instance norms, which err in this layout, become those of models.norm.
+    """
+    for module in network.modules():
+        if type(module) is nn.InstanceNorm3d:
+            module.__class__ = InstanceNorm3d
     for parameter in network.parameters():
         if parameter.dim() == 5:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)

@@ -23,7 +23,7 @@ from harness.options import Capacity, chosen_placement
 from harness.packing import CONTEXT_MIB, MARGIN, room, shown, sized, together
 from harness.plan import Plan, PlannedRow
 from harness.probe import STEPS, fitting
-from harness.probing import Probe, company, kind_of
+from harness.probing import PREFIX, Probe, company, kind_of
 from harness.progress import Screen
 from harness.settings import PROFILES
 from harness.spec import Data, Protocol, TrialSpec
@@ -65,10 +65,19 @@ def nothing_is_left():
 
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory):
-    """A plan of one trained system in two seeds and of one that is also fine-tuned."""
+    """A plan of one trained system in two seeds and of one that is also fine-tuned.
+
+    Of two others on the same cache one was killed and one still runs.
+    """
     out = tmp_path_factory.mktemp("plan") / "out"
-    done = pfbench("plan", *TINY, *QUICK, "--model", "resunet3d_up", "--model", "pfseg",
-                   "--seeds", 2, "--json", "--out", out)  # fmt: skip
+    dead, alive = (RunFolder(out / "cache" / f"{PREFIX}{name}") for name in ("dead", "alive"))
+    for folder in (dead, alive):
+        folder.path.mkdir(parents=True)
+    with dead.lock():
+        """Its lock is given back, as when a process is killed."""
+    with alive.lock():
+        done = pfbench("plan", *TINY, *QUICK, "--model", "resunet3d_up", "--model", "pfseg",
+                       "--seeds", 2, "--json", "--out", out)  # fmt: skip
     return out, json.loads(done.out)
 
 
@@ -103,8 +112,15 @@ def test_the_totals_are_those_of_all_trials_and_of_measuring(planned):
 def test_it_leaves_prepared_volumes_and_nothing_else(planned):
     out, _ = planned
     assert [path.name for path in out.iterdir()] == ["cache"]
-    assert {path.name for path in out.glob("cache/*/*")} == {"image.npy", "label.npy", "meta.json"}
-    assert len(list((out / "cache").iterdir())) == 3
+    volumes = [path for path in (out / "cache").iterdir() if not path.name.startswith(PREFIX)]
+    assert len(volumes) == 3
+    for volume in volumes:
+        assert {path.name for path in volume.iterdir()} == {"image.npy", "label.npy", "meta.json"}
+
+
+def test_what_a_killed_plan_left_goes_and_what_a_running_one_has_stays(planned):
+    out, _ = planned
+    assert [path.name for path in out.glob(f"cache/{PREFIX}*")] == [f"{PREFIX}alive"]
 
 
 def test_a_run_that_is_there_is_as_it_was(tmp_path):

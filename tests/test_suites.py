@@ -11,7 +11,7 @@ from harness.errors import UsageError
 from harness.plan import plan
 from harness.settings import resolve
 from harness.suites import SUITES, chosen, paper_tables
-from harness.systems import options
+from harness.systems import SYSTEMS, options
 
 PAPER_GRID = (128, 192, 192)
 SPLIT = Split(("a", "b"), ("c",), ("d",))
@@ -29,8 +29,8 @@ SIZES = {
 }
 
 
-def planned(suite, *changes, profile="quick", models=(), rows=()):
-    grid = PAPER_GRID if profile == "paper" else (32, 64, 64)
+def planned(suite, *changes, profile="quick", models=(), rows=(), grid=None):
+    grid = grid or (PAPER_GRID if profile == "paper" else (32, 64, 64))
     data = Prepared("phantom", "", ("flair",), "wt", grid, True, dict.fromkeys("abcd", "k"), "f")
     tables = chosen(suite, profile, models, rows)
     return plan(tables, resolve(profile, None, changes, None), data, SPLIT)
@@ -146,7 +146,7 @@ def test_combinations_that_mean_nothing_are_refused_with_a_sentence(changes, sai
         ([64, 64, 64], r"window of \[64, 64, 64\] is larger than the volume"),
         ([0, 32, 32], r"window of \[0, 32, 32\] has no voxels"),
         ([20, 32, 32], r"window of \[20, 32, 32\] does not suit the network: Sizes"),
-        ([16, 16, 16], r"window of \[16, 16, 16\] does not suit the network: .* spatial element"),
+        ([16, 16, 16], r"window of \[16, 16, 16\] does not suit the network: .* value per channel"),
         ([16, 32], r"window is \[16, 32\]; it must be three whole numbers"),
         ([16.5, 32, 32], "it must be three whole numbers"),
         (16, "window is 16; it must be three whole numbers"),
@@ -157,6 +157,12 @@ def test_a_window_that_no_network_could_be_trained_on_is_refused(window, said):
     with pytest.raises(UsageError, match=said) as caught:
         planned("table5", f"systems.unet3d.window={window}")
     assert caught.value.where == "systems.unet3d"
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_volumes_too_small_for_a_network_are_refused_before_it_trains(name):
+    with pytest.raises(UsageError, match=r"\[(16, 24, 24|8, 12, 12)\] does not suit the network"):
+        planned("table5", models=[name], grid=(16, 24, 24))
 
 
 def test_a_setting_that_would_make_all_rows_alike_is_refused():
