@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SLAB = 1 << 15  # voxels whose sum in float32 is good to 1e-5
+SLAB = 1 << 15  # voxels whose sum in float32 is good to some 1e-5
 
 
 class InstanceNorm3d(nn.InstanceNorm3d):

@@ -80,7 +80,8 @@ def finish(run: RunFolder, spec: TrialSpec) -> str:
     folder = run.trial(spec.id)
     folder.write_spec(spec)
     method = half_way(build(spec.model_copy(update={"device": "cpu"})))
-    save_file(method.network.state_dict(), folder.path / "weights.safetensors")
+    weights = {key: part.contiguous() for key, part in method.network.state_dict().items()}
+    save_file(weights, folder.path / "weights.safetensors")
     result = {"schema": 1, "status": "ok", "reason": "", "sha256": folder.sums()}
     write_json(folder.path / "result.json", result)
     return spec.id

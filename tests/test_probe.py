@@ -133,6 +133,7 @@ def test_a_run_that_is_there_is_as_it_was(tmp_path):
         assert said in done.out
 
 
+@pytest.mark.long
 def test_probes_run_on_ray_as_trials_do(tmp_path):
     code = "from harness.cli import main; main()"
     done = subprocess.run(

@@ -11,6 +11,7 @@ from pathlib import Path
 import in_process
 import pandas as pd
 import pytest
+from test_probe import GREEDY
 
 TOP = Path(__file__).parent.parent
 TINY = ["--suite", "table5", "--set", "phantom.cases=4"]
@@ -159,14 +160,15 @@ def test_a_driver_killed_half_way_loses_nothing_and_repeats_nothing(tmp_path):
     pd.testing.assert_frame_equal(scores(killed), scores(undisturbed))
 
 
-@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_a_failing_trial_is_a_row_with_a_reason_and_the_others_go_on(tmp_path):
-    bad = ["--set", "systems.hdresunet.widths=[0, 8]"]
-    done = in_process.pfbench("run", *PAIR, *bad, "--executor", "inline", "--no-mlflow",
-                              "--out", tmp_path, "--json", expect=4)  # fmt: skip
-    rows = {r["model"]: r for r in json.loads(done.out)["rows"] if r["row"] == "mean"}
-    assert rows["hdresunet"]["status"] == "failed"
-    assert rows["hdresunet"]["dice_mean"] is None
+    plugin = tmp_path / "greedy.py"
+    plugin.write_text(GREEDY)
+    models = ["--plugin", plugin, "--model", "greedy", "--model", "resunet3d_up", "--epochs", 1]
+    done = pfbench("run", *TINY, *models, "--executor", "inline", "--no-mlflow",
+                   "--out", tmp_path / "out", "--json", expect=4)  # fmt: skip
+    rows = {r["model"]: r for r in json.loads(done.stdout)["rows"] if r["row"] == "mean"}
+    assert rows["greedy"]["status"] == "failed"
+    assert rows["greedy"]["dice_mean"] is None
     assert rows["resunet3d_up"]["status"] == "ok"
 
 

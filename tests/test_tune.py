@@ -64,6 +64,7 @@ def compared(tmp_path_factory):
     return out, done
 
 
+@pytest.mark.long
 def test_the_comparison_scores_default_and_tuned_on_the_test_cases(compared):
     out, done = compared
     table = pd.read_csv(out / "comparison" / "table.csv")
@@ -71,6 +72,7 @@ def test_the_comparison_scores_default_and_tuned_on_the_test_cases(compared):
     assert "tuned − default" in done.stdout
 
 
+@pytest.mark.long
 @QUIET
 def test_the_report_in_mlflow_tells_of_the_comparison_too(compared):
     out, _ = compared

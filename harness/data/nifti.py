@@ -7,11 +7,11 @@ header that describes fewer voxels than there are, or a file that unpacks to gig
 import errno
 import stat
 from dataclasses import dataclass
+from gzip import GzipFile
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from isal import igzip, igzip_lib
 
 from harness.data.case import Spacing
 from harness.data.header import EXPORT, Header, check_extensions, check_size, fault, parse
@@ -121,6 +121,8 @@ def _read(
 
     Whatever goes wrong below becomes a DataError.
     """
+    from isal import igzip, igzip_lib  # trials, which read no scans, do without it
+
     size = check_regular(path)
     try:
         with open(path, "rb") as file:
@@ -184,7 +186,7 @@ def _is_compressed(file: IO[bytes], path: Path, where: str) -> bool:
 
 
 def _volume(
-    stream: IO[bytes] | igzip.IGzipFile,
+    stream: IO[bytes] | GzipFile,
     file_bytes: int,
     compressed: bool,
     where: str,
