@@ -176,7 +176,8 @@ class Forecast:
             self.placement, (self.placement.cpus_per_trial, self.placement.gpus_per_trial)
         )
         devices = {
-            f"{found['device']} ({', '.join(_computed(found))})"
+            f"{found['device']} ({found['threads']} threads, "
+            f"{found['precision']}, {found['layout']})"
             for found in (probe.training for probe in self.probes.values())
             if found["status"] == "ok"
         }
@@ -254,10 +255,6 @@ def _table(made: Forecast) -> Table:
             *[packing.shown(row["gpus"]) for _ in range(shared)],
         )
     return table
-
-
-def _computed(found: Record) -> Sequence[str]:
-    return f"{found['threads']} threads", found["precision"], found["layout"]
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -45,10 +45,11 @@ class _Normed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
-        seen = [torch.batch_norm_update_stats(slab, None, None, 0.0) for (slab,) in _slabs(x)]
+        slabs = [slab for (slab,) in _slabs(x)]
+        seen = [torch.batch_norm_update_stats(slab, None, None, 0.0) for slab in slabs]
         means, variances = (torch.stack(part).double() for part in zip(*seen, strict=True))
-        voxels = [slab[0, 0].numel() for (slab,) in _slabs(x)]
-        share = torch.tensor(voxels, dtype=torch.float64)[:, None] / sum(voxels)
+        depths = torch.tensor([slab.shape[2] for slab in slabs], dtype=torch.float64)
+        share = depths[:, None] / x.shape[2]
         mean = (share * means).sum(0)
         variance = (share * (variances + (means - mean) ** 2)).sum(0)
         ctx.save_for_backward(x, mean.float(), (variance + eps).rsqrt().float())
