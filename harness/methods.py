@@ -9,10 +9,12 @@ Axes: C channels (modalities), D H W the full grid ("HR"), d h w half of it ("LR
 """
 
 import copy
+import math
 import time
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
@@ -23,7 +25,7 @@ from torch import Tensor, nn
 
 from baselines.resunet3d_up import low_resolution_label, upsample_keys
 from harness.data.lowres import halve
-from harness.sliding_window import sliding_window
+from harness.sliding_window import sliding_window, starts
 from harness.spec import Protocol
 from models import cropping
 from models.layout import Layout, channels_last, faster
@@ -62,6 +64,8 @@ class Method(ABC):
     """True when `adapt` learns from the test volumes."""
     precision: Precision = "fp32"
     layout: Layout = "channels_first"
+    looks: int = 1
+    """How often the network is applied to segment a volume."""
 
     def __init__(self, network: nn.Module, grid: Grid) -> None:
         self.network = network
@@ -119,15 +123,13 @@ class Method(ABC):
         """The same predictions without the parts that only training needs."""
         return self
 
-    def try_out(self, modalities: int) -> None:
-        """ValueError where the network cannot take what it is shown; called on meta."""
-        blank = torch.empty(modalities, *self.grid, device=self.device)
-        try:
-            with torch.inference_mode():
-                self.forward(blank)
-        except (RuntimeError, ValueError) as error:
-            what = f"a volume of {list(self.grid)} does not suit the network"
-            raise ValueError(f"{what}: {error}") from error
+    def look(self, modalities: int) -> None:
+        """Apply the network once to a blank of what it is shown: for shapes and FLOPs, on meta.
+
+        ValueError where the network cannot take it.
+        """
+        with torch.inference_mode(), _suited("volume", self.grid):
+            self.forward(torch.empty(modalities, *self.grid, device=self.device))
 
     def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """`options` with what was left to this method written out, for the trial's spec."""
@@ -140,6 +142,14 @@ class Method(ABC):
     def tensor(self, array: NDArray[Any]) -> Tensor:
         """A copy of `array` on the network's device; cached volumes stay as they are."""
         return torch.from_numpy(np.array(array)).to(self.device)
+
+
+@contextmanager
+def _suited(what: str, sides: Sequence[int]) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"a {what} of {list(sides)} does not suit the network: {error}") from error
 
 
 def binary_losses(logits: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -166,13 +176,19 @@ class Patches(Method):
         if any(part > side for part, side in zip(self.window, grid, strict=True)):
             raise ValueError(f"a window of {list(self.window)} is larger than the volume {grid}")
 
-    def try_out(self, modalities: int) -> None:
-        blank = torch.empty(1, modalities, *self.window, device=self.device)
-        try:
-            self.network.train()(blank)
-        except (RuntimeError, ValueError) as error:
-            what = f"a window of {list(self.window)} does not suit the network"
-            raise ValueError(f"{what}: {error}") from error
+    @property
+    def looks(self) -> int:  # type: ignore[override]
+        axes = zip(self.grid, self.window, self.stride, strict=True)
+        return math.prod(len(starts(*axis)) for axis in axes)
+
+    @property
+    def stride(self) -> Grid:
+        d, h, w = (max(1, side // 2) for side in self.window)
+        return d, h, w
+
+    def look(self, modalities: int) -> None:
+        with torch.inference_mode(), _suited("window", self.window):
+            self.network(torch.empty(1, modalities, *self.window, device=self.device))
 
     def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
         return {**options, "window": list(self.window)}
@@ -188,8 +204,7 @@ class Patches(Method):
         return binary_losses(self.network(window), target)
 
     def forward(self, image: Tensor) -> Tensor:
-        stride = tuple(max(1, side // 2) for side in self.window)
-        return sliding_window(self.network, image, self.window, stride)
+        return sliding_window(self.network, image, self.window, self.stride)
 
 
 class WholeVolume(Method):

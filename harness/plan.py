@@ -1,8 +1,9 @@
 """From a suite and settings to the list of trials: what a run consists of before anything runs."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from harness import registry
@@ -164,20 +165,27 @@ def _settled(name: str, asked: dict[str, Any], data: Data) -> dict[str, Any]:
 
     Built without memory, so that a wrong option is refused before anything runs.
     """
+    if registry.plugin_of(name):
+        return _settled_plugin(name, asked, data)
+    try:
+        content = _tried(name, json.dumps(asked), len(data.modalities), data.grid)
+    except (ValueError, TypeError) as error:
+        where, remedy = f"systems.{name}", "correct it, leave it out, or reduce volumes less"
+        raise UsageError(str(error), where=where, remedy=remedy, code="PFB-C14") from error
+    return json.loads(content)
+
+
+@cache
+def _tried(name: str, asked: str, modalities: int, grid: tuple[int, int, int]) -> str:
+    """The settled options as JSON; a command plans more than once, and trying takes a second."""
     import torch
 
     from harness import systems
 
-    if registry.plugin_of(name):
-        return _settled_plugin(name, asked, data)
-    try:
-        with torch.device("meta"):
-            method = systems.build(name, asked, len(data.modalities), data.grid)
-            method.try_out(len(data.modalities))
-    except (ValueError, TypeError) as error:
-        where, remedy = f"systems.{name}", "correct it, leave it out, or reduce volumes less"
-        raise UsageError(str(error), where=where, remedy=remedy, code="PFB-C14") from error
-    return method.settled(asked)
+    with torch.device("meta"):
+        method = systems.build(name, json.loads(asked), modalities, grid)
+        method.look(modalities)
+    return json.dumps(method.settled(json.loads(asked)))
 
 
 def _settled_plugin(name: str, asked: dict[str, Any], data: Data) -> dict[str, Any]:

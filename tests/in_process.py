@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from harness import registry
 from harness.cli import main
 
 FRAME = re.compile(r"[\s│╭╮╰╯─]+")
@@ -61,6 +62,7 @@ def _as_it_was() -> Iterator[None]:
         os.umask(mask)
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(False)
+        registry.clear()
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from in_process import pfbench
 from safetensors.numpy import load_file
-from test_run import pfbench
 
 from harness.data import cache
 from harness.data.case import Volume

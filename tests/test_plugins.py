@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from in_process import pfbench
 
-from harness import contract, registry
+from harness import contract
 from harness.spec import Data, Protocol, TrialSpec, digest
 from harness.suites import OURS, SUITES
 
@@ -34,7 +34,6 @@ rows:
 @pytest.fixture(autouse=True)
 def nothing_is_left():
     yield
-    registry.clear()
     for name in set(SUITES) - set(OURS):
         del SUITES[name]
 
@@ -48,7 +47,6 @@ def mine(tmp_path_factory):
     command = ["run", "--suite", "table5", "--plugin", home / "mine.py", "--model", "mine",
                "--model", "resunet3d_up", "--out", out, *TINY]  # fmt: skip
     pfbench(*command)
-    registry.clear()
     return home, out, command
 
 
@@ -77,7 +75,6 @@ def test_the_run_keeps_the_source_under_its_hash_for_its_owner_only(mine):
 def test_the_same_command_trains_nothing_and_a_changed_source_is_another_trial(mine, tmp_path):
     home, _, command = mine
     assert "of these already done: 2" in pfbench(*command).out
-    registry.clear()
     changed = tmp_path / "mine.py"
     changed.write_text((home / "mine.py").read_text() + "\n# another width some day\n")
     words = [changed if word == home / "mine.py" else word for word in command]
@@ -158,7 +155,6 @@ def test_a_network_of_an_installed_package_is_used_by_its_name(tmp_path, monkeyp
     monkeypatch.syspath_prepend(site)
     listed = json.loads(pfbench("list", "models", "--json").out)
     assert "brought" in {entry["name"] for entry in listed}
-    registry.clear()
     pfbench("run", "--suite", "table5", "--model", "brought", "--out", out, *TINY)
     table = pd.read_csv(out / "table.csv")
     assert set(table["model"]) == {"brought"} and set(table["status"]) == {"ok"}

@@ -160,10 +160,10 @@ def test_nothing_that_a_header_says_goes_into_the_results(request_for, scans, tm
         source.header[field] = b"DOE^JOHN"
     source.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"DOE^JOHN 1970"))
     nibabel.save(source, tmp_path / "scan.nii.gz")
-    assert b"DOE" in gzip.decompress((tmp_path / "scan.nii.gz").read_bytes())
+    assert b"DOE^JOHN" in gzip.decompress((tmp_path / "scan.nii.gz").read_bytes())
     done = predict(request_for(UP, tmp_path / "scan.nii.gz", probability=True))
     for path in done.files:
-        assert b"DOE" not in path.read_bytes() + gzip.decompress(path.read_bytes())
+        assert b"DOE^JOHN" not in path.read_bytes() + gzip.decompress(path.read_bytes())
     assert not any("DOE" in note for note in done.notes)
 
 

@@ -110,8 +110,8 @@ def test_the_same_command_again_trains_nothing_and_gives_the_same_table(finished
     out, _ = finished
     before = scores(out)
     stamps = {path: path.stat().st_mtime_ns for path in out.glob("trials/*/result.json")}
-    done = pfbench("run", *TINY, "--epochs", 1, "--out", out)
-    assert "trials      9, of these already done: 9" in done.stdout
+    done = in_process.pfbench("run", *TINY, "--epochs", 1, "--out", out)
+    assert "trials      9, of these already done: 9" in done.out
     assert stamps == {p: p.stat().st_mtime_ns for p in out.glob("trials/*/result.json")}
     pd.testing.assert_frame_equal(scores(out), before)
 
@@ -139,7 +139,8 @@ def test_the_run_folder_is_for_its_owner_only(finished):
 
 def test_a_driver_killed_half_way_loses_nothing_and_repeats_nothing(tmp_path):
     undisturbed, killed = tmp_path / "whole", tmp_path / "killed"
-    pfbench("run", *PAIR, "--out", undisturbed, "--executor", "inline", "--no-mlflow")
+    again = ["run", *PAIR, "--executor", "inline", "--no-mlflow", "--out"]
+    in_process.pfbench(*again, undisturbed)
     environment = {**os.environ, "PYTHONPATH": str(TOP)}
     driver = subprocess.Popen(
         command("run", *PAIR, "--out", killed, "--no-mlflow", "--max-concurrent", 1),
@@ -155,7 +156,7 @@ def test_a_driver_killed_half_way_loses_nothing_and_repeats_nothing(tmp_path):
     done = list(killed.glob("trials/*/result.json"))
     stamps = {path: path.stat().st_mtime_ns for path in done}
     assert len(done) == 1
-    pfbench("run", *PAIR, "--out", killed, "--no-mlflow")
+    in_process.pfbench(*again, killed)
     assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
     pd.testing.assert_frame_equal(scores(killed), scores(undisturbed))
 
@@ -164,9 +165,9 @@ def test_a_failing_trial_is_a_row_with_a_reason_and_the_others_go_on(tmp_path):
     plugin = tmp_path / "greedy.py"
     plugin.write_text(GREEDY)
     models = ["--plugin", plugin, "--model", "greedy", "--model", "resunet3d_up", "--epochs", 1]
-    done = pfbench("run", *TINY, *models, "--executor", "inline", "--no-mlflow",
-                   "--out", tmp_path / "out", "--json", expect=4)  # fmt: skip
-    rows = {r["model"]: r for r in json.loads(done.stdout)["rows"] if r["row"] == "mean"}
+    inline = ["--executor", "inline", "--no-mlflow", "--out", tmp_path / "out", "--json"]
+    done = in_process.pfbench("run", *TINY, *models, *inline, expect=4)
+    rows = {r["model"]: r for r in json.loads(done.out)["rows"] if r["row"] == "mean"}
     assert rows["greedy"]["status"] == "failed"
     assert rows["greedy"]["dice_mean"] is None
     assert rows["resunet3d_up"]["status"] == "ok"

@@ -103,9 +103,9 @@ def test_the_same_command_again_trains_nothing(finished):
     out, _ = finished
     stamps = {p: p.stat().st_mtime_ns for p in out.glob("trials/*/history.csv")}
     again = ["tune", "lr", *SMALL, "--trials", 3, "--no-compare", "--out", out]
-    done = pfbench(*again, "--json")
-    assert "already done: 3" in done.stderr
-    assert [point["number"] for point in json.loads(done.stdout)] == [0, 1, 2]
+    done = in_process.pfbench(*again, "--json")
+    assert "already done: 3" in done.err
+    assert [point["number"] for point in json.loads(done.out)] == [0, 1, 2]
     assert stamps == {p: p.stat().st_mtime_ns for p in out.glob("trials/*/history.csv")}
 
 
@@ -167,7 +167,8 @@ def test_the_test_cases_are_not_opened(tmp_path):
             path.write_bytes(b"not a volume")
     arguments = ["--dataset", "brats", "--data-root", data, "--profile", "quick", "--no-mlflow",
                  "--modalities", "flair", "--epochs", 1, "--model", "resunet3d_up"]  # fmt: skip
-    pfbench("tune", "lr", *arguments, "--trials", 1, "--no-compare", "--out", tmp_path / "study")
+    study = [*arguments, "--trials", 1, "--no-compare", "--out", tmp_path / "study"]
+    in_process.pfbench("tune", "lr", *study)
     assert read_json(tmp_path / "study" / "split.json")["test"] == list(split(ids).test)
     run = ["run", "--suite", "table5", *arguments, "--out", tmp_path / "run"]
     in_process.pfbench(*run, expect=3)

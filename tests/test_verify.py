@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 import torch
+from in_process import pfbench
 from safetensors.torch import load_file, save_file
-from test_run import pfbench
 
 from harness.errors import ClusterError, StateError
 from harness.ledger import RunFolder, read_json, write_json
