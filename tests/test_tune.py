@@ -31,7 +31,7 @@ QUICK = resolve("quick", None, [], None)
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("study") / "out"
-    done = pfbench("tune", "lr", *SMALL, "--trials", 3, "--out", out)
+    done = in_process.pfbench("tune", "lr", *SMALL, "--trials", 3, "--out", out)
     return out, done
 
 
@@ -91,8 +91,8 @@ def test_the_report_in_mlflow_tells_of_the_comparison_too(compared):
 def test_the_study_ends_with_a_report_of_its_points(finished):
     out, done = finished
     page = (out / "report.html").read_text()
-    assert f"report      {out / 'report.html'}" in done.stdout
-    assert "no report" not in done.stdout
+    assert f"report      {out / 'report.html'}" in done.out
+    assert "no report" not in done.out
     for part in ("What was searched", "Every point of resunet3d_up", "score of every point"):
         assert part in page
     text = in_process.pfbench("report", out, "--format", "md", "--out", "-").out
