@@ -5,7 +5,6 @@ python -m benchmarks hd95 overlap    some; the others keep their rows in the fil
 """
 
 import json
-import os
 import re
 import sys
 from importlib import import_module
@@ -13,8 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.page import page
-from benchmarks.timing import Row, installed
-from harness.measure import cpu_name
+from benchmarks.timing import Row, device_name, installed
 
 BENCHMARKS = (
     "hd95",
@@ -25,6 +23,7 @@ BENCHMARKS = (
     "preprocessing",
     "sliding_window",
     "layouts",
+    "systems",
     "inference",
     "training_step",
     "harness_overhead",
@@ -45,7 +44,7 @@ def main(names: list[str]) -> int:
     if unknown := set(names) - set(BENCHMARKS):
         print(f"unknown: {', '.join(sorted(unknown))}. Known: {', '.join(BENCHMARKS)}")
         return 2
-    device = f"cpu-{cpu_name()}-{os.cpu_count()}cores"
+    device = device_name()
     path = RESULTS / f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
     results = json.loads(path.read_text())["benchmarks"] if path.exists() else {}
     for name in names or BENCHMARKS:

@@ -11,16 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.networks import EIGHTH, built
 from benchmarks.timing import Row, medians_ms, require_equal
 from harness import systems
 from harness.data.grid import PAPER_GRID
-from harness.methods import Grid, Method, Patches
+from harness.methods import Method, Patches
 from harness.spec import Protocol
+from harness.train import to
 from models.layout import Layout
 from models.precision import Precision, autocast
 
 ROUNDS = 3
-EIGHTH: Grid = (64, 96, 96)
 CONVOLVING = [name for name in systems.SYSTEMS if name != "point_unet"]
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "bf16": 2e-2}
 LAYOUTS: dict[str, Layout] = {"ours": "channels_last", "first": "channels_first"}
@@ -44,10 +45,11 @@ def _loss(name: str, precision: Precision, layout: Layout) -> Callable[[], Tenso
     stage = method.stages[-1]
     image = np.random.default_rng(0).random((1, *method.grid), dtype=np.float32)
     sample = stage.sample(image, image[0] > 0.9, np.random.default_rng(0))
+    parts = [to(part, stage.device) for part in sample]
 
     def loss() -> Tensor:
         with autocast(stage.device, stage.precision):
-            return stage.losses(*sample)["total"]
+            return stage.losses(*parts)["total"]
 
     return loss
 
@@ -62,10 +64,5 @@ def _step(loss: Callable[[], Tensor]) -> None:
 
 
 def _method(name: str, protocol: Protocol) -> Method:
-    for grid in (PAPER_GRID, EIGHTH):
-        torch.manual_seed(0)
-        method = systems.build(name, systems.options(name, "paper"), 1, grid)
-        if isinstance(method, Patches):
-            break
-    method.follow(protocol)
-    return method
+    whole = built(name, protocol, PAPER_GRID)
+    return whole if isinstance(whole, Patches) else built(name, protocol, EIGHTH)

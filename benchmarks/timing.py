@@ -1,10 +1,18 @@
 """Two or more functions timed in turns, so that a busy moment of the machine meets all of them."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
+
+import torch
+
+from harness.node import cpu_name
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+"""Where networks are timed."""
 
 
 class Row(NamedTuple):
@@ -45,10 +53,24 @@ def medians_ms(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[
     for turn in range(rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            began = time.perf_counter()
-            functions[name]()
-            spent[name].append((time.perf_counter() - began) * 1000)
+            spent[name].append(milliseconds(functions[name]))
     return {name: round(statistics.median(values), 3) for name, values in spent.items()}
+
+
+def milliseconds(function: Callable[[], Any]) -> float:
+    """What one call takes, until the device has done all of it."""
+    began = time.perf_counter()
+    function()
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - began) * 1000
+
+
+def device_name() -> str:
+    """What the figures belong to: networks run on the GPU where there is one."""
+    if DEVICE.type == "cuda":
+        return f"cuda-{torch.cuda.get_device_name(DEVICE)}"
+    return f"cpu-{cpu_name()}-{os.cpu_count()}cores"
 
 
 def installed(library: str) -> bool:

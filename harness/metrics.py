@@ -60,15 +60,16 @@ class Overlap(NamedTuple):
 def overlap(pred: Mask, target: Mask) -> Overlap:
     """Everything that overlap is made of, in one pass. Raises ValueError on unequal shapes."""
     first, second = (mask.ravel() for mask in _masks(pred, target))
-    in_first = in_second = in_both = 0
+    both = np.empty(min(PART, first.size), bool)
+    in_first = in_second = in_both = np.int64(0)
     for start in range(0, first.size, PART):
         one, other = first[start : start + PART], second[start : start + PART]
-        count, other_count = int(np.count_nonzero(one)), int(np.count_nonzero(other))
+        count, other_count = np.count_nonzero(one), np.count_nonzero(other)
         in_first += count
         in_second += other_count
         if count and other_count:
-            in_both += int(np.count_nonzero(one & other))
-    return Overlap(in_first, in_second, in_both)
+            in_both += np.count_nonzero(np.logical_and(one, other, out=both[: one.size]))
+    return Overlap(int(in_first), int(in_second), int(in_both))
 
 
 def dice(pred: Mask, target: Mask) -> float:

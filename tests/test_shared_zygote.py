@@ -18,7 +18,7 @@ WORKER = """
 import json, sys
 from harness.supervise import supervise
 tell = lambda event: print(json.dumps(event), flush=True)
-for task in ("do_nothing", sys.argv[2]):
+for task in ("do_nothing", "hang"):
     tell(supervise(json.loads(sys.argv[1]), tell, f"test_supervise:{task}"))
 """
 DRIVER = """
@@ -33,17 +33,17 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}"}
 
 @pytest.fixture
 def worker(tmp_path):
-    """Starts one of Ray's workers: it does nothing in a trial, then another task in the next."""
+    """Starts one of Ray's workers: it does nothing in one trial and hangs in the next."""
     begun = []
 
-    def start(then="do_nothing"):
+    def start():
         name = str(len(begun))
         (tmp_path / "trials" / name).mkdir(parents=True)
         payload = {"action": "train", "run": str(tmp_path), "trial": name,
                    "cache": str(tmp_path), "threads": 1, "silence_s": 30}  # fmt: skip
         place = {PLACE: os.environ[PLACE]} if PLACE in os.environ else {}
         process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, json.dumps(payload), then],
+            [sys.executable, "-c", WORKER, json.dumps(payload)],
             stdout=subprocess.PIPE,
             env={**ENVIRONMENT, **place},
         )
@@ -83,7 +83,7 @@ def test_each_worker_has_a_zygote_of_its_own_forked_from_one(shared, worker):
 
 
 def test_with_a_killed_worker_its_trial_ends_and_no_other(shared, worker):
-    killed, other = worker("hang"), worker("hang")
+    killed, other = worker(), worker()
     zygote, spared = zygote_of(killed), zygote_of(other)
     next_event(killed), next_event(other)
     trial, running = next_event(killed)["pid"], next_event(other)["pid"]
@@ -101,7 +101,7 @@ def test_without_one_a_worker_imports_for_itself(worker, monkeypatch, tmp_path):
 
 def test_one_that_dies_takes_no_zygote_of_a_worker_along(worker):
     with shared_zygote("test_supervise:do_nothing", ENVIRONMENT):
-        process = worker("hang")
+        process = worker()
         zygote = zygote_of(process)
         next_event(process)
         trial = next_event(process)["pid"]
