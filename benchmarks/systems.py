@@ -34,7 +34,7 @@ from models.precision import Precision, autocast
 
 TOP = Path(__file__).parents[1]
 GRID = PAPER_GRID if DEVICE.type == "cuda" else EIGHTH
-ROUNDS = 9 if DEVICE.type == "cuda" else 3
+ROUNDS = 9 if DEVICE.type == "cuda" else 1
 SIDE = 8192 if DEVICE.type == "cuda" else 2048
 PLAIN: tuple[Precision, Layout] = ("fp32", "channels_first")
 SETTINGS = [*product(get_args(Precision), get_args(Layout))]
