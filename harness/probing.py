@@ -83,7 +83,7 @@ def probe(
         for phase in (planned.to_train, planned.to_adapt)
     ]
     first = {kind: alike[0] for group in groups for kind, alike in group.items()}
-    shown = kinds(specs, (t for t in planned.to_measure if t in asked and inference))
+    shown = kinds(specs, (t for t in planned.to_measure if t in asked) if inference else ())
     together = [company(group, places) for group in groups]
     alone = [first[kind] for kind in shown]
     with _folder(cache) as folder:

@@ -318,7 +318,8 @@ def _carry_out(
         ("measure", to_measure),
     ]
     try:
-        placement = packed(request, planned, [*to_train(), *to_adapt()], screen)
+        trials = [*to_train(), *to_adapt()]
+        placement = packed(request.placement, request.cache, planned, trials, screen)
         with screen.trials(planned.names):
             execute(folder, request.cache, phases, placement, tell)
     except Stopped as stopped:
@@ -326,15 +327,15 @@ def _carry_out(
     return None
 
 
-def packed(request: Request, planned: Plan, trials: Sequence[str], screen: Screen) -> Placement:
+def packed(
+    asked: Placement, cache: Path, planned: Plan, trials: Sequence[str], screen: Screen
+) -> Placement:
     """The placement; with --gpus-per-trial auto, each of `trials` is probed and sized by that."""
-    if request.placement.packing == "given" or not trials:
-        return request.placement
-    probes = probing.probe(
-        planned, trials, request.cache, request.placement, screen, inference=False
-    )
+    if asked.packing == "given" or not trials:
+        return asked
+    probes = probing.probe(planned, trials, cache, asked, screen, inference=False)
     found = {trial: one.training for trial, one in probes.items()}
-    placement = packing.sized(request.placement, found)
+    placement = packing.sized(asked, found)
     for trial in trials:
         peak = found[trial].get("reserved_mib")
         reason = f"{peak:,.0f} MiB" if peak else found[trial]["reason"]

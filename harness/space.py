@@ -100,6 +100,12 @@ def changes(params: Mapping[str, float]) -> dict[str, Any]:
     return result
 
 
+def even(space: Space) -> bool:
+    """Whether every point takes the memory of every other: weights and rates do not change it."""
+    changed = changes(space.reference)["options"]
+    return not changed.keys() - {"weights"}
+
+
 def parse_ranges(texts: Sequence[str]) -> dict[str, Range]:
     """ "w_srt=0.05:2:log" -> {"w_srt": Range(0.05, 2, log=True)}; UsageError says what is wrong."""
     ranges = {}

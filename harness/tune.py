@@ -5,7 +5,7 @@ settings are compared with those they would replace.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,13 +24,13 @@ from harness.execute import (
     threads_of,
 )
 from harness.ledger import RunFolder, write_json
-from harness.plan import described, trials_of
+from harness.plan import Plan, PlannedRow, described, trials_of
 from harness.preflight import refuse_unfit
 from harness.progress import Screen
 from harness.redact import redact, storable
 from harness.rehearse import rehearse
 from harness.settings import Settings
-from harness.space import Space, changes
+from harness.space import Space, changes, even
 from harness.spec import Data, TrialSpec, code_version, digest
 from harness.stopping import Stopped, carry_on
 from harness.study_screen import StudyScreen
@@ -125,6 +125,10 @@ def _refuse_impossible(request: Request) -> None:
         tracking.checked(request.tracking_uri)
     expected = Prepared(NO_CASES, described(datasets.expected(request.data)), {})
     for space in request.spaces:
+        if request.placement.packing != "given" and not even(space):
+            what = "auto gives every point the share of the first, and these may differ in memory"
+            where, remedy = "--gpus-per-trial", "a number, such as --gpus-per-trial 0.5"
+            raise UsageError(what, where=where, remedy=remedy, code="PFB-C02")
         try:
             _search_of(request, space, expected)
         except ValueError as error:
@@ -221,12 +225,34 @@ def _search_all(
         with cluster_faults():
             wanted = [s for s in request.spaces if _unfinished(request, folder, prepared, s)]
             if wanted:
+                placement = _packed(request, wanted, prepared, screen)
                 with ray_with_imports(cluster):
                     for space in wanted:
-                        _search(request, folder, prepared, space, cluster, screen)
+                        _search(request, folder, prepared, space, placement, cluster, screen)
     except Stopped as stopped:
         return stopped
     return None
+
+
+def _packed(
+    request: Request, spaces: Sequence[Space], prepared: Prepared, screen: Screen
+) -> Placement:
+    """The placement; with --gpus-per-trial auto, points have the share of their reference."""
+    rows = tuple(
+        PlannedRow(
+            "tuned",
+            _row(space, "default", space.reference),
+            (_reference(request, space, prepared),),
+        )
+        for space in spaces
+    )
+    planned = Plan(request.settings, prepared.data, prepared.split, rows, prepared.keys)
+    return runner.packed(request.placement, request.cache, planned, list(planned.trials), screen)
+
+
+def _reference(request: Request, space: Space, prepared: Prepared) -> TrialSpec:
+    """The settings as they are, which every point is measured by."""
+    return trials_of_point(request, space, 0, space.reference, prepared)[0]
 
 
 def _unfinished(request: Request, folder: RunFolder, prepared: Prepared, space: Space) -> bool:
@@ -247,6 +273,7 @@ def _search(
     folder: RunFolder,
     prepared: Prepared,
     space: Space,
+    placement: Placement,
     cluster: Cluster,
     screen: Screen,
 ) -> None:
@@ -255,7 +282,7 @@ def _search(
         Past(point.number, point.params, point.values(), point.state)
         for point in study.points(folder, space.name)
     ]
-    placement = request.placement
+    share = _reference(request, space, prepared).id
 
     def payload_of(number: int, params: Params) -> dict[str, Any]:
         specs = trials_of_point(request, space, number, params, prepared)
@@ -269,7 +296,7 @@ def _search(
             "cache": str(request.cache.absolute()),
             "trials": list(point.trials),
             "plugins": registry.kept(folder.path, specs[0].plugins),
-            "threads": threads_of(placement),
+            "threads": threads_of(placement, share),
             "silence_s": placement.silence_s,
             "stops": [*search.rungs, search.epochs],
         }
@@ -288,8 +315,7 @@ def _search(
             past,
             rehearse,
             payload_of,
-            placement.cpus_per_trial,
-            placement.gpus_per_trial,
+            *placement.size_of(share),
             cluster,
             on_event,
             time_budget_s=request.time_budget_s,
@@ -319,7 +345,7 @@ def _stages(request: Request, space: Space, prepared: Prepared) -> int:
     """How many networks the system trains one after the other."""
     import torch
 
-    [spec, *_] = trials_of_point(request, space, 0, space.reference, prepared)
+    spec = _reference(request, space, prepared)
     with torch.device("meta"):
         method = build(space.system, spec.options, len(spec.data.modalities), spec.data.grid)
     return len(method.stages)

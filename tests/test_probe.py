@@ -389,13 +389,14 @@ def test_a_run_probes_what_is_unfinished_and_says_what_share_each_got(monkeypatc
         return {trial: Probe(record, None) for trial in trials}
 
     monkeypatch.setattr(probing, "probe", probe)
-    request = SimpleNamespace(placement=placement(), cache=tmp_path)
+    asking = placement()
     screen = Screen(tmp_path / "run.log", quiet=True)
-    made = run.packed(request, SimpleNamespace(names={"t": "UNet3D seed 0"}), ["t"], screen)
+    planned = SimpleNamespace(names={"t": "UNet3D seed 0"})
+    made = run.packed(asking, tmp_path, planned, ["t"], screen)
     assert asked == [(["t"], False)]
     assert made.size_of("t") == (2, 0.1428)
     assert "packing     UNet3D seed 0: 1/7 of a GPU (9,000 MiB)" in screen.log.read_text()
-    assert run.packed(request, SimpleNamespace(names={}), [], screen) is request.placement
+    assert run.packed(asking, tmp_path, planned, [], screen) is asking
 
 
 def test_each_trial_is_placed_with_its_own_share_and_as_many_threads(monkeypatch, tmp_path):

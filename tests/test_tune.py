@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import in_process
@@ -16,6 +17,7 @@ from test_run import TOP, command, pfbench
 from harness.data.split import split
 from harness.errors import UsageError
 from harness.ledger import RunFolder, read_json
+from harness.probing import Probe
 from harness.settings import resolve
 from harness.space import changes, chosen_spaces, parse_ranges
 from harness.study import best, points
@@ -156,6 +158,39 @@ def test_a_killed_study_goes_on_with_the_points_of_an_undisturbed_one(finished, 
     for history in out.glob("trials/*/history.csv"):
         epochs = list(pd.read_csv(history)["epoch"])
         assert epochs == list(range(1, len(epochs) + 1))
+
+
+@pytest.fixture
+def shared_gpus(monkeypatch):
+    """A machine with two GPUs, as far as options can tell; (cpus, gpus) of each study's points."""
+    given = []
+    record = {"status": "ok", "reserved_mib": 9000.0, "device_mib": 80.0 * 1024}
+    probed = lambda planned, trials, *_, **__: {t: Probe(record, None) for t in trials}  # noqa: E731
+    monkeypatch.setattr("harness.probing.probe", probed)
+    monkeypatch.setattr("harness.options._visible_gpus", lambda: 2)
+    monkeypatch.setattr("harness.options.os.cpu_count", lambda: 32)
+    monkeypatch.setattr("harness.tune.ray_with_imports", lambda cluster: nullcontext())
+    monkeypatch.setattr("harness.tune.run_study", lambda *a, **_: given.append(a[4:6]))
+    return given
+
+
+def test_with_auto_every_point_has_the_share_of_the_settings_as_they_are(shared_gpus, tmp_path):
+    auto = ["--device", "cuda", "--gpus-per-trial", "auto", "--out", tmp_path / "study"]
+    done = in_process.pfbench("tune", "loss-weights", *SMALL[2:], *auto)
+    assert "packing     PFSeg, default seed 0: 1/7 of a GPU (9,000 MiB)" in done.out
+    assert shared_gpus == [(2, 0.1428)]
+
+
+def test_auto_is_refused_where_points_may_differ_in_memory(shared_gpus, tmp_path):
+    (tmp_path / "space.yaml").write_text(
+        "model: san\nspace: {options.width: {low: 8, high: 32, integer: true}}\n"
+    )
+    auto = ["--device", "cuda", "--gpus-per-trial", "auto", "--out", tmp_path / "study"]
+    done = in_process.pfbench(
+        "tune", "space", "--space", tmp_path / "space.yaml", *SMALL[2:], *auto, expect=2
+    )
+    assert "these may differ in memory" in done.said
+    assert not (tmp_path / "study").exists()
 
 
 def test_the_test_cases_are_not_opened(tmp_path):

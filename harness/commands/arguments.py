@@ -105,8 +105,7 @@ DeviceName = Annotated[
     str, typer.Option(help="auto, cpu or cuda.", autocompletion=completion.devices)
 ]
 CpusPerTrial = Annotated[float | None, typer.Option(help="Processors of a trial.")]
-GpusPerTrial = Annotated[float | None, typer.Option(help="GPUs of a trial; fractions share one.")]
-GpusOrAuto = Annotated[
+GpusPerTrial = Annotated[
     Any,
     typer.Option(
         "--gpus-per-trial",
