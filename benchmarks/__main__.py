@@ -1,6 +1,6 @@
 """Run the benchmarks, print a table, write benchmarks/results/<device>.json and docs/benchmarks.md.
 
-python -m benchmarks                 all of them, about an hour
+python -m benchmarks                 all of them, more than an hour
 python -m benchmarks hd95 overlap    some; the others keep their rows in the file
 """
 
@@ -62,8 +62,8 @@ def main(names: list[str]) -> int:
 
 def _shown(name: str, row: Row) -> dict[str, object]:
     print(
-        f"{name:17}{row.case:28}{row.peer:28}ours {row.ours:9.2f} {row.unit:4}"
-        f"peer {row.theirs:9.2f} {row.unit:4}ratio {row.ratio:7.2f}   "
+        f"{name:17}{row.case:40} {row.peer:28} ours {row.ours:9.2f} {row.unit:8}"
+        f"peer {row.theirs:9.2f} {row.unit:8}ratio {row.ratio:7.2f}   "
         f"{'' if row.goal is None else f'goal {row.goal:5.2f}  {row.verdict}'}",
         flush=True,
     )

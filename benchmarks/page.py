@@ -13,6 +13,8 @@ Speed and memory beside peers, as last measured. `python -m benchmarks` writes t
 pip install -e ".[bench]" -c constraints.txt
 python -m benchmarks                  # all
 python -m benchmarks hd95 cropping    # some; the others keep their rows
+
+python -m benchmarks systems layouts inference training_step   # on a GPU, where there is one
 ```
 
 Each script in `benchmarks/` asserts first that the peer's result and ours are equal, times both in
