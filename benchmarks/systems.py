@@ -1,8 +1,8 @@
 """All systems side by side: a training step and a prediction, plain and at their best.
 
 Plain is what PyTorch does unasked: float32, channels first. The best is the fastest of all
-precisions and layouts that the protocol knows, of a step and of a prediction each; harness.train
-steps, harness.measure predicts. GFLOP/s are those of the plain network over the time of the best;
+precisions and layouts that the protocol knows, of a step and of a prediction each.
+GFLOP/s are those of the plain network over the time of the best;
 their bound is a large matrix product in the same precision. The paper's volume on a GPU, an eighth
 of it on a CPU. Every setting has a process of its own, so that its memory is its own.
 """
