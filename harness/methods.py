@@ -187,6 +187,7 @@ class Patches(Method):
         return d, h, w
 
     def look(self, modalities: int) -> None:
+        """One window; a subclass whose `forward` does more than windows counts its own looks."""
         with torch.inference_mode(), _suited("window", self.window):
             self.network(torch.empty(1, modalities, *self.window, device=self.device))
 
