@@ -452,6 +452,7 @@ def test_fractions_of_a_cpu_hold_more_points_than_there_are_cpus(ray, tmp_path):
     assert [point.state for point in disk.points()] == ["complete"] * (cpus + 1)
 
 
+@pytest.mark.long
 def test_a_study_whose_driver_is_killed_ends_like_an_undisturbed_one(ray, tmp_path, monkeypatch):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir(), broken.mkdir()
