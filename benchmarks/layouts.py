@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.networks import EIGHTH, built
+from benchmarks.networks import EIGHTH, built, placed
 from benchmarks.timing import Row, medians_ms, require_equal
 from harness import systems
 from harness.data.grid import PAPER_GRID
 from harness.methods import Method, Patches
 from harness.spec import Protocol
-from harness.train import to
 from models.layout import Layout
 from models.precision import Precision, autocast
 
@@ -44,12 +43,11 @@ def _loss(name: str, precision: Precision, layout: Layout) -> Callable[[], Tenso
     method = _method(name, Protocol(precision=precision, layout=layout))
     stage = method.stages[-1]
     image = np.random.default_rng(0).random((1, *method.grid), dtype=np.float32)
-    sample = stage.sample(image, image[0] > 0.9, np.random.default_rng(0))
-    parts = [to(part, stage.device) for part in sample]
+    sample = placed(stage.sample(image, image[0] > 0.9, np.random.default_rng(0)))
 
     def loss() -> Tensor:
         with autocast(stage.device, stage.precision):
-            return stage.losses(*parts)["total"]
+            return stage.losses(*sample)["total"]
 
     return loss
 

@@ -1,13 +1,17 @@
 """The networks of the paper's profile, with random weights, on the device that is timed."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.timing import DEVICE
 from harness import systems
-from harness.methods import Grid, Method
+from harness.methods import Grid, Method, Stage
 from harness.spec import Protocol
+from harness.train import to
+from models.precision import autocast
 
 EIGHTH: Grid = (64, 96, 96)
 """An eighth of the paper's volume, where a CPU would take too long over the whole."""
@@ -20,3 +24,20 @@ def built(name: str, protocol: Protocol, grid: Grid, **options: Any) -> Method:
     method.network.to(DEVICE)
     method.follow(protocol)
     return method
+
+
+def placed(sample: Iterable[Any]) -> list[Any]:
+    """A sample where it is timed."""
+    return [to(part, DEVICE) for part in sample]
+
+
+def step(
+    trained: Stage | Method, sample: Sequence[Any], optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """The training step that everybody writes; the terms of its loss."""
+    optimizer.zero_grad(set_to_none=True)
+    with autocast(trained.device, trained.precision):
+        terms = trained.losses(*sample)
+    terms["total"].backward()
+    optimizer.step()
+    return terms

@@ -1,10 +1,10 @@
 """All systems side by side: a training step and a prediction, plain and at their best.
 
 Plain is what PyTorch does unasked: float32, channels first. The best is the fastest of all
-precisions and layouts that the protocol knows, of a step and of a prediction each.
-GFLOP/s are those of the plain network over the time of the best;
-their bound is a large matrix product in the same precision. The paper's volume on a GPU, an eighth
-of it on a CPU. Every setting has a process of its own, so that its memory is its own.
+precisions and layouts that the protocol knows, of a step and of a prediction each. GFLOP/s are
+those of the plain network over the time of the best; their bound is a large matrix product in the
+same precision. The paper's volume on a GPU, an eighth of it on a CPU. Every setting has a process
+of its own, so that its memory is its own.
 """
 
 import json
@@ -21,16 +21,15 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.networks import EIGHTH, built
+from benchmarks.networks import EIGHTH, built, placed, step
 from benchmarks.timing import DEVICE, Row, medians_ms, milliseconds
 from harness import systems
 from harness.data.grid import PAPER_GRID
 from harness.measure import peak_memory_mib
 from harness.methods import Stage
 from harness.spec import Protocol
-from harness.train import to
 from models.layout import Layout
-from models.precision import Precision, autocast
+from models.precision import Precision
 
 TOP = Path(__file__).parents[1]
 GRID = PAPER_GRID if DEVICE.type == "cuda" else EIGHTH
@@ -88,25 +87,15 @@ def main(name: str, precision: Precision, layout: Layout) -> None:
     image = np.random.default_rng(0).random((1, *GRID), dtype=np.float32)
     prediction = _measured(partial(method.for_inference().segment, image))
     steps = [_step(stage, image) for stage in method.stages]
-    step = _measured(lambda: [one() for one in steps])
-    print(json.dumps([*prediction, *step, _product_gflops(precision)]))
+    training = _measured(lambda: [one() for one in steps])
+    print(json.dumps([*prediction, *training, _product_gflops(precision)]))
 
 
-def _step(stage: Stage, image: np.ndarray[Any, Any]) -> Callable[[], None]:
+def _step(stage: Stage, image: np.ndarray[Any, Any]) -> Callable[[], Any]:
     """One step of the optimiser on one sample."""
-    sample = stage.sample(image, image[0] > 0.9, np.random.default_rng(0))
-    parts = [to(part, DEVICE) for part in sample]
-    optimizer = torch.optim.Adam(stage.network.parameters(), lr=1e-4)
-
-    def step() -> None:
-        stage.network.train()
-        optimizer.zero_grad(set_to_none=True)
-        with autocast(stage.device, stage.precision):
-            total = stage.losses(*parts)["total"]
-        total.backward()
-        optimizer.step()
-
-    return step
+    sample = placed(stage.sample(image, image[0] > 0.9, np.random.default_rng(0)))
+    optimizer = torch.optim.Adam(stage.network.train().parameters(), lr=1e-4)
+    return partial(step, stage, sample, optimizer)
 
 
 def _measured(work: Callable[[], Any]) -> tuple[float, float, float]:

@@ -25,17 +25,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from benchmarks.networks import EIGHTH, built
+from benchmarks.networks import EIGHTH, built, placed, step
 from benchmarks.timing import DEVICE, Row, milliseconds, require_equal
 from harness.data.case import Volume
 from harness.data.grid import PAPER_GRID
 from harness.measure import peak_memory_mib
 from harness.methods import Grid, Method
 from harness.spec import Protocol
-from harness.train import Lesson, to, train
+from harness.train import Lesson, train
 from models.conv import Conv3d, ConvTranspose3d
 from models.norm import InstanceNorm3d
-from models.precision import autocast
 
 TOP = Path(__file__).parents[1]
 CASE = "PFSeg, full size"
@@ -109,9 +108,9 @@ def main(variant: str, folder: Path) -> None:
     for module in method.network.modules() if released else ():
         module.__class__ = PYTORCHS.get(type(module), type(module))
     volume = _volume(PAPER_GRID)
-    sample = _sample(method, volume)
+    sample = placed(method.sample(volume.image, volume.label > 0, np.random.default_rng(0)))
     optimizer = torch.optim.Adam(method.network.parameters(), lr=1e-4)
-    loss = _step(method, sample, optimizer)
+    loss = step(method, sample, optimizer)
     gradient = torch.cat([p.grad.flatten() for p in method.network.parameters()])  # type: ignore[union-attr]
     save_file(
         {"ust": loss["ust"].detach().cpu(), "gradient": gradient.cpu()},
@@ -120,24 +119,9 @@ def main(variant: str, folder: Path) -> None:
     del gradient, loss
     if ON_GPU:
         torch.cuda.reset_peak_memory_stats()
-    work = partial(_step, method, sample, optimizer)
+    work = partial(step, method, sample, optimizer)
     ms = statistics.median(milliseconds(work) for _ in range(STEPS))
     print(json.dumps([ms, peak_memory_mib(method.device)["peak_mib"]]))
-
-
-def _sample(method: Method, volume: Volume) -> list[Any]:
-    sample = method.sample(volume.image, volume.label > 0, np.random.default_rng(0))
-    return [to(part, method.device) for part in sample]
-
-
-def _step(method: Method, sample: Any, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The step that everybody writes."""
-    optimizer.zero_grad(set_to_none=True)
-    with autocast(method.device, method.precision):
-        terms = method.losses(*sample)
-    terms["total"].backward()
-    optimizer.step()
-    return terms
 
 
 def _require_the_same_network(folder: Path) -> None:
