@@ -39,15 +39,19 @@ PLAIN: tuple[Precision, Layout] = ("fp32", "channels_first")
 SETTINGS = [*product(get_args(Precision), get_args(Layout))]
 
 
-class Cost(NamedTuple):
-    """Of one setting of one system; memory on a CPU with Python's and the libraries'."""
+class Work(NamedTuple):
+    """What a prediction or a step takes; memory on a CPU is the process's until then."""
 
-    prediction_ms: float
-    prediction_mib: float
-    prediction_gflops: float
-    step_ms: float
-    step_mib: float
-    step_gflops: float
+    ms: float
+    mib: float
+    gflops: float
+
+
+class Cost(NamedTuple):
+    """Of one setting of one system."""
+
+    prediction: Work
+    step: Work
     product_gflops: float
     """Per second, of a large matrix product: where nothing but arithmetic counts."""
 
@@ -55,23 +59,22 @@ class Cost(NamedTuple):
 def rows() -> Iterator[Row]:
     for name in systems.SYSTEMS:
         costs = {setting: _in_a_process(name, *setting) for setting in SETTINGS}
-        plain = costs[PLAIN]
         for what in ("prediction", "step"):
-            setting = min(costs, key=lambda s: getattr(costs[s], f"{what}_ms"))
-            best = costs[setting]
+            works = {setting: getattr(cost, what) for setting, cost in costs.items()}
+            setting = min(works, key=lambda s: works[s].ms)
+            best, plain = works[setting], works[PLAIN]
             case = f"{systems.system(name).title}, {what}, {' '.join(setting)}"
-            ms, plain_ms = (getattr(cost, f"{what}_ms") for cost in (best, plain))
-            mib, plain_mib = (getattr(cost, f"{what}_mib") for cost in (best, plain))
-            yield Row(case, "plain", ms, plain_ms)
-            yield Row(case, "plain", mib, plain_mib, unit="MiB")
-            reached = getattr(plain, f"{what}_gflops") / ms * 1000
-            yield Row(case, "matrix product", reached, best.product_gflops, unit="GFLOP/s")
+            yield Row(case, "plain", best.ms, plain.ms)
+            yield Row(case, "plain", best.mib, plain.mib, unit="MiB")
+            reached, bound = plain.gflops / best.ms * 1000, costs[setting].product_gflops
+            yield Row(case, "matrix product", reached, bound, unit="GFLOP/s")
 
 
 def _in_a_process(name: str, *setting: str) -> Cost:
     command = [sys.executable, "-m", __name__, name, *setting]
     done = subprocess.run(command, cwd=TOP, stdout=subprocess.PIPE, text=True, check=True)
-    return Cost(*json.loads(done.stdout))
+    prediction, training, product_gflops = json.loads(done.stdout)
+    return Cost(Work(*prediction), Work(*training), product_gflops)
 
 
 def _product_gflops(precision: Precision) -> float:
@@ -88,7 +91,7 @@ def main(name: str, precision: Precision, layout: Layout) -> None:
     prediction = _measured(partial(method.for_inference().segment, image))
     steps = [_step(stage, image) for stage in method.stages]
     training = _measured(lambda: [one() for one in steps])
-    print(json.dumps([*prediction, *training, _product_gflops(precision)]))
+    print(json.dumps([prediction, training, _product_gflops(precision)]))
 
 
 def _step(stage: Stage, image: np.ndarray[Any, Any]) -> Callable[[], Any]:
@@ -98,14 +101,13 @@ def _step(stage: Stage, image: np.ndarray[Any, Any]) -> Callable[[], Any]:
     return partial(step, stage, sample, optimizer)
 
 
-def _measured(work: Callable[[], Any]) -> tuple[float, float, float]:
-    """Milliseconds, peak MiB (on a CPU of all that came before, too) and GFLOPs of `work`."""
+def _measured(work: Callable[[], Any]) -> Work:
     with FlopCounterMode(display=False) as counter:
         work()
     if DEVICE.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     ms = statistics.median(milliseconds(work) for _ in range(ROUNDS))
-    return ms, peak_memory_mib(DEVICE)["peak_mib"], counter.get_total_flops() / 1e9
+    return Work(ms, peak_memory_mib(DEVICE)["peak_mib"], counter.get_total_flops() / 1e9)
 
 
 if __name__ == "__main__":

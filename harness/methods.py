@@ -64,8 +64,6 @@ class Method(ABC):
     """True when `adapt` learns from the test volumes."""
     precision: Precision = "fp32"
     layout: Layout = "channels_first"
-    looks: int = 1
-    """How often the network is applied to segment a volume."""
 
     def __init__(self, network: nn.Module, grid: Grid) -> None:
         self.network = network
@@ -123,6 +121,11 @@ class Method(ABC):
         """The same predictions without the parts that only training needs."""
         return self
 
+    @property
+    def looks(self) -> int:
+        """How often the network is applied to segment a volume."""
+        return 1
+
     def look(self, modalities: int) -> None:
         """Apply the network once to a blank of what it is shown: for shapes and FLOPs, on meta.
 
@@ -177,7 +180,7 @@ class Patches(Method):
             raise ValueError(f"a window of {list(self.window)} is larger than the volume {grid}")
 
     @property
-    def looks(self) -> int:  # type: ignore[override]
+    def looks(self) -> int:
         axes = zip(self.grid, self.window, self.stride, strict=True)
         return math.prod(len(starts(*axis)) for axis in axes)
 
