@@ -75,12 +75,14 @@ def check_data(
     from harness.data.check import check
 
     use_plugins(plugin)
-    faults, notes = check(root, dataset, words(modalities))
+    faults, notes, found = check(root, dataset, words(modalities))
     if as_json:
         keys = ("code", "where", "what", "remedy")
         told = [{key: getattr(fault, key) for key in keys} for fault in faults]
-        print(json.dumps({"faults": told, "notes": notes}, indent=2))
+        print(json.dumps({"layout": found, "faults": told, "notes": notes}, indent=2))
     else:
+        if found:
+            print(found)
         for line in (*faults, *(f"note: {note}" for note in notes)):
             print(line)
         print(f"{len(faults)} faults" if faults else "no fault found")

@@ -3,15 +3,26 @@
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.data import brats, folder
-from harness.data.case import Case, Remains
-from harness.data.datasets import DATASETS, Request, complete, rules, same_images, survey
-from harness.data.layout import no_folder, nothing_here
+from harness.data.by_pattern import some
+from harness.data.case import Case, Contents, Remains
+from harness.data.datasets import (
+    DATASETS,
+    Request,
+    complete,
+    contents_of,
+    patterns_of,
+    rules,
+    same_images,
+    survey,
+)
+from harness.data.layout import no_folder
+from harness.data.recognise import recognised
 from harness.data.scans import Rules, examine, mixed_editions
 from harness.errors import DataError, UsageError
 
@@ -23,13 +34,16 @@ class Checked(NamedTuple):
 
     faults: list[DataError]
     notes: list[str]
+    found: str = ""
+    """Which data set it is, and what it has."""
 
 
-def check(root: Path, dataset: str | None, modalities: Sequence[str]) -> Checked:
+def check(root: Path, dataset: str | None, modalities: Sequence[str], **asked: Any) -> Checked:
     """Every fault of every case below `root`; none when it can be used.
 
     Without `dataset` the layout is looked up; without `modalities` every patient has to have all
-    that any of them has. Raises UsageError for a name that does not exist.
+    that any of them has. `asked` are further fields of a request. Raises UsageError for a name
+    that does not exist.
     """
     if dataset == "phantom":
         what, remedy = "the phantom is made in memory", "--dataset brats"
@@ -37,16 +51,11 @@ def check(root: Path, dataset: str | None, modalities: Sequence[str]) -> Checked
     if not root.is_dir():
         return Checked([no_folder(root)], [])
     try:
-        name = dataset or layout_of(root)
-        wanted = tuple(modalities)
-        if name == "brats" and not wanted:
-            wanted = brats.modalities_of(root)
-        contents = DATASETS[name].contents_of(root) if name in DATASETS else None
-        target = "" if contents is None or contents.default else next(iter(contents.targets))
-        full = complete(Request(name, root, wanted, target))
+        name = dataset or ("folder" if asked.get("images") else recognised(root))
+        full = _everything(Request(name, root, tuple(modalities), **asked))
     except DataError as fault:
         return Checked([fault], [])
-    found = survey(full.dataset, root, full.modalities)
+    found = survey(full)
     allowed = rules(full)
     with ThreadPoolExecutor(WORKERS) as pool:
         looked = list(pool.map(lambda case: _look(case, allowed), found.cases))
@@ -55,7 +64,30 @@ def check(root: Path, dataset: str | None, modalities: Sequence[str]) -> Checked
     if allowed.editions:
         faults += mixed_editions({one.case: one.labels for one in looked})
     faults += same_images({one.case: one.image_sha256 for one in looked if one.image_sha256})
-    return Checked(faults, [*found.notes, *(note for one in looked for note in one.notes)])
+    notes = [*found.notes, *(note for one in looked for note in one.notes)]
+    return Checked(faults, notes, _said(full, len(found.cases) + len(found.remains)))
+
+
+def _everything(request: Request) -> Request:
+    """The complete request of all modalities that are there, and of all masks."""
+    if request.dataset not in DATASETS:
+        return complete(request)
+    contents = contents_of(request)
+    layout = patterns_of(request)
+    every = contents.targets if layout and layout.has_masks else [*contents.targets][:1]
+    target = request.target or contents.default or ",".join(every)
+    return complete(
+        replace(request, modalities=request.modalities or contents.available, target=target)
+    )
+
+
+def _said(full: Request, cases: int) -> str:
+    contents: Contents = contents_of(full)
+    targets = some(list(contents.targets))
+    title = DATASETS[full.dataset].title
+    return (
+        f"{full.dataset} ({title}): {cases} cases with {some(full.modalities)}; targets {targets}"
+    )
 
 
 class _Look(NamedTuple):
@@ -74,12 +106,3 @@ def _look(case: Case | Remains, allowed: Rules) -> _Look:
         return _Look(case.id, findings.faults, findings.labels)
     content = hashlib.sha256(np.ascontiguousarray(findings.scan.image).data).hexdigest()
     return _Look(case.id, (), findings.labels, content, findings.scan.notes)
-
-
-def layout_of(root: Path) -> str:
-    """Which data set it looks like. Raises DataError when like none."""
-    if any((root / name).exists() for name in ("dataset.json", "images", "imagesTr")):
-        return "folder" if folder.names_other_organ(root) else "liver"
-    if any(path.is_dir() for path in root.iterdir()):
-        return "brats"
-    raise nothing_here(root, f"the layout of {' or '.join(sorted(set(DATASETS) - {'phantom'}))}")

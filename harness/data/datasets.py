@@ -8,10 +8,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.data import brats, by_pattern
+from harness.data.by_pattern import Layout
 from harness.data.case import Case, Contents, Grid, Scan, Survey, Volume
 from harness.data.grid import PAPER_GRID
 from harness.data.intake import Job, Outcome, digest, take_in
-from harness.data.layout import no_folder
+from harness.data.layout import no_folder, same_but_for_case
+from harness.data.pattern import Tree
+from harness.data.presets import GLIOMA, PRESETS
 from harness.errors import DataError, UsageError, together, unknown
 
 if TYPE_CHECKING:
@@ -29,7 +33,8 @@ class Dataset:
     modalities)` finds the cases and reads no voxels. `prepare(scan, labels, reduce, case)` brings
     a scan to the benchmark's grid; the default shows all of it undistorted. `labels` are those
     that a mask may hold, where that is known. `contents(root)`: what the folder itself says its
-    modalities and targets are. Functions may stand as "module:name".
+    modalities and targets are. Functions may stand as "module:name". In place of `survey` and
+    `contents`, `layout` says how files are called.
     """
 
     title: str
@@ -41,7 +46,12 @@ class Dataset:
     labels: frozenset[int] = frozenset()
     contents: str | Callable[[Path], Contents] = ""
     editions: bool = False
-    """Label 3 of its masks has had two meanings."""
+    """Labels of its masks have had several meanings, see `harness.data.brats`."""
+    layout: Layout | None = None
+    expected: str = ""
+    """Names of files in that layout, for the message that there are none."""
+    choose: bool = False
+    """A target has to be named; else the first is the default."""
     synthetic: bool = False
     plugin: str = ""
     """The id of the plug-in that it comes from."""
@@ -51,33 +61,38 @@ class Dataset:
         if self.contents and root is not None:
             contents: Contents = _loaded(self.contents)(root)
             return contents
-        return Contents(self.modalities, self.targets, next(iter(self.targets), ""), self.labels)
+        default = "" if self.choose else next(iter(self.targets), "")
+        return Contents(self.modalities, self.targets, default, self.labels)
 
 
-REGIONS = {
-    "wt": (1, 2, 3, 4),  # whole tumour; 3 was part of the core until 2016, and the rim since 2023
-    "tc": (1, 4),
-    "et": (4,),
-}
 DATASETS: dict[str, Dataset] = {
     "phantom": Dataset(
-        "Synthetic heads with lesions, made in memory", ("flair",), REGIONS,
+        "Synthetic heads with lesions, made in memory", ("flair",), brats.REGIONS,
         prepare="harness.data.prepare:phantom", licence="none needed", synthetic=True,
     ),
     "brats": Dataset(
-        "BraTS 2012-2021, glioma MRI: a folder for each patient", ("t2",), REGIONS,
-        "harness.data.brats:survey", "harness.data.prepare:brats",
-        "research only, from the organisers", frozenset({0, 1, 2, 3, 4}), editions=True,
+        "BraTS 2012-2025, glioma MRI: a folder for each patient", ("t2",), brats.REGIONS,
+        prepare="harness.data.prepare:brats", licence="research only, from the organisers",
+        labels=frozenset(range(5)), editions=True, layout=GLIOMA,
+        expected="folders such as BraTS20_Training_001 directly below",
     ),
     "liver": Dataset(
         "Liver CT in images/ + labels/, nnU-Net's or Decathlon's layout", ("ct",),
-        {"liver": (1,)}, "harness.data.liver:survey", "harness.data.prepare:liver",
-        labels=frozenset({0, 1, 2}),  # 2: tumours, in most public sets
+        {"liver": (1, 2), "tumour": (2,)}, "harness.data.liver:survey",
+        "harness.data.prepare:liver", labels=frozenset({0, 1, 2}),
     ),
     "folder": Dataset(
         "Any organ, in nnU-Net's raw layout or Decathlon's: dataset.json names its parts", (), {},
         "harness.data.folder:survey", contents="harness.data.folder:contents",
     ),
+    **{
+        name: Dataset(
+            preset.title, preset.modalities, preset.targets, licence=preset.licence,
+            labels=preset.labels, layout=preset.layout, expected=preset.expected,
+            choose=preset.choose,
+        )
+        for name, preset in PRESETS.items()
+    },
 }  # fmt: skip
 
 
@@ -95,6 +110,12 @@ class Request:
     """Of the phantom; other data sets have the cases they have."""
     seed: int = 0
     """Of the phantom."""
+    images: tuple[str, ...] = ()
+    """Patterns, "MODALITY=PATTERN", in place of those of the data set."""
+    labels: tuple[str, ...] = ()
+    """Patterns of labels, in place of those of the data set."""
+    edition: str = ""
+    """A year of BraTS; "" for the one that the names tell."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +171,7 @@ def prepare(
             progress(len(outcomes), len(jobs), outcome.name)
     outcomes.sort(key=lambda outcome: outcome.name)
     faults = [*found.faults, *(fault for outcome in outcomes for fault in outcome.faults)]
-    faults += _between_cases(outcomes, DATASETS[full.dataset].editions)
+    faults += _between_cases(outcomes, contents_of(full).unsure)
     if faults:
         raise together(faults, "the data")
     keys = {outcome.name: outcome.key for outcome in outcomes}
@@ -183,9 +204,10 @@ def complete(request: Request) -> Request:
         raise unknown("dataset", request.dataset, DATASETS)
     if request.dataset != "phantom":
         _refuse_no_folder(request)
-    contents = DATASETS[request.dataset].contents_of(request.root)
+    _refuse_idle(request)
+    contents = contents_of(request)
     modalities = tuple(map(contents.modality, request.modalities)) or contents.modalities
-    target = request.target or contents.default
+    target = contents.target(request.target or contents.default)
     _labels(contents, target)
     if len(set(modalities)) < len(modalities):
         what, remedy = f"named twice in {','.join(modalities)}", "name each once"
@@ -197,6 +219,43 @@ def complete(request: Request) -> Request:
         _refuse_unknown_phantom(modalities)
     reduced_grid(request.reduce)
     return replace(request, modalities=modalities, target=target)
+
+
+def patterns_of(request: Request) -> Layout | None:
+    """The patterns of a request, or of its data set; None where a survey of its own finds files.
+
+    Raises UsageError for what is no pattern.
+    """
+    own = DATASETS[request.dataset].layout
+    if request.images or request.labels:
+        return by_pattern.given(request.images, request.labels, own.patient if own else "")
+    return own
+
+
+def contents_of(request: Request) -> Contents:
+    """What the data set of a request holds, as far as names tell. DataError where they cannot."""
+    entry, layout = DATASETS[request.dataset], patterns_of(request)
+    if layout is None or request.root is None:
+        return entry.contents_of(request.root)
+    files = by_pattern.find(layout, Tree(request.root))
+    if not entry.editions:
+        return by_pattern.contents(files, layout, entry.contents_of(request.root))
+    found = brats.contents(files, request.edition)
+    return by_pattern.contents(files, layout, found) if request.images else found
+
+
+def _refuse_idle(request: Request) -> None:
+    """UsageError for an option that this data set has no use for."""
+    made_up = request.dataset == "phantom"
+    idle = {
+        "--edition": bool(request.edition) and not DATASETS[request.dataset].editions,
+        "--image": bool(request.images) and made_up,
+        "--label": bool(request.labels) and made_up,
+    }
+    for option, without_use in idle.items():
+        if without_use:
+            what = f"{request.dataset} has no use for it"
+            raise UsageError(what, where=option, remedy="leave it out", code="PFB-C02")
 
 
 def _refuse_no_folder(request: Request) -> None:
@@ -216,9 +275,10 @@ def _labels(contents: Contents, target: str) -> tuple[int, ...]:
         raise UsageError(what, where="--target", remedy=remedy, code="PFB-C02")
     found: set[int] = set()
     for name in target.split(","):
-        if name not in contents.targets:
+        labels = contents.labels_of(name)
+        if labels is None:
             raise unknown("target", name, contents.targets)
-        found |= set(contents.targets[name])
+        found |= set(labels)
     return tuple(sorted(found))
 
 
@@ -226,9 +286,9 @@ def rules(request: Request) -> "Rules":
     """What the masks of a complete request may hold."""
     from harness.data.scans import Rules
 
-    entry = DATASETS[request.dataset]
-    labels = entry.contents_of(request.root).labels
-    return Rules(request.dataset, request.target, labels, entry.editions)
+    contents = contents_of(request)
+    return Rules(request.dataset, request.target, contents.labels,
+                 editions=contents.unsure, cavity=contents.cavity)  # fmt: skip
 
 
 def seen_as(dataset: str) -> str:
@@ -237,10 +297,10 @@ def seen_as(dataset: str) -> str:
     Raises UsageError for a plug-in's own, of which the way back to the scan is not known.
     """
     entry = DATASETS[dataset]
-    if not entry.plugin:
-        return dataset
     if entry.prepare == WHOLE:
         return "folder"
+    if not entry.plugin:
+        return dataset
     what = f"{dataset} prepares volumes in its own way; the way back to a new scan is not known"
     raise UsageError(what, where="predict", remedy="leave out its `prepare`", code="PFB-C42")
 
@@ -271,10 +331,17 @@ def is_synthetic(root: Path | None) -> bool:
     return root is not None and (root / MARKER).is_file()
 
 
-def survey(dataset: str, root: Path, modalities: Sequence[str]) -> Survey:
-    """What the folder of a real data set holds; reads no voxels."""
-    found: Survey = _loaded(DATASETS[dataset].survey)(root, modalities)
-    return found
+def survey(request: Request) -> Survey:
+    """What the folder of a complete request of a real data set holds; reads no voxels."""
+    entry, layout = DATASETS[request.dataset], patterns_of(request)
+    assert request.root is not None  # complete() refuses it
+    if layout is None:
+        found: Survey = _loaded(entry.survey)(request.root, request.modalities)
+    else:
+        targets = request.target.split(",") if layout.has_masks else ()
+        expected = entry.expected or "files that the patterns fit"
+        found = by_pattern.survey(request.root, layout, request.modalities, targets, expected)
+    return replace(found, faults=(*found.faults, *same_but_for_case(found)))
 
 
 @dataclass(frozen=True)
@@ -288,7 +355,7 @@ def _find(request: Request) -> _Found:
     """One job for each case; `request` is complete."""
     entry = DATASETS[request.dataset]
     allowed, recipe = rules(request), _loaded(entry.prepare)
-    labels = _labels(entry.contents_of(request.root), request.target)
+    labels = _labels(contents_of(request), request.target)
     seen = (request.modalities, labels, request.reduce, reduced_grid(request.reduce))
 
     def job(name: str, source: Case | int) -> Job:
@@ -296,7 +363,7 @@ def _find(request: Request) -> _Found:
 
     if request.root is None or request.dataset == "phantom":
         return _Found(tuple(job(f"phantom_{i + 1:03d}", i) for i in range(request.cases)))
-    surveyed = survey(request.dataset, request.root, request.modalities)
+    surveyed = survey(request)
     jobs = tuple(job(case.id, case) for case in surveyed.cases)
     return _Found(jobs, surveyed.faults, surveyed.notes)
 
