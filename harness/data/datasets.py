@@ -12,7 +12,7 @@ from harness.data import brats, by_pattern
 from harness.data.by_pattern import Layout
 from harness.data.case import Case, Contents, Grid, Scan, Survey, Volume
 from harness.data.grid import PAPER_GRID
-from harness.data.intake import Job, Outcome, digest, take_in
+from harness.data.ingest import Job, Outcome, digest, take_in
 from harness.data.layout import no_folder, same_but_for_case
 from harness.data.pattern import Tree
 from harness.data.presets import GLIOMA, PRESETS
@@ -292,7 +292,7 @@ def rules(request: Request) -> "Rules":
 
 
 def seen_as(dataset: str) -> str:
-    """Whose way to see a scan a data set shares, for `harness.data.field.look`.
+    """Whose way to see a scan a data set shares, for `harness.data.scan_view.look`.
 
     Raises UsageError for a plug-in's own, of which the way back to the scan is not known.
     """
