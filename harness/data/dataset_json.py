@@ -58,7 +58,11 @@ class Listing:
 
 def read(root: Path) -> Listing:
     """What ROOT/dataset.json says. Raises DataError for one that cannot be followed."""
-    told = _content(root)
+    return parsed(root, _content(root))
+
+
+def parsed(root: Path, told: Mapping[str, Any]) -> Listing:
+    """What the content of a dataset.json says of files below `root`. Raises DataError."""
     _refuse_other_files(told)
     channels: tuple[str, ...] = ()
     spelled: dict[str, str] = {}

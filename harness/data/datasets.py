@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from harness.data import brats, by_pattern
 from harness.data.by_pattern import Layout
 from harness.data.case import Case, Contents, Grid, Scan, Survey, Volume
+from harness.data.divide import Roster
+from harness.data.exclude import note_of, refuse_strangers
 from harness.data.grid import PAPER_GRID
 from harness.data.ingest import Job, Outcome, digest, take_in
 from harness.data.layout import no_folder, same_but_for_case
@@ -116,6 +118,8 @@ class Request:
     """Patterns of labels, in place of those of the data set."""
     edition: str = ""
     """A year of BraTS; "" for the one that the names tell."""
+    exclude: tuple[str, ...] = ()
+    """Cases that are left out."""
 
 
 @dataclass(frozen=True)
@@ -140,10 +144,22 @@ def case_ids(request: Request) -> list[str]:
 
     Raises UsageError for a wrong name or a missing root, DataError for faults of the folder.
     """
-    found = _find(complete(request))
-    if found.faults:
-        raise together(found.faults, "the data")
-    return [job.name for job in found.jobs]
+    known = roster(request)
+    if known.faults:
+        raise together(known.faults, "the data")
+    return list(known.cases)
+
+
+def roster(request: Request) -> Roster:
+    """Every case there is, and what their names and lists tell of them; reads no voxels.
+
+    Raises UsageError for a wrong name or a missing root, DataError where names cannot be followed.
+    """
+    full = complete(request)
+    found, layout = _find(full), patterns_of(full)
+    cases = tuple(job.name for job in found.jobs)
+    patient = layout.patient if layout else ""
+    return Roster(cases, patient, found.folds, full.exclude, found.faults)
 
 
 def prepare(
@@ -341,6 +357,11 @@ def survey(request: Request) -> Survey:
         targets = request.target.split(",") if layout.has_masks else ()
         expected = entry.expected or "files that the patterns fit"
         found = by_pattern.survey(request.root, layout, request.modalities, targets, expected)
+    if request.exclude:
+        ids = {case.id for case in found.cases} | {one.id for one in found.remains}
+        refuse_strangers(request.exclude, ids)
+        found = found.without(request.exclude)
+        found = replace(found, notes=(*found.notes, note_of(request.exclude)))
     return replace(found, faults=(*found.faults, *same_but_for_case(found)))
 
 
@@ -349,6 +370,7 @@ class _Found:
     jobs: tuple[Job, ...]
     faults: tuple[DataError, ...] = ()
     notes: tuple[str, ...] = ()
+    folds: Mapping[str, int] = field(default_factory=dict)
 
 
 def _find(request: Request) -> _Found:
@@ -362,10 +384,13 @@ def _find(request: Request) -> _Found:
         return Job(name, source, allowed, recipe, *seen, request.seed, entry.plugin)
 
     if request.root is None or request.dataset == "phantom":
-        return _Found(tuple(job(f"phantom_{i + 1:03d}", i) for i in range(request.cases)))
+        names = [f"phantom_{number:03d}" for number in range(1, request.cases + 1)]
+        refuse_strangers(request.exclude, names)
+        made = (job(name, i) for i, name in enumerate(names) if name not in request.exclude)
+        return _Found(tuple(made), notes=(note_of(request.exclude),) if request.exclude else ())
     surveyed = survey(request)
     jobs = tuple(job(case.id, case) for case in surveyed.cases)
-    return _Found(jobs, surveyed.faults, surveyed.notes)
+    return _Found(jobs, surveyed.faults, surveyed.notes, surveyed.folds)
 
 
 def _bring_in(jobs: Sequence[Job], cache_root: Path, workers: int) -> Iterator[Outcome]:

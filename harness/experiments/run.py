@@ -3,12 +3,13 @@
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.data import datasets
-from harness.data.split import NO_CASES, split
+from harness.data.divide import Division, Roster, divide
+from harness.data.split import NO_CASES
 from harness.errors import FAILED_TRIALS, StateError, UsageError
 from harness.experiments.stopping import Stopped, carry_on
 from harness.report import figures as pictures
@@ -100,6 +101,9 @@ def refuse_impossible(request: Request) -> None:
 
 def prepare(request: Request, screen: Screen) -> Plan:
     """Read and preprocess the volumes (once), split them, and resolve every trial."""
+    known = datasets.roster(request.data)
+    if not known.faults:
+        divided(request.settings, known)  # a wrong split is refused before volumes are read
     with screen.bar("preparing volumes") as advance:
 
         def progress(done: int, total: int, what: str) -> None:
@@ -107,16 +111,29 @@ def prepare(request: Request, screen: Screen) -> Plan:
             crash_point("volume")
 
         prepared = datasets.prepare(request.data, request.cache, progress=progress)
-    chosen = request.settings.split
-    cases = split(list(prepared.keys), kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
+    made = divided(request.settings, known.only(prepared.keys))
     return plan(
         request.tables,
-        request.settings,
-        prepared,
-        cases,
+        recorded(request.settings, made),
+        replace(prepared, notes=(*prepared.notes, *made.notes)),
+        made.split,
         seeds=request.seeds,
         device=request.placement.device,
     )
+
+
+def divided(settings: Settings, known: Roster) -> Division:
+    """Which of the cases train, validate and test.
+
+    Raises UsageError for settings of the split that do not fit them, DataError for too few.
+    """
+    return divide(known, **settings.split.model_dump())
+
+
+def recorded(settings: Settings, made: Division) -> Settings:
+    """The settings as they are written down: files of a split by content, not by place."""
+    split = settings.split.model_copy(update={"group": made.group, "file": made.file})
+    return settings.model_copy(update={"split": split})
 
 
 def dry_run(request: Request, screen: Screen) -> list[dict[str, Any]]:

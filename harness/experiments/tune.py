@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.data import datasets
-from harness.data.split import NO_CASES, Split, split
-from harness.errors import StateError, UsageError
+from harness.data.split import NO_CASES, Split
+from harness.errors import StateError, UsageError, together
 from harness.experiments import run as runner
 from harness.experiments.stopping import Stopped, carry_on
 from harness.experiments.study_screen import StudyScreen
@@ -75,6 +75,9 @@ class Prepared:
     split: Split
     data: Data
     keys: dict[str, str]
+    settings: Settings
+    """As they are written down."""
+    notes: tuple[str, ...] = ()
 
 
 def tune(request: Request, screen: Screen) -> int:
@@ -126,7 +129,7 @@ def _refuse_impossible(request: Request) -> None:
     """UsageError for what no data can mend, before a folder is made or a volume is read."""
     if request.mlflow:
         tracking.checked(request.tracking_uri)
-    expected = Prepared(NO_CASES, described(datasets.expected(request.data)), {})
+    expected = Prepared(NO_CASES, described(datasets.expected(request.data)), {}, request.settings)
     for space in request.spaces:
         if request.placement.packing != "given" and not even(space):
             what = "auto gives every point the share of the first, and these may differ in memory"
@@ -141,13 +144,16 @@ def _refuse_impossible(request: Request) -> None:
 
 def _prepare(request: Request, screen: Screen) -> Prepared:
     """Split by name, then read the cases that train and validate, and no others."""
-    chosen = request.settings.split
-    ids = datasets.case_ids(request.data)
-    cases = split(ids, kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
+    known = datasets.roster(request.data)
+    if known.faults:
+        raise together(known.faults, "the data")
+    made = runner.divided(request.settings, known)
+    cases, settings = made.split, runner.recorded(request.settings, made)
     seen = {*cases.train, *cases.validation}
     with screen.bar("preparing volumes") as advance:
         prepared = datasets.prepare(request.data, request.cache, only=seen, progress=advance)
-    return Prepared(cases, described(prepared), dict(prepared.keys))
+    notes = (*prepared.notes, *made.notes)
+    return Prepared(cases, described(prepared), dict(prepared.keys), settings, notes)
 
 
 def _open(folder: RunFolder, request: Request, prepared: Prepared) -> dict[str, Any]:
@@ -185,7 +191,7 @@ def _open(folder: RunFolder, request: Request, prepared: Prepared) -> dict[str, 
 def _protocol(request: Request, prepared: Prepared) -> dict[str, Any]:
     """What must be equal for points to be comparable, and for a study to be the same one."""
     return {
-        "settings": request.settings.model_dump(mode="json"),
+        "settings": prepared.settings.model_dump(mode="json"),
         "data": prepared.data.model_dump(mode="json"),
         "cases": prepared.split.digest,
         "search": {"sampler": request.sampler, "pruner": request.pruner},
@@ -217,6 +223,8 @@ def _announce(request: Request, folder: RunFolder, prepared: Prepared, screen: S
     )
     screen.say(f"output      {folder.path}")
     screen.say(f"MLflow      {redact(request.tracking_uri) if request.mlflow else 'off'}")
+    for note in prepared.notes:
+        screen.say(f"note        {note}")
 
 
 def _search_all(

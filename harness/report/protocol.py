@@ -52,6 +52,12 @@ def _facts(folder: RunFolder, run: dict[str, Any]) -> Facts:
     split = _asked(run)["split"]
     sizes = ", ".join(f"{len(cases[part])} for {part}" for part in cases)
     how = {"seeded": f"by patient, from seed {split.get('seed')}", "official": "of the authors"}
+    kind_of_split = how.get(split.get("kind", ""), split.get("kind", ""))
+    if split.get("file", "") not in ("", "none"):
+        kind_of_split = f"as {split['file']} gives it"
+    if split_into.get("patients"):
+        known = split_into["patients"]
+        sizes += f" of {len({known[case] for ids in cases.values() for case in ids})} patients"
     kind = "synthetic" if data["synthetic"] else "patients"
     return Facts(
         (
@@ -59,8 +65,7 @@ def _facts(folder: RunFolder, run: dict[str, Any]) -> Facts:
             ("Data", f"{data['name']} ({kind}), {', '.join(data['modalities'])}; "
                      f"target {data['target']}; content {data['fingerprint']}"),
             ("Volumes", f"{'×'.join(map(str, data['grid']))} voxels"),
-            ("Split", f"{sizes}; fold {split.get('fold', 0)}, "
-                      f"{how.get(split.get('kind', ''), split.get('kind', ''))}"),
+            ("Split", f"{sizes}; fold {split.get('fold', 0)}, {kind_of_split}"),
             ("Profile", run["profile"]),
             ("Code", run["protocol"]["code"]),
         )
@@ -77,7 +82,9 @@ def deviations(folders: Sequence[RunFolder], systems: Sequence[str]) -> tuple[st
         found.append(f"volumes are averaged over blocks of {blocks} voxels of the paper's grid")
     if run["profile"] != "paper":
         found.append(f"networks of profile {run['profile']}, smaller than the paper's")
-    if settings["split"]["kind"] != "official":
+    if settings["split"].get("file", "") not in ("", "none"):
+        found.append(f"the split is that of {settings['split']['file']}, not the authors'")
+    elif settings["split"]["kind"] != "official":
         found.append("the split is seeded, with validation cases of its own; the authors' code "
                      "cuts the sorted list and validates on one case")  # fmt: skip
     found += [SYSTEMS[name].deviation for name in systems if name in SYSTEMS]

@@ -22,7 +22,14 @@ class Split(Frozen):
     kind: Literal["seeded", "official"] = "seeded"
     """80/20 by patient from a seed, or the released code's cut (sorted, one validation case)."""
     seed: int = Field(0, ge=0, lt=2**32)
-    fold: int = Field(0, ge=0, le=4)
+    fold: int = Field(0, ge=0, le=9999)
+    """Which of the folds tests; a seeded split has 0 to 4."""
+    group: str = ""
+    """Whose a case is: a pattern on ids such as {patient}_frame#, a CSV of case,patient, or none
+    for cases that are patients of their own; "" as the layout of the data set tells."""
+    file: str = ""
+    """A split that is given: splits_final.json, a split.json, a data list with folds, or a CSV of
+    case,fold; "" for the folds of the data set, if it has any, and none for never."""
 
 
 class Phantom(Frozen):
