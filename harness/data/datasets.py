@@ -156,7 +156,7 @@ def roster(request: Request) -> Roster:
     Raises UsageError for a wrong name or a missing root, DataError where names cannot be followed.
     """
     full = complete(request)
-    found, layout = _find(full), patterns_of(full)
+    found, layout = find_jobs(full), patterns_of(full)
     cases = tuple(job.name for job in found.jobs)
     patient = layout.patient if layout else ""
     return Roster(cases, patient, found.folds, full.exclude, found.faults)
@@ -178,7 +178,7 @@ def prepare(
     written.
     """
     full = complete(request)
-    found = _find(full)
+    found = find_jobs(full)
     jobs = [job for job in found.jobs if only is None or job.name in only]
     outcomes: list[Outcome] = []
     for outcome in _bring_in(jobs, cache_root, workers):
@@ -366,14 +366,16 @@ def survey(request: Request) -> Survey:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Jobs:
+    """What there is to prepare, and what is wrong or odd with the folder."""
+
     jobs: tuple[Job, ...]
     faults: tuple[DataError, ...] = ()
     notes: tuple[str, ...] = ()
     folds: Mapping[str, int] = field(default_factory=dict)
 
 
-def _find(request: Request) -> _Found:
+def find_jobs(request: Request) -> Jobs:
     """One job for each case; `request` is complete."""
     entry = DATASETS[request.dataset]
     allowed, recipe = rules(request), _loaded(entry.prepare)
@@ -387,10 +389,10 @@ def _find(request: Request) -> _Found:
         names = [f"phantom_{number:03d}" for number in range(1, request.cases + 1)]
         refuse_strangers(request.exclude, names)
         made = (job(name, i) for i, name in enumerate(names) if name not in request.exclude)
-        return _Found(tuple(made), notes=(note_of(request.exclude),) if request.exclude else ())
+        return Jobs(tuple(made), notes=(note_of(request.exclude),) if request.exclude else ())
     surveyed = survey(request)
     jobs = tuple(job(case.id, case) for case in surveyed.cases)
-    return _Found(jobs, surveyed.faults, surveyed.notes, surveyed.folds)
+    return Jobs(jobs, surveyed.faults, surveyed.notes, surveyed.folds)
 
 
 def _bring_in(jobs: Sequence[Job], cache_root: Path, workers: int) -> Iterator[Outcome]:
