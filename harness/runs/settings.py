@@ -125,7 +125,20 @@ def _parse_change(change: str) -> dict[str, Any]:
         what = f"'{change}' is not of the form key.path=value"
         remedy = "--set protocol.learning_rate=3e-4"
         raise UsageError(what, where="--set", remedy=remedy, code="PFB-C09")
-    return nest(key, parse_value(value, f"--set {key}") if value else "")
+    plain = not value or _is_text(key.split("."))
+    return nest(key, value if plain else parse_value(value, f"--set {key}"))
+
+
+def _is_text(keys: Sequence[str]) -> bool:
+    """Whether a setting is a text, taken as it is typed: YAML would read a pattern's brackets."""
+    kind: Any = Settings
+    for key in keys:
+        if not (
+            isinstance(kind, type) and issubclass(kind, BaseModel) and key in kind.model_fields
+        ):
+            return False
+        kind = kind.model_fields[key].annotation
+    return kind is str
 
 
 def _changed(settings: Settings, content: Mapping[str, Any], where: Where) -> Settings:
