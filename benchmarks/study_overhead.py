@@ -17,7 +17,7 @@ from benchmarks.timing import Row
 from harness.data.datasets import Request as DataRequest
 from harness.experiments.placement_options import chosen_placement
 from harness.experiments.tune import Request, tune
-from harness.runs.run_folder import append
+from harness.runs.files import append
 from harness.runs.screen import Screen
 from harness.runs.search_space import learning_rate
 from harness.runs.settings import resolve

@@ -24,7 +24,9 @@ from in_process import contents, pfbench
 from safetensors.torch import load_file, save_file
 
 from harness.errors import StateError
-from harness.runs.run_folder import RunFolder, TrialFolder, read_json, write_json
+from harness.runs.files import read_json, write_json
+from harness.runs.run_folder import RunFolder
+from harness.runs.trial_folder import TrialFolder
 from harness.trials import checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of a trial belong to its log

@@ -17,7 +17,7 @@ from forked import RUN, assert_killed, assert_same, checkpoint_of, trial_of
 from harness.data import cache
 from harness.data.case import Volume
 from harness.runs import crash_points as crash
-from harness.runs.run_folder import read_json
+from harness.runs.files import read_json
 
 WAY = [
     *("locked", "volume", "split", "data", "spec", "run", "attempts", "checkpoint"),

@@ -11,7 +11,8 @@ from safetensors.numpy import load_file
 from harness.data import cache
 from harness.data.case import Volume
 from harness.results import rows
-from harness.runs.run_folder import RunFolder, read_json
+from harness.runs.files import read_json
+from harness.runs.run_folder import RunFolder
 from harness.trials.trial import Task, perform
 
 RUN = ["--suite", "table3", "--row", "res/none", "--row", "res/tfm", "--epochs", 1,

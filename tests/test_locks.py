@@ -12,7 +12,8 @@ import pytest
 from forked import RUN, trial_of
 
 from harness.errors import ClusterError
-from harness.runs.run_folder import RunFolder, TrialFolder
+from harness.runs.run_folder import RunFolder
+from harness.runs.trial_folder import TrialFolder
 
 
 def hold(arguments):

@@ -20,7 +20,8 @@ from harness.data.scan_view import look
 from harness.data.unlabelled import find, read
 from harness.errors import DataError, StateError, UsageError
 from harness.experiments.predict import Request, predict
-from harness.runs.run_folder import SCHEMA, RunFolder, write_json
+from harness.runs.files import write_json
+from harness.runs.run_folder import SCHEMA, RunFolder
 from harness.runs.spec import Data, Protocol, TrialSpec, code_version
 from harness.systems import catalogue as systems
 from harness.systems.methods import Method

@@ -18,7 +18,8 @@ import pytest
 
 from harness.data import cache
 from harness.data.case import Volume
-from harness.runs.run_folder import RunFolder, write_json
+from harness.runs.files import write_json
+from harness.runs.run_folder import RunFolder
 from harness.runs.spec import Data, Protocol, TrialSpec
 from harness.trials.fork_server import Call, Lost, Zygote
 from harness.trials.supervise import supervise

@@ -16,7 +16,8 @@ from test_run import TOP, command, pfbench
 
 from harness.data.split import split
 from harness.errors import UsageError
-from harness.runs.run_folder import RunFolder, read_json
+from harness.runs.files import read_json
+from harness.runs.run_folder import RunFolder
 from harness.runs.search_space import changes, chosen_spaces, parse_ranges
 from harness.runs.settings import resolve
 from harness.runs.study_folder import best, points

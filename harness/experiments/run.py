@@ -16,13 +16,15 @@ from harness.results import tables as table
 from harness.runs import plugins as registry
 from harness.runs import suite_file
 from harness.runs.crash_points import crash_point
+from harness.runs.files import read_json, write_json
 from harness.runs.nested import difference
 from harness.runs.plan import Plan, plan
 from harness.runs.redact import redact, storable
-from harness.runs.run_folder import Action, RunFolder, read_json, write_json
+from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.settings import Settings
 from harness.runs.suites import Row, suite
+from harness.runs.trial_folder import Action
 from harness.tracking import mirror as tracking
 from harness.trials import gpu_sharing as packing
 from harness.trials import probe_run as probing

@@ -19,9 +19,10 @@ from harness.experiments.study_screen import StudyScreen
 from harness.results import study as study_report
 from harness.runs import plugins as registry
 from harness.runs import study_folder as study
+from harness.runs.files import write_json
 from harness.runs.plan import Plan, PlannedRow, described, trials_of
 from harness.runs.redact import redact, storable
-from harness.runs.run_folder import RunFolder, write_json
+from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.search_space import Space, changes, even
 from harness.runs.settings import Settings

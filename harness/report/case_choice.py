@@ -25,8 +25,9 @@ from harness.report.style import write_picture
 from harness.results.claims.evidence import case_scores
 from harness.results.rows import ResultRow, rows
 from harness.results.tables import SYNTHETIC
-from harness.runs.run_folder import RunFolder, TrialFolder
+from harness.runs.run_folder import RunFolder
 from harness.runs.suites import suite as suite_called
+from harness.runs.trial_folder import TrialFolder
 from harness.systems import metrics
 
 Mask = NDArray[Any]  # (D, H, W), non-zero is foreground

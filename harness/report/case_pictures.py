@@ -10,7 +10,8 @@ from harness.report.case_sheet import Sheet, draw
 from harness.report.document import Bullets, Cell, Picture, Section, Table
 from harness.report.style import png
 from harness.results.rows import merged_rows, volume_of
-from harness.runs.run_folder import RunFolder, read_json
+from harness.runs.files import read_json
+from harness.runs.run_folder import RunFolder
 
 DPI = 130
 QUICK_VOXELS = 50e6  # to label components in takes a few seconds

@@ -6,7 +6,9 @@ import pandas as pd
 
 from harness.report.document import Block, Bullets, Cell, Section, Table
 from harness.results.rows import ResultRow
-from harness.runs.run_folder import RunFolder, TrialFolder, read_json
+from harness.runs.files import read_json
+from harness.runs.run_folder import RunFolder
+from harness.runs.trial_folder import TrialFolder
 
 SHOWN = 8  # case ids in a cell
 LEAD = (

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.report.document import Bullets, Cell, Facts, Section, Table
+from harness.runs.files import read_json
 from harness.runs.nested import flat, in_words, pairs
-from harness.runs.run_folder import RunFolder, read_json
+from harness.runs.run_folder import RunFolder
 from harness.runs.settings import PAPER
 from harness.systems.catalogue import SYSTEMS
 

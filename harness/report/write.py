@@ -11,7 +11,8 @@ from harness.report import html, latex, markdown, of_run, of_study
 from harness.report.document import Document
 from harness.report.results_table import METRIC_OF
 from harness.results import study as study_report
-from harness.runs.run_folder import RunFolder, write_bytes
+from harness.runs.files import write_bytes
+from harness.runs.run_folder import RunFolder
 
 RENDER: dict[str, Callable[[Document], str]] = {
     "html": html.render,

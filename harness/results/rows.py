@@ -9,10 +9,12 @@ from typing import Any
 from harness.data.cache import open_volume
 from harness.data.case import Volume
 from harness.errors import StateError, UsageError
+from harness.runs.files import read_json
 from harness.runs.nested import difference
-from harness.runs.run_folder import RunFolder, TrialFolder, read_json
+from harness.runs.run_folder import RunFolder
 from harness.runs.suites import OURS
 from harness.runs.suites import suite as suite_called
+from harness.runs.trial_folder import TrialFolder
 from harness.systems.catalogue import Kind, system
 
 

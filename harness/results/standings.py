@@ -18,7 +18,9 @@ from harness.results.claims.evidence import Metric, case_scores
 from harness.results.rankings import Comparison, Ranking, compare_all, ranking
 from harness.results.rows import ResultRow, diagonal_mm
 from harness.results.statistics import Interval, Scores, mean_interval
-from harness.runs.run_folder import RunFolder, TrialFolder, read_json
+from harness.runs.files import read_json
+from harness.runs.run_folder import RunFolder
+from harness.runs.trial_folder import TrialFolder
 
 
 @dataclass(frozen=True)

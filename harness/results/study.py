@@ -12,8 +12,9 @@ from harness.results.rows import ResultRow, rows
 from harness.results.statistics import Scores, paired_difference
 from harness.results.tables import SYNTHETIC
 from harness.runs import study_folder as study
+from harness.runs.files import write_bytes
 from harness.runs.nested import merged
-from harness.runs.run_folder import RunFolder, write_bytes
+from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.search_space import changes
 

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from harness.results.rows import ResultRow, merged_rows
-from harness.runs.run_folder import RunFolder, TrialFolder
+from harness.runs.run_folder import RunFolder
 from harness.runs.suites import printed
+from harness.runs.trial_folder import TrialFolder
 from harness.systems.catalogue import system
 
 COLUMNS = (

@@ -10,9 +10,10 @@ import pandas as pd
 from rich.table import Table as RichTable
 
 from harness.results.table_data import SHOWN, Record, ResultTable, Shown, tables
+from harness.runs.files import write_bytes
 from harness.runs.nested import pairs
 from harness.runs.plugins import title_of
-from harness.runs.run_folder import RunFolder, write_bytes
+from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.suites import suite
 from harness.systems.catalogue import system

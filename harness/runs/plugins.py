@@ -152,7 +152,7 @@ def require(ids: Sequence[str]) -> None:
 
 def keep(run: Path, ids: Sequence[str]) -> None:
     """Copy the source of these plug-ins into a run folder, readable by its owner only."""
-    from harness.runs.run_folder import write_bytes
+    from harness.runs.files import write_bytes
 
     for plugin_id, path in zip(ids, kept(run, ids), strict=True):
         write_bytes(Path(path), _active[plugin_id].source)

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.runs.run_folder import RunFolder, TrialFolder, read_json, write_json
+from harness.runs.files import read_json, write_json
+from harness.runs.run_folder import RunFolder
 from harness.runs.spec import digest
+from harness.runs.trial_folder import TrialFolder
 from tuning.search import State
 
 

@@ -14,10 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.runs.files import read_json
 from harness.runs.nested import flat
 from harness.runs.redact import redact
-from harness.runs.run_folder import RunFolder, TrialFolder, read_json
+from harness.runs.run_folder import RunFolder
 from harness.runs.study_folder import Point, points
+from harness.runs.trial_folder import TrialFolder
 from harness.systems.catalogue import system
 
 Status = Literal["running", "stopped", "ok", "failed"]

@@ -22,8 +22,9 @@ from urllib.parse import urlsplit
 
 import harness
 from harness.errors import PfbenchError, TrackingError, UsageError
+from harness.runs.files import open_own
 from harness.runs.redact import redact
-from harness.runs.run_folder import RunFolder, open_own
+from harness.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from harness.tracking.store import Store, Summary

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from harness.errors import StateError
 from harness.runs.crash_points import crash_point
-from harness.runs.run_folder import TrialFolder, write_bytes
+from harness.runs.files import write_bytes
+from harness.runs.trial_folder import TrialFolder
 
 GENERATIONS = 2
 SHOWN = 3  # keys of a network that a message names

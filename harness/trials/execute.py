@@ -12,8 +12,9 @@ from typing import Any, Literal
 import harness
 from harness.errors import ClusterError, StorageError, UsageError
 from harness.runs.plugins import kept
-from harness.runs.run_folder import Action, RunFolder
+from harness.runs.run_folder import RunFolder
 from harness.runs.spec import Device
+from harness.runs.trial_folder import Action
 from tuning.capacity import Size
 from tuning.cluster import Cluster, ClusterLost, Unreachable, ray_cluster
 from tuning.machines import LaunchError

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from harness.errors import StateError, UsageError
-from harness.runs.run_folder import RunFolder, TrialFolder
+from harness.runs.run_folder import RunFolder
 from harness.runs.spec import TrialSpec
+from harness.runs.trial_folder import TrialFolder
 from harness.systems import catalogue as systems
 from harness.systems.methods import Method
 from harness.trials.checkpoint import load_weights

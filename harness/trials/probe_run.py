@@ -15,10 +15,12 @@ from typing import Any
 
 from harness.errors import PfbenchError
 from harness.runs import plugins as registry
+from harness.runs.files import write_json
 from harness.runs.plan import Plan
-from harness.runs.run_folder import Action, RunFolder, write_json
+from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.spec import TrialSpec, digest
+from harness.runs.trial_folder import Action
 from harness.trials.execute import Phase, Placement, execute, refuse_full_disk
 from harness.trials.gpu_sharing import room
 

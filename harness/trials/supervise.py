@@ -16,7 +16,9 @@ from typing import IO, Any
 
 import harness
 from harness.errors import StorageError
-from harness.runs.run_folder import RunFolder, TrialFolder, open_to_append
+from harness.runs.files import open_to_append
+from harness.runs.run_folder import RunFolder
+from harness.runs.trial_folder import TrialFolder
 from harness.trials.fork_server import Call, Lost, Zygote
 from harness.trials.shared_fork_server import connected
 

@@ -35,16 +35,10 @@ from harness.data.case import Volume
 from harness.data.split import Split
 from harness.errors import DataError, PfbenchError, StateError, StorageError
 from harness.runs import plugins as registry
-from harness.runs.run_folder import (
-    RECORDS,
-    Action,
-    RunFolder,
-    TrialFolder,
-    read_json,
-    write_bytes,
-    write_json,
-)
+from harness.runs.files import read_json, write_bytes, write_json
+from harness.runs.run_folder import RunFolder
 from harness.runs.spec import TrialSpec
+from harness.runs.trial_folder import RECORDS, Action, TrialFolder
 from harness.systems import catalogue as systems
 from harness.systems import plugin_metrics as extra_metrics
 from harness.systems.cost import cost

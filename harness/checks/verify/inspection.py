@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import StateError
-from harness.runs.run_folder import read_json, sha256
+from harness.runs.files import read_json, sha256
 
 T = TypeVar("T")
 

@@ -22,8 +22,8 @@ from harness.checks.verify.inspection import Inspection, same
 from harness.errors import StateError
 from harness.runs import plugins as registry
 from harness.runs.records import MEASUREMENT, RESULT, Failed, Measured, Scored
-from harness.runs.run_folder import TrialFolder
 from harness.runs.spec import TrialSpec
+from harness.runs.trial_folder import TrialFolder
 from harness.systems import catalogue as systems
 from harness.systems.methods import Method
 from harness.trials import checkpoint

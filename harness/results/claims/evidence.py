@@ -14,8 +14,9 @@ import pandas as pd
 from harness.errors import StateError
 from harness.results.rows import merged_rows
 from harness.results.statistics import Interval, Scores
-from harness.runs.run_folder import RunFolder, TrialFolder
+from harness.runs.run_folder import RunFolder
 from harness.runs.suites import printed, suite
+from harness.runs.trial_folder import TrialFolder
 
 Seeds = dict[int, TrialFolder]
 Word = Literal["supported", "not supported", "undecided", "not run"]
