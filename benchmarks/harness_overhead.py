@@ -1,6 +1,6 @@
 """What the harness adds to trials: start, makespan of many on two cores, reports, imports.
 
-A trial's process is forked from a zygote that has imported torch; the peer starts Python for each
+A trial's process is forked from one that has imported torch; the peer starts Python for each
 trial. The time of Ray's own start is left out on both sides, and with it that of our imports, which
 begin with it.
 """

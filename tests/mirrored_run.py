@@ -11,8 +11,9 @@ import pandas as pd
 
 from harness.runs.files import write_bytes, write_json
 from harness.runs.run_folder import RunFolder
-from harness.runs.spec import Data, Protocol, TrialSpec
+from harness.runs.spec import Data, TrialSpec
 from harness.runs.study_folder import propose
+from harness.systems.protocol import Protocol
 from harness.tracking import mirror as tracking
 from harness.tracking.desired import OTHERS
 

@@ -23,7 +23,8 @@ from test_nifti import INF, NAN, content
 
 from harness.runs.files import read_json
 from harness.runs.run_folder import RunFolder
-from harness.trials.trial import Task, perform
+from harness.trials.task import Task
+from harness.trials.trial import perform
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of a trial belong to its log
 

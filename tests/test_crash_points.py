@@ -129,11 +129,11 @@ def volume():
     return Volume("a", image, np.uint8(image[0] > 0.5), (1, 1, 1))
 
 
-def test_a_volume_is_in_the_cache_whole_or_not_at_all(zygote, tmp_path):
+def test_a_volume_is_in_the_cache_whole_or_not_at_all(fork_server, tmp_path):
     endings = []
     for calls in range(7):
         folder = tmp_path / str(calls)
-        endings.append(zygote("test_crash_points:die_in_the_cache", folder, calls).how)
+        endings.append(fork_server("test_crash_points:die_in_the_cache", folder, calls).how)
         if (folder / "key").exists():
             np.testing.assert_array_equal(cache.open_volume(folder, "key").image, volume().image)
         cache.write(folder, "key", volume())

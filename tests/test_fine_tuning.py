@@ -13,7 +13,8 @@ from harness.data.case import Volume
 from harness.results import rows
 from harness.runs.files import read_json
 from harness.runs.run_folder import RunFolder
-from harness.trials.trial import Task, perform
+from harness.trials.task import Task
+from harness.trials.trial import perform
 
 RUN = ["--suite", "table3", "--row", "res/none", "--row", "res/tfm", "--epochs", 1,
        "--set", "phantom.cases=3", "--executor", "inline", "--no-mlflow"]  # fmt: skip

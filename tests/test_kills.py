@@ -58,7 +58,7 @@ class Command:
             return False
 
     def trials(self):
-        """Trial id -> its process; forked from a zygote, in the folder of its trial."""
+        """Trial id -> its process; forked from a fork server, in the folder of its trial."""
         found = {}
         for process in self.descendants():
             try:

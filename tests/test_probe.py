@@ -24,12 +24,14 @@ from harness.runs.plan import Plan, PlannedRow
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.settings import PROFILES
-from harness.runs.spec import Data, Protocol, TrialSpec
+from harness.runs.spec import Data, TrialSpec
 from harness.runs.suites import Row
+from harness.systems.protocol import Protocol
 from harness.trials import measuring_machine as measuring
 from harness.trials import probe_run as probing
-from harness.trials.execute import Placement, execute
+from harness.trials.execute import execute
 from harness.trials.gpu_sharing import CONTEXT_MIB, MARGIN, room, shown, sized, together
+from harness.trials.placement import Placement
 from harness.trials.probe import STEPS, fitting
 from harness.trials.probe_run import PREFIX, Probe, company, kind_of
 from tuning.machines import Machine

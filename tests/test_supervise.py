@@ -1,6 +1,6 @@
 """A trial's process: forked cheaply, alone in its death, and gone when its owner is.
 
-The functions at the top are what the processes do; they stand in for `harness.trials.trial:main`.
+The functions at the top are what the processes do; they stand in for `harness.trials.__main__:main`.
 """
 
 import json
@@ -20,8 +20,9 @@ from harness.data import cache
 from harness.data.case import Volume
 from harness.runs.files import write_json
 from harness.runs.run_folder import RunFolder
-from harness.runs.spec import Data, Protocol, TrialSpec
-from harness.trials.fork_server import Call, Lost, Zygote
+from harness.runs.spec import Data, TrialSpec
+from harness.systems.protocol import Protocol
+from harness.trials.fork_server import Call, ForkServer, Lost
 from harness.trials.supervise import supervise
 
 TESTS = Path(__file__).parent
@@ -39,7 +40,7 @@ def finish():
 
 
 def do_nothing(arguments):
-    say(zygote=os.getppid(), handles=psutil.Process().num_fds())
+    say(fork_server=os.getppid(), handles=psutil.Process().num_fds())
     return finish()
 
 
@@ -72,7 +73,7 @@ def die_the_first_time(arguments):
 
 
 def hang(arguments):
-    say(pid=os.getpid(), zygote=os.getppid())
+    say(pid=os.getpid(), fork_server=os.getppid())
     time.sleep(600)
 
 
@@ -189,37 +190,37 @@ def test_a_silent_trial_is_a_timeout_and_is_killed(payload):
     assert gone(said["pid"], within_s=0)
 
 
-def test_when_the_zygote_dies_its_child_ends_and_the_next_attempt_works(payload):
+def test_when_the_fork_server_dies_its_child_ends_and_the_next_attempt_works(payload):
     children = []
 
-    def kill_the_zygote(event):
-        if "zygote" in event:
+    def kill_the_fork_server(event):
+        if "fork_server" in event:
             children.append(event["pid"])
-            os.kill(event["zygote"], signal.SIGKILL)
+            os.kill(event["fork_server"], signal.SIGKILL)
 
-    outcome = supervise(payload, kill_the_zygote, "test_supervise:hang_the_first_time")
+    outcome = supervise(payload, kill_the_fork_server, "test_supervise:hang_the_first_time")
     assert outcome["reason"] == "ok"
     assert len(children) == 1
     assert gone(children[0], within_s=0)
 
 
-def test_a_zygote_that_dies_each_time_is_named_as_what_died(payload):
+def test_a_fork_server_that_dies_each_time_is_named_as_what_died(payload):
     outcome = supervise(
         payload,
-        lambda event: "zygote" in event and os.kill(event["zygote"], signal.SIGKILL),
+        lambda event: "fork_server" in event and os.kill(event["fork_server"], signal.SIGKILL),
         "test_supervise:hang",
     )
     expected = "the process that starts trials was killed by SIGKILL"
     assert outcome["detail"].startswith(expected)
 
 
-def test_a_zygote_that_died_between_two_trials_is_replaced(payload):
+def test_a_fork_server_that_died_between_two_trials_is_replaced(payload):
     _, [_, first] = watched(payload, "do_nothing")
-    os.kill(first["zygote"], signal.SIGKILL)
-    assert gone(first["zygote"])
+    os.kill(first["fork_server"], signal.SIGKILL)
+    assert gone(first["fork_server"])
     outcome, [_, second] = watched(payload, "do_nothing")
     assert outcome["reason"] == "ok"
-    assert second["zygote"] != first["zygote"]
+    assert second["fork_server"] != first["fork_server"]
 
 
 def test_code_that_cannot_be_imported_is_a_crash_with_the_reason_in_the_log(payload):
@@ -246,7 +247,7 @@ def test_nothing_outlives_a_killed_owner(payload):
     ) as owner:
         _, said = (json.loads(owner.stdout.readline()) for _ in range(2))
         owner.kill()
-    assert gone(said["pid"]) and gone(said["zygote"])
+    assert gone(said["pid"]) and gone(said["fork_server"])
 
 
 def test_what_the_process_complains_of_is_in_its_log(payload):
@@ -257,7 +258,7 @@ def test_what_the_process_complains_of_is_in_its_log(payload):
 
 def test_the_process_gets_arguments_folder_and_environment_of_its_trial(payload, monkeypatch):
     watched(payload, "do_nothing")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")  # set after the zygote began
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")  # set after the fork server began
     _, [_, said] = watched({**payload, "until": 5}, "look_around")
     assert said == {
         "event": "epoch",
@@ -272,66 +273,66 @@ def test_the_process_gets_arguments_folder_and_environment_of_its_trial(payload,
 def test_fifty_trials_leave_no_open_files_behind(payload):
     def handles():
         _, [_, said] = watched(payload, "do_nothing")
-        zygote = psutil.Process(said["zygote"])
-        return psutil.Process().num_fds(), zygote.num_fds(), said["handles"]
+        fork_server = psutil.Process(said["fork_server"])
+        return psutil.Process().num_fds(), fork_server.num_fds(), said["handles"]
 
     before = handles()
     assert [handles() for _ in range(50)][-1] == before
 
 
 @pytest.fixture(scope="module")
-def zygote(tmp_path_factory):
+def fork_server(tmp_path_factory):
     """One that has imported all that a trial needs."""
     paths = f"{TESTS.parent}:{TESTS}"
-    with open(tmp_path_factory.mktemp("zygote") / "stderr.log", "ab") as log:
-        started = Zygote.begun({**os.environ, "PYTHONPATH": paths}, log)
+    with open(tmp_path_factory.mktemp("fork_server") / "stderr.log", "ab") as log:
+        started = ForkServer.begun({**os.environ, "PYTHONPATH": paths}, log)
         run_in(started, "harness.trials.preload:main", "--help")
         yield started
         started.close()
 
 
-def run_in(zygote, function, *arguments):
-    """What a child of `zygote` prints, as events."""
+def run_in(fork_server, function, *arguments):
+    """What a child of `fork server` prints, as events."""
     call = Call(function, list(arguments), "/", dict(os.environ))
-    with zygote.child(call, sys.__stderr__, 60) as child:
+    with fork_server.child(call, sys.__stderr__, 60) as child:
         lines = child.output.read().decode().splitlines()
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 
-def test_a_zygote_has_one_thread_after_importing_all_that_a_trial_needs(zygote):
-    assert len(psutil.Process(zygote.pid).threads()) == 1
+def test_a_fork_server_has_one_thread_after_importing_all_that_a_trial_needs(fork_server):
+    assert len(psutil.Process(fork_server.pid).threads()) == 1
 
 
 @pytest.mark.skipif(os.cpu_count() == 1, reason="needs two processors")
-def test_a_child_computes_on_two_threads(zygote):
-    [said] = run_in(zygote, "test_supervise:convolve")
+def test_a_child_computes_on_two_threads(fork_server):
+    [said] = run_in(fork_server, "test_supervise:convolve")
     *_, second, first = sorted(said["seconds"])
     assert second > first / 4
 
 
-def test_the_peak_memory_of_a_child_is_its_own(zygote):
-    [big], [small] = (run_in(zygote, "test_supervise:need", mib) for mib in ("200", "1"))
-    resident_mib = psutil.Process(zygote.pid).memory_info().rss / MIB
+def test_the_peak_memory_of_a_child_is_its_own(fork_server):
+    [big], [small] = (run_in(fork_server, "test_supervise:need", mib) for mib in ("200", "1"))
+    resident_mib = psutil.Process(fork_server.pid).memory_info().rss / MIB
     assert small["peak_mib"] < resident_mib + 30
     assert big["peak_mib"] - small["peak_mib"] == pytest.approx(199, abs=15)
 
 
-def test_a_child_of_a_dead_zygote_is_refused_with_the_cause(tmp_path):
+def test_a_child_of_a_dead_fork_server_is_refused_with_the_cause(tmp_path):
     with open(tmp_path / "log", "ab") as log:
-        zygote = Zygote.begun(os.environ, log)
-        os.kill(zygote.pid, signal.SIGKILL)
+        fork_server = ForkServer.begun(os.environ, log)
+        os.kill(fork_server.pid, signal.SIGKILL)
         with pytest.raises(Lost, match="the process that starts trials was killed by SIGKILL"):
-            run_in(zygote, "test_supervise:leave")
+            run_in(fork_server, "test_supervise:leave")
 
 
 @pytest.fixture(scope="module")
-def forked(zygote, tmp_path_factory):
+def forked(fork_server, tmp_path_factory):
     """A trial trained by a child, and what it printed."""
     trial = a_run(tmp_path_factory.mktemp("forked"))
-    return trial, run_in(zygote, "test_supervise:train", *arguments(trial))
+    return trial, run_in(fork_server, "test_supervise:train", *arguments(trial))
 
 
-def test_a_trial_gives_the_same_bytes_by_hand_and_from_a_zygote(forked, tmp_path):
+def test_a_trial_gives_the_same_bytes_by_hand_and_from_a_fork_server(forked, tmp_path):
     by_hand = a_run(tmp_path)
     subprocess.run(
         [sys.executable, "-m", "harness.trials.trial", *arguments(by_hand)],

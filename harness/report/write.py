@@ -42,7 +42,7 @@ def render(folders: Sequence[RunFolder], format: str = "html", *, pictures: bool
     StateError for a folder that is no run or study.
     """
     known(format)
-    kinds = [folder.read()["kind"] for folder in folders]
+    kinds = [folder.manifest().kind for folder in folders]
     if "study" in kinds and len(kinds) > 1:
         study = folders[kinds.index("study")].path
         what = "is a study; studies are reported one by one"

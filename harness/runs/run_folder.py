@@ -2,85 +2,161 @@
 
     RUN/run.json                 what was asked, and the trials that belong to it
     RUN/split.json               which case trains, validates, tests
+    RUN/data.json                which entry of the cache is a case
     RUN/plugins/<name>-<hash>.py source of plug-ins that were used; never executed from here unasked
-    RUN/trials/<id>/spec.json    everything that determines the trial; <id> is its hash
-                    attempts.csv                     a line for each start, before it starts
-                    history.csv, checkpoints/        while it trains
-                    weights.safetensors, cases.csv, masks/<case>.npz   when it is done
-                    result.json                      last: its presence means finished
-                    measurement.json                 time and memory, from a phase of their own
+    RUN/trials/<id>/             one trial, see harness.runs.trial_folder
+    RUN/points/                  of a study, see harness.runs.study_folder
     RUN/table.csv, table.md      derived
 
 Every file is written whole or not at all: temporary file, fsync, rename.
 """
 
 import errno
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
-
+from harness.data.cache import open_volume
+from harness.data.case import Volume
+from harness.data.split import Split
 from harness.errors import StateError, StorageError, UsageError
-from harness.runs import plugins as registry
-from harness.runs import suite_file
+from harness.runs import records
 from harness.runs.crash_points import crash_point
-from harness.runs.files import (
-    damaged,
-    read_json,
-    remove_temporary,
-    write_json,
-)
+from harness.runs.files import damaged, read_json, remove_temporary, write_bytes, write_json
 from harness.runs.locks import held
+from harness.runs.records import (
+    MANIFEST,
+    SCHEMA,
+    VOLUME_KEYS,
+    AnyManifest,
+    RunManifest,
+    StudyManifest,
+    VolumeKeys,
+)
 from harness.runs.trial_folder import TrialFolder
-
-SCHEMA = 3  # of run.json
 
 
 class RunFolder:
-    """The folder of one run."""
+    """The folder of one run or study."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-
-    @property
-    def cache(self) -> Path:
-        return self.path / "cache"
+        self.manifest_file = self.path / "run.json"
+        self.split_file = self.path / "split.json"
+        self.volume_keys_file = self.path / "data.json"
+        self.probe_file = self.path / "probe.json"
+        self.lock_file = self.path / "driver.lock"
 
     def trial(self, trial_id: str) -> TrialFolder:
         return TrialFolder(self.path / "trials" / trial_id)
 
-    def read(self) -> dict[str, Any]:
-        """run.json; StateError when this is no run folder."""
-        if not (self.path / "run.json").exists():
+    @property
+    def begun(self) -> bool:
+        """Whether a run or study was begun in the folder."""
+        return self.manifest_file.exists()
+
+    def recognise(self) -> None:
+        """Raise StateError unless this is the folder of a run or study of this version."""
+        if not self.begun:
             remedy = "pass the folder that `pfbench run` printed as its output"
             what = "is not a run folder"
             raise StateError(what, where=str(self.path), remedy=remedy, code="PFB-K02")
-        content = read_json(self.path / "run.json")
-        if content.get("schema") != SCHEMA:
-            what = f"was written by another version (schema {content.get('schema')}, not {SCHEMA})"
-            raise StateError(what, where=str(self.path / "run.json"), remedy="another --out",
-                             code="PFB-K07")  # fmt: skip
-        self._tell_of_plugins(content)
-        return content
+        schema = read_json(self.manifest_file).get("schema")
+        if schema != SCHEMA:
+            what = f"was written by another version (schema {schema}, not {SCHEMA})"
+            where = str(self.manifest_file)
+            raise StateError(what, where=where, remedy="another --out", code="PFB-K07")
 
-    def _tell_of_plugins(self, content: dict[str, Any]) -> None:
-        """Names and titles of what plug-ins brought to the run; none of their code."""
+    def manifest(self) -> AnyManifest:
+        """What the folder was asked for; StateError as `recognise`, or when that is damaged."""
+        self.recognise()
+        return records.read(self.manifest_file, MANIFEST)
+
+    def run(self) -> RunManifest:
+        """What the run was asked for; StateError for the folder of a study."""
+        manifest = self.manifest()
+        if isinstance(manifest, StudyManifest):
+            remedy = f"pfbench report {self.path}"
+            raise StateError("is a study, not a run", where=str(self.path), remedy=remedy)
+        return manifest
+
+    def study(self) -> StudyManifest:
+        """What the study was asked for; StateError for the folder of a run."""
+        manifest = self.manifest()
+        if isinstance(manifest, RunManifest):
+            what, remedy = "holds a run, not a study", "another --out"
+            raise StateError(what, where=str(self.path), remedy=remedy)
+        return manifest
+
+    def write(self, manifest: AnyManifest) -> None:
+        manifest.write(self.manifest_file)
+
+    def split(self) -> Split:
+        """Which case trains, validates, tests; StateError when that is not there or damaged."""
         try:
-            registry.tell(content.get("plugins", []))
-            suite_file.tell(content.get("suite_files", {}))
-        except (ValidationError, TypeError, AttributeError) as error:
-            what = "says nothing sensible of plug-ins or suites"
-            raise damaged(self.path / "run.json", what) from error
+            return Split.from_json(read_json(self.split_file))
+        except (ValueError, TypeError) as error:
+            raise damaged(self.split_file, str(error)) from error
 
-    def write(self, content: dict[str, Any]) -> None:
-        write_json(self.path / "run.json", {**content, "schema": SCHEMA})
+    def write_split(self, split: Split) -> None:
+        write_json(self.split_file, split.to_json())
+
+    def volume_keys(self) -> VolumeKeys:
+        """Where the prepared volumes are; StateError when that is not there or damaged."""
+        return records.read(self.volume_keys_file, VOLUME_KEYS)
+
+    def write_volume_keys(self, keys: Mapping[str, str], cache: Path) -> None:
+        """Write down where the volumes are: within the folder they can be moved with it."""
+        cache = cache.absolute()
+        inside = cache.is_relative_to(self.path)
+        place = str(cache.relative_to(self.path) if inside else cache)
+        VolumeKeys(keys=dict(keys), cache=place).write(self.volume_keys_file)
+
+    def volumes(self, cases: Sequence[str], cache: Path | None = None) -> list[Volume]:
+        """The prepared volumes of `cases`, memory-mapped.
+
+        `cache` where it is no longer where the run left it. Raises DataError for a volume that is
+        not there, StateError for a case that the run does not have.
+        """
+        known = self.volume_keys()
+        return [open_volume(cache or self.path / known.cache, known.key(case)) for case in cases]
+
+    def volume(self, case: str, cache: Path | None = None) -> Volume:
+        """The prepared volume of one case, as `volumes` gives them."""
+        [found] = self.volumes([case], cache)
+        return found
+
+    def diagonal_mm(self, case: str, grid: Sequence[int]) -> float:
+        """Diagonal of a case's prepared volume in mm, which is the worst HD95 there is.
+
+        Raises StateError when the volume is no longer there.
+        """
+        known = self.volume_keys()
+        meta = read_json(self.path / known.cache / known.key(case) / "meta.json")
+        steps = zip(grid, meta["spacing_mm"], strict=True)
+        return math.hypot(*(size * step for size, step in steps))
+
+    def write_probe_limit(self, limit_s: float) -> None:
+        write_json(self.probe_file, {"limit_s": limit_s})
+
+    def probe_limit_s(self) -> float:
+        """How many seconds of steps a probe in this folder times."""
+        return float(read_json(self.probe_file)["limit_s"])
+
+    def keep(self, sources: Mapping[str, bytes]) -> None:
+        """Copy the source of plug-ins (id -> source) into the folder, readable by its owner only."""
+        for plugin_id, path in zip(sources, self.kept(list(sources)), strict=True):
+            write_bytes(path, sources[plugin_id])
+
+    def kept(self, plugin_ids: Sequence[str]) -> tuple[Path, ...]:
+        """Where the folder keeps the source of these plug-ins."""
+        return tuple(self.path / "plugins" / f"{plugin_id}.py" for plugin_id in plugin_ids)
 
     def trials(self) -> list[TrialFolder]:
         """The trials of the run, in the order of its table."""
-        return [self.trial(trial_id) for trial_id in self.read()["trials"]]
+        return [self.trial(trial_id) for trial_id in self.run().trials]
 
     def create(self) -> None:
         """Make the folder, readable by its owner only: it may hold what patients' data tell."""
@@ -111,7 +187,7 @@ class RunFolder:
 
         Raises ClusterError naming the host and process that holds it.
         """
-        with held(self.path / "driver.lock", 0, "wait for it to end, or pass another --out"):
+        with held(self.lock_file, 0, "wait for it to end, or pass another --out"):
             crash_point("locked")
             remove_temporary(self.path)
             yield

@@ -95,7 +95,7 @@ class Looker:
 
     def look(self) -> "Summary":
         """Bring over what is new. Raises what `mirror` does; the next look then starts afresh."""
-        self.folder.read()
+        self.folder.manifest()
         with _alone(self.folder) as lock:
             lock.seek(0)
             if lock.read() != self.turn:  # another mirror of this run has written since
