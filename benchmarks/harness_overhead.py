@@ -105,7 +105,7 @@ def _makespan_s(number: int, work: Work) -> float:
     return seconds
 
 
-def start_python(payload: dict[str, Any], report: Any) -> dict[str, Any]:
+def start_python(task: Any, report: Any, node: str) -> dict[str, Any]:
     """The peer: a new Python imports what a trial needs."""
     code = "import harness.trials.preload as trial; trial.main(['--help'])"
     subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=True)

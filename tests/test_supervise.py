@@ -195,9 +195,7 @@ def test_when_the_fork_server_dies_its_child_ends_and_the_next_attempt_works(tas
             children.append(event["pid"])
             os.kill(event["fork_server"], signal.SIGKILL)
 
-    outcome = supervise(
-        task, kill_the_fork_server, function="test_supervise:hang_the_first_time"
-    )
+    outcome = supervise(task, kill_the_fork_server, function="test_supervise:hang_the_first_time")
     assert outcome["reason"] == "ok"
     assert len(children) == 1
     assert gone(children[0], within_s=0)
