@@ -21,7 +21,7 @@ from harness.experiments.estimate import Forecast, estimate, makespan
 from harness.experiments.placement_options import Capacity, chosen_placement
 from harness.runs import plugins as registry
 from harness.runs.plan import Plan, PlannedRow
-from harness.runs.records import Failed, ProbedTraining
+from harness.runs.records import Failed, Paced, ProbedInference, ProbedTraining
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.settings import PROFILES
@@ -169,7 +169,9 @@ def test_what_runs_out_of_memory_is_a_row_with_a_reason(tmp_path):
 # From a probe to an estimate.
 
 TEN_CASES = Split(tuple("abcdef"), tuple("g"), tuple("hij"))
-MEASURED = {"status": "ok", "inference_s": 2.0, "threads": 4}
+MEASURED = ProbedInference(
+    status="ok", inference_s=2.0, peak_mib=100.0, device="some CPU", threads=4
+)
 
 
 def spec(system="unet3d", seed=0, options=None, **protocol):
@@ -181,10 +183,12 @@ def spec(system="unet3d", seed=0, options=None, **protocol):
 
 def found(*paces):
     keys = ("steps", "step_s", "once_s", "epoch_s", "validate_s")
-    paces = [dict(zip(keys, pace, strict=True)) for pace in paces]
-    once = {"build_s": 1.0, "count_s": 0.25, "segment_s": 0.5}
-    place = {"device": "some CPU", "threads": 1, "precision": "fp32", "layout": "channels_first"}
-    return {"status": "ok", "paces": paces, **once, **place}
+    return ProbedTraining(
+        status="ok", build_s=1.0, count_s=0.25, segment_s=0.5,
+        paces=[Paced(**dict(zip(keys, pace, strict=True))) for pace in paces],
+        peak_mib=100.0, device_mib=None, device="some CPU", threads=1, precision="fp32",
+        layout="channels_first",
+    )  # fmt: skip
 
 
 def test_an_epoch_is_a_step_for_each_training_case_and_what_it_ends_with():
@@ -229,7 +233,7 @@ def test_measuring_is_a_warm_up_and_five_repetitions():
 
 
 def test_what_failed_has_no_estimate():
-    failed = {"status": "failed", "reason": "cuda_oom", "detail": "out of GPU memory"}
+    failed = Failed(status="failed", reason="cuda_oom", detail="out of GPU memory")
     assert estimate(spec(), Probe(failed, MEASURED), TEN_CASES).trial_s is None
     half = estimate(spec(), Probe(found((5, 1.0, 0.0, 0.0, 0.0)), failed), TEN_CASES)
     assert half.trial_s is not None and half.measure_s is None
