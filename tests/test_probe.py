@@ -30,11 +30,12 @@ from harness.runs.suites import Row
 from harness.systems.protocol import Protocol
 from harness.trials import measuring_machine as measuring
 from harness.trials import probe_run as probing
-from harness.trials.execute import Workplace, execute
+from harness.trials.execute import execute
 from harness.trials.gpu_sharing import CONTEXT_MIB, MARGIN, room, shown, sized, together
 from harness.trials.placement import Placement
 from harness.trials.probe import STEPS, fitting
 from harness.trials.probe_run import PREFIX, Probe, company, kind_of
+from harness.trials.workplace import Workplace
 from tuning.machines import Machine
 
 TOP = Path(__file__).parent.parent
