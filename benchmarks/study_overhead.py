@@ -15,13 +15,13 @@ from unittest.mock import patch
 
 from benchmarks.timing import Row
 from harness.data.datasets import Request as DataRequest
-from harness.experiments.placement_options import chosen_placement
 from harness.experiments.tune import Request, tune
 from harness.runs.run_folder import append
 from harness.runs.screen import Screen
 from harness.runs.search_space import learning_rate
 from harness.runs.settings import resolve
 from harness.tracking.mirror import default_uri
+from harness.trials.execute import Placement
 from harness.trials.train_point import rehearse
 from tuning.study import run_study
 
@@ -74,7 +74,7 @@ def _request(out: Path) -> Request:
         seeds=1,
         time_budget_s=None,
         compare=False,
-        placement=chosen_placement("ray", "cpu", 1, 0, CORES, None, 60),
+        placement=Placement("ray", "cpu", 1, 0, CORES, None, 60),
         out=out,
         cache=out / "cache",
         tracking_uri=default_uri(out),
