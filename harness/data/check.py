@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,15 +13,13 @@ from harness.data.case import Case, Contents, Remains
 from harness.data.datasets import (
     DATASETS,
     Request,
-    complete,
     contents_of,
-    patterns_of,
     rules,
     same_images,
     survey,
 )
 from harness.data.layout import no_folder
-from harness.data.recognise import recognised
+from harness.data.recognise import request_of_all
 from harness.data.scans import Rules, examine, mixed_editions
 from harness.errors import DataError, UsageError
 
@@ -51,8 +48,7 @@ def check(root: Path, dataset: str | None, modalities: Sequence[str], **asked: A
     if not root.is_dir():
         return Checked([no_folder(root)], [])
     try:
-        name = dataset or ("folder" if asked.get("images") else recognised(root))
-        full = _everything(Request(name, root, tuple(modalities), **asked))
+        full = request_of_all(root, dataset, modalities, **asked)
     except DataError as fault:
         return Checked([fault], [])
     found = survey(full)
@@ -66,19 +62,6 @@ def check(root: Path, dataset: str | None, modalities: Sequence[str], **asked: A
     faults += same_images({one.case: one.image_sha256 for one in looked if one.image_sha256})
     notes = [*found.notes, *(note for one in looked for note in one.notes)]
     return Checked(faults, notes, _said(full, len(found.cases) + len(found.remains)))
-
-
-def _everything(request: Request) -> Request:
-    """The complete request of all modalities that are there, and of all masks."""
-    if request.dataset not in DATASETS:
-        return complete(request)
-    contents = contents_of(request)
-    layout = patterns_of(request)
-    every = contents.targets if layout and layout.has_masks else [*contents.targets][:1]
-    target = request.target or contents.default or ",".join(every)
-    return complete(
-        replace(request, modalities=request.modalities or contents.available, target=target)
-    )
 
 
 def _said(full: Request, cases: int) -> str:

@@ -271,7 +271,8 @@ def _refuse_idle(request: Request) -> None:
     for option, without_use in idle.items():
         if without_use:
             what = f"{request.dataset} has no use for it"
-            raise UsageError(what, where=option, remedy="leave it out", code="PFB-C02")
+            remedy = "--dataset folder --data-root DIR" if made_up else "leave it out"
+            raise UsageError(what, where=option, remedy=remedy, code="PFB-C02")
 
 
 def _refuse_no_folder(request: Request) -> None:

@@ -20,8 +20,8 @@ from harness.data.scans import examine
 from harness.errors import DataError, UsageError
 
 PICTURED = 12  # cases at most
-PERCENTILES = (0.0, 1.0, 50.0, 99.0, 100.0)
-OWNED = 0.5  # of the range: more belongs to all voxels, not to the outermost hundredths
+PERCENTILES = (0.0, 0.1, 50.0, 99.9, 100.0)
+OWNED = 0.5  # of the range: more belongs to all voxels, not to the outermost thousandths
 WORKERS = 2
 
 Progress = Callable[[int, int, str], None]
@@ -71,7 +71,7 @@ class CaseSeen:
     shape: Grid  # (D, H, W)
     spacing_mm: Spacing  # (D, H, W)
     intensities: Mapping[str, tuple[float, ...]]
-    """Modality -> `PERCENTILES` of all voxels."""
+    """Modality -> the `PERCENTILES` of all voxels."""
     labels: Mapping[int, LabelSeen]
     target: TargetSeen
     grid_mm: Spacing
@@ -241,7 +241,10 @@ def _remarks(cases: Sequence[CaseSeen]) -> list[str]:
         (empty, "without any target"),
         (gone, "whose target is gone on the grid"),
         (less, "that lose more than a quarter of the target's volume on the grid"),
-        (apart, "where the brightest or darkest hundredth of the voxels owns half of the range"),
+        (
+            apart,
+            "where a thousandth of the voxels, the brightest or darkest, owns half of the range",
+        ),
     ):
         if ids:
             found.append(f"{len(ids)} of {len(cases)} cases {what}: {', '.join(ids[:5])}"

@@ -2,12 +2,14 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from harness.data import by_pattern, folder
 from harness.data.by_pattern import Files, Layout, looks_like_a_mask
-from harness.data.datasets import DATASETS
+from harness.data.datasets import DATASETS, Request, complete, contents_of, patterns_of
 from harness.data.layout import nothing_here, stem
 from harness.data.pattern import Tree
 from harness.errors import DataError
@@ -35,6 +37,26 @@ def recognised(root: Path) -> str:
     if any(scores[best]):
         return best
     raise _unknown(root, tree)
+
+
+def request_of_all(
+    root: Path, dataset: str | None, modalities: Sequence[str], **asked: Any
+) -> Request:
+    """The complete request of all modalities and masks of a folder, whatever data set it is.
+
+    `asked` are further fields of a request. Raises UsageError for a name that does not exist,
+    DataError for a folder that is not known.
+    """
+    name = dataset or ("folder" if asked.get("images") else recognised(root))
+    request = Request(name, root, tuple(modalities), **asked)
+    if name not in DATASETS:
+        return complete(request)
+    contents, layout = contents_of(request), patterns_of(request)
+    every = contents.targets if layout and layout.has_masks else [*contents.targets][:1]
+    target = request.target or contents.default or ",".join(every)
+    return complete(
+        replace(request, modalities=request.modalities or contents.available, target=target)
+    )
 
 
 def _with_images(files: Files) -> int:

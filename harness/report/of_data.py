@@ -173,7 +173,7 @@ def _cases_table(found: Description) -> Table:
 
 
 def _intensities_table(found: Description) -> Table:
-    headings = ("Case", "Modality", "Minimum", "1 %", "Median", "99 %", "Maximum")
+    headings = ("Case", "Modality", "Minimum", "0.1 %", "Median", "99.9 %", "Maximum")
     rows = [
         [case.id, name, *(f"{value:.4g}" for value in percentiles)]
         for case in found.cases
