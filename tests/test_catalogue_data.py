@@ -337,7 +337,7 @@ def test_all_faults_of_all_cases_are_told_in_one_pass(checked):
     faults = [line for line in checked.lines if LINE.fullmatch(line)]
     assert len(faults) == len(BAD) + 1
     assert checked.lines[-1] == f"{len(faults)} faults"
-    assert len(checked.lines) == len(faults) + 3 + 1  # notes, and the sum
+    assert len(checked.lines) == 1 + len(faults) + 3 + 1  # the data set, notes, and the sum
 
 
 def test_hostile_files_cost_neither_time_nor_memory_nor_a_traceback(checked):
@@ -419,8 +419,9 @@ def test_a_folder_that_cannot_be_used_is_told_as_one_fault(root, case):
     damage(root)
     before = contents(root)
     done = pfbench("data", "check", root, expect=3)
-    fault, total = done.out.splitlines()
+    *data_set, fault, total = done.out.splitlines()
     assert LINE.fullmatch(fault) and total == "1 faults"
+    assert all(line.startswith("brats ") for line in data_set)
     for words in (f"error[PFB-{case[:3]}]", *says):
         assert words in fault
     assert fault.isascii() and fault.isprintable()
@@ -432,12 +433,13 @@ def test_what_is_missing_does_not_hide_what_is_damaged(root):
     (root / "P1" / "P1_flair.nii.gz").write_bytes(GOOD[:-60])
     (root / "P1" / "P1_seg.nii.gz").write_bytes(marked(9))
     done = pfbench("data", "check", root, expect=3)
-    *faults, _ = done.out.splitlines()
+    _, *faults, _ = done.out.splitlines()
     assert [LINE.fullmatch(fault)["code"] for fault in faults] == ["D01", "V02", "V24"]
 
 
 def test_a_good_folder_has_no_fault(root):
-    assert pfbench("data", "check", root).out == "no fault found\n"
+    said, verdict = pfbench("data", "check", root).out.splitlines()
+    assert said.startswith("brats (BraTS 2012-2025") and verdict == "no fault found"
 
 
 RUN = ["run", "--suite", "table2", "--model", "resunet3d_up", "--dataset", "brats",

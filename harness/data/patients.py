@@ -76,7 +76,7 @@ def _tabled(path: Path, cases: Sequence[str]) -> Groups:
 
 
 @dataclass(frozen=True)
-class Table:
+class CaseTable:
     """A CSV with a line for each case."""
 
     name: str
@@ -99,7 +99,7 @@ class Table:
         return found
 
 
-def read_table(path: Path, where: str) -> Table:
+def read_table(path: Path, where: str) -> CaseTable:
     """The lines of a CSV by case. Raises UsageError that names the line at fault."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -129,7 +129,7 @@ def read_table(path: Path, where: str) -> Table:
                 remedy = "letters, digits, '.', '_', '-', at most 64; a pseudonym"
                 raise wrong(place, f"{name} is empty or no plain name", remedy, where)
         lines[case], numbers[case] = values, number
-    return Table(path.name, where, tuple(header), lines, numbers)
+    return CaseTable(path.name, where, tuple(header), lines, numbers)
 
 
 def wrong(place: str, what: str, remedy: str, where: str) -> UsageError:
