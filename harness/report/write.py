@@ -9,7 +9,6 @@ import pandas as pd
 from harness.errors import StateError, UsageError, unknown
 from harness.report import html, latex, markdown, of_run, of_study
 from harness.report.document import Document
-from harness.report.results_table import METRIC_OF
 from harness.results import study as study_report
 from harness.runs.run_folder import RunFolder, write_bytes
 
@@ -75,11 +74,10 @@ def _csv(folders: Sequence[RunFolder], kind: str) -> str:
     for shown in found.results.tables:
         frame = shown.frame.copy()
         mean = (frame["row"] == "mean") & (frame["status"] == "ok")
-        for column, metric in METRIC_OF.items():
-            standing = found.standings[shown.suite][metric]
+        for standing in found.standings[shown.suite].values():
             for end in ("low", "high"):
                 ends = {key: getattr(each, end) for key, each in standing.intervals.items()}
                 values = frame["key"].map(ends).astype(float) / standing.metric.scale
-                frame[column.replace("mean", f"{end}95")] = values.where(mean)
+                frame[f"{standing.metric.name}_{end}95"] = values.where(mean)
         frames.append(frame)
     return pd.concat(frames, ignore_index=True).to_csv(index=False)

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError, unknown
+from harness.runs.measures import MEASUREMENT, MEASURES, SCORES
 from harness.systems.catalogue import SYSTEMS, system
 
-FIGURES = ("dice", "hd95", "jaccard")
+FIGURES = tuple(score.name for score in SCORES)
 COSTS = ("time", "memory", "parameters", "gflops")
-SHOWABLE = (*FIGURES, *COSTS, "train_mib", "crop_s", "crop_variance")
-MEASURED = {"time", "memory", "crop_s", "crop_variance"}
+SHOWABLE = tuple(measure.name for measure in MEASURES if measure.shown)
+MEASURED = {measure.name for measure in MEASURES if measure.where == MEASUREMENT and measure.shown}
 """Columns that need the phase of measuring; trials of suites without them are not measured."""
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from harness.errors import StateError
 from harness.results.rows import merged_rows
 from harness.results.statistics import Interval, Scores
+from harness.runs.measures import Measure
 from harness.runs.run_folder import RunFolder, TrialFolder
 from harness.runs.suites import printed, suite
 
@@ -35,28 +36,6 @@ class Finding(NamedTuple):
     why: str = ""
 
 
-class Metric(NamedTuple):
-    """A score of cases.csv as it is compared; `side` is 1 where more is better, else -1."""
-
-    column: str
-    figure: str
-    """Its name in paper_tables.json."""
-    scale: float
-    side: int
-    unit: str
-    title: str
-    """Of a column of such scores."""
-
-    @property
-    def name(self) -> str:
-        return self.title.partition(" ")[0]
-
-
-DICE = Metric("dice", "dice", 100, 1, "percentage points", "Dice (%)")
-HD95 = Metric("hd95_mm", "hd95", 1, -1, "mm", "HD95 (mm)")
-JACCARD = Metric("jaccard", "jaccard", 100, 1, "percentage points", "Jaccard (%)")
-
-
 class Measured(NamedTuple):
     """Repeated measurements and the devices they were made on."""
 
@@ -72,13 +51,13 @@ class RowEvidence:
     trials: tuple[TrialFolder, ...]
     """One for each seed."""
 
-    def scores(self, metric: Metric) -> Scores:
+    def scores(self, metric: Measure) -> Scores:
         """By case and seed, times `metric.scale`."""
         return Scores(
             {
                 seed: {
                     case: score * metric.scale
-                    for case, score in case_scores(trial, metric.column).items()
+                    for case, score in case_scores(trial, metric.key).items()
                 }
                 for seed, trial in enumerate(self.trials)
             }
