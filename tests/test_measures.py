@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from in_process import pfbench
 
+from harness.results.paper import paper_tables
 from harness.runs.measures import BY_NAME, CASES, MEASURES
-from harness.runs.suites import paper_tables
 from harness.systems.evaluate import MEANS
 
 TOP = Path(__file__).parent.parent

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from harness.results.paper import printed
 from harness.results.rows import ResultRow, merged_rows
 from harness.runs.measures import MEASURES, measures_of
 from harness.runs.run_folder import RunFolder, TrialFolder
-from harness.runs.suites import printed
 from harness.systems.catalogue import system
 
 PAPER = sorted((m for m in MEASURES if m.paper), key=lambda measure: measure.where)

@@ -12,11 +12,12 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from harness.errors import StateError
+from harness.results.paper import printed
 from harness.results.rows import merged_rows
 from harness.results.statistics import Interval, Scores
 from harness.runs.measures import Measure
 from harness.runs.run_folder import RunFolder, TrialFolder
-from harness.runs.suites import printed, suite
+from harness.runs.suites import suite
 
 Seeds = dict[int, TrialFolder]
 Word = Literal["supported", "not supported", "undecided", "not run"]
