@@ -7,11 +7,13 @@ is a field of `harness.systems.metrics.CaseScore`) and write its line into `MEAS
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from harness.runs.nested import flat
 
-CASES, RESULT, MEASUREMENT = "cases.csv", "result.json", "measurement.json"
+CASES: Final = "cases.csv"
+RESULT: Final = "result.json"
+MEASUREMENT: Final = "measurement.json"
 
 
 @dataclass(frozen=True)
