@@ -8,6 +8,7 @@ from rich.table import Table
 
 from harness.errors import StateError
 from harness.results.claims.evidence import case_scores
+from harness.results.markdown import markdown_table
 from harness.results.rows import ResultRow, rows
 from harness.results.statistics import Scores, paired_difference
 from harness.results.tables import SYNTHETIC
@@ -131,9 +132,8 @@ def markdown(folder: RunFolder) -> str:
     """The best points of each study, as study.md holds them."""
     text = []
     for name in folder.read()["suites"]:
-        titles = headings(folder, name)
-        table = [titles, ["---"] * len(titles), *lines(folder, name)]
-        text += [f"# {name}", "", *(f"| {' | '.join(line)} |" for line in table), ""]
+        table = markdown_table(headings(folder, name), lines(folder, name))
+        text += [f"# {name}", "", *table, ""]
     return "\n".join([*text, *(f"- {note}" for note in notes(folder))]) + "\n"
 
 

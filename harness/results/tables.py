@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from rich.table import Table as RichTable
 
+from harness.results.markdown import markdown_table
 from harness.results.table_data import Record, ResultTable, tables
 from harness.runs.measures import BY_NAME, TIME, TIME_P90, Measure, of_plugin
 from harness.runs.nested import pairs
@@ -244,16 +245,12 @@ def _absent(value: Any) -> bool:
 
 
 def markdown(results: Results) -> str:
+    """The tables and their notes, as table.md holds them."""
     lines: list[str] = []
     for table in results.tables:
-        titles = headings(table)
-        lines += [f"# {suite(table.suite).title}", "", _row(titles), _row(["---"] * len(titles))]
-        lines += [*(_row(row) for row in cells(table)), ""]
+        lines += [f"# {suite(table.suite).title}", ""]
+        lines += [*markdown_table(headings(table), cells(table)), ""]
     return "\n".join([*lines, *(f"- {note}" for note in results.notes)]) + "\n"
-
-
-def _row(row: Sequence[str]) -> str:
-    return f"| {' | '.join(row)} |"
 
 
 def show(results: Results, screen: Screen) -> None:
