@@ -14,6 +14,7 @@ from harness.report.failures import failures_section
 from harness.report.reproduce import environment_section, reproduce_section
 from harness.report.results_table import result_table
 from harness.results import tables as table
+from harness.results.caveats import caveats
 from harness.results.rows import ResultRow, merged_rows
 from harness.results.standings import Standing, stand
 from harness.runs.measures import SCORES, TIME
@@ -95,12 +96,7 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
 
 def _warnings(folders: Sequence[RunFolder], found: Gathered) -> tuple[str, ...]:
     run = folders[0].read()
-    said = []
-    if run["synthetic"]:
-        said.append("Synthetic data: these numbers say nothing about patients, or the paper.")
-    if run["profile"] != "paper":
-        said.append(f"Profile {run['profile']}: smaller volumes and networks than the paper's; for "
-                    "trying out, not for conclusions.")  # fmt: skip
+    said = [caveat.warning for caveat in caveats(run["synthetic"], run["profile"])]
     said += [note[0].upper() + note[1:] + "." for note in found.results.notes
              if note.startswith("incomplete")]  # fmt: skip
     return tuple(said)

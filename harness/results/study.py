@@ -7,11 +7,11 @@ import yaml
 from rich.table import Table
 
 from harness.errors import StateError
+from harness.results.caveats import SYNTHETIC
 from harness.results.claims.evidence import case_scores
 from harness.results.markdown import markdown_table
 from harness.results.rows import ResultRow, rows
 from harness.results.statistics import Scores, paired_difference
-from harness.results.tables import SYNTHETIC
 from harness.runs import study_folder as study
 from harness.runs.nested import merged
 from harness.runs.run_folder import RunFolder, write_bytes
@@ -120,7 +120,7 @@ def notes(folder: RunFolder) -> list[str]:
     run = folder.read()
     said = ["chosen by validation cases alone; the test cases were not opened"]
     if run["synthetic"]:
-        said.insert(0, SYNTHETIC)
+        said.insert(0, SYNTHETIC.note)
     for name in run["suites"]:
         points = study.points(folder, name)
         epochs = sum(max(point.values(), default=0) for point in points)

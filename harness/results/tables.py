@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from rich.table import Table as RichTable
 
+from harness.results.caveats import caveats
 from harness.results.markdown import markdown_table
 from harness.results.table_data import Record, ResultTable, tables
 from harness.runs.measures import BY_NAME, TIME, TIME_P90, Measure, of_plugin
@@ -19,7 +20,6 @@ from harness.runs.screen import Screen
 from harness.runs.suites import suite
 from harness.systems.catalogue import system
 
-SYNTHETIC = "synthetic data: not comparable with the paper"
 STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
 TRANSDUCTIVE = "† fine-tuned on the test volumes, without their labels: its scores are transductive"
 UNITS = (
@@ -66,13 +66,7 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     notes = []
     if done < len(trials):
         notes.append(f"incomplete: {done} of {len(trials)} trials finished")
-    if run["synthetic"]:
-        notes.append(SYNTHETIC)
-    if run["profile"] != "paper":
-        notes.append(
-            f"profile {run['profile']}: smaller volumes and networks than the paper's; "
-            "for trying out, not for conclusions"
-        )
+    notes += [caveat.note for caveat in caveats(run["synthetic"], run["profile"])]
     notes += device_notes(shown)
     notes += unsteady_notes(shown)
     if (trials["transductive"] == True).any():  # noqa: E712  the column holds missing values

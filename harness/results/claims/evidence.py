@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from harness.errors import StateError
+from harness.results.caveats import caveats
 from harness.results.paper import printed
 from harness.results.rows import merged_rows
 from harness.results.statistics import Interval, Scores
@@ -137,14 +138,8 @@ def gather(folders: Sequence[RunFolder]) -> Evidence:
         seeds = {trial.spec().seed: trial for trial in row.trials}
         suites.setdefault(row.suite, {})[row.key] = seeds
     run = folders[0].read()
-    return Evidence(run["dataset"], run["profile"], _caveat(run), suites)
-
-
-def _caveat(run: Mapping[str, Any]) -> str:
-    reasons = ["synthetic data"] if run["synthetic"] else []
-    if run["profile"] != "paper":
-        reasons.append(f"profile {run['profile']} instead of the paper's networks and volumes")
-    return ", ".join(reasons)
+    reasons = [caveat.reason for caveat in caveats(run["synthetic"], run["profile"])]
+    return Evidence(run["dataset"], run["profile"], ", ".join(reasons), suites)
 
 
 def case_scores(trial: TrialFolder, column: str) -> dict[str, float]:
