@@ -31,6 +31,7 @@ from harness.runs.run_folder import RunFolder
 from harness.tracking import desired as mirrored
 from harness.tracking import views as mlflow_views
 from harness.tracking.desired import Child, Parent
+from harness.tracking.faults import sqlite_path
 
 BATCH = 900  # metrics; MLflow takes 1000 at a time
 PARAMS = 100
@@ -103,10 +104,8 @@ class Store:
         return found.experiment_id
 
     def _new_experiment(self, uri: str, name: str) -> str:
-        place = None
-        if uri.startswith("sqlite:///"):
-            database = Path(uri.removeprefix("sqlite:///").partition("?")[0])
-            place = (database.absolute().parent / "mlartifacts").as_uri()
+        database = sqlite_path(uri)
+        place = None if database is None else (database.parent / "mlartifacts").as_uri()
         return self.client.create_experiment(name, place, mlflow_views.EXPERIMENT_TAGS)
 
     def _known(self, kind: str) -> dict[str, _Stored]:
