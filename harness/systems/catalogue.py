@@ -7,7 +7,7 @@ file, see `harness.runs.plugins`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import unknown
@@ -114,10 +114,7 @@ def system(name: str) -> System:
 
 def load(path: str | Callable[..., Any]) -> Any:
     """The object that "module:name" stands for."""
-    if not isinstance(path, str):
-        return path
-    module, _, name = path.partition(":")
-    return getattr(import_module(module), name)
+    return resolve_name(path) if isinstance(path, str) else path
 
 
 def options(name: str, profile: str) -> dict[str, Any]:
