@@ -10,8 +10,9 @@ import pytest
 from in_process import pfbench
 
 from harness.results.paper import paper_tables
-from harness.runs.measures import BY_NAME, CASES, MEASURES
-from harness.systems.evaluate import MEANS
+from harness.runs.measures import BY_NAME, CASES, MEASUREMENT, MEASURES, RESULT
+from harness.runs.records import Measured, Scored
+from harness.systems.case_score import MEANS
 
 TOP = Path(__file__).parent.parent
 LINE = """    Measure("precision", "Precision", "%", CASES, "precision", "precision_mean",
@@ -37,7 +38,7 @@ run = WrittenRun(Path("run"), rows=("unet3d", "pfseg"))
 for trial in run.trials.values():
     cases = pd.read_csv(trial.path / "cases.csv").assign(precision=0.25)
     cases.to_csv(trial.path / "cases.csv", index=False)
-    result = trial.result()
+    result = json.loads((trial.path / "result.json").read_text())
     result["metrics"] |= {"precision_mean": 0.25, "precision_std": 0.125}
     put(trial.path / "result.json", result)
 mask = np.zeros((4, 4, 4), bool)
@@ -63,7 +64,7 @@ def with_one_more(tmp_path_factory):
     home = tmp_path_factory.mktemp("copy")
     shutil.copytree(TOP / "harness", home / "harness")
     insert(home / "harness/runs/measures.py", LINE, before='    Measure("hd95_max"')
-    insert(home / "harness/systems/metrics.py", FIELD, before="    pred_ml: float")
+    insert(home / "harness/systems/case_score.py", FIELD, before="    pred_ml: float")
     insert(home / "harness/systems/metrics.py", COMPUTED, before="        pred_ml=")
     paths = f"import sys; sys.path[1:1] = [{str(TOP / 'tests')!r}, {str(TOP)!r}]\n"
     done = subprocess.run([sys.executable, "-c", paths + LOOK], cwd=home, capture_output=True,
@@ -115,6 +116,13 @@ def test_mlflow_compares_runs_by_it(with_one_more):
 def test_no_two_figures_share_a_name(of):
     names = [name for measure in MEASURES if (name := getattr(measure, of))]
     assert len(set(names)) == len(names)
+
+
+def test_every_figure_is_a_key_of_the_record_that_it_stands_in():
+    fields = {RESULT: Scored.model_fields, MEASUREMENT: Measured.model_fields}
+    for measure in MEASURES:
+        if measure.where in fields:
+            assert measure.key.partition(".")[0] in fields[measure.where], measure.name
 
 
 def test_every_score_that_is_averaged_has_a_line():

@@ -7,7 +7,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.data.datasets import DATASETS, reduced_grid
 from harness.errors import unknown
@@ -15,6 +15,9 @@ from harness.runs.measures import MEASURES, of_plugin
 from harness.runs.suites import SUITES, chosen
 from harness.systems import catalogue
 from harness.systems.catalogue import SYSTEMS
+
+if TYPE_CHECKING:
+    from harness.systems.cost import Cost
 
 Rows = list[dict[str, Any]]
 COSTS = Path(__file__).parent / "costs.json"
@@ -64,7 +67,7 @@ def models(profile: str) -> Rows:
     ]
 
 
-def cost_of(name: str, profile: str) -> dict[str, float]:
+def cost_of(name: str, profile: str) -> "Cost":
     """Parameters and GFLOPs of a system in a profile, for one modality; loads torch."""
     from harness.runs.settings import PROFILES
     from harness.systems.cost import cost
@@ -73,7 +76,7 @@ def cost_of(name: str, profile: str) -> dict[str, float]:
     return cost(name, catalogue.options(name, profile), 1, grid)
 
 
-def costs() -> dict[str, dict[str, dict[str, float]]]:
+def costs() -> dict[str, dict[str, "Cost"]]:
     """Profile -> system of ours -> its cost, as costs.json holds them."""
     from harness.runs.settings import PROFILES
 

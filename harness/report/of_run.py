@@ -19,7 +19,6 @@ from harness.results.rows import ResultRow, merged_rows
 from harness.results.standings import Standing, stand
 from harness.runs.measures import SCORES, TIME
 from harness.runs.run_folder import RunFolder
-from harness.runs.suites import suite
 
 QUESTION = (
     "A three-dimensional scan is larger than what a network can take in at once. Patch-based "
@@ -56,6 +55,10 @@ class Gathered:
             for name, rows in self.rows.items()
         }
 
+    def title(self, suite: str) -> str:
+        """Title of a suite, as the run has it."""
+        return next(each.about.title for each in self.results.tables if each.suite == suite)
+
     @property
     def systems(self) -> list[str]:
         return list(dict.fromkeys(row.system for rows in self.rows.values() for row in rows))
@@ -68,8 +71,8 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
     read.
     """
     found = Gathered.of(folders)
-    run = folders[0].read()
-    names = ", ".join(suite(name).title.partition(":")[0] for name in found.rows)
+    run = folders[0].run()
+    names = ", ".join(found.title(name).partition(":")[0] for name in found.rows)
     makers: list[Callable[[], Section | None]] = [
         lambda: Section("question", "The question", QUESTION),
         lambda: protocol.section(folders, found.systems),
@@ -86,8 +89,8 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
     ]
     sections = tuple(section for make in makers if (section := make()) is not None)
     return Document(
-        f"{names} on {run['dataset']}",
-        f"profile {run['profile']} · protocol {run['protocol_hash']} · pfbench {__version__}",
+        f"{names} on {run.dataset}",
+        f"profile {run.profile} · protocol {run.protocol_hash} · pfbench {__version__}",
         _warnings(folders, found),
         _key_figures(found),
         sections,
@@ -95,8 +98,8 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
 
 
 def _warnings(folders: Sequence[RunFolder], found: Gathered) -> tuple[str, ...]:
-    run = folders[0].read()
-    said = [caveat.warning for caveat in caveats(run["synthetic"], run["profile"])]
+    run = folders[0].run()
+    said = [caveat.warning for caveat in caveats(run.synthetic, run.profile)]
     said += [note[0].upper() + note[1:] + "." for note in found.results.notes
              if note.startswith("incomplete")]  # fmt: skip
     return tuple(said)
@@ -158,7 +161,7 @@ def _cases(found: Gathered) -> Section | None:
         kinds = {row.key: row.kind for row in found.rows[name]}
         there = [standing for standing in standings.values() if standing.scores]
         if there:
-            plots.append(standing_blocks.strips(name, suite(name).title, there, kinds))
+            plots.append(standing_blocks.strips(name, found.title(name), there, kinds))
     return Section("cases", "Case by case", (), tuple(plots)) if plots else None
 
 

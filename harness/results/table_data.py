@@ -3,7 +3,7 @@
 trials ─► lines (row = "trial") ─► their mean (row = "mean") ─► ResultTable ─► results.tables
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,11 @@ import pandas as pd
 
 from harness.results.paper import printed
 from harness.results.rows import ResultRow, merged_rows
-from harness.runs.measures import MEASURES, measures_of
-from harness.runs.run_folder import RunFolder, TrialFolder
-from harness.systems.catalogue import system
+from harness.runs.measures import MEASURES
+from harness.runs.records import Measurement, MetricRecord, Scored
+from harness.runs.run_folder import RunFolder
+from harness.runs.suites import Suite
+from harness.runs.trial_folder import TrialFolder
 
 PAPER = sorted((m for m in MEASURES if m.paper), key=lambda measure: measure.where)
 COLUMNS = (
@@ -38,6 +40,10 @@ class ResultTable:
     """
 
     suite: str
+    about: Suite
+    """Title, headings and columns, as the run has them."""
+    titles: Mapping[str, MetricRecord]
+    """Metric of a plug-in -> its title and direction."""
     frame: pd.DataFrame
     cells: dict[str, tuple[str, ...]]
     """Row key -> what stands under the suite's headings."""
@@ -74,10 +80,18 @@ def tables(folders: Sequence[RunFolder]) -> tuple[ResultTable, ...]:
     by_suite: dict[str, list[ResultRow]] = {}
     for row in merged_rows(folders):
         by_suite.setdefault(row.suite, []).append(row)
-    return tuple(_table(name, its_rows) for name, its_rows in by_suite.items())
+    runs = [folder.run() for folder in folders]
+    titles = {k: v for run in runs for plugin in run.plugins for k, v in plugin.metrics.items()}
+    found = []
+    for name, its_rows in by_suite.items():
+        about = next(run for run in runs if name in run.suites).suite(name)
+        found.append(_table(name, about, titles, its_rows))
+    return tuple(found)
 
 
-def _table(name: str, its_rows: Sequence[ResultRow]) -> ResultTable:
+def _table(
+    name: str, about: Suite, titles: Mapping[str, MetricRecord], its_rows: Sequence[ResultRow]
+) -> ResultTable:
     lines: list[Record] = []
     for row in its_rows:
         trials = [_trial_line(row, trial) for trial in row.trials]
@@ -85,7 +99,7 @@ def _table(name: str, its_rows: Sequence[ResultRow]) -> ResultTable:
         known = [*trials, *again]
         lines += [*known, _mean_line(pd.DataFrame(known, columns=[*COLUMNS, *_extra(known)]))]
     frame = pd.DataFrame(lines, columns=[*COLUMNS, *_extra(lines)], dtype=object)
-    return ResultTable(name, frame, {row.key: row.cells for row in its_rows})
+    return ResultTable(name, about, titles, frame, {row.key: row.cells for row in its_rows})
 
 
 def _extra(lines: Sequence[Record]) -> list[str]:
@@ -95,7 +109,7 @@ def _extra(lines: Sequence[Record]) -> list[str]:
 
 def _trial_line(row: ResultRow, trial: TrialFolder) -> Record:
     spec = trial.spec()
-    result = trial.result() or {"status": "unfinished", "reason": trial.state()}
+    result = trial.result()
     line: Record = {
         "suite": row.suite,
         "key": row.key,
@@ -103,12 +117,12 @@ def _trial_line(row: ResultRow, trial: TrialFolder) -> Record:
         "title": row.title,
         "model": row.system,
         "kind": row.kind,
-        "end_to_end": system(row.system).end_to_end,
+        "end_to_end": row.entry.end_to_end,
         "dataset": spec.data.name,
         "seed": spec.seed,
         "fold": spec.fold,
-        "status": result["status"],
-        "reason": result["reason"],
+        "status": result.status if result else "unfinished",
+        "reason": result.reason if result else trial.state(),
         "trial": trial.id,
     }
     paper = printed(row.suite, row.key, spec.data.name)
@@ -117,22 +131,22 @@ def _trial_line(row: ResultRow, trial: TrialFolder) -> Record:
             value = paper[measure.paper]
             # Fractions like ours; the paper prints percent.
             line[measure.paper_column] = value / 100 if measure.unit == "%" else value
-    if result["status"] == "ok":
-        line |= _figures(result, trial.measurement() or {})
+    if isinstance(result, Scored):
+        line |= _figures(result, trial.measurement())
     return line
 
 
-def _figures(result: dict[str, Any], measurement: dict[str, Any]) -> Record:
+def _figures(result: Scored, measurement: Measurement | None) -> Record:
     figures: Record = {
-        column: measure.of(result, measurement, part)
-        for measure in measures_of(result)
+        column: result.figure(measure, measurement, part)
+        for measure in result.measures
         for column, part in measure.columns.items()
     }
-    figures |= {key: result[key] for key in ("n_cases", "epochs", "transductive")}
+    figures |= {key: getattr(result, key) for key in ("n_cases", "epochs", "transductive")}
     where = ("device", "threads", "precision", "layout")
-    figures |= {key: measurement.get(key) for key in where}
-    device = result["environment"].get("device")
-    return figures | {"n_missed": result["n_failed"], "train_device": device}
+    figures |= {key: getattr(measurement, key, None) for key in where}
+    device = result.environment.get("device")
+    return figures | {"n_missed": result.n_failed, "train_device": device}
 
 
 def _mean_line(lines: pd.DataFrame) -> Record:

@@ -11,14 +11,14 @@ from rich.table import Table as RichTable
 
 from harness.results.caveats import caveats
 from harness.results.markdown import markdown_table
+from harness.results.rows import merged_rows
 from harness.results.table_data import Record, ResultTable, tables
+from harness.runs.files import write_bytes
 from harness.runs.measures import BY_NAME, TIME, TIME_P90, Measure, of_plugin
 from harness.runs.nested import pairs
-from harness.runs.plugins import title_of
-from harness.runs.run_folder import RunFolder, write_bytes
+from harness.runs.records import Failed
+from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
-from harness.runs.suites import suite
-from harness.systems.catalogue import system
 
 STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
 TRANSDUCTIVE = "† fine-tuned on the test volumes, without their labels: its scores are transductive"
@@ -59,27 +59,26 @@ def build(*folders: RunFolder) -> Results:
 
 
 def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[str, ...]:
-    run = folders[0].read()
+    run = folders[0].run()
     lines = pd.concat([table.frame[table.frame["row"] == "trial"] for table in shown])
     trials = lines.drop_duplicates("trial")
     done = int(trials["status"].isin(["ok", "failed"]).sum())
     notes = []
     if done < len(trials):
         notes.append(f"incomplete: {done} of {len(trials)} trials finished")
-    notes += [caveat.note for caveat in caveats(run["synthetic"], run["profile"])]
+    notes += [caveat.note for caveat in caveats(run.synthetic, run.profile)]
     notes += device_notes(shown)
     notes += unsteady_notes(shown)
     if (trials["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(TRANSDUCTIVE)
-    notes += [deviation for name in dict.fromkeys(trials["model"])
-              if (deviation := system(name).deviation)]  # fmt: skip
+    notes += filter(None, dict.fromkeys(row.entry.deviation for row in merged_rows(folders)))
     for table in shown:
-        notes += suite(table.suite).notes
-    changed = run["settings"]["systems"]
+        notes += table.about.notes
+    changed = run.settings["systems"]
     notes += [f"{name} with {pairs(options)}, set by the user" for name, options in changed.items()]
-    alone = run["settings"]["exceptions"]
+    alone = run.settings["exceptions"]
     notes += [f"{name} trained with its own {pairs(values)}" for name, values in alone.items()]
-    told = [note for folder in folders for note in (*folder.read()["notes"], *_failures(folder))]
+    told = [note for folder in folders for note in (*folder.run().notes, *_failures(folder))]
     return (*notes, *dict.fromkeys(told), UNITS)
 
 
@@ -98,7 +97,7 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
     """The times in the tables whose repetitions lie far apart."""
     apart: Record = {}
     for table in shown:
-        if TIME.name in suite(table.suite).shows:
+        if TIME.name in table.about.shows:
             lines = table.frame[(table.frame["row"] != "mean") & table.frame[TIME.column].notna()]
             ratios = lines[TIME_P90.column] / lines[TIME.column]
             apart |= ratios.groupby(lines["title"], sort=False).max().to_dict()
@@ -110,15 +109,16 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
 def _failures(folder: RunFolder) -> list[str]:
     """One sentence for each trial that failed or could not be measured."""
     notes = []
-    run = folder.read()
+    names = folder.run().names
     for trial in folder.trials():
-        name = run["names"][trial.id]
-        result, measurement = trial.result() or {}, trial.measurement() or {}
-        if result.get("status") == "failed":
-            notes.append(f"{name} failed ({result['reason']}): {result['detail']}")
-        notes += [f"{name}: {what}: {why}" for what, why in result.get("extra_faults", {}).items()]
-        if measurement.get("status") == "failed":
-            why = f"({measurement['reason']}): {measurement['detail']}"
+        name = names[trial.id]
+        result, measurement = trial.result(), trial.measurement()
+        if isinstance(result, Failed):
+            notes.append(f"{name} failed ({result.reason}): {result.detail}")
+        elif result:
+            notes += [f"{name}: {what}: {why}" for what, why in result.extra_faults.items()]
+        if isinstance(measurement, Failed):
+            why = f"({measurement.reason}): {measurement.detail}"
             notes.append(f"{name}: time and memory not measured {why}")
     return notes
 
@@ -131,7 +131,7 @@ def write(folder: RunFolder, results: Results) -> None:
 
 def columns(table: ResultTable) -> list[Column]:
     """The figures of a table; one that depends on the device has a column for each device."""
-    shown = [*(BY_NAME[name] for name in suite(table.suite).shows), *_of_plugins(table)]
+    shown = [*(BY_NAME[name] for name in table.about.shows), *_of_plugins(table)]
     devices = {each: table.devices(each.column) if each.place else [] for each in shown}
     numbers = {name: f"device {n}" for n, name in enumerate(_each_once(devices.values()), 1)}
     found = []
@@ -148,8 +148,8 @@ def _of_plugins(table: ResultTable) -> Iterator[Measure]:
     for column in table.extra:
         name = column.removesuffix("_mean")
         if name != column:
-            told = title_of(name)
-            yield of_plugin(name, told.title, told.better)
+            known = table.titles[name]
+            yield of_plugin(name, known.title, known.better)
 
 
 def _each_once(groups: Iterable[Iterable[str]]) -> list[str]:
@@ -157,7 +157,7 @@ def _each_once(groups: Iterable[Iterable[str]]) -> list[str]:
 
 
 def headings(table: ResultTable) -> list[str]:
-    return [*suite(table.suite).headings, *(column.heading for column in columns(table))]
+    return [*table.about.headings, *(column.heading for column in columns(table))]
 
 
 def values(table: ResultTable, column: Column) -> list[float | None]:
@@ -189,7 +189,7 @@ def head(table: ResultTable, line: Record) -> list[str]:
     """What tells a row from the others, under the suite's headings."""
     words = list(table.cells[line["key"]])
     # A model that the suite did not foresee has its title alone.
-    words += [""] * (len(suite(table.suite).headings) - len(words))
+    words += [""] * (len(table.about.headings) - len(words))
     if line["transductive"] is True:
         words[0] += " †"
     return words
@@ -242,7 +242,7 @@ def markdown(results: Results) -> str:
     """The tables and their notes, as table.md holds them."""
     lines: list[str] = []
     for table in results.tables:
-        lines += [f"# {suite(table.suite).title}", ""]
+        lines += [f"# {table.about.title}", ""]
         lines += [*markdown_table(headings(table), cells(table)), ""]
     return "\n".join([*lines, *(f"- {note}" for note in results.notes)]) + "\n"
 
@@ -257,9 +257,9 @@ def show(results: Results, screen: Screen) -> None:
 
 def _terminal(table: ResultTable) -> RichTable:
     """For a rich console: best in bold."""
-    title = suite(table.suite).title
+    title = table.about.title
     shown = RichTable(title=title, title_justify="left", header_style="bold")
-    texts = len(suite(table.suite).headings)
+    texts = len(table.about.headings)
     for number, heading in enumerate(headings(table)):
         shown.add_column(heading, justify="left" if number < texts else "right")
     for row in cells(table):

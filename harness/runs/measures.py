@@ -2,14 +2,11 @@
 
 The columns of suites, table.csv, reports and `pfbench list metrics`, the scores that are compared
 and claimed, and the names in MLflow come from here. To add one: let a function compute it (a score
-is a field of `harness.systems.metrics.CaseScore`) and write its line into `MEASURES`.
+is a field of `harness.systems.case_score.CaseScore`) and write its line into `MEASURES`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
-
-from harness.runs.nested import flat
+from typing import Final, Literal
 
 CASES: Final = "cases.csv"
 RESULT: Final = "result.json"
@@ -88,18 +85,6 @@ class Measure:
         parts = {self.column: "mean", self.spread: "std"}
         return {column: part for column, part in parts.items() if column}
 
-    def of(
-        self, result: Mapping[str, Any], measurement: Mapping[str, Any], part: str = "mean"
-    ) -> float | None:
-        """The figure of a finished trial, unscaled; None where it was not taken.
-
-        `part` of a score is "mean" or "std".
-        """
-        if self.where == CASES:
-            scores = {**result["metrics"], **result.get("extra_metrics", {})}
-            return scores.get(f"{self.key}_{part}")
-        return flat(result if self.where == RESULT else measurement).get(self.key)
-
 
 # fmt: off
 MEASURES: tuple[Measure, ...] = (
@@ -166,9 +151,3 @@ def of_plugin(name: str, title: str, better: Literal["max", "min", ""]) -> Measu
     """A metric that a plug-in adds to cases.csv."""
     return Measure(name, title, "", CASES, name, f"{name}_mean", "of a plug-in", digits=3,
                    better=better, mlflow=f"test/{name}.mean")  # fmt: skip
-
-
-def measures_of(result: Mapping[str, Any]) -> tuple[Measure, ...]:
-    """`MEASURES`, and the metrics of plug-ins that a finished trial was scored by."""
-    added = dict.fromkeys(name.rpartition("_")[0] for name in result.get("extra_metrics", {}))
-    return (*MEASURES, *(of_plugin(name, name, "") for name in added))

@@ -1,6 +1,6 @@
 """Parameters and FLOPs of a system, counted on shapes alone."""
 
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -9,7 +9,15 @@ from harness.systems import catalogue as systems
 from harness.systems.methods import Grid
 
 
-def cost(name: str, options: dict[str, Any], modalities: int, grid: Grid) -> dict[str, float]:
+class Cost(TypedDict):
+    """What a system takes, whatever it was trained on."""
+
+    parameters: int
+    parameters_inference: int
+    gflops_per_volume: float
+
+
+def cost(name: str, options: dict[str, Any], modalities: int, grid: Grid) -> Cost:
     """Parameters in training and inference, and GFLOPs for one volume with all its windows.
 
     1 GFLOP = 10^9 operations of convolutions and matrix products, multiply and add counted

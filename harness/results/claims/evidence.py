@@ -7,18 +7,17 @@ What is not there raises NoEvidence with the reason; nothing is filled in.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import pandas as pd
-
-from harness.errors import StateError
 from harness.results.caveats import caveats
 from harness.results.paper import printed
 from harness.results.rows import merged_rows
 from harness.results.statistics import Interval, Scores
 from harness.runs.measures import Measure
-from harness.runs.run_folder import RunFolder, TrialFolder
+from harness.runs.records import Failed, Measured, Scored
+from harness.runs.run_folder import RunFolder
 from harness.runs.suites import suite
+from harness.runs.trial_folder import TrialFolder
 
 Seeds = dict[int, TrialFolder]
 Word = Literal["supported", "not supported", "undecided", "not run"]
@@ -38,7 +37,7 @@ class Finding(NamedTuple):
     why: str = ""
 
 
-class Measured(NamedTuple):
+class Repetitions(NamedTuple):
     """Repeated measurements and the devices they were made on."""
 
     values: tuple[float, ...]
@@ -58,31 +57,32 @@ class RowEvidence:
         return Scores(
             {
                 seed: {
-                    case: score * metric.scale
-                    for case, score in case_scores(trial, metric.key).items()
+                    case: score * metric.scale for case, score in trial.scores(metric.key).items()
                 }
                 for seed, trial in enumerate(self.trials)
             }
         )
 
-    def seconds(self) -> Measured:
+    def seconds(self) -> Repetitions:
         """Of every timed repetition, all seeds together. NoEvidence when one was not timed."""
-        absent: dict[str, Any] = {"status": "failed", "reason": "not measured"}
-        records = [trial.measurement() or absent for trial in self.trials]
-        for record in records:
-            if record["status"] != "ok":
-                raise NoEvidence(f"{self.title} not timed: {record['reason']}")
-        values = tuple(value for record in records for value in record["inference_s"])
-        devices = frozenset(f"{r['device']}, {r['threads']} threads" for r in records)
-        return Measured(values, devices)
+        records = []
+        for trial in self.trials:
+            record = trial.measurement()
+            if not isinstance(record, Measured):
+                why = record.reason if record else "not measured"
+                raise NoEvidence(f"{self.title} not timed: {why}")
+            records.append(record)
+        values = tuple(value for record in records for value in record.inference_s)
+        devices = frozenset(f"{r.device}, {r.threads} threads" for r in records)
+        return Repetitions(values, devices)
 
-    def train_peak_mib(self) -> Measured:
+    def train_peak_mib(self) -> Repetitions:
         """Peak memory of training, one value for each seed. NoEvidence when there is none."""
-        results: list[dict[str, Any]] = [trial.result() or {} for trial in self.trials]
-        if any("train_peak_mib" not in result["memory"] for result in results):
+        results = [r for trial in self.trials if isinstance(r := trial.result(), Scored)]
+        if any("train_peak_mib" not in result.memory for result in results):
             raise NoEvidence(f"{self.title}: training memory not recorded")
-        values = tuple(result["memory"]["train_peak_mib"] for result in results)
-        return Measured(values, frozenset(r["environment"]["device"] for r in results))
+        values = tuple(result.memory["train_peak_mib"] for result in results)
+        return Repetitions(values, frozenset(str(r.environment["device"]) for r in results))
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ class TableEvidence:
             result = trial.result()
             if result is None:
                 raise NoEvidence(f"{title} not finished")
-            if result["status"] != "ok":
-                raise NoEvidence(f"{title} failed: {result['reason']}")
+            if isinstance(result, Failed):
+                raise NoEvidence(f"{title} failed: {result.reason}")
         return RowEvidence(title, tuple(self.trials[key].values()))
 
     def printed(self, key: str, figure: str) -> float | None:
@@ -137,18 +137,6 @@ def gather(folders: Sequence[RunFolder]) -> Evidence:
     for row in merged_rows(folders):
         seeds = {trial.spec().seed: trial for trial in row.trials}
         suites.setdefault(row.suite, {})[row.key] = seeds
-    run = folders[0].read()
-    reasons = [caveat.reason for caveat in caveats(run["synthetic"], run["profile"])]
-    return Evidence(run["dataset"], run["profile"], ", ".join(reasons), suites)
-
-
-def case_scores(trial: TrialFolder, column: str) -> dict[str, float]:
-    """Case -> one score of cases.csv. StateError when it is not what the trial wrote."""
-    path = trial.path / "cases.csv"
-    try:
-        scores = pd.read_csv(path, dtype={"case": str}, na_filter=False)
-        return dict(zip(scores["case"], scores[column].astype(float), strict=True))
-    except (OSError, ValueError, KeyError) as error:
-        remedy = "remove the folder of this trial; the same command makes it anew"
-        what = "has no readable scores"
-        raise StateError(what, where=str(path), remedy=remedy, code="PFB-K08") from error
+    run = folders[0].run()
+    reasons = [caveat.reason for caveat in caveats(run.synthetic, run.profile)]
+    return Evidence(run.dataset, run.profile, ", ".join(reasons), suites)
