@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness.results.paper import printed
 from harness.results.rows import ResultRow, merged_rows
-from harness.runs.measures import MEASURES
+from harness.runs.measures import MEASURES, measures_of
 from harness.runs.records import Measurement, MetricRecord, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.suites import Suite
@@ -138,8 +138,8 @@ def _trial_line(row: ResultRow, trial: TrialFolder) -> Record:
 
 def _figures(result: Scored, measurement: Measurement | None) -> Record:
     figures: Record = {
-        column: result.figure(measure, measurement, part)
-        for measure in result.measures
+        column: measure.of(result, measurement, part)
+        for measure in measures_of(result)
         for column, part in measure.columns.items()
     }
     figures |= {key: getattr(result, key) for key in ("n_cases", "epochs", "transductive")}

@@ -5,12 +5,23 @@ and claimed, and the names in MLflow come from here. To add one: let a function 
 is a field of `harness.systems.case_score.CaseScore`) and write its line into `MEASURES`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 CASES: Final = "cases.csv"
 RESULT: Final = "result.json"
 MEASUREMENT: Final = "measurement.json"
+
+
+class Finished(Protocol):
+    """The scores of a finished trial: `harness.runs.records.Scored`, which this file lies below."""
+
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+
+    @property
+    def extra_metrics(self) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,17 @@ class Measure:
         parts = {self.column: "mean", self.spread: "std"}
         return {column: part for column, part in parts.items() if column}
 
+    def of(self, result: Finished, measurement: object | None, part: str = "mean") -> float | None:
+        """The figure of a finished trial, unscaled; None where it was not taken.
+
+        `measurement` is the record of measurement.json; `part` of a score is "mean" or "std".
+        """
+        if self.where == CASES:
+            return {**result.metrics, **result.extra_metrics}.get(f"{self.key}_{part}")
+        name, _, phase = self.key.partition(".")
+        figure = getattr(result if self.where == RESULT else measurement, name, None)
+        return figure.get(phase) if phase and figure else figure
+
 
 # fmt: off
 MEASURES: tuple[Measure, ...] = (
@@ -151,3 +173,9 @@ def of_plugin(name: str, title: str, better: Literal["max", "min", ""]) -> Measu
     """A metric that a plug-in adds to cases.csv."""
     return Measure(name, title, "", CASES, name, f"{name}_mean", "of a plug-in", digits=3,
                    better=better, mlflow=f"test/{name}.mean")  # fmt: skip
+
+
+def measures_of(result: Finished) -> tuple[Measure, ...]:
+    """`MEASURES`, and the metrics of plug-ins that a finished trial was scored by."""
+    added = dict.fromkeys(name.rpartition("_")[0] for name in result.extra_metrics)
+    return (*MEASURES, *(of_plugin(name, name, "") for name in added))

@@ -25,7 +25,6 @@ from pydantic import (
 
 from harness.errors import StateError
 from harness.runs.files import damaged, read_json, write_json
-from harness.runs.measures import MEASURES, Measure, of_plugin
 from harness.runs.plugin_file import COPY
 from harness.runs.suites import Suite, suite
 from harness.systems import catalogue
@@ -98,30 +97,6 @@ class Scored(Ended):
     environment: dict[str, str | int] = Field(min_length=1)
     base: TrialId | None = None
     """The trial whose network was fine-tuned."""
-
-    @property
-    def measures(self) -> tuple[Measure, ...]:
-        """The figures that the trial ended with: ours, and the scores of plug-ins."""
-        added = dict.fromkeys(name.rpartition("_")[0] for name in self.extra_metrics)
-        return (*MEASURES, *(of_plugin(name, name, "") for name in added))
-
-    def figure(
-        self, measure: Measure, measurement: "Measurement | None", part: str = "mean"
-    ) -> float | None:
-        """One figure of the trial, unscaled; None where it was not taken.
-
-        `part` of a score is "mean" or "std".
-        """
-        match measure.where:
-            case "cases.csv":
-                return {**self.metrics, **self.extra_metrics}.get(f"{measure.key}_{part}")
-            case "result.json":
-                name, _, phase = measure.key.partition(".")
-                value = getattr(self, name)
-                return value.get(phase) if phase else value
-            case "measurement.json":
-                there = isinstance(measurement, Measured)
-                return getattr(measurement, measure.key) if there else None
 
     @field_validator("metrics")
     @classmethod

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.runs.measures import CASES, DICE, MEASURES
+from harness.runs.measures import CASES, DICE, MEASURES, measures_of
 from harness.runs.nested import flat
 from harness.runs.records import (
     AnyManifest,
@@ -263,11 +263,11 @@ def final_metrics(result: Result | None, measurement: Measurement | None) -> dic
     if not isinstance(result, Scored):
         return {}
     values: dict[str, float | None] = {}
-    for measure in result.measures:
+    for measure in measures_of(result):
         if measure.mlflow:
-            values[measure.mlflow] = result.figure(measure, measurement)
+            values[measure.mlflow] = measure.of(result, measurement)
             if measure.where == CASES:
-                values[f"test/{measure.key}.std"] = result.figure(measure, measurement, "std")
+                values[f"test/{measure.key}.std"] = measure.of(result, measurement, "std")
     return {name: _short(value) for name, value in values.items() if value is not None}
 
 
