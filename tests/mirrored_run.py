@@ -1,4 +1,4 @@
-"""Run folders as a run leaves them, made in milliseconds, and MLflow stores to mirror them in."""
+"""MLflow stores, runs to mirror in them, and what they hold afterwards."""
 
 import functools
 import os
@@ -7,86 +7,45 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-import pandas as pd
+from helper_made_run import (
+    failed,
+    history,
+    made_run,
+    made_study,
+    made_trial,
+    row,
+    scored,
+    spec,
+)
 
-from harness.runs.files import write_bytes, write_json
 from harness.runs.run_folder import RunFolder
-from harness.runs.spec import Data, TrialSpec
 from harness.runs.study_folder import propose
-from harness.systems.protocol import Protocol
 from harness.tracking import mirror as tracking
-from harness.tracking.desired import OTHERS
 
-METRICS = {f"{name}_{part}": 0.5 for name in OTHERS for part in ("mean", "std")}
-DATA = Data(name="phantom", modalities=("flair",), target="wt", grid=(32, 64, 64),
-            fingerprint="f00d", synthetic=True)  # fmt: skip
+DONE = scored(parameters=29_161_426)
 
 
-def spec(seed):
-    return TrialSpec(system="unet3d", options={}, protocol=Protocol(), data=DATA, split="s",
-                     seed=seed, device="cpu", code="c")  # fmt: skip
-
-
-def history(epochs, **columns):
-    return [
-        {"epoch": e, "loss": 1 / e, "val_dice": 0.1 * e, "seconds": 60.0, **columns}
-        for e in range(1, epochs + 1)
-    ]
-
-
-def add_trial(folder, seed, *, rows, status="ok", metrics=METRICS):
-    trial = folder.trial(spec(seed).id)
-    trial.write_spec(spec(seed))
-    write_bytes(trial.path / "history.csv", pd.DataFrame(rows).to_csv(index=False).encode())
-    if status == "failed":
-        trial.write_failure("train", "nan_loss", "loss is nan")
-    elif status == "ok":
-        seconds = {"train": 100.0, "test": 20.0}
-        result = {"status": "ok", "reason": "", "metrics": metrics, "memory": {},
-                  "parameters": 29_161_426, "seconds": seconds}  # fmt: skip
-        write_json(trial.path / "result.json", result)
-    return trial.id
-
-
-def describe(folder, trials, *, status="running", run_id="r1"):
-    """Write run.json: the last trial is in no table, as the base of a fine-tuned one."""
-    rows = [{"key": t, "title": t, "cells": [t], "system": "unet3d", "trials": [t]}
-            for t in trials[:-1]]  # fmt: skip
-    write_json(folder.path / "split.json", {"train": ["a"], "validation": ["b"], "test": ["c"]})
-    folder.write({"run_id": run_id, "kind": "run", "suites": {"table5": rows},
-                  "dataset": "phantom", "profile": "quick", "protocol_hash": "p",
-                  "protocol": {"data": DATA.model_dump(mode="json")},
-                  "command": "pfbench run", "trials": trials,
-                  "names": {trial: f"U-Net {trial[:4]}" for trial in trials},
-                  "status": status})  # fmt: skip
-
-
-def make_run(path, *, run_id="r1"):
-    """A run with one finished, one failed and one trial that still trains."""
+def three_trials(path, *, run_id="r1"):
+    """A run with one finished, one failed and one trial that still trains, which is in no table."""
     folder = RunFolder(path)
-    path.mkdir(exist_ok=True)
     trials = [
-        add_trial(folder, 0, rows=history(3)),
-        add_trial(folder, 1, rows=history(2), status="failed"),
-        add_trial(folder, 2, rows=history(1), status="running"),
+        made_trial(folder, spec(seed=0), history(3), DONE),
+        made_trial(folder, spec(seed=1), history(2), failed("nan_loss", "loss is nan")),
+        made_trial(folder, spec(seed=2), history(1)),
     ]
-    describe(folder, trials, run_id=run_id)
-    return folder
+    shown = {"table5": [row(trials[:2])]}
+    return made_run(path, shown, beside=trials[2:], run_id=run_id, status="running")
 
 
-def make_study(path):
+def three_points(path):
     """A study of two weights: a complete point, a stopped one, one that still trains."""
-    folder = RunFolder(path)
-    path.mkdir(exist_ok=True)
+    folder = made_study(path, {"pfseg": {"w_sgl": 0.5, "w_srt": 0.5}}, status="running")
     for number, (epochs, state) in enumerate([(5, "complete"), (3, "stopped"), (1, "")]):
-        trial = add_trial(folder, number, rows=history(epochs), status="running")
+        trial = made_trial(folder, spec(seed=number), history(epochs))
         weights = {"w_sgl": 0.5, "w_srt": 0.1 + number}
-        point = propose(folder, "pfseg", number, "pfseg", weights, [trial])
+        point = propose(folder, "pfseg", number, "pfseg", weights, [trial.id])
         if state:
             point.end(state, 0.1 * epochs)
-    describe(folder, [], run_id="s1")
-    folder.write({**folder.read(), "kind": "study", "suites": ["pfseg"],
-                  "references": {"pfseg": {"w_sgl": 0.5, "w_srt": 0.5}}})  # fmt: skip
     return folder
 
 
@@ -119,7 +78,7 @@ def mirrored(folder, uri="", experiment="pfbench"):
 def by_seed(client, folder, experiment="pfbench"):
     """Every active run of the folder; a trial that is there twice is an error."""
     found = client.get_experiment_by_name(experiment)
-    query = f"tags.`pfbench.run_id` = '{folder.read()['run_id']}'"
+    query = f"tags.`pfbench.run_id` = '{folder.manifest().run_id}'"
     runs = client.search_runs([found.experiment_id], query)
     named = {run.data.tags.get("pfbench.seed", "parent"): run for run in runs}
     assert len(named) == len(runs), "a trial or the parent is there twice"

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from helper_made_run import MadeRun
 from in_process import contents, pfbench
-from written_run import WrittenRun
 
 from harness.data.split import Split
 from harness.errors import UsageError
@@ -130,7 +130,7 @@ def test_what_a_killed_plan_left_goes_and_what_a_running_one_has_stays(planned):
 
 
 def test_a_run_that_is_there_is_as_it_was(tmp_path):
-    WrittenRun(tmp_path / "out", cases=4, rows=["resunet3d_up"])
+    MadeRun(tmp_path / "out", cases=4, rows=["resunet3d_up"])
     before = contents(tmp_path / "out")
     done = pfbench("plan", *TINY, *QUICK, "--model", "resunet3d_up", "--out", tmp_path / "out",
                    "--cache", tmp_path / "cache")  # fmt: skip
