@@ -63,7 +63,7 @@ def test_one_run_that_dies_everywhere_is_the_undisturbed_one(pfbench, undisturbe
             assert (ended.epochs, trial_of(out).starts("train")) == ([], starts)
     assert "exit code 0" in ended.how
     assert_same(out, undisturbed)
-    assert trial_of(out).result()["attempts"] == trial_of(out).starts("train") > 5
+    assert trial_of(out).result().attempts == trial_of(out).starts("train") > 5
 
 
 def test_a_failure_that_was_set_aside_is_not_lost_when_the_command_dies_then(

@@ -6,6 +6,8 @@ import pytest
 from failing import MIB
 from forked import trials
 
+from harness.runs.records import Failed
+
 TINY = ["run", "--suite", "table5", "--epochs", "1", "--set", "phantom.cases=3", "--no-mlflow"]
 NUMBERS = ["dice_mean", "hd95_mean", "jaccard_mean", "time_s_p50", "infer_peak_mib"]
 RAISED = {
@@ -59,9 +61,9 @@ def assert_rows(out, expected):
     for trial in trials(out):
         result, name = trial.result(), name_of(trial)
         if name in expected:
-            assert result["reason"] == expected[name][0]
-            assert expected[name][1] in result["detail"]
-            assert result.keys() == {"schema", "status", "reason", "detail", "attempts"}
+            assert isinstance(result, Failed)
+            assert result.reason == expected[name][0]
+            assert expected[name][1] in result.detail
 
 
 def test_what_a_trial_raises_is_classified_and_the_others_go_on(fork_server, alone, tmp_path):
@@ -82,7 +84,7 @@ def test_on_ray_every_way_to_fail_is_one_row(fork_server, alone, tmp_path):
     assert "exit code 4" in ended.how, ended
     assert_rows(out, RAISED | DIED)
     assert scores(out) == alone
-    attempts = {name_of(trial): trial.result()["attempts"] for trial in trials(out)}
+    attempts = {name_of(trial): trial.result().attempts for trial in trials(out)}
     assert attempts == {**dict.fromkeys(RAISED | DIED, 1), AS_TRAINED: 2, "hdresunet": 2,
                         "resunet3d_up": 1}  # fmt: skip
     print(f"\n8 trials failed, each in its way: {RAISED | DIED}; starts: {attempts}")

@@ -211,8 +211,8 @@ def test_each_trial_process_killed_once_is_retried_once(undisturbed, tmp_path):
             time.sleep(0.02)
         assert command.end() == 0, command.output
     assert killed == {trial.id for trial in trials(out)}
-    assert [trial.result()["attempts"] for trial in trials(out)] == [2] * len(MODELS)
-    assert [trial.measurement()["attempts"] for trial in trials(out)] == [1] * len(MODELS)
+    assert [trial.result().attempts for trial in trials(out)] == [2] * len(MODELS)
+    assert [trial.measurement().attempts for trial in trials(out)] == [1] * len(MODELS)
     assert command.output.count("started again, from its last checkpoint") == len(MODELS)
     assert_same(out, undisturbed)
     print(f"\n{len(killed)} trial processes killed once each: two starts of each, table the same")

@@ -13,13 +13,16 @@ import pytest
 from test_supervise import TESTS, gone
 
 from harness.trials.shared_fork_server import PLACE, shared_fork_server
+from harness.trials.task import Task
 
 WORKER = """
 import json, sys
-from harness.supervise import supervise
+from harness.trials.supervise import supervise
+from harness.trials.task import Task
 tell = lambda event: print(json.dumps(event), flush=True)
-for task in ("do_nothing", "hang"):
-    tell(supervise(json.loads(sys.argv[1]), tell, f"test_supervise:{task}"))
+for work in ("do_nothing", "hang"):
+    task = Task.from_arguments(sys.argv[1:])
+    tell(supervise(task, tell, function=f"test_supervise:{work}"))
 """
 DRIVER = """
 import os, sys, time
@@ -39,11 +42,10 @@ def worker(tmp_path):
     def start():
         name = str(len(begun))
         (tmp_path / "trials" / name).mkdir(parents=True)
-        payload = {"action": "train", "run": str(tmp_path), "trial": name,
-                   "cache": str(tmp_path), "threads": 1, "silence_s": 30}  # fmt: skip
+        task = Task("train", tmp_path, name, tmp_path)
         place = {PLACE: os.environ[PLACE]} if PLACE in os.environ else {}
         process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, json.dumps(payload)],
+            [sys.executable, "-c", WORKER, *task.to_arguments()],
             stdout=subprocess.PIPE,
             env={**ENVIRONMENT, **place},
         )

@@ -43,11 +43,11 @@ def run(whole, tmp_path):
 
 
 def trained(folder):
-    return folder.trial(folder.read()["trials"][0])
+    return folder.trial(folder.run().trials[0])
 
 
 def tuned(folder):
-    return folder.trial(folder.read()["trials"][1])
+    return folder.trial(folder.run().trials[1])
 
 
 def edit_json(path, change):

@@ -42,8 +42,8 @@ def run_jobs(
     """Do every job and return what `work` returned for each, or reason "error" or "lost".
 
     `work(payload, report, node)` runs where Ray puts it, or on the `only` machine; that it was
-    placed, its reports and its end arrive at `on_event` in this process. An exception in one job leaves
-    the others alone. Raises LaunchError for jobs that no machine of the cluster can hold,
+    placed, its reports and its end arrive at `on_event` in this process. An exception in one job
+    leaves the others alone. Raises LaunchError for jobs that no machine of the cluster can hold,
     MachineLost when the only one dies, ClusterLost when Ray dies, what `on_event` raises, and
     lets KeyboardInterrupt through.
     """

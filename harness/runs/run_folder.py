@@ -146,7 +146,7 @@ class RunFolder:
         return float(read_json(self.probe_file)["limit_s"])
 
     def keep(self, sources: Mapping[str, bytes]) -> None:
-        """Copy the source of plug-ins (id -> source) into the folder, readable by its owner only."""
+        """Copy the source of plug-ins (id -> source) into the folder, readable by its owner."""
         for plugin_id, path in zip(sources, self.kept(list(sources)), strict=True):
             write_bytes(path, sources[plugin_id])
 

@@ -8,8 +8,8 @@
 
 Importing torch takes seconds, a fork milliseconds. The fork server does nothing but import: it has
 one thread, ran no parallel region and never touched CUDA, so its children can do all of that. It
-has one child at a time. When the owner is gone its socket closes, and fork server and child end; when
-the fork server is gone the child notices and ends.
+has one child at a time. When the owner is gone its socket closes, and fork server and child end;
+when the fork server is gone the child notices and ends.
 
 Runs as `python -m harness.trials.fork_server`, with one end of a Unix socket pair as its standard
 input.
