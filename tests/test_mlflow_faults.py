@@ -13,9 +13,9 @@ import wsgiref.simple_server
 from pathlib import Path
 
 import pytest
+from helper_in_process import pfbench
 from helper_made_run import failed, history, made_trial, spec
-from in_process import pfbench
-from mirrored_run import by_seed, content, empty_store, mirrored, three_trials
+from helper_mirrored_run import by_seed, content, empty_store, mirrored, three_trials
 
 from harness.errors import StateError, TrackingError, UsageError
 from harness.runs.files import read_json, write_json

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from helper_made_run import METRICS, history, made_run, made_trial, measured, row, scored, spec
-from mirrored_run import empty_store
+from helper_mirrored_run import empty_store
 
 from harness.runs.run_folder import RunFolder
 from harness.runs.suites import chosen

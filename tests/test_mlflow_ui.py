@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from helper_made_run import MadeRun
-from mirrored_run import empty_store
+from helper_mirrored_run import empty_store
 
 TOP = Path(__file__).parent.parent
 READY = "Ctrl-C ends it"

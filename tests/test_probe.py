@@ -10,8 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from helper_in_process import contents, pfbench
 from helper_made_run import MadeRun
-from in_process import contents, pfbench
 
 from harness.commands.options import PlacementOptions
 from harness.commands.placement import Capacity, placement_of, share

@@ -12,8 +12,8 @@ from itertools import combinations
 
 import pandas as pd
 import pytest
+from helper_in_process import pfbench
 from helper_made_run import DIAGONAL, MadeRun
-from in_process import pfbench
 from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 

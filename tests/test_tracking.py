@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helper_made_run import history, made_run, made_trial, measured, rewrite, row, spec
-from mirrored_run import DONE, content, empty_store, mirrored, three_points, three_trials
+from helper_mirrored_run import DONE, content, empty_store, mirrored, three_points, three_trials
 
 from harness.runs.run_folder import RunFolder
 from harness.tracking import mirror as tracking
