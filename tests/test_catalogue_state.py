@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from in_process import contents, pfbench
+from helper_in_process import contents, pfbench
 from safetensors.torch import load_file, save_file
 
 from harness.errors import StateError
