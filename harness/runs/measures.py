@@ -105,7 +105,7 @@ class Measure:
             return {**result.metrics, **result.extra_metrics}.get(f"{self.key}_{part}")
         name, _, phase = self.key.partition(".")
         figure = getattr(result if self.where == RESULT else measurement, name, None)
-        return figure.get(phase) if phase and figure else figure
+        return figure.get(phase) if isinstance(figure, Mapping) else figure
 
 
 # fmt: off
