@@ -94,6 +94,8 @@ def tune(request: Request, screen: Screen) -> int:
 
 def _tune(request: Request, folder: RunFolder, screen: Screen) -> int:
     """All but the comparison, in a folder that is ours."""
+    from harness.report import write  # loads torch, which a refusal should not wait for
+
     screen.log = folder.path / "study.log"
     refuse_unfit(request.placement, folder.path, request.cache, screen)
     prepared = _prepare(request, screen)
@@ -106,7 +108,7 @@ def _tune(request: Request, folder: RunFolder, screen: Screen) -> int:
         mirror = tracking.start(folder.path, request.tracking_uri, request.experiment)
     stopped = _search_all(request, folder, prepared, screen)
     late = _out_of_time(request, folder, prepared)
-    study_report.write(folder)
+    write.rebuild(folder)
     folder.write(content | {"status": "interrupted" if stopped or late else "finished"})
     runner.write_report(folder, screen)
     behind = mirror.late() if mirror else None

@@ -1,4 +1,4 @@
-"""What a study found: study.csv, study.md, best.yaml and pictures, made from its points."""
+"""What a study found: study.csv, study.md and best.yaml, made from its points."""
 
 from typing import Any
 
@@ -39,20 +39,15 @@ def _record(point: study.Point) -> dict[str, Any]:
     }
 
 
-def write(folder: RunFolder) -> None:
-    """Every derived file of the study."""
-    table = frame(folder)
-    write_bytes(folder.path / "study.csv", table.to_csv(index=False).encode())
+def write_tables(folder: RunFolder) -> None:
+    """study.csv, study.md, and best.yaml once a point is complete."""
+    write_bytes(folder.path / "study.csv", frame(folder).to_csv(index=False).encode())
     write_bytes(folder.path / "study.md", markdown(folder).encode())
     found = settings(folder)
     if found:
         header = "# What `pfbench tune` found; use it with: pfbench run --tuned best.yaml\n"
         text = header + yaml.safe_dump(found, sort_keys=False)
         write_bytes(folder.path / "best.yaml", text.encode())
-    if len(table):
-        from harness.report.study_plots import draw
-
-        draw(folder, table)
 
 
 def settings(folder: RunFolder) -> dict[str, Any]:
