@@ -22,6 +22,7 @@ from harness.data.grid import PAPER_GRID
 from harness.runs import plugins as registry
 from harness.runs.plugin_file import Plugin
 from harness.runs.settings import PROFILES
+from harness.runs.wording import listed
 from harness.systems import catalogue as systems
 from harness.systems import plugin_metrics as extra_metrics
 from harness.systems.cost import cost, grid_of
@@ -150,9 +151,8 @@ def _learns(name: str) -> str:
         key for key, p in method.network.named_parameters() if p.requires_grad and p.grad is None
     ]
     if idle:
-        more = f" and {len(idle) - 3} more" if len(idle) > 3 else ""
-        raise Broken(f"no gradient reaches {', '.join(idle[:3])}{more}",
-                     "use these layers in forward, or leave them out")  # fmt: skip
+        what = f"no gradient reaches {listed(idle, 3)}"
+        raise Broken(what, "use these layers in forward, or leave them out")
     return f"loss {', '.join(f'{loss:.4f}' for loss in losses)}; every parameter has a gradient"
 
 

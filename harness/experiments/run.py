@@ -23,6 +23,7 @@ from harness.runs.run_folder import Action, RunFolder, read_json, write_json
 from harness.runs.screen import Screen
 from harness.runs.settings import Settings
 from harness.runs.suites import Row, suite
+from harness.runs.wording import listed
 from harness.tracking import mirror as tracking
 from harness.trials import gpu_sharing as packing
 from harness.trials import probe_run as probing
@@ -230,11 +231,7 @@ def _changed_cases(before: Mapping[str, str], now: Mapping[str, str]) -> str:
         "removed": sorted(before.keys() - now),
         "added": sorted(now.keys() - before),
     }
-    told = [
-        f"{', '.join(cases[:3])}{f' and {len(cases) - 3} more' * (len(cases) > 3)} {what}"
-        for what, cases in groups.items()
-        if cases
-    ]
+    told = [f"{listed(cases, 3)} {what}" for what, cases in groups.items() if cases]
     return "; ".join(told)
 
 

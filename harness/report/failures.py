@@ -7,6 +7,7 @@ import pandas as pd
 from harness.report.document import Block, Bullets, Cell, Section, Table
 from harness.results.rows import ResultRow
 from harness.runs.run_folder import RunFolder, TrialFolder, read_json
+from harness.runs.wording import listed
 
 SHOWN = 8  # case ids in a cell
 LEAD = (
@@ -59,9 +60,8 @@ def _missed(rows: Mapping[str, Sequence[ResultRow]]) -> list[tuple[Cell, ...]]:
         result = trial.result() or {}
         if result.get("n_failed"):
             cases = _missed_cases(trial)
-            more = f" and {len(cases) - SHOWN} more" if len(cases) > SHOWN else ""
-            texts = (title, str(trial.spec().seed), f"{result['n_failed']} of {result['n_cases']}",
-                     ", ".join(cases[:SHOWN]) + more)  # fmt: skip
+            share = f"{result['n_failed']} of {result['n_cases']}"
+            texts = (title, str(trial.spec().seed), share, listed(cases, SHOWN))
             found.append(tuple(map(Cell, texts)))
     return found
 

@@ -81,6 +81,9 @@ def _notes(shown: ResultTable, standings: Mapping[str, Standing]) -> tuple[str, 
     notes += few
     said = {note: None for standing in standings.values() for note in standing.notes}
     notes += [f"{note} (in the intervals, tests and ranks)" for note in said]
-    measured = set(suite(shown.suite).shows) & {"time", "memory", "gflops"}
-    known = any(i.low is not None for i in intervals)
-    return (*notes, UNITS, *[INTERVALS] * known, *[COSTS] * bool(measured), PAPER)
+    notes.append(UNITS)
+    if any(i.low is not None for i in intervals):
+        notes.append(INTERVALS)
+    if set(suite(shown.suite).shows) & {"time", "memory", "gflops"}:
+        notes.append(COSTS)
+    return (*notes, PAPER)

@@ -106,6 +106,10 @@ class _Found:
     def of_state(self, state: str) -> pd.DataFrame:
         return self.points[self.points["state"] == state]
 
+    def if_stopped(self, note: str) -> list[str]:
+        """The note of a picture in which stopped points are marked, or lack; if there are any."""
+        return [note] if len(self.of_state("stopped")) else []
+
     @property
     def default(self) -> pd.DataFrame:
         """One row; none while it is not complete."""
@@ -154,7 +158,7 @@ def _history(found: _Found) -> Figure:
     axes.set_xlabel("Point")
     axes.set_ylabel(DICE)
     notes = ["Mean validation Dice of the trials of each point after the last epoch."]
-    notes += [STOPPED] * bool(len(found.of_state("stopped")))
+    notes += found.if_stopped(STOPPED)
     return _framed(figure, f"{found.name}: history", notes, found.synthetic)
 
 
@@ -170,7 +174,7 @@ def _slices(found: _Found) -> Figure:
     for axes in places[:, 0]:
         axes.set_ylabel(DICE)
     notes = ["Vertical line: the default value."]
-    notes += [STOPPED] * bool(len(found.of_state("stopped")))
+    notes += found.if_stopped(STOPPED)
     title = f"{found.name}: score against each parameter"
     return _framed(figure, title, notes, found.synthetic)
 
@@ -232,7 +236,7 @@ def _parallel(found: _Found) -> Figure:
             axes.plot(heights, **style, label=_with_score(label, points))
     _draw_scales(axes, found, scores)
     notes = ["Colour: validation Dice of the complete points."]
-    notes += [STOPPED_LINES] * bool(len(found.of_state("stopped")))
+    notes += found.if_stopped(STOPPED_LINES)
     return _framed(figure, f"{found.name}: parallel coordinates", notes, found.synthetic)
 
 
@@ -291,7 +295,7 @@ def _importance(found: _Found, shares: dict[str, float]) -> Figure:
     notes = [
         "What each parameter explains alone; the rest takes several together.",
         f"fANOVA (Hutter et al., 2014) of {count} complete points; rough if few.",
-        *["Stopped points are left out."] * (len(found.of_state("stopped")) > 0),
+        *found.if_stopped("Stopped points are left out."),
     ]
     return _framed(figure, f"{found.name}: importance", notes, found.synthetic)
 

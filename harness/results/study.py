@@ -16,6 +16,7 @@ from harness.runs.nested import merged
 from harness.runs.run_folder import RunFolder, write_bytes
 from harness.runs.screen import Screen
 from harness.runs.search_space import changes
+from harness.runs.wording import counted
 
 SHOWN = 10
 
@@ -118,7 +119,7 @@ def notes(folder: RunFolder) -> list[str]:
     for name in run["suites"]:
         points = study.points(folder, name)
         epochs = sum(max(point.values(), default=0) for point in points)
-        said.append(f"{name}: {len(points)} points, {epochs} epochs in all")
+        said.append(f"{name}: {counted(len(points), 'point')}, {counted(epochs, 'epoch')} in all")
     return said
 
 
@@ -167,7 +168,7 @@ def differences(folder: RunFolder) -> list[str]:
         gain = f"{100 * found.estimate:+.2f} percentage points of Dice{span}"
         sentences.append(
             f"difference  {name}: tuned − default = {gain}, "
-            f"{found.n_cases} test cases, {found.n_seeds} seed{'s' * (found.n_seeds > 1)}{note}"
+            f"{counted(found.n_cases, 'test case')}, {counted(found.n_seeds, 'seed')}{note}"
         )
     return sentences
 

@@ -28,6 +28,7 @@ from mlflow.tracking import MlflowClient
 
 from harness.errors import TrackingError
 from harness.runs.run_folder import RunFolder
+from harness.runs.wording import counted
 from harness.tracking import desired as mirrored
 from harness.tracking import views as mlflow_views
 from harness.tracking.desired import Child, Parent
@@ -48,7 +49,8 @@ class Summary:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        line = f"{self.trials} trials in MLflow: {self.created} new, {self.metrics} values added"
+        known = f"{counted(self.trials, 'trial')} in MLflow"
+        line = f"{known}: {self.created} new, {counted(self.metrics, 'value')} added"
         return "\n".join([line, *(f"note: {note}" for note in self.notes)])
 
 

@@ -25,6 +25,7 @@ from harness.errors import ClusterError, DataError, StateError
 from harness.runs.records import FOLDER, Common, Run, Study
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import code_version, digest
+from harness.runs.wording import counted
 
 MENDING = (
     "to mend: remove the folders of the trials that are named and repeat the command in run.json, "
@@ -55,10 +56,11 @@ class Report:
     @property
     def lines(self) -> list[str]:
         """One for each fault, one for each note, what that comes to, and what to do."""
-        count = f"{len(self.faults)} faults" if self.faults else "no fault found"
+        count = counted(len(self.faults), "fault") if self.faults else "no fault found"
         notes = [f"note: {note}" for note in self.notes]
         remedy = [MENDING] if self.faults else []
-        return [*map(str, self.faults), *notes, f"{count} in {self.trials} trials", *remedy]
+        total = f"{count} in {counted(self.trials, 'trial')}"
+        return [*map(str, self.faults), *notes, total, *remedy]
 
 
 def verify(run: Path, cache: Path | None = None) -> Report:
