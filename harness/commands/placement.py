@@ -10,7 +10,7 @@ from harness.commands.options import PlacementOptions, one_of
 from harness.errors import UsageError
 from harness.runs.redact import redact
 from harness.runs.spec import Device
-from harness.trials.execute import Packing, Placement, joined
+from harness.trials.placement import Packing, Placement, joined
 from tuning.machines import machines as joined_machines
 
 AskedDevice = Literal["auto", Device]

@@ -24,6 +24,7 @@ from harness.commands.spaces import spaces_of
 from harness.data import datasets
 from harness.experiments import run as runner
 from harness.experiments import tune as tuner
+from harness.experiments.session import Mirroring
 from harness.runs import suite_file
 from harness.runs.redact import redact
 from harness.runs.settings import Settings, resolve
@@ -37,7 +38,7 @@ RUNS = Path("pfbench-runs")
 @contextmanager
 def run_request(
     options: SuiteOptions, mlflow: MlflowOptions, *, retry_failed: bool = False
-) -> Iterator[runner.Request]:
+) -> Iterator[runner.RunRequest]:
     """The run that the options ask for, within the cluster that they name.
 
     Raises UsageError for names that there are not and options that do not go together.
@@ -49,25 +50,22 @@ def run_request(
     tables = chosen(suite, profile, options.models or (), options.rows or ())
     folder = options.out or RUNS / f"{suite}-{options.data.dataset}-{profile}"
     with joined_cluster(options.placement, options.executor):
-        yield runner.Request(
-            tables=tables,
+        yield runner.RunRequest(
+            suites=tables,
             settings=settings,
             data=_data(options.data, settings),
             seeds=options.seeds,
             placement=placement_of(options.placement, options.executor),
             out=folder,
             cache=options.cache or folder / "cache",
-            tracking_uri=mlflow.tracking_uri or default_uri(folder),
-            experiment=mlflow.experiment,
-            mlflow=mlflow.enabled,
-            mlflow_required=mlflow.required,
+            mirroring=_mirroring(mlflow, folder),
             retry_failed=retry_failed,
             command=typed_command(),
         )
 
 
 @contextmanager
-def study_request(options: TuneOptions) -> Iterator[tuner.Request]:
+def study_request(options: TuneOptions) -> Iterator[tuner.StudyRequest]:
     """The studies that the options ask for, within the cluster that they name.
 
     Raises UsageError for names that there are not and options that do not go together.
@@ -81,7 +79,7 @@ def study_request(options: TuneOptions) -> Iterator[tuner.Request]:
     spaces = spaces_of(options.spaces, settings)
     folder = options.out or RUNS / f"tune-{options.spaces.what}-{options.data.dataset}-{profile}"
     with joined_cluster(options.placement):
-        yield tuner.Request(
+        yield tuner.StudyRequest(
             spaces=spaces,
             settings=settings,
             data=_data(options.data, settings),
@@ -95,10 +93,7 @@ def study_request(options: TuneOptions) -> Iterator[tuner.Request]:
             placement=placement_of(options.placement),
             out=folder,
             cache=options.cache or folder / "cache",
-            tracking_uri=mlflow.tracking_uri or default_uri(folder),
-            experiment=mlflow.experiment,
-            mlflow=mlflow.enabled,
-            mlflow_required=mlflow.required,
+            mirroring=_mirroring(mlflow, folder),
             command=typed_command(),
         )
 
@@ -110,6 +105,11 @@ def _profile(options: SettingOptions, data: DataOptions) -> str:
 
 def _settings(options: SettingOptions, profile: str, tuned: Path | None = None) -> Settings:
     return resolve(profile, options.config, options.changes or (), options.epochs, tuned)
+
+
+def _mirroring(options: MlflowOptions, folder: Path) -> Mirroring:
+    uri = options.tracking_uri or default_uri(folder)
+    return Mirroring(uri, options.experiment, options.enabled, options.required)
 
 
 def _data(options: DataOptions, settings: Settings) -> datasets.Request:

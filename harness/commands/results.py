@@ -90,7 +90,7 @@ def figures(options: FiguresOptions) -> None:
     files = pictures.draw(run_dir, options.suite or None, cases, options.cache)
     drawn = list(map(str, files))
     print(json.dumps(drawn, indent=2) if options.as_json else "\n".join(drawn))
-    logged = RunFolder(run_dir).read()["mlflow"]
+    logged = RunFolder(run_dir).run().mlflow
     if options.mlflow and (options.tracking_uri or logged == "here"):
         screen.say(_synced(run_dir, options.tracking_uri, options.experiment))
     elif options.mlflow and logged == "elsewhere":
@@ -128,7 +128,7 @@ def compare(
     from harness.runs.screen import Screen
 
     first, *others = what
-    runs = [first, *(word for word in others[:1] if (Path(word) / "run.json").exists())]
+    runs = [first, *(word for word in others[:1] if RunFolder(Path(word)).begun)]
     folders = [RunFolder(Path(word)) for word in runs]
     found = comparing.compare(folders, what[len(runs) :], suite)
     if as_json:
@@ -243,6 +243,6 @@ def _synced(run_dir: Path, tracking_uri: str, experiment: str) -> str:
     from harness.runs.run_folder import RunFolder
     from harness.tracking import mirror as tracking
 
-    RunFolder(run_dir).read()
+    RunFolder(run_dir).manifest()
     uri = tracking_uri or tracking.default_uri(run_dir)
     return str(tracking.mirror(run_dir, uri, experiment))

@@ -7,11 +7,12 @@ from pathlib import Path
 import pandas as pd
 
 from harness.errors import UsageError, unknown
-from harness.report import html, latex, markdown, of_run, of_study, study_plots
+from harness.report import html, latex, markdown, of_run, of_study, study_files
 from harness.report.document import Document
 from harness.report.results_table import METRIC_OF
 from harness.results.folder import RunResults, StudyResults, opened
-from harness.runs.run_folder import RunFolder, write_bytes
+from harness.runs.files import write_bytes
+from harness.runs.run_folder import RunFolder
 
 RENDER: dict[str, Callable[[Document], str]] = {
     "html": html.render,
@@ -65,9 +66,10 @@ def write(
 def rebuild(folder: RunFolder) -> RunResults | StudyResults:
     """Write the tables of a run or study anew, and the pictures of a study; returns its results."""
     results = opened(folder)
-    results.write_tables()
-    if isinstance(results, StudyResults) and len(results.frame):
-        study_plots.draw(folder, results.frame)
+    if isinstance(results, StudyResults):
+        study_files.write(folder)
+    else:
+        results.write_tables()
     return results
 
 

@@ -74,7 +74,7 @@ def opened(*folders: RunFolder) -> RunResults | StudyResults:
 
     Raises StateError for a folder that is neither, and for a study that is not alone.
     """
-    studies = [folder for folder in folders if folder.read()["kind"] == "study"]
+    studies = [folder for folder in folders if folder.manifest().kind == "study"]
     if not studies:
         return RunResults(folders)
     if len(folders) > 1:
