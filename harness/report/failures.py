@@ -53,8 +53,12 @@ def _failed(folder: RunFolder) -> list[tuple[Cell, ...]]:
 
 def _missed(rows: Mapping[str, Sequence[ResultRow]]) -> list[tuple[Cell, ...]]:
     """A line for each network that missed a target, whatever the number of its rows."""
-    trials = {trial.id: (row.title, trial) for each in rows.values() for row in each
-              for trial in row.trials}  # fmt: skip
+    trials = {
+        trial.id: (row.title, trial)
+        for each in rows.values()
+        for row in each
+        for trial in row.trials
+    }
     found = []
     for title, trial in trials.values():
         result = trial.result()

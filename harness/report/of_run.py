@@ -103,10 +103,15 @@ def _warnings(folders: Sequence[RunFolder], found: Gathered) -> tuple[str, ...]:
     if run.synthetic:
         said.append("Synthetic data: these numbers say nothing about patients, or the paper.")
     if run.profile != "paper":
-        said.append(f"Profile {run.profile}: smaller volumes and networks than the paper's; for "
-                    "trying out, not for conclusions.")  # fmt: skip
-    said += [note[0].upper() + note[1:] + "." for note in found.results.notes
-             if note.startswith("incomplete")]  # fmt: skip
+        said.append(
+            f"Profile {run.profile}: smaller volumes and networks than the paper's; for "
+            "trying out, not for conclusions."
+        )
+    said += [
+        note[0].upper() + note[1:] + "."
+        for note in found.results.notes
+        if note.startswith("incomplete")
+    ]
     return tuple(said)
 
 

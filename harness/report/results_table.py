@@ -38,8 +38,7 @@ def result_table(shown: ResultTable, standings: Mapping[str, Standing]) -> Table
         rows.append((*map(Cell, table.head(shown, line)), *cells))
     about = shown.about
     headings = tuple(table.headings(shown))
-    return Table(about.title, headings, tuple(rows), len(about.headings),
-                 _notes(shown, standings))  # fmt: skip
+    return Table(about.title, headings, tuple(rows), len(about.headings), _notes(shown, standings))
 
 
 def _column(

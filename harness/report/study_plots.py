@@ -47,14 +47,47 @@ MARKS: dict[str, dict[str, Any]] = {
     "complete": {"marker": "o", "color": BLUE, "markersize": 3.5},
     "stopped": {"marker": "o", "color": GREY, "markersize": 3, "fillstyle": "none"},
 }
-FAILED: dict[str, Any] = {"marker": "x", "color": VERMILLION, "markersize": 4}
-DEFAULT: dict[str, Any] = {"marker": "s", "color": VERMILLION, "markersize": 7,
-                           "fillstyle": "none"}  # fmt: skip
-BEST: dict[str, Any] = {"marker": "*", "color": "black", "markerfacecolor": YELLOW,
-                        "markersize": 7.5, "markeredgewidth": 0.6}  # fmt: skip
+FAILED: dict[str, Any] = {
+    "marker": "x",
+    "color": VERMILLION,
+    "markersize": 4,
+    "linestyle": "none",
+    "label": "failed",
+    "clip_on": False,
+}
+DEFAULT: dict[str, Any] = {"marker": "s", "color": VERMILLION, "markersize": 7, "fillstyle": "none"}
+BEST: dict[str, Any] = {
+    "marker": "*",
+    "color": "black",
+    "markerfacecolor": YELLOW,
+    "markersize": 7.5,
+    "markeredgewidth": 0.6,
+}
 THICK: dict[str, Any] = {"color": COLOURS(1.0), "linewidth": 2.4}
 THICK_DEFAULT: dict[str, Any] = {"color": VERMILLION, "linewidth": 1.6, "linestyle": "--"}
 BEHIND_TEXT = {"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
+ON_TOP: dict[str, Any] = {"color": VERMILLION, "size": SMALL, "ha": "center", "va": "bottom"}
+BEST_SO_FAR: dict[str, Any] = {
+    "where": "post",
+    "color": "black",
+    "linewidth": 0.8,
+    "label": "best so far",
+}
+TICK: dict[str, Any] = {
+    "va": "center",
+    "textcoords": "offset points",
+    "size": SMALL,
+    "zorder": 4,
+    "bbox": BEHIND_TEXT,
+}
+LEGEND: dict[str, Any] = {
+    "loc": "upper left",
+    "frameon": False,
+    "borderaxespad": 0,
+    "borderpad": 0,
+    "handlelength": 1.6,
+    "columnspacing": 1.2,
+}
 
 
 def draw(folder: RunFolder, table: pd.DataFrame) -> list[Path]:
@@ -152,8 +185,7 @@ def _history(found: _Found) -> Figure:
     best = complete["score"].cummax().tolist()
     if best:
         numbers = [*complete["number"], found.points["number"].iloc[-1]]
-        axes.step(numbers, [*best, best[-1]], where="post", color="black", linewidth=0.8,
-                  label="best so far")  # fmt: skip
+        axes.step(numbers, [*best, best[-1]], **BEST_SO_FAR)
     _mark_points(axes, found, "number")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("Point")
@@ -184,8 +216,7 @@ def _draw_slice(axes: Axes, found: _Found, name: str) -> None:
     span, default = found.span(name), found.reference[name]
     axes.set_xscale("log" if span.log else "linear")
     axes.axvline(default, color=VERMILLION, linewidth=0.8, linestyle="--", zorder=1)
-    axes.text(default, 1.01, _short(default), color=VERMILLION, size=SMALL, ha="center",
-              va="bottom", transform=axes.get_xaxis_transform())  # fmt: skip
+    axes.text(default, 1.01, _short(default), transform=axes.get_xaxis_transform(), **ON_TOP)
     _mark_points(axes, found, name)
     axes.update_datalim([(span.low, 0), (span.high, 0)], updatey=False)
     axes.autoscale_view()
@@ -200,8 +231,7 @@ def _mark_points(axes: Axes, found: _Found, column: str) -> None:
         _mark(axes, found.of_state(state), column, state, style)
     failed = found.of_state("failed")
     if len(failed):
-        axes.plot(failed[column], [0] * len(failed), **FAILED, linestyle="none", label="failed",
-                  clip_on=False, transform=axes.get_xaxis_transform())  # fmt: skip
+        axes.plot(failed[column], [0] * len(failed), transform=axes.get_xaxis_transform(), **FAILED)
     for label, point, style in (("default", found.default, DEFAULT), ("best", found.best, BEST)):
         _mark(axes, point, column, _with_score(label, point), style)
     axes.grid(axis="y", color="0.9", linewidth=0.5)
@@ -264,8 +294,13 @@ def _draw_scales(axes: Axes, found: _Found, scores: Range) -> None:
     for place, name in enumerate(found.space):
         _draw_scale(axes, place, name, found.span(name), right=False)
     _draw_scale(axes, last, DICE, scores, right=True)
-    axes.imshow(np.linspace(0, 1, 256)[:, None], cmap=COLOURS, origin="lower", aspect="auto",
-                extent=(last + 0.01, last + 0.04, 0, 1))  # fmt: skip
+    axes.imshow(
+        np.linspace(0, 1, 256)[:, None],
+        cmap=COLOURS,
+        origin="lower",
+        aspect="auto",
+        extent=(last + 0.01, last + 0.04, 0, 1),
+    )
     axes.axis((-0.02, last + 0.05, -0.02, 1.02))
     axes.set_axis_off()
 
@@ -273,14 +308,13 @@ def _draw_scales(axes: Axes, found: _Found, scores: Range) -> None:
 def _draw_scale(axes: Axes, place: int, name: str, span: Range, *, right: bool) -> None:
     axes.plot([place, place], [0, 1], color="black", linewidth=0.6, zorder=3)
     for tick in _ticks(span):
-        axes.annotate(
-            _short(tick), (place + 0.04 * right, _share(tick, span)), (3 if right else -3, 0),
-            ha="left" if right else "right", va="center", textcoords="offset points",
-            size=SMALL, zorder=4, bbox=BEHIND_TEXT,
-        )  # fmt: skip
+        offset, side = ((3, 0), "left") if right else ((-3, 0), "right")
+        where = place + 0.04 * right, _share(tick, span)
+        axes.annotate(_short(tick), where, offset, ha=side, **TICK)
     label = name.replace(".", ".\n")  # protocol.learning_rate is too wide to stand beside others
-    axes.annotate(label, (place, 0), (0, -6), size=NORMAL, textcoords="offset points",
-                  ha="center", va="top")  # fmt: skip
+    axes.annotate(
+        label, (place, 0), (0, -6), size=NORMAL, textcoords="offset points", ha="center", va="top"
+    )
 
 
 def _importance(found: _Found, shares: dict[str, float]) -> Figure:
@@ -339,7 +373,5 @@ def _framed(figure: Figure, title: str, notes: list[str], synthetic: bool) -> Fi
     figure.text(left, 0.04 / height, text, size=SMALL, color=GREY, va="bottom")
     if labels:
         top = 1 - (LARGE * LINE + 0.05) / height
-        figure.legend(handles, labels, ncols=columns, loc="upper left", frameon=False,
-                      bbox_to_anchor=(left, top), borderaxespad=0, borderpad=0, handlelength=1.6,
-                      columnspacing=1.2)  # fmt: skip
+        figure.legend(handles, labels, ncols=columns, bbox_to_anchor=(left, top), **LEGEND)
     return figure

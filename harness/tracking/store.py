@@ -118,9 +118,12 @@ class Store:
         token = None
         while True:
             page = self.client.search_runs(
-                [self.experiment], query, order_by=["attributes.start_time"], page_token=token,
+                [self.experiment],
+                query,
+                order_by=["attributes.start_time"],
+                page_token=token,
                 run_view_type=ViewType.ACTIVE_ONLY,
-            )  # fmt: skip
+            )
             for run in page:
                 own = run.data.tags.get("pfbench.trial_id", "")
                 if known.setdefault(own, stored := _Stored.of(run)) is not stored:
@@ -155,8 +158,12 @@ class Store:
         return _Stored(run.info.run_id, tags=dict(tags))
 
     def _child(self, child: Child, parent: Parent, parent_id: str) -> None:
-        tags = {**child.tags, "pfbench.trial_id": child.id, "mlflow.parentRunId": parent_id,
-                **child.outcome}  # fmt: skip
+        tags = {
+            **child.tags,
+            "pfbench.trial_id": child.id,
+            "mlflow.parentRunId": parent_id,
+            **child.outcome,
+        }
         stored = self.children.get(child.id)
         if stored is None:
             stored = self.children[child.id] = self._create(child, "trial", tags)

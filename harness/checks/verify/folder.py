@@ -110,10 +110,9 @@ def _undisturbed(folder: RunFolder) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ClusterError(
-                "a driver works on it, so its files still change", where=str(folder.path),
-                remedy="wait for it to end", code="PFB-K10",
-            ) from error  # fmt: skip
+            what, remedy = "a driver works on it, so its files still change", "wait for it to end"
+            where = str(folder.path)
+            raise ClusterError(what, where=where, remedy=remedy, code="PFB-K10") from error
         yield
 
 
