@@ -292,6 +292,12 @@ def test_report_writes_the_page_into_the_run_and_prints_the_table(tmp_path):
     assert (run.path / "report.html").read_text().startswith("<!doctype html>")
 
 
+def test_as_json_the_table_is_its_lines_and_notes(run):
+    found = json.loads(pfbench("report", run.path, "--json").out)
+    assert {line["row"] for line in found["rows"]} == {"trial", "mean"}
+    assert any(note.startswith("Dice and Jaccard in percent") for note in found["notes"])
+
+
 def test_with_out_the_run_is_left_as_it_was(tmp_path):
     run = MadeRun(tmp_path / "run", rows=PAIR)
     before = sorted(run.path.rglob("*"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -102,6 +103,26 @@ def test_the_study_ends_with_a_report_of_its_points(finished):
         assert part in page
     text = helper_in_process.pfbench("report", out, "--format", "md", "--out", "-").out
     assert "# Study of resunet3d_up on phantom" in text
+
+
+def test_report_makes_the_files_of_a_study_anew_and_prints_its_points(finished, tmp_path):
+    study = shutil.copytree(finished[0], tmp_path / "study")
+    tables = [study / name for name in ("study.csv", "study.md", "best.yaml")]
+    before = [path.read_bytes() for path in tables]
+    for path in tables:
+        path.unlink()
+    shutil.rmtree(study / "figures")
+    done = helper_in_process.pfbench("report", study)
+    assert "resunet3d_up: the best points" in done.out
+    assert [path.read_bytes() for path in tables] == before
+    assert list((study / "figures").iterdir())
+
+
+@pytest.mark.parametrize("form", [["--json"], ["--format", "csv", "--out", "-"]])
+def test_studies_are_reported_one_by_one(finished, form):
+    out, _ = finished
+    done = helper_in_process.pfbench("report", out, out, *form, expect=5)
+    assert "is a study; studies are reported one by one" in done.said
 
 
 def test_the_same_command_again_trains_nothing(finished):

@@ -19,6 +19,7 @@ from harness.results.rows import ResultRow, merged_rows
 from harness.results.standings import Standing, stand
 from harness.runs.measures import SCORES, TIME
 from harness.runs.run_folder import RunFolder
+from harness.runs.wording import counted
 
 QUESTION = (
     "A three-dimensional scan is larger than what a network can take in at once. Patch-based "
@@ -127,8 +128,8 @@ def _key_figures(found: Gathered) -> tuple[tuple[str, str, str], ...]:
     if some:
         cases = len(next(iter(some)).means)
         seeds = sorted({scores.n_seeds for scores in some})
-        many = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
-        figures.append(("Test cases", str(cases), f"{many} seed{'s' * (seeds[-1] > 1)} each"))
+        fewest = f"{seeds[0]} to " if len(seeds) > 1 else ""
+        figures.append(("Test cases", str(cases), f"{fewest}{counted(seeds[-1], 'seed')} each"))
     return tuple(figures)
 
 

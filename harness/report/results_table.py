@@ -37,8 +37,7 @@ def result_table(shown: ResultTable, standings: Mapping[str, Standing]) -> Table
         rows.append((*map(Cell, table.head(shown, line)), *cells))
     about = shown.about
     headings = tuple(table.headings(shown))
-    return Table(about.title, headings, tuple(rows), len(about.headings),
-                 _notes(shown, standings))  # fmt: skip
+    return Table(about.title, headings, tuple(rows), len(about.headings), _notes(shown, standings))
 
 
 def _column(
@@ -83,6 +82,9 @@ def _notes(shown: ResultTable, standings: Mapping[str, Standing]) -> tuple[str, 
     notes += few
     said = {note: None for standing in standings.values() for note in standing.notes}
     notes += [f"{note} (in the intervals, tests and ranks)" for note in said]
-    measured = set(shown.about.shows) & {"time", "memory", "gflops"}
-    known = any(i.low is not None for i in intervals)
-    return (*notes, UNITS, *[INTERVALS] * known, *[COSTS] * bool(measured), PAPER)
+    notes.append(UNITS)
+    if any(i.low is not None for i in intervals):
+        notes.append(INTERVALS)
+    if set(shown.about.shows) & {"time", "memory", "gflops"}:
+        notes.append(COSTS)
+    return (*notes, PAPER)

@@ -17,6 +17,7 @@ from packaging.specifiers import SpecifierSet
 import harness
 from harness.checks.finding import Finding, Request
 from harness.runs.redact import redact
+from harness.runs.wording import listed
 from harness.tracking.mirror import QUIET as MLFLOW_QUIET
 from harness.trials.machine_facts import TORCH, asked_afresh, installed
 from tuning.cluster import ALONE
@@ -80,8 +81,7 @@ def constraints(request: Request, path: Path = CONSTRAINTS) -> Iterator[Finding]
     if not different:
         yield Finding("constraints", "ok", "versions are those of constraints.txt")
         return
-    more = f" and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
-    what = f"not as in constraints.txt: {', '.join(different[:SHOWN])}{more}"
+    what = f"not as in constraints.txt: {listed(different, SHOWN)}"
     yield Finding("constraints", "warn", what, INSTALL)
 
 
