@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from documents import TOP
 
-from harness.metrics import score
+from harness.systems.metrics import score
 
 Measure = Callable[[np.ndarray, np.ndarray, tuple[float, float, float]], Any]
 PAGE = (TOP / "docs" / "metrics.md").read_text()
