@@ -201,7 +201,7 @@ def _adapted(method: Method, sights: Sequence[_Sight]) -> Method:
 
 def _write(request: Request, method: Method, sight: _Sight) -> list[Path]:
     """The files of one case, in the place of its scan."""
-    field = sight.field
+    field, method = sight.field, method.at(sight.case)
     answers = [field.mask([method.segment(image) for image in field.images])]
     if request.probability:
         answers.append(field.probability([method.probability(image) for image in field.images]))

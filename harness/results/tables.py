@@ -121,6 +121,7 @@ def _failures(folder: RunFolder) -> list[str]:
         if result.get("status") == "failed":
             notes.append(f"{name} failed ({result['reason']}): {result['detail']}")
         notes += [f"{name}: {what}: {why}" for what, why in result.get("extra_faults", {}).items()]
+        notes += [f"{name}: {remark}" for remark in result.get("remarks", [])]
         if measurement.get("status") == "failed":
             why = f"({measurement['reason']}): {measurement['detail']}"
             notes.append(f"{name}: time and memory not measured {why}")

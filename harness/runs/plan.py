@@ -141,7 +141,7 @@ def trials_of(
     """One specification for each seed; what the row says wins over the settings."""
     changed = settings.systems.get(row.system, {})
     refuse_overruled(row, changed)
-    asked = merged(merged(options(row.system, settings.profile), changed), row.options)
+    asked = merged(merged(options(row.system, settings.profile, data.name), changed), row.options)
     settled = _settled(row.system, asked, data)
     where = f"row {row.title}"
     protocol = changed_protocol(settings.protocol_of(row.system), row.protocol, where)

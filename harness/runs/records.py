@@ -39,6 +39,7 @@ class Scored(Record):
     metrics: dict[str, float]
     extra_metrics: dict[str, float] = Field(default_factory=dict)
     extra_faults: dict[str, str] = Field(default_factory=dict)
+    remarks: list[str] = Field(default_factory=list)
     n_cases: int
     n_failed: int
     transductive: bool

@@ -17,6 +17,7 @@ from harness.runs.settings import PROFILES
 from harness.systems import catalogue as systems
 from harness.systems.methods import Grid
 
+PAPER_DATA = "brats"
 COSTS = Path(__file__).parent / "costs.json"
 
 
@@ -45,7 +46,7 @@ def parameters(network: torch.nn.Module) -> int:
 
 
 def costs() -> dict[str, dict[str, dict[str, float]]]:
-    """profile -> system -> cost, for one modality."""
+    """profile -> system -> cost, for one modality of the paper's data set."""
     return costs_of(systems.SYSTEMS)
 
 
@@ -54,7 +55,7 @@ def costs_of(names: Iterable[str]) -> dict[str, dict[str, dict[str, float]]]:
     names = tuple(names)
     return {
         profile: {
-            name: cost(name, systems.options(name, profile), 1, grid_of(settings.reduce))
+            name: cost(name, systems.options(name, profile, PAPER_DATA), 1, grid_of(settings.reduce))
             for name in names
         }
         for profile, settings in PROFILES.items()

@@ -140,7 +140,7 @@ def _train_stage(
         row = _epoch(stage, lesson, optimizer, plateau, progress)
         ends = progress.stage_epoch == settings.epochs or plateau.ended
         if lesson.validation and (ends or progress.stage_epoch % settings.validate_every == 0):
-            row["val_dice"] = _validate(stage, lesson.validation)
+            row["val_dice"] = _validate(method, progress.stage, lesson.validation)
             if row["val_dice"] > progress.best_dice:
                 progress.best_dice = row["val_dice"]
                 if settings.selection == "validation":
@@ -229,8 +229,12 @@ def to(part: Any, device: torch.device) -> Any:
     return part.to(device) if hasattr(part, "to") else part
 
 
-def _validate(stage: Stage, volumes: Sequence[Volume]) -> float:
-    scores = [dice(stage.segment(volume.image), volume.label > 0) for volume in volumes]
+def _validate(method: Method, number: int, volumes: Sequence[Volume]) -> float:
+    """Mean Dice of the stage of that number."""
+    scores = [
+        dice(method.at(volume.case).stages[number].segment(volume.image), volume.label > 0)
+        for volume in volumes
+    ]
     return float(np.mean(scores))
 
 

@@ -113,10 +113,12 @@ def _complain(text: str) -> None:
 def _train(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> None:
     method = build(folder.spec())
     began = time.perf_counter()
-    progress = train(method, _lesson(task, folder, method, emit))
+    lesson = _lesson(task, folder, method, emit)
+    progress = train(method, lesson)
     seconds = {"train": time.perf_counter() - began}
     history = {
         "epochs": len(progress.history),
+        "remarks": method.remarks(lesson.training),
         "memory": {f"train_{name}": mib for name, mib in progress.memory.items()},
     }
     _score(task, folder, method, history, seconds, emit)
@@ -191,10 +193,11 @@ def _score(
 
     test = volumes(task, Split.from_json(read_json(task.run / "split.json")).test)
     extra = registry.metrics(folder.spec().plugins)
-    rows, faults = evaluate(method.for_inference(), test, keep, extra)
+    rows, faults, remarks = evaluate(method.for_inference(), test, keep, extra)
     write_bytes(folder.path / "cases.csv", pd.DataFrame(rows).to_csv(index=False).encode())
     seconds = {**seconds, "test": time.perf_counter() - began}
     result = _result(folder.spec(), method, rows) | history
+    result["remarks"] = [*history.get("remarks", []), *remarks]
     if extra:
         result["extra_metrics"] = extra_metrics.summary(rows, tuple(extra))
         result["extra_faults"] = faults
@@ -227,7 +230,7 @@ def _measure(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> 
     checkpoint.load_weights(method.network, folder)
     test = volumes(task, split.test)
     figures = measure(method, test[0].image)
-    figures |= method.particulars([volume.image for volume in test])
+    figures |= method.particulars(test)
     emit({"event": "measured", "seconds": figures["inference_s_p50"]})
     figures |= {"attempts": folder.starts(task.action), "node": task.node}
     write_json(folder.path / "measurement.json", {"schema": 1, "status": "ok", **figures})
