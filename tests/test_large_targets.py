@@ -108,7 +108,9 @@ def test_a_cloud_of_no_size_is_refused(points):
 
 def test_the_cloud_s_size_is_written_into_the_trial():
     method = perfect("quick", "liver")
-    assert method.settled({"points": 0.17})["points"] == method.points == round(0.16954 * 32 * 64**2)
+    assert (
+        method.settled({"points": 0.17})["points"] == method.points == round(0.16954 * 32 * 64**2)
+    )
 
 
 def test_a_region_beyond_the_cloud_is_not_opened():

@@ -24,7 +24,7 @@ from harness.runs.spec import TrialSpec
 from harness.trials import gpu_sharing as packing
 from harness.trials import probe_run as probing
 from harness.trials.execute import Placement
-from harness.trials.measure import REPETITIONS, WARM_UP
+from harness.trials.measure import REPETITIONS, WARM_UP_S
 from harness.trials.preflight import refuse_unfit
 from harness.trials.probe_run import Probe
 
@@ -44,13 +44,15 @@ class Estimate:
     """Of the phase that measures, 0 for what is not measured."""
 
 
-def estimate(spec: TrialSpec, probe: Probe, split: Split) -> Estimate:
-    """From seconds of a step to those of a trial."""
+def estimate(spec: TrialSpec, probe: Probe, split: Split, processes: int) -> Estimate:
+    """From seconds of a step to those of a trial, measured in so many processes."""
     found, measured = probe.training, probe.inference
     ok = found["status"] == "ok"
     measure_s = 0.0 if measured is None else None
     if measured and measured["status"] == "ok" and ok:
-        measure_s = found["build_s"] + (WARM_UP + REPETITIONS) * measured["inference_s"]
+        once_s = measured["inference_s"]
+        each_s = found["build_s"] + max(WARM_UP_S, once_s) + REPETITIONS * once_s
+        measure_s = processes * each_s
     if not ok:
         return Estimate(_steps(spec, split, 1), None, None, measure_s)
     train_s = sum(_training_s(spec, pace, split) for pace in found["paces"])
@@ -98,8 +100,9 @@ class Forecast:
 
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
+        processes = self.placement.processes
         return {
-            trial: estimate(self.planned.trials[trial], probe, self.planned.split)
+            trial: estimate(self.planned.trials[trial], probe, self.planned.split, processes)
             for trial, probe in self.probes.items()
         }
 

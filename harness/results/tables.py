@@ -73,6 +73,7 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
         )
     notes += device_notes(shown)
     notes += unsteady_notes(shown)
+    notes += _bare_process(folders)
     if (trials["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(TRANSDUCTIVE)
     notes += [deviation for name in dict.fromkeys(trials["model"])
@@ -109,6 +110,17 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
     wide = [f"{title} ({ratio:.1f} times)" for title, ratio in apart.items() if ratio > STEADY]
     what = "times not steady, 90th percentile over median of the repetitions"
     return [f"{what}: {', '.join(wide)}; other work on the machine may be in them"] if wide else []
+
+
+def _bare_process(folders: Sequence[RunFolder]) -> list[str]:
+    """How much of the memory of inference is none of the system's, where it is a process's."""
+    found = [trial.measurement() or {} for folder in folders for trial in folder.trials()]
+    bare = [one["bare_process_mib"] for one in found
+            if "bare_process_mib" in one and one["inference_reserved_mib"] is None]  # fmt: skip
+    if not bare:
+        return []
+    what = "memory on a CPU is that of the process"
+    return [f"{what}; Python and its libraries alone are {min(bare):,.0f} MiB of it"]
 
 
 def _failures(folder: RunFolder) -> list[str]:

@@ -48,7 +48,9 @@ class Scored(Record):
     gflops_per_volume: float
     epochs: int
     seconds: dict[str, NonNegativeFloat] = Field(min_length=1)
-    memory: dict[str, NonNegativeFloat] = Field(min_length=1)
+    memory: dict[str, NonNegativeFloat]
+    """Empty where `memory_unknown` says why."""
+    memory_unknown: str = ""
     sha256: dict[str, str]
     environment: dict[str, str | int] = Field(min_length=1)
     base: TrialId | None = None
@@ -67,6 +69,7 @@ class Measured(Record):
 
     status: Literal["ok"]
     inference_s: list[PositiveFloat] = Field(min_length=2)
+    inference_s_by_process: list[list[PositiveFloat]] = Field(default_factory=list)
     inference_s_p50: PositiveFloat
     inference_s_p90: PositiveFloat
     inference_peak_mib: PositiveFloat

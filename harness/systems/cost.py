@@ -55,7 +55,9 @@ def costs_of(names: Iterable[str]) -> dict[str, dict[str, dict[str, float]]]:
     names = tuple(names)
     return {
         profile: {
-            name: cost(name, systems.options(name, profile, PAPER_DATA), 1, grid_of(settings.reduce))
+            name: cost(
+                name, systems.options(name, profile, PAPER_DATA), 1, grid_of(settings.reduce)
+            )
             for name in names
         }
         for profile, settings in PROFILES.items()

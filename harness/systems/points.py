@@ -116,7 +116,9 @@ class Points(Method):
         mask = self._classified(image, region) >= 0.5
         if self.holds(region):
             return open_mask(mask) if self.post == "open" else mask
-        self.remark = f"SAN's region is larger than the cloud of {self.points:,} points, so a sample"
+        self.remark = (
+            f"SAN's region is larger than the cloud of {self.points:,} points, so a sample"
+        )
         return mask
 
     def holds(self, region: Mask) -> bool:

@@ -52,6 +52,8 @@ class Placement:
     packing: Packing = "given"
     sizes: Mapping[str, Size] = field(default_factory=dict)
     """Of the trials that take another share than the rest."""
+    processes: int = 3
+    """In which a trial is measured, one after another: they differ by more than repetitions do."""
 
     def size_of(self, trial: str) -> Size:
         """Processors and GPUs of a trial while it trains."""
@@ -80,19 +82,19 @@ def _inline(
     placement: Placement,
     tell: OnEvent,
 ) -> None:
-    """In this process, but for probes: the peak of a probe's memory is to be its own."""
+    """In this process, but for what is measured or probed: its memory is to be its own."""
     from harness.trials.supervise import supervise
     from harness.trials.trial import Task, perform
 
     for action, trials in phases:
         for trial in trials():
             threads = (os.cpu_count() or 1) if action in ALONE else threads_of(placement, trial)
-            if action in PROBES:
+            if action in (*PROBES, *ALONE):
                 payload = _payload(folder, cache, placement, action, trial, threads)
                 outcome = supervise({**payload, "node": platform.node()}, partial(tell, trial))
             else:
                 tell(trial, {"event": "start"})
-                task = Task(action, folder.path, trial, cache, threads)
+                task = Task(action, folder.path, trial, cache, threads, shared=True)
                 outcome = {"reason": perform(task, partial(tell, trial))}
             tell(trial, {"event": "end", **outcome})
 
@@ -146,6 +148,7 @@ def _payload(
         "plugins": kept(folder.path, folder.trial(trial).spec().plugins),
         "threads": threads,
         "silence_s": placement.silence_s,
+        "processes": placement.processes,
     }
 
 

@@ -34,9 +34,23 @@ def supervise(payload: dict[str, Any], report: Report, function: str = TRIAL) ->
     """Run the task of `payload` to its end; returns {"reason": "ok" | why not}.
 
     `payload`: action, run, trial, cache, threads, silence_s, node; plugins, the files that the
-    trial needs, where it needs any; and, of a rehearsal, until. Runs where Ray put it; `function`
-    is what the process calls, given the arguments of `python -m harness.trials.trial`.
+    trial needs, where it needs any; processes, in which it is measured; and, of a rehearsal,
+    until. Runs where Ray put it; `function` is what a process calls, given the arguments of
+    `python -m harness.trials.trial`.
     """
+    outcome = _supervise(payload, report, function)
+    while payload["action"] == "measure" and outcome["reason"] == "ok" and _goes_on(payload):
+        outcome = _supervise(payload, report, function)
+    return outcome
+
+
+def _goes_on(payload: dict[str, Any]) -> bool:
+    """Whether a further process has to measure the trial."""
+    return _folder(payload).measurement() is None
+
+
+def _supervise(payload: dict[str, Any], report: Report, function: str) -> dict[str, Any]:
+    """One process that does the task, and a second one where the first dies."""
     for attempt in range(1, ATTEMPTS + 1):
         report({"event": "start", "attempt": attempt})
         try:
@@ -97,7 +111,8 @@ def _living_zygote(log: IO[bytes]) -> Zygote:
 
 def _arguments(payload: dict[str, Any]) -> list[str]:
     places = [payload["action"], payload["run"], payload["trial"], "--cache", payload["cache"]]
-    optional = [(f"--{name}", str(payload[name])) for name in ("node", "until") if name in payload]
+    names = ("node", "until", "processes")
+    optional = [(f"--{name}", str(payload[name])) for name in names if name in payload]
     optional += [("--plugin", path) for path in payload.get("plugins", ())]
     return [*places, "--threads", str(payload["threads"]), *chain.from_iterable(optional)]
 

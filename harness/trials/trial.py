@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import signal
+import statistics
 import sys
 import threading
 import time
@@ -49,12 +50,15 @@ from harness.systems import catalogue as systems
 from harness.systems import plugin_metrics as extra_metrics
 from harness.systems.cost import cost
 from harness.systems.evaluate import evaluate, summary
+from harness.systems.memory import reset_peak, resident_mib
 from harness.systems.methods import Mask, Method
-from harness.systems.train import Lesson, NotFinite, Row, train
+from harness.systems.train import Lesson, NotFinite, Progress, Row, train
 from harness.trials import checkpoint, probe
-from harness.trials.measure import describe_device, measure
+from harness.trials.measure import alike, describe_device, measure, together
 
 Event = dict[str, Any]
+MEASURING = "measuring.json"
+"""The processes that have measured a trial so far; measurement.json takes its place."""
 
 
 class BaseMissing(Exception):
@@ -76,6 +80,10 @@ class Task:
     """To execute first; those that are in use already are not again."""
     node: str = platform.node()
     """The machine that it runs on, by its name in the cluster."""
+    processes: int = 1
+    """In which a trial is measured."""
+    shared: bool = False
+    """Other trials have run in this process, or will."""
 
 
 def perform(task: Task, emit: Callable[[Event], None]) -> str:
@@ -93,6 +101,8 @@ def perform(task: Task, emit: Callable[[Event], None]) -> str:
             if ended := folder.end(task.action):
                 return ended.get("reason") or "ok"
             folder.begin(task.action)
+            if task.shared and torch.cuda.is_available():
+                reset_peak(torch.device("cuda"))
             ACTIONS[task.action](task, folder, emit)
     except StorageError:
         raise
@@ -119,9 +129,18 @@ def _train(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> No
     history = {
         "epochs": len(progress.history),
         "remarks": method.remarks(lesson.training),
-        "memory": {f"train_{name}": mib for name, mib in progress.memory.items()},
+        **_training_memory(task, method, progress),
     }
     _score(task, folder, method, history, seconds, emit)
+
+
+def _training_memory(task: Task, method: Method, progress: Progress) -> dict[str, Any]:
+    """Peaks of training; none on a CPU that several trials had in one process, whose peaks cannot
+    be told apart.
+    """
+    if task.shared and method.device.type == "cpu":
+        return {"memory": {}, "memory_unknown": "trials shared a process (--executor inline)"}
+    return {"memory": {f"train_{name}": mib for name, mib in progress.memory.items()}}
 
 
 def _rehearse(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> None:
@@ -171,6 +190,7 @@ def _adapt(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> No
     method = method.adapt([volume.image for volume in test])
     seconds = {**trained["seconds"], "adapt": time.perf_counter() - began}
     history = {"epochs": trained["epochs"], "memory": trained["memory"], "base": base.id}
+    history |= {key: trained[key] for key in ("remarks", "memory_unknown") if key in trained}
     _score(task, folder, method, history, seconds, emit)
 
 
@@ -224,16 +244,31 @@ def _result(spec: TrialSpec, method: Method, rows: list[dict[str, Any]]) -> dict
 
 
 def _measure(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> None:
-    spec = folder.spec()
-    split = Split.from_json(read_json(task.run / "split.json"))
-    method = build(spec)
+    """In one of the processes; the last of them tells what all of them come to."""
+    bare = resident_mib()
+    method = _for_inference(folder)
+    test = volumes(task, Split.from_json(read_json(task.run / "split.json")).test)
+    figures = {"bare_process_mib": bare, **measure(method, test[0])}
+    emit({"event": "measured", "seconds": statistics.median(figures["inference_s"])})
+    waiting = folder.path / MEASURING
+    before = read_json(waiting)["processes"] if waiting.exists() else []
+    processes = [*alike(before, figures)[: task.processes - 1], figures]
+    if len(processes) == 1:
+        figures |= method.particulars(test)
+    if len(processes) < task.processes:
+        write_json(waiting, {"processes": processes})
+        return
+    record = {"schema": 1, "status": "ok", **together(processes)}
+    record |= {"attempts": folder.starts(task.action), "node": task.node}
+    waiting.unlink(missing_ok=True)
+    write_json(folder.path / "measurement.json", record)
+
+
+def _for_inference(folder: TrialFolder) -> Method:
+    """The trained system without what only training needs, which is gone when this returns."""
+    method = build(folder.spec())
     checkpoint.load_weights(method.network, folder)
-    test = volumes(task, split.test)
-    figures = measure(method, test[0].image)
-    figures |= method.particulars(test)
-    emit({"event": "measured", "seconds": figures["inference_s_p50"]})
-    figures |= {"attempts": folder.starts(task.action), "node": task.node}
-    write_json(folder.path / "measurement.json", {"schema": 1, "status": "ok", **figures})
+    return method.for_inference()
 
 
 def _probe_training(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> None:
@@ -261,7 +296,7 @@ def _probe_inference(task: Task, folder: TrialFolder, emit: Callable[[Event], No
     """What one volume will take when the trial is measured."""
     split = Split.from_json(read_json(task.run / "split.json"))
     limit_s = read_json(task.run / "probe.json")["limit_s"]
-    method = build(folder.spec())
+    method = build(folder.spec()).for_inference()
     [volume] = volumes(task, split.test[:1])
     figures = probe.inference(method, volume.image, limit_s)
     emit({"event": "measured", "seconds": figures["inference_s"]})
@@ -379,6 +414,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--node", default=platform.node(), help="this machine, in the cluster")
+    parser.add_argument("--processes", type=int, default=1, help="that measure in turn")
     parser.add_argument("--until", type=int, help="epoch after which a rehearsal pauses")
     parser.add_argument("--plugin", type=Path, action="append", default=[], dest="plugins")
     options = parser.parse_args(arguments)
