@@ -10,8 +10,8 @@ Eq. 14 and 16 are functions of the moments of F and G (models/moments.py), which
 Wang et al., arXiv:2210.14645, Sec. III. All volumes are (B, C, D, H, W); every function returns a
 scalar, the mean over the batch. N counts voxels, as the paper prints it: the errors of several
 modalities in a voxel add up (eq. 1, 10, 14), as their similarities do (eq. 15), so that the terms
-of eq. 19 stand to each other as printed. Terms are computed in float32 or wider, whatever the autocast.
-A grid that does not match raises ValueError. Weights live in models/objective.py.
+of eq. 19 stand to each other as printed. Terms are computed in float32 or wider, whatever the
+autocast. A grid that does not match raises ValueError. Weights live in models/objective.py.
 """
 
 from collections.abc import Sequence
@@ -65,8 +65,8 @@ def guidance_loss(sr: Tensor, image: Tensor, start: Start, size: Sequence[int]) 
 
         L_sgl = (1/N) Σ_window |S - X|²
 
-    N counts the voxels of the whole volume, as in the paper and the authors' code. `start`: first voxel
-    (z, y, x) of the window of `size`; one for all, or a sequence with one for each volume.
+    N counts the voxels of the whole volume, as in the paper and the authors' code. `start`: first
+    voxel (z, y, x) of the window of `size`; one for all, or a sequence with one for each volume.
     """
     _same_grid("the reconstruction", sr, "the image", image)
     sums = [

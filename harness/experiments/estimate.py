@@ -62,7 +62,9 @@ def estimate(spec: TrialSpec, probe: Probe, split: Split, processes: int) -> Est
 
 def _steps(spec: TrialSpec, split: Split, networks: int) -> int:
     """Of the optimiser, in all; fine-tuning is one epoch over the test cases."""
-    return len(split.test) if spec.base else networks * spec.protocol.epochs * len(split.train)
+    if spec.base:
+        return len(split.test)
+    return networks * spec.protocol.epochs * spec.protocol.windows_per_volume * len(split.train)
 
 
 def _training_s(spec: TrialSpec, pace: Record, split: Split) -> float:
@@ -70,7 +72,8 @@ def _training_s(spec: TrialSpec, pace: Record, split: Split) -> float:
         return pace["once_s"] + len(split.test) * pace["step_s"]
     protocol = spec.protocol
     validations = -(-protocol.epochs // protocol.validate_every)
-    epoch_s = len(split.train) * pace["step_s"] + pace["epoch_s"]
+    steps = len(split.train) * protocol.windows_per_volume
+    epoch_s = steps * pace["step_s"] + pace["epoch_s"]
     validated = validations * len(split.validation)
     return pace["once_s"] + protocol.epochs * epoch_s + validated * pace["validate_s"]
 

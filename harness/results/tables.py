@@ -73,6 +73,7 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
         )
     notes += device_notes(shown)
     notes += unsteady_notes(shown)
+    notes += _windows(run["settings"]["protocol"], shown)
     notes += _bare_process(folders)
     if (trials["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(TRANSDUCTIVE)
@@ -110,6 +111,23 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
     wide = [f"{title} ({ratio:.1f} times)" for title, ratio in apart.items() if ratio > STEADY]
     what = "times not steady, 90th percentile over median of the repetitions"
     return [f"{what}: {', '.join(wide)}; other work on the machine may be in them"] if wide else []
+
+
+def _windows(protocol: dict[str, Any], shown: Sequence[ResultTable]) -> list[str]:
+    """How much of a training volume patch-based systems see, where the rows do not tell."""
+    kinds = {kind for table in shown if table.suite != "equal_voxels"
+             for kind in table.frame["kind"]}  # fmt: skip
+    if "patch-based" not in kinds:
+        return []
+    count = protocol.get("windows_per_volume", 1)
+    share = protocol.get("foreground_share", 0.0)
+    windows = "one window" if count == 1 else f"{count} windows"
+    where = f"{share:.0%} of them around the target" if share else "anywhere"
+    what = f"patch-based systems learn from {windows} of each volume in an epoch, {where}"
+    if count == 1 and not share:
+        return [f"{what}, as in the paper: of half the side, that is 1/8 of the voxels that "
+                "patch-free ones see; suite equal_voxels tells what that does"]  # fmt: skip
+    return [f"{what}, set by the user; the paper's from one, anywhere"]
 
 
 def _bare_process(folders: Sequence[RunFolder]) -> list[str]:

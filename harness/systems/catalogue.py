@@ -80,7 +80,8 @@ SYSTEMS: dict[str, System] = {
     ),
     "hdresunet": System(
         "HDResUNet", "patch-free", "baselines.hdresunet:HDResUNet",
-        "harness.systems.methods:WholeVolume", "HDC/DUC on ResUNet3D", quick=QUICK_UNET,
+        "harness.systems.methods:WholeVolume", 
+        "holistic decomposition (HDC) and dense upsampling (DUC) on ResUNet3D", quick=QUICK_UNET,
     ),
     "san": System(
         "SAN", "patch-free", "baselines.san:SAN", "harness.systems.methods:WholeVolume",

@@ -53,6 +53,8 @@ class Stage(NamedTuple):
     segment: Callable[[Image], Mask]
     learning_rate_factor: float = 1.0
     precision: Precision = "fp32"
+    windows: int = 1
+    """Samples of each volume in an epoch."""
 
     @property
     def device(self) -> torch.device:
@@ -185,7 +187,10 @@ def batch(array: NDArray[Any]) -> Tensor:
 
 
 class Patches(Method):
-    """Windows of half the volume's side, half overlapping: 27 cover a volume (Sec. IV-B)."""
+    """Windows of half the volume's side, half overlapping: 27 cover a volume (Sec. IV-B).
+
+    In training the protocol says how many random ones of each volume there are in an epoch.
+    """
 
     def __init__(self, network: nn.Module, grid: Grid, *, window: Sequence[int] = ()) -> None:
         super().__init__(network, grid)
@@ -197,6 +202,16 @@ class Patches(Method):
             raise ValueError(f"a window of {list(self.window)} has no voxels")
         if any(part > side for part, side in zip(self.window, grid, strict=True)):
             raise ValueError(f"a window of {list(self.window)} is larger than the volume {grid}")
+        self.windows, self.foreground_share = 1, 0.0
+
+    def follow(self, protocol: Protocol) -> None:
+        super().follow(protocol)
+        self.windows = protocol.windows_per_volume
+        self.foreground_share = protocol.foreground_share
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return tuple(stage._replace(windows=self.windows) for stage in super().stages)
 
     @property
     def looks(self) -> int:
@@ -217,10 +232,25 @@ class Patches(Method):
         return {**options, "window": list(self.window)}
 
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
-        room = [side - part for side, part in zip(self.grid, self.window, strict=True)]
-        start = [int(rng.integers(0, free + 1)) for free in room]
-        box = tuple(slice(s, s + w) for s, w in zip(start, self.window, strict=True))
+        box = tuple(
+            slice(s, s + w) for s, w in zip(self.place(label, rng), self.window, strict=True)
+        )
         return batch(image[(slice(None), *box)]), batch(label[None][(slice(None), *box)])
+
+    def place(self, label: Mask, rng: np.random.Generator) -> Grid:
+        """First voxel of a random window: any, or any that holds a given voxel of the target.
+
+        That voxel is drawn anew for each; a share of `foreground_share` of the windows has one.
+        """
+        lowest = [0, 0, 0]
+        highest = [side - part for side, part in zip(self.grid, self.window, strict=True)]
+        if self.foreground_share and rng.random() < self.foreground_share and label.any():
+            target = np.flatnonzero(label)
+            voxel = np.unravel_index(target[rng.integers(len(target))], label.shape)
+            lowest = [max(0, int(v) - w + 1) for v, w in zip(voxel, self.window, strict=True)]
+            highest = [min(h, int(v)) for h, v in zip(highest, voxel, strict=True)]
+        z, y, x = (int(rng.integers(a, b + 1)) for a, b in zip(lowest, highest, strict=True))
+        return z, y, x
 
     def losses(self, *sample: Any) -> dict[str, Tensor]:
         window, target = sample

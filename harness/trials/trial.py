@@ -274,7 +274,7 @@ def _for_inference(folder: TrialFolder) -> Method:
 def _probe_training(task: Task, folder: TrialFolder, emit: Callable[[Event], None]) -> None:
     """What training or fine-tuning will take, from a few steps on a few volumes."""
     spec, began = folder.spec(), time.perf_counter()
-    method = build(spec)
+    method = build(one_window(spec))
     built = time.perf_counter()
     cost(spec.system, spec.options, len(spec.data.modalities), spec.data.grid)
     fixed = {"build_s": built - began, "count_s": time.perf_counter() - built}
@@ -356,6 +356,12 @@ def build(spec: TrialSpec) -> Method:
     method.network.to(spec.device)
     method.follow(spec.protocol)
     return method
+
+
+def one_window(spec: TrialSpec) -> TrialSpec:
+    """The trial with a step for each volume, as those of all systems are timed."""
+    protocol = spec.protocol.model_copy(update={"windows_per_volume": 1})
+    return spec.model_copy(update={"protocol": protocol})
 
 
 def volumes(task: Task, cases: Sequence[str]) -> list[Volume]:
