@@ -1,6 +1,6 @@
 """What the harness adds to trials: start, makespan of many on two cores, reports, imports.
 
-A trial's process is forked from a zygote that has imported torch; the peer starts Python for each
+A trial's process is forked from one that has imported torch; the peer starts Python for each
 trial. The time of Ray's own start is left out on both sides, and with it that of our imports, which
 begin with it.
 """
@@ -105,7 +105,7 @@ def _makespan_s(number: int, work: Work) -> float:
     return seconds
 
 
-def start_python(payload: dict[str, Any], report: Any) -> dict[str, Any]:
+def start_python(task: Any, report: Any, node: str) -> dict[str, Any]:
     """The peer: a new Python imports what a trial needs."""
     code = "import harness.trials.preload as trial; trial.main(['--help'])"
     subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=True)

@@ -1,7 +1,6 @@
 """Time and memory: of inference alone, of the program that asks, over several processes."""
 
 import gc
-import json
 import subprocess
 import sys
 import time
@@ -15,12 +14,13 @@ import torch
 from written_run import WrittenRun
 
 from harness.data.case import Volume
-from harness.runs.records import MEASUREMENT
-from harness.runs.run_folder import read_json, write_json
+from harness.runs.records import Measured, MeasuredProcess, Measuring
+from harness.runs.run_folder import RunFolder
 from harness.systems import catalogue as systems
 from harness.systems.memory import MIB, peak_memory_mib, reset_peak
 from harness.trials import trial as trials
 from harness.trials.measure import REPETITIONS, alike, measure, together, warm_up
+from harness.trials.task import Task
 
 ASK = (
     "import torch; from harness.systems.memory import peak_memory_mib as peak; "
@@ -75,9 +75,9 @@ def test_the_peak_of_loading_is_not_that_of_inference():
     loading = np.ones(600 * MIB, np.uint8)
     reached = peak_memory_mib(CPU)["peak_mib"]
     del loading
-    figures = measure(built("resunet3d_up"), volume())
-    assert figures["peak_since_loading"]
-    assert figures["inference_peak_mib"] < reached - 350
+    found = measure(built("resunet3d_up"), volume(), 0.0)
+    assert found.peak_since_loading
+    assert found.inference_peak_mib < reached - 350
 
 
 def test_the_weights_of_the_srt_decoder_are_gone_while_inference_is_measured(monkeypatch):
@@ -89,7 +89,7 @@ def test_the_weights_of_the_srt_decoder_are_gone_while_inference_is_measured(mon
         return method
 
     monkeypatch.setattr(trials, "build", build)
-    monkeypatch.setattr(trials.checkpoint, "load_weights", lambda network, folder: None)
+    monkeypatch.setattr(trials, "load_weights", lambda network, folder: None)
     slim = trials._for_inference(SimpleNamespace(spec=lambda: None))
     gc.collect()
     [srt] = seen
@@ -128,14 +128,14 @@ def test_a_slow_method_is_warmed_up_once():
 
 
 def test_a_process_times_five_predictions():
-    seconds = measure(Sleeper(0.01), volume())["inference_s"]
+    seconds = measure(Sleeper(0.01), volume(), 0.0).inference_s
     assert len(seconds) == REPETITIONS == 5 and min(seconds) >= 0.01
 
 
 def test_what_is_switched_off_while_timing_stands_in_the_record():
-    figures = measure(Sleeper(0), volume())
-    assert figures["cudnn_search"] is False
-    assert figures["deterministic"] is torch.are_deterministic_algorithms_enabled()
+    found = measure(Sleeper(0.001), volume(), 0.0)
+    assert found.cudnn_search is False
+    assert found.deterministic is torch.are_deterministic_algorithms_enabled()
 
 
 # --- several processes ------------------------------------------------------------------------
@@ -144,10 +144,8 @@ PLACE = {"device": "some CPU", "threads": 2, "precision": "fp32", "layout": "cha
 
 
 def process(seconds, peak=100.0, bare=50.0, **changes):
-    return {
-        "inference_s": seconds, "inference_peak_mib": peak, "inference_reserved_mib": None,
-        "resident_before_mib": 80.0, "bare_process_mib": bare, **PLACE, **changes,
-    }  # fmt: skip
+    memory = {"inference_peak_mib": peak, "bare_process_mib": bare}
+    return MeasuredProcess(inference_s=seconds, **memory, **{**PLACE, **changes})
 
 
 def test_processes_are_told_apart_and_taken_together():
@@ -175,14 +173,14 @@ def test_times_of_two_machines_do_not_meet(key, other):
 def measured(tmp_path, monkeypatch):
     """Measures a trial in so many processes, as one of them does, without a network."""
     [folder] = WrittenRun(tmp_path, cases=4, rows=["resunet3d_up"]).trials.values()
-    (folder.path / "measurement.json").unlink(missing_ok=True)
+    folder.measurement_file.unlink(missing_ok=True)
     monkeypatch.setattr(trials, "_for_inference", lambda folder: built("resunet3d_up"))
-    monkeypatch.setattr(trials, "volumes", lambda task, cases: [volume()])
+    monkeypatch.setattr(RunFolder, "volumes", lambda folder, cases, cache: [volume()])
 
     def once(processes):
-        task = trials.Task("measure", tmp_path, folder.id, tmp_path, 1, processes=processes)
+        task = Task("measure", tmp_path, folder.id, tmp_path, 1, processes=processes)
         folder.begin("measure")
-        trials._measure(task, folder, lambda event: None)
+        trials._measure(task, lambda event: None)
         return folder
 
     return once
@@ -193,22 +191,21 @@ def test_a_trial_is_measured_when_the_last_process_is_done(measured):
         folder = measured(3)
         assert folder.measurement() is None
     record = measured(3).measurement()
-    assert [len(times) for times in record["inference_s_by_process"]] == [5, 5, 5]
-    assert record["attempts"] == folder.starts("measure")
-    MEASUREMENT.validate_python({**record})
-    assert not (folder.path / trials.MEASURING).exists()
+    assert isinstance(record, Measured)
+    assert [len(times) for times in record.inference_s_by_process] == [5, 5, 5]
+    assert record.attempts == folder.starts("measure")
+    assert not folder.measuring_file.exists()
 
 
 def test_a_process_of_another_machine_is_measured_again(measured):
     folder = measured(2)
-    waiting = read_json(folder.path / trials.MEASURING)
-    waiting["processes"][0]["device"] = "another CPU"
-    write_json(folder.path / trials.MEASURING, waiting)
+    [here] = folder.measured_so_far()
+    there = here.model_copy(update={"device": "another CPU"})
+    Measuring(processes=[there]).write(folder.measuring_file)
     assert measured(2).measurement() is None
-    assert len(measured(2).measurement()["inference_s_by_process"]) == 2
+    assert len(measured(2).measurement().inference_s_by_process) == 2
 
 
 def test_the_bare_process_is_told_beside_the_peak(measured):
     record = measured(1).measurement()
-    assert 50 < record["bare_process_mib"] <= record["inference_peak_mib"]
-    assert json.dumps(record)
+    assert 50 < record.bare_process_mib <= record.inference_peak_mib

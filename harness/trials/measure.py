@@ -11,14 +11,16 @@ lies in memory moves its times by a few percent, and no repetition within it can
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import torch
 
 from harness.data.case import Volume
+from harness.runs.records import MeasuredProcess
 from harness.systems.memory import peak_memory_mib, reset_peak, resident_mib
 from harness.systems.methods import Image, Method
 from harness.trials.machine_facts import cpu_name
@@ -31,10 +33,11 @@ KIND = ("device", "threads", "precision", "layout")
 """Times of processes that differ in these do not belong together."""
 
 
-def measure(method: Method, volume: Volume) -> dict[str, Any]:
+def measure(method: Method, volume: Volume, bare_process_mib: float) -> MeasuredProcess:
     """Seconds of each prediction of `volume` in this process, and its memory.
 
-    `method` is the one for inference, and nothing else is to hold a part of what was trained.
+    `method` is the one for inference, and nothing else is to hold a part of what was trained;
+    `bare_process_mib` was resident before it was built.
     """
     image, method = np.array(volume.image), method.at(volume.case)
     since_loading = reset_peak(method.device)
@@ -42,15 +45,16 @@ def measure(method: Method, volume: Volume) -> dict[str, Any]:
     warm_up(method, image)
     seconds = [_timed(method, image) for _ in range(REPETITIONS)]
     memory = peak_memory_mib(method.device)
-    return {
-        "inference_s": seconds,
-        "inference_peak_mib": memory["peak_mib"],
-        "inference_reserved_mib": memory.get("reserved_mib"),
-        "resident_before_mib": before,
-        "peak_since_loading": since_loading,
+    return MeasuredProcess(
+        inference_s=seconds,
+        inference_peak_mib=memory["peak_mib"],
+        inference_reserved_mib=memory.get("reserved_mib"),
+        resident_before_mib=before,
+        bare_process_mib=bare_process_mib,
+        peak_since_loading=since_loading,
         **describe_device(method),
         **switched_off(),
-    }
+    )
 
 
 def warm_up(method: Method, image: Image) -> None:
@@ -68,29 +72,36 @@ def _timed(method: Method, image: Image) -> float:
     return time.perf_counter() - began
 
 
-def alike(processes: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> list[dict[str, Any]]:
+def alike(processes: Sequence[MeasuredProcess], now: MeasuredProcess) -> list[MeasuredProcess]:
     """Those of `processes` that measured on the same kind of device as `now`."""
-    return [dict(one) for one in processes if all(one[key] == now[key] for key in KIND)]
+    kind = attrgetter(*KIND)
+    return [one for one in processes if kind(one) == kind(now)]
 
 
-def together(processes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What several processes of `measure` come to: times of all, the highest memory of any."""
-    by_process = [list(one["inference_s"]) for one in processes]
+def together(processes: Sequence[MeasuredProcess]) -> dict[str, Any]:
+    """The fields of `Measured`: times of all processes, the highest memory of any.
+
+    What only one of them has found out is that of the first.
+    """
+    first, *_ = processes
+    by_process = [one.inference_s for one in processes]
     seconds = sorted(chain.from_iterable(by_process))
-    highest = {
-        name: max((one[name] for one in processes if one.get(name) is not None), default=None)
-        for name in ("inference_peak_mib", "inference_reserved_mib", "resident_before_mib",
-                     "bare_process_mib")
-    }  # fmt: skip
+    peaks = (
+        "inference_peak_mib", "inference_reserved_mib", "resident_before_mib", "bare_process_mib",
+    )  # fmt: skip
     return {
-        **processes[0],
-        **highest,
+        **first.model_dump(exclude_unset=True),
+        **{name: _highest(getattr(one, name) for one in processes) for name in peaks},
         "inference_s": seconds,
         "inference_s_by_process": by_process,
         "inference_s_p50": statistics.median(seconds),
         "inference_s_p90": statistics.quantiles(seconds, n=10, method="inclusive")[-1],
         "warm_up_s": WARM_UP_S,
     }
+
+
+def _highest(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def describe_device(method: Method) -> dict[str, Any]:
@@ -101,7 +112,7 @@ def describe_device(method: Method) -> dict[str, Any]:
     return {"device": name, "threads": torch.get_num_threads(), **computed}
 
 
-def switched_off() -> dict[str, bool]:
+def switched_off() -> dict[str, Any]:
     """What a faster run could switch: the search for cuDNN's algorithms, those that sum in any
     order.
     """
