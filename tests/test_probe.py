@@ -21,7 +21,7 @@ from harness.experiments.estimate import Forecast, estimate, makespan
 from harness.experiments.placement_options import Capacity, chosen_placement
 from harness.runs import plugins as registry
 from harness.runs.plan import Plan, PlannedRow
-from harness.runs.records import Failed, ProbedTraining
+from harness.runs.records import Failed, Paced, ProbedInference, ProbedTraining
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.settings import PROFILES
@@ -30,11 +30,12 @@ from harness.runs.suites import Row
 from harness.systems.protocol import Protocol
 from harness.trials import measuring_machine as measuring
 from harness.trials import probe_run as probing
-from harness.trials.execute import Workplace, execute
+from harness.trials.execute import execute
 from harness.trials.gpu_sharing import CONTEXT_MIB, MARGIN, room, shown, sized, together
 from harness.trials.placement import Placement
 from harness.trials.probe import STEPS, fitting
 from harness.trials.probe_run import PREFIX, Probe, company, kind_of
+from harness.trials.workplace import Workplace
 from tuning.machines import Machine
 
 TOP = Path(__file__).parent.parent
@@ -169,7 +170,9 @@ def test_what_runs_out_of_memory_is_a_row_with_a_reason(tmp_path):
 # From a probe to an estimate.
 
 TEN_CASES = Split(tuple("abcdef"), tuple("g"), tuple("hij"))
-MEASURED = {"status": "ok", "inference_s": 2.0, "threads": 4}
+MEASURED = ProbedInference(
+    status="ok", inference_s=2.0, peak_mib=100.0, device="some CPU", threads=4
+)
 
 
 def spec(system="unet3d", seed=0, options=None, **protocol):
@@ -181,10 +184,12 @@ def spec(system="unet3d", seed=0, options=None, **protocol):
 
 def found(*paces):
     keys = ("steps", "step_s", "once_s", "epoch_s", "validate_s")
-    paces = [dict(zip(keys, pace, strict=True)) for pace in paces]
-    once = {"build_s": 1.0, "count_s": 0.25, "segment_s": 0.5}
-    place = {"device": "some CPU", "threads": 1, "precision": "fp32", "layout": "channels_first"}
-    return {"status": "ok", "paces": paces, **once, **place}
+    return ProbedTraining(
+        status="ok", build_s=1.0, count_s=0.25, segment_s=0.5,
+        paces=[Paced(**dict(zip(keys, pace, strict=True))) for pace in paces],
+        peak_mib=100.0, device_mib=None, device="some CPU", threads=1, precision="fp32",
+        layout="channels_first",
+    )  # fmt: skip
 
 
 def test_an_epoch_is_a_step_for_each_training_case_and_what_it_ends_with():
@@ -226,13 +231,13 @@ def test_fine_tuning_is_one_epoch_over_the_test_cases():
 
 @pytest.mark.parametrize("once_s, seconds", [(2.0, 1 + 6 * 2.0), (0.1, 1 + 0.5 + 5 * 0.1)])
 def test_each_process_that_measures_loads_warms_up_and_repeats_five_times(once_s, seconds):
-    measured = {**MEASURED, "inference_s": once_s}
+    measured = MEASURED.model_copy(update={"inference_s": once_s})
     probe = Probe(found((5, 1.0, 0.0, 0.0, 0.0)), measured)
     assert estimate(spec(), probe, TEN_CASES, 3).measure_s == pytest.approx(3 * seconds)
 
 
 def test_what_failed_has_no_estimate():
-    failed = {"status": "failed", "reason": "cuda_oom", "detail": "out of GPU memory"}
+    failed = Failed(status="failed", reason="cuda_oom", detail="out of GPU memory")
     assert estimate(spec(), Probe(failed, MEASURED), TEN_CASES, 1).trial_s is None
     half = estimate(spec(), Probe(found((5, 1.0, 0.0, 0.0, 0.0)), failed), TEN_CASES, 1)
     assert half.trial_s is not None and half.measure_s is None

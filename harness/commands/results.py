@@ -91,13 +91,14 @@ def _print_json(folders: "Sequence[RunFolder]") -> None:
 
 def _rebuild(folder: "RunFolder") -> None:
     """Write the derived files of a run or study anew, and show its tables."""
+    from harness.report import study_files
     from harness.results import study as study_report
     from harness.runs.screen import Screen
 
     if folder.manifest().kind == "run":
         print_table(folder.path, as_json=False)
     else:
-        study_report.write(folder)
+        study_files.write(folder)
         study_report.show(folder, Screen())
 
 

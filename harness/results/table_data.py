@@ -186,22 +186,19 @@ def _figures(result: Scored) -> Record:
 
 
 def _measured(measurement: Measurement | None, result: Scored) -> Record:
-    line: Record = {
+    found = measurement if isinstance(measurement, Measured) else None
+    return {
+        "time_s_p50": found and found.inference_s_p50,
+        "time_s_p90": found and found.inference_s_p90,
+        "infer_peak_mib": found and found.inference_peak_mib,
         "train_peak_mib": result.memory.get("train_peak_mib"),
+        "crop_s": found and found.crop_s,
+        "crop_variance": found and found.crop_variance,
+        "device": found and found.device,
+        "threads": found and found.threads,
+        "precision": found and found.precision,
+        "layout": found and found.layout,
         "train_device": result.environment.get("device"),
-    }
-    if not isinstance(measurement, Measured):
-        return line
-    return line | {
-        "time_s_p50": measurement.inference_s_p50,
-        "time_s_p90": measurement.inference_s_p90,
-        "infer_peak_mib": measurement.inference_peak_mib,
-        "crop_s": measurement.crop_s,
-        "crop_variance": measurement.crop_variance,
-        "device": measurement.device,
-        "threads": measurement.threads,
-        "precision": measurement.precision,
-        "layout": measurement.layout,
     }
 
 
