@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data.datasets import DATASETS
 from harness.errors import unknown
-from harness.runs.suites import SUITES, chosen
+from harness.runs.suites import SUITES, Row, chosen
 from harness.systems import catalogue
 from harness.systems.catalogue import SYSTEMS
 
@@ -32,11 +32,16 @@ def rows(profile: str) -> Rows:
             "row": row.key,
             "title": row.title,
             "model": row.system,
-            "changes": [f"{key}={value}" for key, value in row.options.items()],
+            "changes": [f"{key}={value}" for key, value in _changes(row).items()],
         }
         for name in SUITES
         for row in chosen(name, profile)[name]
     ]
+
+
+def _changes(row: Row) -> dict[str, Any]:
+    """What tells the row from the others: options of its system, and values of the protocol."""
+    return {**row.options, **{f"protocol.{key}": value for key, value in row.protocol.items()}}
 
 
 def models(profile: str) -> Rows:
