@@ -28,6 +28,7 @@ from harness.errors import DataError, UsageError, together
 from harness.runs.files import write_bytes
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import TrialSpec, code_version
+from harness.systems.memory import out_of_gpu_memory
 from harness.systems.methods import Method
 from harness.trials.network import Device, as_scored, as_trained
 from models.tpf import Strategy
@@ -82,7 +83,9 @@ def predict(request: Request, progress: Progress = lambda done, total, what: Non
     """
     try:
         return _predict(request, progress)
-    except torch.cuda.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not out_of_gpu_memory(error):
+            raise
         what = "out of GPU memory"
         raise UsageError(what, where="--device", remedy="--device cpu") from error
 

@@ -57,6 +57,10 @@ class Ended(Record):
     """How often the action was started."""
 
 
+CUDA_OOM = "cuda_oom"
+"""The reason of a trial that the memory of its GPU does not hold."""
+
+
 class Failed(Ended):
     """Why there are no numbers."""
 

@@ -13,6 +13,13 @@ import psutil
 import torch
 
 MIB = 1024**2
+FULL = (
+    "CUDA error: out of memory",
+    "CUDA out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""Where CUDA has less than torch's allocator was promised: another process has it."""
 RESET = "5"  # of /proc/PID/clear_refs: the highest resident memory becomes that of now
 
 
@@ -44,6 +51,12 @@ def reset_peak(device: torch.device) -> bool:
     except OSError:  # not Linux, or not allowed here
         return False
     return True
+
+
+def out_of_gpu_memory(error: BaseException) -> bool:
+    """Whether the error says so: that of torch's allocator, or of CUDA, cuBLAS or cuDNN itself."""
+    said = str(error)
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(word in said for word in FULL)
 
 
 def resident_mib() -> float:

@@ -8,10 +8,12 @@ from functools import partial
 from typing import Any
 
 from harness.errors import StorageError
+from harness.runs.records import CUDA_OOM, Failed
 from harness.runs.trial_folder import Action
 from harness.trials.placement import (
     ALONE,
     PROBES,
+    TRAINING,
     Phase,
     cluster_faults,
     cluster_of,
@@ -19,6 +21,7 @@ from harness.trials.placement import (
 )
 from harness.trials.workplace import Workplace
 from tuning.cluster import Cluster, ray_cluster
+from tuning.job import Job
 
 
 def execute(workplace: Workplace, phases: Sequence[tuple[Action, Phase]]) -> None:
@@ -53,7 +56,7 @@ def _on_ray(workplace: Workplace, phases: Sequence[tuple[Action, Phase]]) -> Non
         return  # everything is done: no need to wait for Ray
     from harness.trials.measuring_machine import on_one_machine
     from harness.trials.supervise import supervise
-    from tuning.launch import Job, run_jobs
+    from tuning.launch import run_jobs
 
     placement = workplace.placement
     cluster = cluster_of(placement)
@@ -72,6 +75,27 @@ def _on_ray(workplace: Workplace, phases: Sequence[tuple[Action, Phase]]) -> Non
                 for trial in trials()
             ]
             run_jobs(jobs, supervise, cluster, hear)
+            if again := _crowded_out(workplace, action, jobs):
+                run_jobs(again, supervise, replace(cluster, max_concurrent=1), hear)
+
+
+def _crowded_out(workplace: Workplace, action: Action, jobs: Sequence[Job]) -> list[Job]:
+    """Jobs that ran out of memory on a GPU that others had a share of, each for a GPU of its own.
+
+    Their failures are set aside: what fits alone has not failed.
+    """
+    if action not in TRAINING or workplace.placement.max_concurrent == 1:
+        return []
+    again = []
+    for job in jobs:
+        folder = workplace.folder.trial(job.id)
+        ended = folder.end(action)
+        if 0 < job.gpus < 1 and isinstance(ended, Failed) and ended.reason == CUDA_OOM:
+            folder.forget_failure()
+            what = "out of memory on a GPU that it shared; once more, alone"
+            workplace.on_event(job.id, {"event": "note", "message": what})
+            again.append(replace(job, gpus=1.0))
+    return again
 
 
 def _record_loss(workplace: Workplace, action: Action, trial: str, event: dict[str, Any]) -> None:
