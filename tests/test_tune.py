@@ -79,7 +79,7 @@ def test_what_it_found_is_taken_on_the_split_of_the_study(taken, finished):
     assert content["split"] == split.digest
 
 
-@pytest.mark.parametrize("other", ["split.fold=1", "phantom.cases=5"])
+@pytest.mark.parametrize("other", ["split.seed=1", "phantom.cases=5"])
 def test_what_it_found_is_refused_on_another_split_unless_told(taken, other):
     said = taken("--set", other, expect=2)
     assert "PFB-C19" in said and "found on split" in said and "--tuned-elsewhere" in said
