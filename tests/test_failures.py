@@ -9,7 +9,8 @@ from helper_forked import trials
 from harness.runs.records import Failed
 
 FAILING = "helper_failing:pfbench"
-TINY = ["run", "--suite", "table5", "--epochs", "1", "--set", "phantom.cases=3", "--no-mlflow"]
+TINY = ["run", "--suite", "table5", "--epochs", "1", "--set", "phantom.cases=3",
+        "--measure-repeats", "1", "--no-mlflow"]  # fmt: skip
 NUMBERS = ["dice_mean", "hd95_mean", "jaccard_mean", "time_s_p50", "infer_peak_mib"]
 RAISED = {
     "unet3d": ("cuda_oom", "out of GPU memory"),

@@ -16,7 +16,8 @@ from harness.runs.suites import OURS, SUITES
 from harness.systems.protocol import Protocol
 
 TOP = Path(__file__).parent.parent
-TINY = ["--epochs", 1, "--set", "phantom.cases=3", "--executor", "inline", "--no-mlflow"]
+TINY = ["--epochs", 1, "--set", "phantom.cases=3", "--executor", "inline",
+        "--measure-repeats", 1, "--no-mlflow"]  # fmt: skip
 METRIC = """
 from harness.plugin import Metric
 

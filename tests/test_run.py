@@ -14,7 +14,7 @@ import pytest
 from test_probe import GREEDY
 
 TOP = Path(__file__).parent.parent
-TINY = ["--suite", "table5", "--set", "phantom.cases=4"]
+TINY = ["--suite", "table5", "--set", "phantom.cases=4", "--measure-repeats", "1"]
 PAIR = [*TINY, "--model", "hdresunet", "--model", "resunet3d_up", "--epochs", "3"]
 
 

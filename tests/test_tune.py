@@ -18,11 +18,11 @@ from test_run import TOP, command, pfbench
 
 from harness.commands.options import SpaceOptions
 from harness.commands.spaces import parsed_ranges, spaces_of
-from harness.data.split import split
+from harness.data.split import Split, split
 from harness.errors import UsageError
 from harness.runs.run_folder import RunFolder
 from harness.runs.search_space import changes
-from harness.runs.settings import resolve
+from harness.runs.settings import refuse_other_split, resolve
 from harness.runs.study_folder import best, points
 from harness.tracking.mirror import default_uri
 from harness.trials.probe_run import Probe
@@ -58,6 +58,40 @@ def test_what_it_found_is_the_best_complete_point_and_run_takes_it(finished):
     tuned = resolve("quick", None, [], None, out / "best.yaml")
     assert tuned.protocol_of("resunet3d_up").learning_rate == best["lr"]
     assert tuned.protocol_of("unet3d") == QUICK.protocol
+
+
+@pytest.fixture
+def taken(finished, tmp_path):
+    """What a run says that takes the settings of the study, with other options."""
+
+    def run(*options, expect=0):
+        return helper_in_process.pfbench(
+            "run", "--suite", "table5", *SMALL, "--tuned", finished[0] / "best.yaml", "--dry-run",
+            "--out", tmp_path / "run", *options, expect=expect,
+        ).said  # fmt: skip
+
+    return run
+
+
+def test_what_it_found_is_taken_on_the_split_of_the_study(taken, finished):
+    assert "1 trials" in taken()
+    content = yaml.safe_load((finished[0] / "best.yaml").read_text())
+    split = Split.from_json(json.loads((finished[0] / "split.json").read_text()))
+    assert content["split"] == split.digest
+
+
+@pytest.mark.parametrize("other", ["split.seed=1", "phantom.cases=5"])
+def test_what_it_found_is_refused_on_another_split_unless_told(taken, other):
+    said = taken("--set", other, expect=2)
+    assert "PFB-C19" in said and "found on split" in said and "--tuned-elsewhere" in said
+    assert "1 trials" in taken("--set", other, "--tuned-elsewhere")
+
+
+def test_settings_that_name_no_split_are_refused(tmp_path):
+    path = tmp_path / "best.yaml"
+    path.write_text("settings: {protocol: {epochs: 3}}")
+    with pytest.raises(UsageError, match="names no split"):
+        refuse_other_split(path, "0" * 16)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from harness.runs.files import read_json, write_json
 from harness.runs.run_folder import RunFolder
 
 RUN = ["--suite", "all", "--row", "selective", "--row", "res/none", "--row", "res/tfm",
-       "--epochs", 3, "--set", "phantom.cases=6", "--executor", "inline",
+       "--epochs", 3, "--set", "phantom.cases=6", "--executor", "inline", "--measure-repeats", 1,
        "--no-mlflow"]  # fmt: skip
 """One network in two tables, trained and measured, and the same fine-tuned; two cases test."""
 

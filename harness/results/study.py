@@ -77,7 +77,13 @@ def settings(folder: RunFolder) -> dict[str, Any]:
         }
     if not chosen:
         return {}
-    return {"schema": 1, "study": run.protocol_hash, "settings": chosen, "found": origin}
+    return {
+        "schema": 1,
+        "study": run.protocol_hash,
+        "split": run.protocol["cases"],
+        "settings": chosen,
+        "found": origin,
+    }
 
 
 def ranked(folder: RunFolder, name: str) -> list[study.Point]:

@@ -16,7 +16,7 @@ from harness.results.table_data import Record, ResultTable, tables
 from harness.runs.files import write_bytes
 from harness.runs.measures import BY_NAME, TIME, TIME_P90, Measure, of_plugin
 from harness.runs.nested import pairs
-from harness.runs.records import Failed
+from harness.runs.records import Failed, Measured
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 
@@ -69,6 +69,8 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     notes += [caveat.note for caveat in caveats(run.synthetic, run.profile)]
     notes += device_notes(shown)
     notes += unsteady_notes(shown)
+    notes += _windows(run.settings["protocol"], shown)
+    notes += _bare_process(folders)
     if (trials["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(TRANSDUCTIVE)
     notes += filter(None, dict.fromkeys(row.entry.deviation for row in merged_rows(folders)))
@@ -106,6 +108,35 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
     return [f"{what}: {', '.join(wide)}; other work on the machine may be in them"] if wide else []
 
 
+def _windows(protocol: dict[str, Any], shown: Sequence[ResultTable]) -> list[str]:
+    """How much of a training volume patch-based systems see, where the rows do not tell."""
+    kinds = {kind for table in shown if table.suite != "equal_voxels"
+             for kind in table.frame["kind"]}  # fmt: skip
+    if "patch-based" not in kinds:
+        return []
+    count = protocol.get("windows_per_volume", 1)
+    share = protocol.get("foreground_share", 0.0)
+    windows = "one window" if count == 1 else f"{count} windows"
+    where = f"{share:.0%} of them around the target" if share else "anywhere"
+    what = f"patch-based systems learn from {windows} of each volume in an epoch, {where}"
+    if count == 1 and not share:
+        return [f"{what}, as in the paper: of half the side, that is 1/8 of the voxels that "
+                "patch-free ones see; suite equal_voxels tells what that does"]  # fmt: skip
+    return [f"{what}, set by the user; the paper's from one, anywhere"]
+
+
+def _bare_process(folders: Sequence[RunFolder]) -> list[str]:
+    """How much of the memory of inference is none of the system's, where it is a process's."""
+    found = [trial.measurement() for folder in folders for trial in folder.trials()]
+    bare = [one.bare_process_mib for one in found
+            if isinstance(one, Measured) and one.bare_process_mib
+            and one.inference_reserved_mib is None]  # fmt: skip
+    if not bare:
+        return []
+    what = "memory on a CPU is that of the process"
+    return [f"{what}; Python and its libraries alone are {min(bare):,.0f} MiB of it"]
+
+
 def _failures(folder: RunFolder) -> list[str]:
     """One sentence for each trial that failed or could not be measured."""
     notes = []
@@ -117,6 +148,7 @@ def _failures(folder: RunFolder) -> list[str]:
             notes.append(f"{name} failed ({result.reason}): {result.detail}")
         elif result:
             notes += [f"{name}: {what}: {why}" for what, why in result.extra_faults.items()]
+            notes += [f"{name}: {remark}" for remark in result.remarks]
         if isinstance(measurement, Failed):
             why = f"({measurement.reason}): {measurement.detail}"
             notes.append(f"{name}: time and memory not measured {why}")
