@@ -29,13 +29,13 @@ def list_(
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """Show the suites, their rows, the models or the data sets there are."""
+    """Show the suites, their rows, the models, the metrics or the data sets there are."""
     from harness.commands import listing
     from harness.runs import plugins as registry
 
     if what not in listing.LISTS:
         raise unknown("list", what, listing.LISTS)
-    use_plugins(plugin, registry.installed() if what == "models" else ())
+    use_plugins(plugin, registry.installed() if what in ("models", "metrics") else ())
     rows = listing.LISTS[what](profile)
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -73,6 +73,7 @@ def check_data(options: CheckOptions) -> None:
         pfbench data check DIR --image 't2={case}/t2.nii.gz' --label '{case}/mask.nii.gz'
     """
     from harness.data.check import check
+    from harness.runs.wording import counted
 
     use_plugins(options.plugins)
     modalities = words(options.modalities)
@@ -86,7 +87,7 @@ def check_data(options: CheckOptions) -> None:
             print(found)
         for line in (*faults, *(f"note: {note}" for note in notes)):
             print(line)
-        print(f"{len(faults)} faults" if faults else "no fault found")
+        print(counted(len(faults), "fault") if faults else "no fault found")
     raise typer.Exit(3 if faults else 0)
 
 

@@ -19,6 +19,7 @@ from harness.runs.plan import Plan, plan
 from harness.runs.records import ProbedTraining
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
+from harness.runs.settings import refuse_other_split
 from harness.runs.suites import Row, suite
 from harness.runs.trial_folder import Action
 from harness.trials import gpu_sharing, probe_run
@@ -35,6 +36,8 @@ class RunRequest(Request):
     suites: Mapping[str, Sequence[Row]]
     """Suite -> the rows of it to run."""
     retry_failed: bool = False
+    tuned: Path | None = None
+    """Of the settings, what a study found on the split of this run."""
 
 
 def run(request: RunRequest, screen: Screen) -> int:
@@ -90,6 +93,8 @@ def prepare(request: RunRequest, screen: Screen) -> Plan:
 
         prepared = datasets.prepare(request.data, request.cache, progress=progress)
     made = divided(request.settings, known.only(prepared.keys))
+    if request.tuned:
+        refuse_other_split(request.tuned, made.split.digest)
     return plan(
         request.suites,
         recorded(request.settings, made),
