@@ -6,7 +6,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from in_process import pfbench
+from helper_in_process import pfbench
 
 from harness.data import phantom
 
