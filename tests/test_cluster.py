@@ -13,7 +13,7 @@ from harness.trials.machine_facts import installed, look
 from harness.trials.measuring_machine import chosen
 from harness.trials.placement import Placement
 from harness.trials.preflight import NUMBERS, PLUMBING, lacks_of, refuse_unfit
-from tuning.capacity import Ground, MachineLost
+from tuning.capacity import Capacity, MachineLost
 from tuning.cluster import Cluster, ClusterLost, Unreachable, ray_cluster
 from tuning.machines import LaunchError, Machine, Silent, everywhere, machines
 
@@ -219,7 +219,7 @@ def test_auto_looks_for_gpus_in_the_cluster_and_not_on_this_machine(gpus, device
 def ground(monkeypatch, there, only=None, **cluster):
     monkeypatch.setattr("tuning.machines.machines", lambda: there)
     monkeypatch.setattr("tuning.capacity.machines", lambda: there)
-    return Ground({(1, 0)}, Cluster("10.0.0.1:6379", **cluster), only)
+    return Capacity({(1, 0)}, Cluster("10.0.0.1:6379", **cluster), only)
 
 
 def test_places_are_those_of_the_machines_that_live(monkeypatch):

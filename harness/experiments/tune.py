@@ -35,7 +35,7 @@ from harness.trials.task import PointTask
 from harness.trials.train_point import train_point
 from harness.trials.workplace import Workplace
 from tuning.launch import Cluster
-from tuning.search import Params, Past, Search
+from tuning.search import KnownPoint, Params, StudySettings
 from tuning.study import run_study
 
 
@@ -224,7 +224,7 @@ def _search(
 ) -> None:
     search = _search_of(request, space, prepared)
     past = [
-        Past(point.number, point.params, point.values(), point.state)
+        KnownPoint(point.number, point.params, point.values(), point.state)
         for point in study.points(folder, space.name)
     ]
     share = _reference(request, space, prepared).id
@@ -262,14 +262,14 @@ def _search(
         )
 
 
-def _search_of(request: StudyRequest, space: Space, prepared: Prepared) -> Search:
+def _search_of(request: StudyRequest, space: Space, prepared: Prepared) -> StudySettings:
     """Rungs lie on epochs that are validated anyway, so that looking does not change training."""
     protocol = request.settings.protocol_of(space.system)
     stages = _stages(request, space, prepared)
     every = protocol.validate_every
     epochs = protocol.epochs * stages
     grace = max(every, epochs // 9 // every * every)
-    return Search(
+    return StudySettings(
         space.ranges,
         request.points,
         request.sampler,
