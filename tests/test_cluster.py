@@ -6,7 +6,7 @@ import re
 import pytest
 from helper_in_process import pfbench
 
-from harness.commands.placement import Capacity, device_of, refuse_address, share
+from harness.commands.placement import MachineSize, device_of, refuse_address, share
 from harness.errors import ClusterError, UsageError
 from harness.runs.screen import Screen
 from harness.trials.machine_facts import installed, look
@@ -204,13 +204,13 @@ def test_options_that_no_cluster_goes_with_are_refused(address, executor, autosc
     [("cpu", 1), ("cuda", 8)],
 )
 def test_a_trial_gets_a_share_that_the_smallest_machine_has(device, cpus):
-    there = [Capacity(64, 8), Capacity(8, 0), Capacity(0, 0), Capacity(32, 2)]
+    there = [MachineSize(64, 8), MachineSize(8, 0), MachineSize(0, 0), MachineSize(32, 2)]
     assert share(there, device) == cpus
 
 
 @pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), (1, "cuda")])
 def test_auto_looks_for_gpus_in_the_cluster_and_not_on_this_machine(gpus, device):
-    assert device_of("auto", [Capacity(8, 0), Capacity(8, gpus)]) == device
+    assert device_of("auto", [MachineSize(8, 0), MachineSize(8, gpus)]) == device
 
 
 # Machines come and go.

@@ -9,7 +9,7 @@ from tuning.launch import Cluster, Job, Work, place
 from tuning.proposals import Proposals
 from tuning.search import KnownPoint, Params, Range, Space, StudySettings
 
-__all__ = ["Params", "KnownPoint", "Range", "StudySettings", "Space", "run_study"]
+__all__ = ["KnownPoint", "Params", "Range", "Space", "StudySettings", "run_study"]
 
 OnEvent = Callable[[int, dict[str, Any]], None]
 PayloadOf = Callable[[int, Params], Any]
