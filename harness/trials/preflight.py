@@ -19,7 +19,7 @@ from tuning.machines import Machine, Silent, everywhere
 
 NUMBERS = ("torch", "numpy", "scipy")
 """Compute what ends in the table: every machine has the version that the driver has."""
-PLUMBING = ("ray", "pandas", "pydantic", "PyYAML", "safetensors", "psutil")
+PLUMBING = ("ray", "pandas", "pydantic", "safetensors", "psutil")
 """A trial imports them, but they move no number."""
 LEAST_FREE = 2**30
 PATIENCE_S = 120
