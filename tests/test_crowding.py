@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from written_run import WrittenRun
+from helper_made_run import MadeRun
 
 import tuning.launch
 from harness.runs.records import Failed
@@ -53,7 +53,7 @@ class Cluster:
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Train two trials that have so much of a GPU; the cluster, their folders and what was said."""
-    written = WrittenRun(tmp_path, cases=4, rows=["vnet", "unet3d"])
+    written = MadeRun(tmp_path, cases=4, rows=["vnet", "unet3d"])
     trials = list(written.trials.values())
     for trial in trials:
         trial.result_file.unlink()

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from documents import PAGES, TOP, in_blocks, in_sentences, leaf, options
+from helper_documents import PAGES, TOP, in_blocks, in_sentences, leaf, options
 
 from harness.runs.settings import PROFILES, resolve
 

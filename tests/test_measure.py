@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from written_run import WrittenRun
+from helper_made_run import MadeRun
 
 from harness.data.case import Volume
 from harness.runs.records import Measured, MeasuredProcess, Measuring
@@ -172,7 +172,7 @@ def test_times_of_two_machines_do_not_meet(key, other):
 @pytest.fixture
 def measured(tmp_path, monkeypatch):
     """Measures a trial in so many processes, as one of them does, without a network."""
-    [folder] = WrittenRun(tmp_path, cases=4, rows=["resunet3d_up"]).trials.values()
+    [folder] = MadeRun(tmp_path, cases=4, rows=["resunet3d_up"]).trials.values()
     folder.measurement_file.unlink(missing_ok=True)
     monkeypatch.setattr(trials, "_for_inference", lambda folder: built("resunet3d_up"))
     monkeypatch.setattr(RunFolder, "volumes", lambda folder, cases, cache: [volume()])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mirrored_run import empty_store
+from helper_mirrored_run import empty_store
 
 from harness.data.grid import PAPER_GRID
 from harness.data.scan_view import look

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from in_process import pfbench
+from helper_in_process import pfbench
 
 from harness.checks import contract
 from harness.runs.spec import Data, TrialSpec, digest

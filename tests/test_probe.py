@@ -10,8 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from in_process import contents, pfbench
-from written_run import WrittenRun
+from helper_in_process import contents, pfbench
+from helper_made_run import MadeRun
 
 from harness.commands.options import PlacementOptions
 from harness.commands.placement import Capacity, placement_of, share
@@ -132,7 +132,7 @@ def test_what_a_killed_plan_left_goes_and_what_a_running_one_has_stays(planned):
 
 
 def test_a_run_that_is_there_is_as_it_was(tmp_path):
-    WrittenRun(tmp_path / "out", cases=4, rows=["resunet3d_up"])
+    MadeRun(tmp_path / "out", cases=4, rows=["resunet3d_up"])
     before = contents(tmp_path / "out")
     done = pfbench("plan", *TINY, *QUICK, "--model", "resunet3d_up", "--out", tmp_path / "out",
                    "--cache", tmp_path / "cache")  # fmt: skip

@@ -8,9 +8,10 @@ import pytest
 from harness.data.datasets import Prepared
 from harness.data.split import Split
 from harness.errors import UsageError
+from harness.results.paper import paper_tables
 from harness.runs.plan import plan
 from harness.runs.settings import resolve
-from harness.runs.suites import SUITES, chosen, paper_tables
+from harness.runs.suites import SUITES, chosen
 from harness.systems.catalogue import SYSTEMS, options
 from harness.systems.cost import cost
 

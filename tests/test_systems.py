@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from harness.commands.listing import COSTS, costs
 from harness.data.case import Volume
 from harness.runs.settings import PROFILES
 from harness.systems import catalogue as systems
-from harness.systems.cost import COSTS, costs
 from models import cropping
 
 GRID = (32, 64, 64)

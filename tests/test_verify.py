@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from in_process import pfbench
+from helper_in_process import pfbench
 from safetensors.torch import load_file, save_file
 
 from harness.checks.verify.folder import verify

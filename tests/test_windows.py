@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from helper_made_run import MadeRun
 from test_train import GRID, SMALL, Interrupted, Memory, lesson, volumes, without_seconds
-from written_run import WrittenRun
 
 from harness.results.tables import build
 from harness.runs.settings import resolve
@@ -125,8 +125,8 @@ def test_a_patch_free_system_sees_each_volume_once():
 
 
 def notes(tmp_path, *, name="table5", rows=None, **protocol):
-    run = WrittenRun(tmp_path, cases=6, name=name, rows=rows)
-    settings = run.content["settings"]
+    run = MadeRun(tmp_path, name, cases=6, rows=rows)
+    settings = run.manifest.settings
     run.change(settings={**settings, "protocol": {**settings["protocol"], **protocol}})
     return [note for note in build(run.folder).notes if "learn from" in note]
 

@@ -28,6 +28,7 @@ from harness.errors import DataError, UsageError, together
 from harness.runs.files import write_bytes
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import TrialSpec, code_version
+from harness.runs.wording import listed
 from harness.systems.memory import out_of_gpu_memory
 from harness.systems.methods import Method
 from harness.trials.network import Device, as_scored, as_trained
@@ -154,8 +155,7 @@ def _refuse_overwriting(request: Request, cases: Sequence[Unlabelled]) -> None:
             raise UsageError(what, where=path.name, remedy="another --out")
     there = [path.name for path in outputs if path.exists()]
     if there and not request.overwrite:
-        more = f" and {len(there) - LISTED} more" if len(there) > LISTED else ""
-        what = f"there already: {', '.join(there[:LISTED])}{more}"
+        what = f"there already: {listed(there, LISTED)}"
         raise UsageError(what, where="--out", remedy="another --out, or --overwrite")
 
 

@@ -4,20 +4,18 @@ Rows of different suites that come to the same specification are one trial: Tabl
 Table II's "without MSRes" and Table III's "Res, without TPF" are one network, trained once.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError, unknown
+from harness.runs.measures import MEASUREMENT, MEASURES, SCORES
 from harness.systems.catalogue import SYSTEMS, system
 
-FIGURES = ("dice", "hd95", "jaccard")
+FIGURES = tuple(score.name for score in SCORES)
 COSTS = ("time", "memory", "parameters", "gflops")
-SHOWABLE = (*FIGURES, *COSTS, "train_mib", "crop_s", "crop_variance")
-MEASURED = {"time", "memory", "crop_s", "crop_variance"}
+SHOWABLE = tuple(measure.name for measure in MEASURES if measure.shown)
+MEASURED = {measure.name for measure in MEASURES if measure.where == MEASUREMENT and measure.shown}
 """Columns that need the phase of measuring; trials of suites without them are not measured."""
 
 
@@ -275,18 +273,3 @@ def refuse_overruled(row: Row, changed: Mapping[str, Any]) -> None:
                 remedy="leave it out, or choose other rows with --row",
                 code="PFB-C02",
             )
-
-
-@cache
-def paper_tables() -> dict[str, dict[str, dict[str, float]]]:
-    """Tables I-V as printed (arXiv:2210.14645 v1): suite -> row -> figure.
-
-    Dice and Jaccard in percent, HD95 in voxels, time in s, memory as the paper's "M".
-    """
-    return json.loads((Path(__file__).parent / "paper_tables.json").read_text())
-
-
-def printed(suite_name: str, key: str, dataset: str) -> dict[str, float]:
-    """The paper's figures for a row; none where it has none. Liver stands in Table V only."""
-    table = f"{suite_name}-liver" if dataset == "liver" else suite_name
-    return paper_tables().get(table, {}).get(key, {})

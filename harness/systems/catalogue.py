@@ -8,7 +8,7 @@ file, see `harness.runs.plugins`.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.data.grid import PAPER_GRID
@@ -125,10 +125,7 @@ def system(name: str) -> SystemEntry:
 
 def load(path: str | Callable[..., Any]) -> Any:
     """The object that "module:name" stands for."""
-    if not isinstance(path, str):
-        return path
-    module, _, name = path.partition(":")
-    return getattr(import_module(module), name)
+    return resolve_name(path) if isinstance(path, str) else path
 
 
 def options(name: str, profile: str, dataset: str = "") -> dict[str, Any]:
