@@ -8,7 +8,6 @@ from torch import Tensor
 
 from benchmarks.timing import DEVICE
 from harness.systems import catalogue as systems
-from harness.systems.cost import PAPER_DATA
 from harness.systems.methods import Grid, Method, Stage
 from harness.systems.protocol import Protocol
 from harness.systems.train import to
@@ -21,7 +20,7 @@ EIGHTH: Grid = (64, 96, 96)
 def built(name: str, protocol: Protocol, grid: Grid, **options: Any) -> Method:
     """The same weights at every call; what `options` does not say is as in the paper."""
     torch.manual_seed(0)
-    method = systems.build(name, {**systems.options(name, "paper", PAPER_DATA), **options}, 1, grid)
+    method = systems.build(name, {**systems.options(name, "paper", "brats"), **options}, 1, grid)
     method.network.to(DEVICE)
     method.follow(protocol)
     return method
