@@ -16,7 +16,7 @@ from harness.results.table_data import Record, ResultTable, tables
 from harness.runs.files import write_bytes
 from harness.runs.measures import BY_NAME, TIME, TIME_P90, Measure, of_plugin
 from harness.runs.nested import pairs
-from harness.runs.records import Failed, Measured
+from harness.runs.records import Failed, Measured, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 
@@ -71,6 +71,7 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     notes += unsteady_notes(shown)
     notes += _windows(run.settings["protocol"], shown)
     notes += _bare_process(folders)
+    notes += _memory_unknown(folders, shown)
     if (trials["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(TRANSDUCTIVE)
     notes += filter(None, dict.fromkeys(row.entry.deviation for row in merged_rows(folders)))
@@ -123,6 +124,15 @@ def _windows(protocol: dict[str, Any], shown: Sequence[ResultTable]) -> list[str
         return [f"{what}, as in the paper: of half the side, that is 1/8 of the voxels that "
                 "patch-free ones see; suite equal_voxels tells what that does"]  # fmt: skip
     return [f"{what}, set by the user; the paper's from one, anywhere"]
+
+
+def _memory_unknown(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> list[str]:
+    """Why a column of the memory of training is empty."""
+    if not any("train_mib" in table.about.shows for table in shown):
+        return []
+    results = [trial.result() for folder in folders for trial in folder.trials()]
+    why = dict.fromkeys(each.memory_unknown for each in results if isinstance(each, Scored))
+    return [f"memory of training is not known: {each}" for each in why if each]
 
 
 def _bare_process(folders: Sequence[RunFolder]) -> list[str]:
