@@ -9,12 +9,12 @@ scans first: their images then wait on disk, beside the results, until the last 
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -68,6 +68,7 @@ class _Sight:
     case: str
     field: Field
     stored_affine: np.ndarray  # (4, 4)
+    place: Mapping[str, Any]  # fields of the scan's header
     notes: tuple[str, ...]
 
 
@@ -173,10 +174,10 @@ def _sights(
 
 
 def _sight(case: Unlabelled, spec: TrialSpec) -> _Sight:
-    native = read(case)
+    native = read(case, spec.data.reading.unoriented)
     z, y, x = (side // reduced for side, reduced in zip(PAPER_GRID, spec.data.grid, strict=True))
     field = look(native.image, native.spacing_mm, seen_as(spec.data.name), (z, y, x))
-    return _Sight(case.id, field, native.stored_affine, native.notes)
+    return _Sight(case.id, field, native.stored_affine, native.place, native.notes)
 
 
 def _on_disk(sight: _Sight, folder: Path) -> _Sight:
@@ -207,5 +208,5 @@ def _write(request: Request, method: Method, sight: _Sight) -> list[Path]:
         answers.append(field.probability([method.probability(image) for image in field.images]))
     paths = _outputs(request, sight.case)
     for path, answer in zip(paths, answers, strict=True):
-        write_bytes(path, packed(answer, sight.stored_affine))
+        write_bytes(path, packed(answer, sight.stored_affine, sight.place))
     return paths

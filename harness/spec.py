@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 import harness
+from harness.data.reading import PLAIN, Reading
 
 RESULT_CODE: tuple[str, ...] = ("models", "baselines", "harness/data", "harness/sliding_window.py")
 RESULT_CODE += tuple(f"harness/{name}.py" for name in ("methods", "points", "train", "evaluate"))
@@ -70,6 +71,8 @@ class Data(Frozen):
     grid: tuple[int, int, int]
     fingerprint: str
     synthetic: bool
+    reading: Reading = PLAIN
+    """How scans were read, and new ones have to be."""
 
 
 class TrialSpec(Frozen):

@@ -181,7 +181,7 @@ BAD = {  # case of the catalogue -> what is said, and the damaged volume
     "V26 two axes": Bad("not a 3-D volume: 72x7", header(dim=("4h", 2, 72, 7, 1))),
     "V26 four axes": Bad("split it into volumes", header(dim=("5h", 4, 9, 4, 7, 2))),
     "V27 label of another shape": Bad("shape (7, 8, 8)", seg=packed(content(label()[1:]))),
-    "V28 label elsewhere": Bad("affines differ by 5", seg=packed(content(label(), MOVED))),
+    "V28 label elsewhere": Bad("a corner is 5 mm away", seg=packed(content(label(), MOVED))),
     "V29 forms 50 mm apart": Bad("sform and qform are 50 mm apart",
                                  header(qform=("2h", 1, 1), quatern_b=("6f", 0, 0, 0, 50, 0, 0))),
     "V30 no form": Bad("sform and qform codes are 0", header(qform=("2h", 0, 0))),

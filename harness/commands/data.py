@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.commands import completion
-from harness.commands.arguments import Json, Modalities, Plugins, use_plugins, words
+from harness.commands.arguments import Changes, Json, Modalities, Plugins, use_plugins, words
 from harness.errors import unknown
 
 data_app = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
@@ -69,13 +69,17 @@ def check_data(
     ] = None,
     modalities: Modalities = "",
     plugin: Plugins = None,
+    change: Changes = None,
     as_json: Json = False,
 ) -> None:
     """Report every fault of every case in one pass; exit code 3 when there is one."""
     from harness.data.check import check
+    from harness.settings import resolve
 
     use_plugins(plugin)
-    faults, notes = check(root, dataset, words(modalities))
+    faults, notes = check(
+        root, dataset, words(modalities), resolve("paper", None, change or [], None).data
+    )
     if as_json:
         keys = ("code", "where", "what", "remedy")
         told = [{key: getattr(fault, key) for key in keys} for fault in faults]

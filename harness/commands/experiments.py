@@ -207,6 +207,7 @@ def _requested(ctx: typer.Context) -> "runner.Request":
             reduce=settings.reduce,
             cases=settings.phantom.cases,
             seed=settings.phantom.seed,
+            reading=settings.data,
         ),
         seeds=asked.seeds,
         placement=chosen_placement(
@@ -369,6 +370,7 @@ def tune(
             reduce=settings.reduce,
             cases=settings.phantom.cases,
             seed=settings.phantom.seed,
+            reading=settings.data,
         ),
         points=trials,
         sampler=search,  # type: ignore[arg-type]

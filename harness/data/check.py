@@ -12,6 +12,7 @@ from harness.data import brats, folder
 from harness.data.case import Case, Remains
 from harness.data.datasets import DATASETS, Request, complete, rules, same_images, survey
 from harness.data.layout import no_folder, nothing_here
+from harness.data.reading import PLAIN, Reading
 from harness.data.scans import Rules, examine, mixed_editions
 from harness.errors import DataError, UsageError
 
@@ -25,7 +26,9 @@ class Checked(NamedTuple):
     notes: list[str]
 
 
-def check(root: Path, dataset: str | None, modalities: Sequence[str]) -> Checked:
+def check(
+    root: Path, dataset: str | None, modalities: Sequence[str], reading: Reading = PLAIN
+) -> Checked:
     """Every fault of every case below `root`; none when it can be used.
 
     Without `dataset` the layout is looked up; without `modalities` every patient has to have all
@@ -43,7 +46,7 @@ def check(root: Path, dataset: str | None, modalities: Sequence[str]) -> Checked
             wanted = brats.modalities_of(root)
         contents = DATASETS[name].contents_of(root) if name in DATASETS else None
         target = "" if contents is None or contents.default else next(iter(contents.targets))
-        full = complete(Request(name, root, wanted, target))
+        full = complete(Request(name, root, wanted, target, reading=reading))
     except DataError as fault:
         return Checked([fault], [])
     found = survey(full.dataset, root, full.modalities)

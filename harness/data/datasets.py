@@ -12,6 +12,7 @@ from harness.data.case import Case, Contents, Grid, Scan, Survey, Volume
 from harness.data.grid import PAPER_GRID
 from harness.data.intake import Job, Outcome, digest, take_in
 from harness.data.layout import no_folder
+from harness.data.reading import PLAIN, Reading
 from harness.errors import DataError, UsageError, together, unknown
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Request:
     """Of the phantom; other data sets have the cases they have."""
     seed: int = 0
     """Of the phantom."""
+    reading: Reading = PLAIN
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ class Prepared:
     """Case -> its entry in the cache, in order of case."""
     fingerprint: str
     """Equal for equal files, settings and preparing code."""
+    reading: Reading = PLAIN
     notes: tuple[str, ...] = ()
 
 
@@ -174,6 +177,7 @@ def expected(request: Request) -> Prepared:
         synthetic=DATASETS[full.dataset].synthetic or is_synthetic(full.root),
         keys={},
         fingerprint="",
+        reading=full.reading,
     )
 
 
@@ -228,7 +232,8 @@ def rules(request: Request) -> "Rules":
 
     entry = DATASETS[request.dataset]
     labels = entry.contents_of(request.root).labels
-    return Rules(request.dataset, request.target, labels, entry.editions)
+    unoriented = request.reading.unoriented
+    return Rules(request.dataset, request.target, labels, entry.editions, unoriented)
 
 
 def seen_as(dataset: str) -> str:

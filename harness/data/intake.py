@@ -90,7 +90,16 @@ def _read(job: Job) -> "Findings":
 def _key(job: Job) -> str:
     """Hash of what the files hold, the recipe, and the code that follows it."""
     rules = job.rules
-    recipe = (job.name, rules.dataset, job.modalities, rules.target, job.labels, job.reduce)
+    recipe = (
+        job.name,
+        rules.dataset,
+        job.modalities,
+        rules.target,
+        job.labels,
+        job.reduce,
+        rules.unoriented,
+    )
+
     if isinstance(job.source, Case):
         content: list[Any] = [_file_hash(path) for path in job.source.files]
         content += [sorted(job.source.channels.items()), job.plugin]

@@ -6,15 +6,24 @@ header that describes fewer voxels than there are, or a file that unpacks to gig
 
 import errno
 import stat
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from gzip import GzipFile
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from harness.data.case import Spacing
-from harness.data.header import EXPORT, Header, check_extensions, check_size, fault, parse
+from harness.data.header import (
+    EXPORT,
+    Header,
+    Unoriented,
+    check_extensions,
+    check_size,
+    fault,
+    parse,
+)
 from harness.errors import DataError
 
 HEADER_BYTES = 540  # of NIfTI-2, the longer one
@@ -42,16 +51,19 @@ class Nifti:
     affine: np.ndarray  # (4, 4): index (x, y, z, 1) -> mm
     stored_axes: str  # where the stored x, y, z point, such as "LPS"
     stored_affine: np.ndarray  # (4, 4): stored index (x, y, z, 1) -> mm, for the way back
+    place: Mapping[str, Any] = field(default_factory=dict)  # header.PLACE as the file has it
     notes: tuple[str, ...] = ()
 
 
-def read_image(path: Path, channel: int | None = None) -> Nifti:
+def read_image(
+    path: Path, channel: int | None = None, *, unoriented: Unoriented = "refuse"
+) -> Nifti:
     """Intensities as float32 (D, H, W), of a 4-D file those of one channel.
 
-    Raises DataError that names the file and the fault.
+    `unoriented`: see `header.parse`. Raises DataError that names the file and the fault.
     """
     where = place(path)
-    header, stored = _read(path, where, channel=channel)
+    header, stored = _read(path, where, channel=channel, unoriented=unoriented)
     array = _scaled(stored, header)
     ends = _scaled(np.array([stored.min(), stored.max()]), header)  # sooner found in integers
     low, high = ends.min(), ends.max()
@@ -75,14 +87,14 @@ def _scaled(stored: np.ndarray, header: Header) -> np.ndarray:
     return values
 
 
-def read_label(path: Path, image_voxels: int = 0) -> Nifti:
+def read_label(path: Path, image_voxels: int = 0, *, unoriented: Unoriented = "refuse") -> Nifti:
     """Labels as uint8 (D, H, W); floats pass where every one is a whole number.
 
     `image_voxels`: how many its image has, where that is known; see `check_size`. Raises
     DataError that names the file and the fault.
     """
     where = place(path)
-    header, stored = _read(path, where, image_voxels)
+    header, stored = _read(path, where, image_voxels, unoriented=unoriented)
     if header.scale:
         what = f"labels are scaled by {header.scale[0]:g} and shifted by {header.scale[1]:g}"
         raise fault(where, "V21", what, "store plain integers")
@@ -115,7 +127,11 @@ def _refuse_fractions(stored: np.ndarray, where: str) -> None:
 
 
 def _read(
-    path: Path, where: str, proven: int = 0, channel: int | None = None
+    path: Path,
+    where: str,
+    proven: int = 0,
+    channel: int | None = None,
+    unoriented: Unoriented = "refuse",
 ) -> tuple[Header, np.ndarray]:
     """The header and the stored numbers (z, y, x), read to the last byte of the file.
 
@@ -128,9 +144,9 @@ def _read(
         with open(path, "rb") as file:
             compressed = _is_compressed(file, path, where)
             if not compressed:
-                return _volume(file, size, False, where, proven, channel)
+                return _volume(file, size, False, where, proven, channel, unoriented)
             with igzip.IGzipFile(fileobj=file) as stream:
-                return _volume(stream, size, True, where, proven, channel)
+                return _volume(stream, size, True, where, proven, channel, unoriented)
     except EOFError:
         raise fault(where, "V02", "its compressed data end too early", "copy it again") from None
     except (igzip.BadGzipFile, igzip_lib.IsalError):  # type: ignore[misc]  # a class, not as typed
@@ -192,9 +208,10 @@ def _volume(
     where: str,
     proven: int,
     channel: int | None,
+    unoriented: Unoriented,
 ) -> tuple[Header, np.ndarray]:
     start = stream.read(HEADER_BYTES)
-    header = parse(start, where, channel)
+    header = parse(start, where, channel, unoriented)
     check_size(header, file_bytes, compressed, where, proven)
     stream.seek(0)
     start = stream.read(header.offset)
@@ -254,5 +271,6 @@ def _turned(array: np.ndarray, header: Header) -> Nifti:
         affine,
         "".join(orientations.aff2axcodes(header.affine)),
         header.affine,
+        header.place,
         header.notes,
     )

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from harness.data.case import Case, Remains, Scan
+from harness.data.header import Unoriented, distance_mm, same_place
 from harness.data.nifti import Nifti, place, read_image, read_label
 from harness.errors import DataError
 
-AFFINE_TOLERANCE = 1e-3
 WHOLE_TUMOUR = "wt"  # the target that means the same in every edition of BraTS
 
 
@@ -25,6 +25,8 @@ class Rules:
     """Empty: whatever is there."""
     editions: bool = False
     """Label 3 has had two meanings, as in BraTS."""
+    unoriented: Unoriented = "refuse"
+    """Files that do not say how they lie, see `harness.data.header.parse`."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,14 @@ def examine(case: Case | Remains, rules: Rules) -> Findings:
     channels: list[np.ndarray] = []
     images: dict[Path, Nifti] = {}
     for modality, path in case.images.items():
-        reading = partial(read_image, channel=case.channels.get(modality))
+        channel = case.channels.get(modality)
+        reading = partial(read_image, channel=channel, unoriented=rules.unoriented)
         image = _attempt(reading, path, faults)
         if image is not None:
             images[path] = image
             channels.append(image.array)
     voxels = max((image.array.size for image in images.values()), default=0)
-    read = partial(read_label, image_voxels=voxels)
+    read = partial(read_label, image_voxels=voxels, unoriented=rules.unoriented)
     mask = None if case.label is None else _attempt(read, case.label, faults)
     if case.label is None or mask is None:
         return Findings(None, (*faults, *misplaced(images)))
@@ -115,11 +118,12 @@ def misplaced(files: dict[Path, Nifti], label: Path | None = None) -> list[DataE
     for other in others:
         shape, size = files[first].array.shape, files[other].array.shape
         number = "D13" if other != label else "V27" if shape != size else "V28"
-        apart = float(np.abs(files[first].affine - files[other].affine).max())
+        places = files[first].affine, files[other].affine
         if shape != size:
             what = f"shape {size} (D, H, W), but {place(first)} has {shape}"
-        elif apart > AFFINE_TOLERANCE:
-            what = f"lies elsewhere than {place(first)}: affines differ by {apart:.3g}"
+        elif not same_place(*places, shape[::-1]):
+            apart = distance_mm(*places, shape[::-1])
+            what = f"lies elsewhere than {place(first)}: a corner is {apart:.3g} mm away"
         else:
             continue
         remedy = "resample it to the grid of the other"
