@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.timing import Row, installed, medians_ms, require_equal
-from harness.data.ahead import ahead
 from harness.data.augment import augment, transform
 from harness.data.lowres import halve
+from harness.data.prefetch import ahead
 from models.cropping import selective_crop
 
 ROUNDS = 7

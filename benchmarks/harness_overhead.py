@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import harness.warm_trial  # noqa: F401  so that what is forked is as large as for a real trial
+import harness.trials.preload  # noqa: F401  so that what is forked is as large as for a real trial
 from benchmarks.timing import Row
-from harness.execute import ray_with_imports
-from harness.supervise import supervise
+from harness.trials.execute import ray_with_imports
+from harness.trials.supervise import supervise
 from tuning.launch import Cluster, Job, run_jobs
 
 CORES = 2
@@ -46,7 +46,10 @@ def rows() -> Iterator[Row]:
         ours, peer = _report_s(), _mlflow_s()
         yield Row("report of an epoch", "1 ms", 1000 * ours, 1, 1)
         yield Row("report of an epoch", "mlflow.log_metrics, sqlite", 1000 * ours, 1000 * peer)
-    ours, peer = _importing_s("harness.warm_trial"), _importing_s("harness.warm_trial, monai")
+    ours, peer = (
+        _importing_s("harness.trials.preload"),
+        _importing_s("harness.trials.preload, monai"),
+    )
     yield Row("what a trial imports", "and MONAI", 1000 * ours, 1000 * peer)
 
 
@@ -104,7 +107,7 @@ def _makespan_s(number: int, work: Work) -> float:
 
 def start_python(payload: dict[str, Any], report: Any) -> dict[str, Any]:
     """The peer: a new Python imports what a trial needs."""
-    code = "import harness.warm_trial as trial; trial.main(['--help'])"
+    code = "import harness.trials.preload as trial; trial.main(['--help'])"
     subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=True)
     return {"reason": "ok"}
 

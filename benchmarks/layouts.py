@@ -13,10 +13,10 @@ from torch import Tensor
 
 from benchmarks.networks import EIGHTH, built, placed
 from benchmarks.timing import Row, medians_ms, require_equal
-from harness import systems
 from harness.data.grid import PAPER_GRID
-from harness.methods import Method, Patches
-from harness.spec import Protocol
+from harness.runs.spec import Protocol
+from harness.systems import catalogue as systems
+from harness.systems.methods import Method, Patches
 from models.layout import Layout
 from models.precision import Precision, autocast
 

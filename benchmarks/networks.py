@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.timing import DEVICE
-from harness import systems
-from harness.methods import Grid, Method, Stage
-from harness.spec import Protocol
-from harness.train import to
+from harness.runs.spec import Protocol
+from harness.systems import catalogue as systems
+from harness.systems.methods import Grid, Method, Stage
+from harness.systems.train import to
 from models.precision import autocast
 
 EIGHTH: Grid = (64, 96, 96)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.command import pfbench
 from benchmarks.timing import Row
-from harness.ledger import RunFolder, TrialFolder
+from harness.runs.run_folder import RunFolder, TrialFolder
 
 SUITE = ("--suite", "table5")
 LIMIT = 20.0  # percent

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from benchmarks.timing import Row, medians_ms, require_equal
 from harness.data.case import Case
-from harness.data.intake import Job, take_in
+from harness.data.ingest import Job, take_in
 from harness.data.prepare import brats
 from harness.data.scans import Rules
 

@@ -9,7 +9,7 @@ from itertools import product
 import torch
 
 from benchmarks.timing import Row, installed, medians_ms, require_equal
-from harness.sliding_window import sliding_window
+from harness.systems.sliding_window import sliding_window
 
 ROUNDS = 9
 SHAPE, WINDOW = (128, 192, 192), (64, 96, 96)

@@ -15,14 +15,14 @@ from unittest.mock import patch
 
 from benchmarks.timing import Row
 from harness.data.datasets import Request as DataRequest
-from harness.ledger import append
-from harness.options import chosen_placement
-from harness.progress import Screen
-from harness.rehearse import rehearse
-from harness.settings import resolve
-from harness.space import learning_rate
-from harness.tracking import default_uri
-from harness.tune import Request, tune
+from harness.experiments.placement_options import chosen_placement
+from harness.experiments.tune import Request, tune
+from harness.runs.run_folder import append
+from harness.runs.screen import Screen
+from harness.runs.search_space import learning_rate
+from harness.runs.settings import resolve
+from harness.tracking.mirror import default_uri
+from harness.trials.train_point import rehearse
 from tuning.study import run_study
 
 CORES = 2
@@ -42,8 +42,8 @@ def _study_s(out: Path) -> tuple[float, float]:
     """Seconds of the command, and of these from the first point asked for to the last one's end."""
     spent: list[float] = []
     with (
-        patch("harness.tune.rehearse", partial(rehearse, function=f"{__name__}:burn")),
-        patch("harness.tune.run_study", partial(_timed, spent, run_study)),
+        patch("harness.experiments.tune.rehearse", partial(rehearse, function=f"{__name__}:burn")),
+        patch("harness.experiments.tune.run_study", partial(_timed, spent, run_study)),
     ):
         began = time.perf_counter()
         code = tune(_request(out), Screen(quiet=True))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from harness.node import cpu_name
+from harness.trials.machine_facts import cpu_name
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 """Where networks are timed."""

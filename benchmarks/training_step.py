@@ -29,10 +29,10 @@ from benchmarks.networks import EIGHTH, built, placed, step
 from benchmarks.timing import DEVICE, Row, milliseconds, require_equal
 from harness.data.case import Volume
 from harness.data.grid import PAPER_GRID
-from harness.measure import peak_memory_mib
-from harness.methods import Grid, Method
-from harness.spec import Protocol
-from harness.train import Lesson, train
+from harness.runs.spec import Protocol
+from harness.systems.methods import Grid, Method
+from harness.systems.train import Lesson, train
+from harness.trials.measure import peak_memory_mib
 from models.conv import Conv3d, ConvTranspose3d
 from models.norm import InstanceNorm3d
 
@@ -137,7 +137,7 @@ def _cosine(folder: Path, one: str, other: str) -> float:
 
 
 def _loop() -> Iterator[Row]:
-    """Epochs of one volume by harness.train, augmentation, record and state included.
+    """Epochs of one volume by harness.systems.train, augmentation, record and state included.
 
     The raw loop is the part of that time from loss to optimiser: apart from each other the two
     would differ by more than 2 % from one minute to the next.

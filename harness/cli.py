@@ -8,11 +8,11 @@ import sys
 
 import typer
 
+from harness.commands.checks import doctor, verify
 from harness.commands.data import data_app, list_
 from harness.commands.experiments import plan, run, tune
 from harness.commands.plugins import check_plugin, init
 from harness.commands.results import claims, compare, figures, mlflow_app, predict, report, ui
-from harness.commands.trust import doctor, verify
 from harness.errors import INTERRUPTED, PfbenchError
 
 app = typer.Typer(

@@ -17,13 +17,12 @@ from typing import Any
 
 from torch import nn
 
-from harness import systems
 from harness.data.case import Case, Scan, Survey, Volume
 from harness.data.datasets import Dataset
 from harness.data.layout import Surveyor, volumes
 from harness.data.prepare import finish
-from harness.extra_metrics import Metric
-from harness.methods import (
+from harness.systems import catalogue as systems
+from harness.systems.methods import (
     LowResolution,
     Method,
     Patches,
@@ -33,6 +32,7 @@ from harness.methods import (
     batch,
     binary_losses,
 )
+from harness.systems.plugin_metrics import Metric
 from models.losses import segmentation_loss
 
 __all__ = [
@@ -80,7 +80,7 @@ class System:
     deviation: str = ""
 
     def entry(self) -> systems.System:
-        """The same as it stands in `harness.systems`."""
+        """The same as it stands in `harness.systems.catalogue`."""
         return systems.System(
             self.title,
             "patch-based" if issubclass(self.sees, Patches) else "patch-free",

@@ -17,7 +17,7 @@ def zygote(tmp_path_factory):
     """Calls a function in a process of its own."""
     from forked import Ended
 
-    from harness.zygote import Call, Zygote
+    from harness.trials.fork_server import Call, Zygote
 
     with open(tmp_path_factory.mktemp("zygote") / "stderr.log", "a+b") as log:
         paths = f"{TESTS.parent}:{TESTS}"
@@ -41,7 +41,7 @@ def zygote(tmp_path_factory):
 def pfbench(zygote):
     """Calls a command, which may be told where to crash."""
 
-    from harness import crash
+    from harness.runs import crash_points as crash
 
     def call(*arguments, crash_at=None, **how):
         place = {crash.VARIABLE: crash_at} if crash_at else {}

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from warm_pfbench import main as pfbench_main
 
-import harness.supervise
-import harness.trial
-from harness.ledger import RunFolder
-from harness.train import train
-from harness.warm_trial import main as trial_main
+import harness.trials.supervise
+import harness.trials.trial
+from harness.runs.run_folder import RunFolder
+from harness.systems.train import train
+from harness.trials.preload import main as trial_main
 
 MIB = 2**20
 
@@ -79,29 +79,29 @@ GREEDY = {"vnet": take_all_memory}
 
 
 def trial(arguments):
-    """`python -m harness.trial` of a trial that may fail in training."""
+    """`python -m harness.trials.trial` of a trial that may fail in training."""
     action, run, name, *_ = arguments
     deeds = GREEDY if "GREEDY" in os.environ else DEEDS
     system = RunFolder(Path(run)).trial(name).spec().system
     if action == "train" and system in deeds:
-        harness.trial.train = deeds[system]
+        harness.trials.trial.train = deeds[system]
     return trial_main(arguments)
 
 
 def supervise(payload, report):
-    """Where Ray puts it, `harness.supervise` is as it was."""
-    return harness.supervise.supervise(payload, report, "failing:trial")
+    """Where Ray puts it, `harness.trials.supervise` is as it was."""
+    return harness.trials.supervise.supervise(payload, report, "failing:trial")
 
 
 def pfbench(arguments):
     """The command; its trials are those that fail, wherever they run."""
-    perform = harness.trial.perform
+    perform = harness.trials.trial.perform
 
     def failing(task, emit):
         system = RunFolder(task.run).trial(task.trial).spec().system
-        harness.trial.train = DEEDS.get(system, train)
+        harness.trials.trial.train = DEEDS.get(system, train)
         return perform(task, emit)
 
-    harness.trial.perform = failing
-    harness.supervise.supervise = supervise
+    harness.trials.trial.perform = failing
+    harness.trials.supervise.supervise = supervise
     return pfbench_main(arguments)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from harness.ledger import RunFolder
-from harness.verify import verify
+from harness.checks.verify.folder import verify
+from harness.runs.run_folder import RunFolder
 
 RUN = ["run", "--suite", "table5", "--model", "resunet3d_up", "--epochs", "5",
        "--set", "phantom.cases=3", "--set", "systems.resunet3d_up.widths=[4,4,8,8,8]",

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from harness import registry
 from harness.cli import main
+from harness.runs import plugins as registry
 
 FRAME = re.compile(r"[\s│╭╮╰╯─]+")
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness import tracking
-from harness.ledger import RunFolder, write_bytes, write_json
-from harness.mirrored import OTHERS
-from harness.spec import Data, Protocol, TrialSpec
-from harness.study import propose
+from harness.runs.run_folder import RunFolder, write_bytes, write_json
+from harness.runs.spec import Data, Protocol, TrialSpec
+from harness.runs.study_folder import propose
+from harness.tracking import mirror as tracking
+from harness.tracking.desired import OTHERS
 
 METRICS = {f"{name}_{part}": 0.5 for name in OTHERS for part in ("mean", "std")}
 DATA = Data(name="phantom", modalities=("flair",), target="wt", grid=(32, 64, 64),
@@ -93,7 +93,7 @@ def _template():
     """Making a store takes seconds; tests take copies of this one."""
     place = tempfile.TemporaryDirectory()
     os.environ |= tracking.QUIET
-    from harness.mlflow_faults import prepare_sqlite
+    from harness.tracking.faults import prepare_sqlite
 
     prepare_sqlite(Path(place.name) / "mlflow.db")
     return place

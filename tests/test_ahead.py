@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from harness.data.ahead import ahead
+from harness.data.prefetch import ahead
 
 
 def threads() -> list[str]:

@@ -21,8 +21,8 @@ import pytest
 from in_process import contents, pfbench
 from test_nifti import INF, NAN, content
 
-from harness.ledger import RunFolder, read_json
-from harness.trial import Task, perform
+from harness.runs.run_folder import RunFolder, read_json
+from harness.trials.trial import Task, perform
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of a trial belong to its log
 

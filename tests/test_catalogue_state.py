@@ -23,9 +23,9 @@ import torch
 from in_process import contents, pfbench
 from safetensors.torch import load_file, save_file
 
-from harness import checkpoint
 from harness.errors import StateError
-from harness.ledger import RunFolder, TrialFolder, read_json, write_json
+from harness.runs.run_folder import RunFolder, TrialFolder, read_json, write_json
+from harness.trials import checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of a trial belong to its log
 

@@ -5,8 +5,8 @@ import resource
 import pytest
 import torch
 
-from harness import checkpoint
 from harness.errors import StateError, StorageError
+from harness.trials import checkpoint
 
 
 def save(folder, *epochs):

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from harness.claim_list import CLAIMS
-from harness.claims import judge, records, show
 from harness.errors import StateError, UsageError
-from harness.ledger import SCHEMA, RunFolder
-from harness.progress import Screen
-from harness.spec import Data, Protocol, TrialSpec
-from harness.suites import SUITES, suite
+from harness.results.claims.paper_claims import CLAIMS
+from harness.results.claims.verdicts import judge, records, show
+from harness.runs.run_folder import SCHEMA, RunFolder
+from harness.runs.screen import Screen
+from harness.runs.spec import Data, Protocol, TrialSpec
+from harness.runs.suites import SUITES, suite
 
 LEAD = "PFSeg is better than ResUNet3D in Dice"
 BEST = "PFSeg has the best Dice of all systems"

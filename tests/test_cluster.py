@@ -7,16 +7,16 @@ import pytest
 from in_process import pfbench
 
 from harness.errors import ClusterError, UsageError
-from harness.execute import Placement
-from harness.measuring import chosen
-from harness.node import installed, look
-from harness.options import Capacity, refuse_address
-from harness.options import _device_of as device_of
-from harness.options import _share as share
-from harness.preflight import NUMBERS, PLUMBING, lacks_of, refuse_unfit
-from harness.progress import Screen
+from harness.experiments.placement_options import Capacity, refuse_address
+from harness.experiments.placement_options import _device_of as device_of
+from harness.experiments.placement_options import _share as share
+from harness.runs.screen import Screen
+from harness.trials.execute import Placement
+from harness.trials.machine_facts import installed, look
+from harness.trials.measuring_machine import chosen
+from harness.trials.preflight import NUMBERS, PLUMBING, lacks_of, refuse_unfit
+from tuning.capacity import Ground, MachineLost
 from tuning.cluster import Cluster, ClusterLost, Unreachable, ray_cluster
-from tuning.ground import Ground, MachineLost
 from tuning.machines import LaunchError, Machine, Silent, everywhere, machines
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
@@ -90,7 +90,7 @@ def test_the_packages_asked_for_are_those_that_a_trial_imports():
 
     code = """if True:
         import sys
-        import harness.warm_trial, harness.rehearse, tuning.launch
+        import harness.trials.preload, harness.trials.train_point, tuning.launch
         from importlib.metadata import packages_distributions, requires
         from packaging.requirements import Requirement
         ours = {Requirement(one).name for one in requires("pfbench") if "extra" not in one}
@@ -120,12 +120,14 @@ def test_a_full_disk_is_found(shared):
 
 
 def test_a_machine_whose_torch_sees_no_gpu_is_found(shared, monkeypatch):
-    monkeypatch.setattr("harness.node.TORCH", "print('{\"gpus\": []}')")
+    monkeypatch.setattr("harness.trials.machine_facts.TORCH", "print('{\"gpus\": []}')")
     assert lacks(look(asked(shared, gpu=True)))[0][0] == "PFB-R04"
 
 
 def test_a_torch_that_cannot_be_imported_is_found(shared, monkeypatch):
-    monkeypatch.setattr("harness.node.TORCH", "raise ImportError('no libcudart.so')")
+    monkeypatch.setattr(
+        "harness.trials.machine_facts.TORCH", "raise ImportError('no libcudart.so')"
+    )
     [(_, what)] = lacks(look(asked(shared, gpu=True)))
     assert what == "cannot compute on a GPU: ImportError: no libcudart.so"
 
@@ -134,7 +136,7 @@ def test_one_error_names_every_machine_and_what_it_lacks(one_node, tmp_path, scr
     old = {"python": "3.11.7", "packages": {"torch": "2.1.0"}, "folders": {}, "device": "x",
            "broken": ""}  # fmt: skip
     answers = {BIG: old, SMALL: old, TWIN: Silent("no answer in 120 s")}
-    monkeypatch.setattr("harness.preflight.everywhere", lambda *_: answers)
+    monkeypatch.setattr("harness.trials.preflight.everywhere", lambda *_: answers)
     with pytest.raises(ClusterError) as caught:
         refuse_unfit(placement(), tmp_path, tmp_path / "cache", screen)
     said = str(caught.value)
@@ -218,7 +220,7 @@ def test_auto_looks_for_gpus_in_the_cluster_and_not_on_this_machine(gpus, device
 
 def ground(monkeypatch, there, only=None, **cluster):
     monkeypatch.setattr("tuning.machines.machines", lambda: there)
-    monkeypatch.setattr("tuning.ground.machines", lambda: there)
+    monkeypatch.setattr("tuning.capacity.machines", lambda: there)
     return Ground({(1, 0)}, Cluster("10.0.0.1:6379", **cluster), only)
 
 

@@ -1,6 +1,7 @@
 """A run that dies between two writes loses nothing: the same command finishes it.
 
-Every place of `harness.crash` is one; the processes are forked from one that has imported all.
+Every place of `harness.runs.crash_points` is one; the processes are forked from one that has
+imported all.
 """
 
 import os
@@ -13,10 +14,10 @@ import numpy as np
 import pytest
 from forked import RUN, assert_killed, assert_same, checkpoint_of, trial_of
 
-from harness import crash
 from harness.data import cache
 from harness.data.case import Volume
-from harness.ledger import read_json
+from harness.runs import crash_points as crash
+from harness.runs.run_folder import read_json
 
 WAY = [
     *("locked", "volume", "split", "data", "spec", "run", "attempts", "checkpoint"),

@@ -21,7 +21,7 @@ import torch
 import yaml
 from documents import PAGES, TOP, in_blocks, in_sentences, leaf, options
 
-from harness.settings import PROFILES, resolve
+from harness.runs.settings import PROFILES, resolve
 
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 
@@ -74,7 +74,7 @@ def test_every_setting_that_the_protocol_page_names_has_the_value_it_says():
 
 
 def test_the_switches_of_the_framework_are_those_on_the_page():
-    from harness.systems import SYSTEMS
+    from harness.systems.catalogue import SYSTEMS
 
     page = (TOP / "docs" / "systems.md").read_text()
     for switch, value in SYSTEMS["pfseg"].options.items():

@@ -11,12 +11,20 @@ from contextlib import contextmanager
 
 import pytest
 
+from harness.checks.doctor.examine import Finding, Request, examine, exit_code, records, show
+from harness.checks.doctor.machine import data, disk, listeners, output
+from harness.checks.doctor.software import (
+    INSTALL,
+    constraints,
+    mlflow,
+    python,
+    ray,
+    requirements,
+    torch,
+)
+from harness.checks.doctor.store import store
 from harness.data import phantom
-from harness.doctor import Finding, Request, examine, exit_code, records, show
-from harness.doctor_machine import data, disk, listeners, output
-from harness.doctor_software import INSTALL, constraints, mlflow, python, ray, requirements, torch
-from harness.doctor_store import store
-from harness.progress import Screen
+from harness.runs.screen import Screen
 
 
 @pytest.fixture

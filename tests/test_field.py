@@ -15,9 +15,9 @@ from harness.data.cache import open_volume
 from harness.data.case import Scan
 from harness.data.datasets import Request, prepare
 from harness.data.export import packed
-from harness.data.field import Field, look
 from harness.data.nifti import read_image, read_label
 from harness.data.prepare import liver
+from harness.data.scan_view import Field, look
 from harness.data.unlabelled import find, read
 
 TOP = Path(__file__).parent.parent

@@ -15,16 +15,16 @@ from matplotlib.patches import PathPatch
 from scipy.ndimage import binary_dilation
 from written_run import WrittenRun
 
-from harness import pictures
-from harness import sheet as sheets
 from harness.data import cache, phantom, prepare
 from harness.errors import StateError, UsageError
-from harness.figures import choose_cases, draw_sheets, largest_slice, stray_components
-from harness.ladder_plot import ladder_plot
-from harness.ledger import RunFolder, write_bytes, write_json
-from harness.metrics import dice
-from harness.outline import outline
-from harness.spec import Data, Protocol, TrialSpec
+from harness.report import case_sheet as sheets
+from harness.report import figures as pictures
+from harness.report.case_choice import choose_cases, draw_sheets, largest_slice, stray_components
+from harness.report.outline import outline
+from harness.report.patch_size_plot import ladder_plot
+from harness.runs.run_folder import RunFolder, write_bytes, write_json
+from harness.runs.spec import Data, Protocol, TrialSpec
+from harness.systems.metrics import dice
 
 GRID = (16, 32, 24)
 NO_STRAY = pd.Series({"a": 0, "b": 0, "c": 0, "d": 0})

@@ -10,9 +10,9 @@ from safetensors.numpy import load_file
 
 from harness.data import cache
 from harness.data.case import Volume
-from harness.ledger import RunFolder, read_json
 from harness.results import rows
-from harness.trial import Task, perform
+from harness.runs.run_folder import RunFolder, read_json
+from harness.trials.trial import Task, perform
 
 RUN = ["--suite", "table3", "--row", "res/none", "--row", "res/tfm", "--epochs", 1,
        "--set", "phantom.cases=3", "--executor", "inline", "--no-mlflow"]  # fmt: skip

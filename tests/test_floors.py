@@ -53,7 +53,7 @@ def test_ray_mlflow_and_the_command_line_are_known_only_where_they_belong(librar
 
 def test_mlflow_is_known_only_where_its_store_is_written_and_looked_at():
     users = {source.name for source in files("harness") if "mlflow" in imports(source)}
-    assert users == {"mlflow_faults.py", "mlflow_model.py", "mlflow_store.py", "servable.py"}
+    assert users == {"faults.py", "model.py", "servable.py", "store.py"}
 
 
 def test_nothing_unpickles_what_it_did_not_write():

@@ -17,7 +17,7 @@ import pytest
 import torch
 from forked import RUN, assert_killed, assert_same, checkpoint_of
 
-from harness import checkpoint
+from harness.trials import checkpoint
 
 
 @pytest.fixture

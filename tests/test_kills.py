@@ -19,7 +19,7 @@ import psutil
 import pytest
 from forked import assert_same, trials
 
-from harness.ledger import RunFolder
+from harness.runs.run_folder import RunFolder
 
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore")]
 
@@ -63,7 +63,9 @@ class Command:
         for process in self.descendants():
             try:
                 parent = process.parent()
-                if parent and all("harness.zygote" in p.cmdline() for p in (process, parent)):
+                if parent and all(
+                    "harness.trials.fork_server" in p.cmdline() for p in (process, parent)
+                ):
                     found[Path(process.cwd()).name] = process
             except psutil.Error:
                 continue
@@ -157,7 +159,7 @@ class Watch:
 
 def mlflow_runs(out):
     """Trial id -> how many runs MLflow has of it."""
-    from harness import tracking
+    from harness.tracking import mirror as tracking
 
     os.environ |= tracking.QUIET
     from mlflow.tracking import MlflowClient

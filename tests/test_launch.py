@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
-from tuning.board import Board  # noqa: E402
+from tuning.job_board import Board  # noqa: E402
 from tuning.launch import (  # noqa: E402
     Cluster,
     ClusterLost,

@@ -12,7 +12,7 @@ import pytest
 from forked import RUN, trial_of
 
 from harness.errors import ClusterError
-from harness.ledger import RunFolder, TrialFolder
+from harness.runs.run_folder import RunFolder, TrialFolder
 
 
 def hold(arguments):
@@ -77,6 +77,6 @@ def test_what_has_ended_is_neither_done_again_nor_made_a_failure(zygote, undistu
     before = (trial.path / "result.json").read_bytes()
     trial.write_failure("train", "crash", "killed after it had written its result")
     by_hand = ["train", str(out), trial.id, "--cache", str(out / "cache")]
-    zygote("harness.warm_trial:main", *by_hand)
+    zygote("harness.trials.preload:main", *by_hand)
     assert (trial.path / "result.json").read_bytes() == before
     assert trial.starts("train") == 1

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from harness.measure import MIB, peak_memory_mib
+from harness.trials.measure import MIB, peak_memory_mib
 
-ASK = "import torch; from harness.measure import peak_memory_mib as peak; print(*peak({}).values())"
+ASK = (
+    "import torch; from harness.trials.measure import peak_memory_mib as peak; "
+    "print(*peak({}).values())"
+)
 CPU = torch.device("cpu")
 
 

@@ -11,8 +11,9 @@ from medpy.metric import binary
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from harness import metrics, surface
-from harness.metrics import CaseScore, dice, hd95, jaccard, score
+from harness.systems import metrics
+from harness.systems import surface_distances as surface
+from harness.systems.metrics import CaseScore, dice, hd95, jaccard, score
 
 MM = (1.0, 1.0, 1.0)
 BRATS = (155 / 128, 1.0, 1.0)

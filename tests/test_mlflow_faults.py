@@ -16,9 +16,10 @@ import pytest
 from in_process import pfbench
 from mirrored_run import add_trial, by_seed, content, empty_store, history, make_run, mirrored, spec
 
-from harness import mlflow_faults, tracking
 from harness.errors import TrackingError, UsageError
-from harness.mirrored import allowed, final_metrics, metric
+from harness.tracking import faults as mlflow_faults
+from harness.tracking import mirror as tracking
+from harness.tracking.desired import allowed, final_metrics, metric
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, of many kinds
 SECRET = "s3cr3t"

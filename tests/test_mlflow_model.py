@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from mirrored_run import empty_store
 
-from harness import tracking
-from harness.data.field import look
 from harness.data.grid import PAPER_GRID
-from harness.trained import as_scored
+from harness.data.scan_view import look
+from harness.tracking import mirror as tracking
+from harness.trials.network import as_scored
 
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore")]  # MLflow's, of many kinds
 
@@ -93,6 +93,6 @@ def test_a_model_holds_no_pickle_and_lists_what_it_needs(logged):
 
 def test_a_model_is_logged_once(logged):
     out, uri, _ = logged
-    from harness.mlflow_model import log_models
+    from harness.tracking.model import log_models
 
     assert log_models(out, uri, "pfbench") == []

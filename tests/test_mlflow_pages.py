@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from mirrored_run import METRICS, add_trial, empty_store, history, spec
 
-from harness.ledger import RunFolder, write_json
-from harness.suites import chosen
-from harness.systems import SYSTEMS
+from harness.runs.run_folder import RunFolder, write_json
+from harness.runs.suites import chosen
+from harness.systems.catalogue import SYSTEMS
 
 webdriver = pytest.importorskip("selenium.webdriver")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

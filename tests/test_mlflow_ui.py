@@ -91,7 +91,8 @@ def test_killed_it_leaves_no_server(page, after_s):
 
 LOST = """
 import signal, sys, weakref
-from harness import cli, mlflow_ui, tracking
+from harness import cli
+from harness.tracking import mirror as tracking, ui
 
 class Thing: pass
 
@@ -101,7 +102,7 @@ def mirror(*arguments):  # as in SQLAlchemy: what a weak reference's callback ra
     del thing
 
 tracking.mirror = mirror
-mlflow_ui.links = lambda *arguments: []
+ui.links = lambda *arguments: []
 cli.main()
 """
 

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from in_process import pfbench
 
-from harness import contract
-from harness.spec import Data, Protocol, TrialSpec, digest
-from harness.suites import OURS, SUITES
+from harness.checks import contract
+from harness.runs.spec import Data, Protocol, TrialSpec, digest
+from harness.runs.suites import OURS, SUITES
 
 TOP = Path(__file__).parent.parent
 TINY = ["--epochs", 1, "--set", "phantom.cases=3", "--executor", "inline", "--no-mlflow"]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from harness import systems
-from harness.spec import Protocol
+from harness.runs.spec import Protocol
+from harness.systems import catalogue as systems
 from models.conv import Conv3d
 from models.precision import autocast, guard
 from models.recompute import recompute

@@ -13,19 +13,19 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from harness import systems
 from harness.data import datasets, phantom
 from harness.data.cache import open_volume
-from harness.data.field import look
 from harness.data.nifti import read_image, read_label
+from harness.data.scan_view import look
 from harness.data.unlabelled import find, read
 from harness.errors import DataError, StateError, UsageError
-from harness.ledger import SCHEMA, RunFolder, write_json
-from harness.methods import Method
-from harness.predict import Request, predict
-from harness.spec import Data, Protocol, TrialSpec, code_version
-from harness.trained import as_scored, as_trained, choose_trial
-from harness.trial import build
+from harness.experiments.predict import Request, predict
+from harness.runs.run_folder import SCHEMA, RunFolder, write_json
+from harness.runs.spec import Data, Protocol, TrialSpec, code_version
+from harness.systems import catalogue as systems
+from harness.systems.methods import Method
+from harness.trials.network import as_scored, as_trained, choose_trial
+from harness.trials.trial import build
 
 REDUCE = (8, 6, 6)
 GRID = (16, 32, 32)

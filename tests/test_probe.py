@@ -13,21 +13,25 @@ import pytest
 from in_process import contents, pfbench
 from written_run import WrittenRun
 
-from harness import measuring, options, probing, registry, run
 from harness.data.split import Split
 from harness.errors import UsageError
-from harness.execute import Placement, execute
-from harness.forecast import Forecast, estimate, makespan
-from harness.ledger import RunFolder
-from harness.options import Capacity, chosen_placement
-from harness.packing import CONTEXT_MIB, MARGIN, room, shown, sized, together
-from harness.plan import Plan, PlannedRow
-from harness.probe import STEPS, fitting
-from harness.probing import PREFIX, Probe, company, kind_of
-from harness.progress import Screen
-from harness.settings import PROFILES
-from harness.spec import Data, Protocol, TrialSpec
-from harness.suites import Row
+from harness.experiments import placement_options as options
+from harness.experiments import run
+from harness.experiments.estimate import Forecast, estimate, makespan
+from harness.experiments.placement_options import Capacity, chosen_placement
+from harness.runs import plugins as registry
+from harness.runs.plan import Plan, PlannedRow
+from harness.runs.run_folder import RunFolder
+from harness.runs.screen import Screen
+from harness.runs.settings import PROFILES
+from harness.runs.spec import Data, Protocol, TrialSpec
+from harness.runs.suites import Row
+from harness.trials import measuring_machine as measuring
+from harness.trials import probe_run as probing
+from harness.trials.execute import Placement, execute
+from harness.trials.gpu_sharing import CONTEXT_MIB, MARGIN, room, shown, sized, together
+from harness.trials.probe import STEPS, fitting
+from harness.trials.probe_run import PREFIX, Probe, company, kind_of
 from tuning.machines import Machine
 
 TOP = Path(__file__).parent.parent
@@ -330,7 +334,7 @@ def test_shares_hold_on_the_smallest_gpu_that_a_probe_met():
 
 
 def test_room_is_what_this_machine_holds(monkeypatch):
-    monkeypatch.setattr("harness.packing.os.cpu_count", lambda: 32)
+    monkeypatch.setattr("harness.trials.gpu_sharing.os.cpu_count", lambda: 32)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert room(placement(), (16, 1)) == 2
     assert room(placement(), (4, 0.25)) == 8
@@ -341,7 +345,7 @@ def test_room_is_what_this_machine_holds(monkeypatch):
 def gpus(monkeypatch):
     """A machine with two GPUs, as far as options can tell."""
     monkeypatch.setattr(options, "_visible_gpus", lambda: 2)
-    monkeypatch.setattr("harness.options.os.cpu_count", lambda: 32)
+    monkeypatch.setattr("harness.experiments.placement_options.os.cpu_count", lambda: 32)
 
 
 def test_auto_probes_on_whole_gpus_and_shares_what_was_not_asked_for(gpus):
@@ -400,7 +404,7 @@ def test_a_run_probes_what_is_unfinished_and_says_what_share_each_got(monkeypatc
 
 
 def test_each_trial_is_placed_with_its_own_share_and_as_many_threads(monkeypatch, tmp_path):
-    monkeypatch.setattr("harness.execute.ray_cluster", lambda cluster: nullcontext())
+    monkeypatch.setattr("harness.trials.execute.ray_cluster", lambda cluster: nullcontext())
     given = {}
 
     def run_jobs(jobs, work, cluster, tell):

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.rankings import compare_all, holm, ranking, significance_map
-from harness.statistics import MIN_CASES, Scores, paired_difference
+from harness.results.rankings import compare_all, holm, ranking, significance_map
+from harness.results.statistics import MIN_CASES, Scores, paired_difference
 
 
 def scores(*values):

@@ -17,17 +17,17 @@ from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from written_run import DIAGONAL, WrittenRun
 
-from harness.evidence import DICE, HD95
-from harness.ledger import RunFolder
 from harness.report import html, of_run
 from harness.report.cost_plots import Point, tradeoff, worth_it
 from harness.report.document import Picture, Section
-from harness.report.drawings import SCREEN
+from harness.report.panels import SCREEN
 from harness.report.score_plots import strip
 from harness.report.write import render
-from harness.results import merged_rows
-from harness.standings import stand
-from harness.table import build, markdown
+from harness.results.claims.evidence import DICE, HD95
+from harness.results.rows import merged_rows
+from harness.results.standings import stand
+from harness.results.tables import build, markdown
+from harness.runs.run_folder import RunFolder
 
 PAIR = ("resunet3d", "pfseg")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

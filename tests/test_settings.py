@@ -3,7 +3,7 @@
 import pytest
 
 from harness.errors import UsageError
-from harness.settings import resolve
+from harness.runs.settings import resolve
 
 
 def write(tmp_path, text):

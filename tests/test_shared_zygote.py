@@ -12,7 +12,7 @@ import psutil
 import pytest
 from test_supervise import TESTS, gone
 
-from harness.shared_zygote import PLACE, shared_zygote
+from harness.trials.shared_fork_server import PLACE, shared_zygote
 
 WORKER = """
 import json, sys

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.sliding_window import sliding_window, starts
+from harness.systems.sliding_window import sliding_window, starts
 
 
 def image(*shape, seed=0):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.statistics import (
+from harness.results.statistics import (
     MIN_CASES,
     Scores,
     group_mean,

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.ledger import RunFolder
-from harness.study_plots import draw
+from harness.report.study_plots import draw
+from harness.runs.run_folder import RunFolder
 from tuning.importance import importance
 from tuning.search import Range
 

@@ -5,12 +5,12 @@ import re
 from matplotlib.figure import Figure
 from written_run import WrittenRun
 
-from harness import table
-from harness.ledger import RunFolder
-from harness.report.drawings import panel
 from harness.report.of_study import key_figures
-from harness.study import propose
-from harness.study_report import differences
+from harness.report.panels import panel
+from harness.results import tables as table
+from harness.results.study import differences
+from harness.runs.run_folder import RunFolder
+from harness.runs.study_folder import propose
 
 
 def compared(path, **changes):

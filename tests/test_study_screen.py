@@ -5,10 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
-from harness.ledger import RunFolder
-from harness.progress import Screen
-from harness.study import propose
-from harness.study_screen import StudyScreen
+from harness.experiments.study_screen import StudyScreen
+from harness.runs.run_folder import RunFolder
+from harness.runs.screen import Screen
+from harness.runs.study_folder import propose
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def display(tmp_path, monkeypatch):
     earlier = propose(RunFolder(tmp_path), "pfseg", 0, "pfseg", {"w_srt": 0.5}, [])
     earlier.end("complete", 0.4)
     now = [0.0]
-    monkeypatch.setattr("harness.study_screen.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("harness.experiments.study_screen.time.monotonic", lambda: now[0])
     screen = Screen()
     screen.console = Console(file=io.StringIO(), width=200)
     shown = StudyScreen(screen, RunFolder(tmp_path), "pfseg", 5, 9)

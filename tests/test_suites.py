@@ -4,14 +4,14 @@ from itertools import pairwise
 
 import pytest
 
-from harness.cost import cost
 from harness.data.datasets import Prepared
 from harness.data.split import Split
 from harness.errors import UsageError
-from harness.plan import plan
-from harness.settings import resolve
-from harness.suites import SUITES, chosen, paper_tables
-from harness.systems import SYSTEMS, options
+from harness.runs.plan import plan
+from harness.runs.settings import resolve
+from harness.runs.suites import SUITES, chosen, paper_tables
+from harness.systems.catalogue import SYSTEMS, options
+from harness.systems.cost import cost
 
 PAPER_GRID = (128, 192, 192)
 SPLIT = Split(("a", "b"), ("c",), ("d",))

@@ -1,6 +1,6 @@
 """A trial's process: forked cheaply, alone in its death, and gone when its owner is.
 
-The functions at the top are what the processes do; they stand in for `harness.trial:main`.
+The functions at the top are what the processes do; they stand in for `harness.trials.trial:main`.
 """
 
 import json
@@ -18,10 +18,10 @@ import pytest
 
 from harness.data import cache
 from harness.data.case import Volume
-from harness.ledger import RunFolder, write_json
-from harness.spec import Data, Protocol, TrialSpec
-from harness.supervise import supervise
-from harness.zygote import Call, Lost, Zygote
+from harness.runs.run_folder import RunFolder, write_json
+from harness.runs.spec import Data, Protocol, TrialSpec
+from harness.trials.fork_server import Call, Lost, Zygote
+from harness.trials.supervise import supervise
 
 TESTS = Path(__file__).parent
 MIB = 2**20
@@ -115,7 +115,7 @@ def convolve(arguments):
 
 def train(arguments):
     """A real trial, and which modules it had to import."""
-    from harness.warm_trial import main
+    from harness.trials.preload import main
 
     before = set(sys.modules)
     main(arguments)
@@ -234,7 +234,7 @@ def test_code_that_cannot_be_imported_is_a_crash_with_the_reason_in_the_log(payl
 def test_nothing_outlives_a_killed_owner(payload):
     code = (
         "import json, sys\n"
-        "from harness.supervise import supervise\n"
+        "from harness.trials.supervise import supervise\n"
         "supervise(json.loads(sys.argv[1]), lambda event: print(json.dumps(event), flush=True),\n"
         "          'test_supervise:hang')"
     )
@@ -284,7 +284,7 @@ def zygote(tmp_path_factory):
     paths = f"{TESTS.parent}:{TESTS}"
     with open(tmp_path_factory.mktemp("zygote") / "stderr.log", "ab") as log:
         started = Zygote.begun({**os.environ, "PYTHONPATH": paths}, log)
-        run_in(started, "harness.warm_trial:main", "--help")
+        run_in(started, "harness.trials.preload:main", "--help")
         yield started
         started.close()
 
@@ -333,7 +333,7 @@ def forked(zygote, tmp_path_factory):
 def test_a_trial_gives_the_same_bytes_by_hand_and_from_a_zygote(forked, tmp_path):
     by_hand = a_run(tmp_path)
     subprocess.run(
-        [sys.executable, "-m", "harness.trial", *arguments(by_hand)],
+        [sys.executable, "-m", "harness.trials.trial", *arguments(by_hand)],
         env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
         stdout=subprocess.DEVNULL,
         check=True,
@@ -346,7 +346,7 @@ def test_a_trial_that_nobody_listens_to_any_longer_is_unfinished_not_failed(tmp_
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [sys.executable, "-m", "harness.trial", *arguments(trial)],
+        [sys.executable, "-m", "harness.trials.trial", *arguments(trial)],
         env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
         stdout=writer,
         check=False,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from harness import systems
-from harness.cost import COSTS, costs
-from harness.settings import PROFILES
+from harness.runs.settings import PROFILES
+from harness.systems import catalogue as systems
+from harness.systems.cost import COSTS, costs
 
 GRID = (32, 64, 64)
 PAPER = {  # spec of the paper's setting: parameters in training, in inference, GFLOPs per volume

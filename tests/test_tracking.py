@@ -21,9 +21,10 @@ from mirrored_run import (
     spec,
 )
 
-from harness import mlflow_views, tracking
-from harness.ledger import RunFolder, write_bytes
-from harness.mirrored import children_of, parent_of
+from harness.runs.run_folder import RunFolder, write_bytes
+from harness.tracking import mirror as tracking
+from harness.tracking import views as mlflow_views
+from harness.tracking.desired import children_of, parent_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, of many kinds
 
@@ -212,7 +213,7 @@ def test_complete_and_stopped_points_have_a_metric_in_common(tmp_path):
 
 def test_links_lead_to_the_rows_of_a_table_and_not_to_other_trials(run):
     mirrored(run)
-    from harness.mlflow_ui import links
+    from harness.tracking.ui import links
 
     found = links(run.path, tracking.default_uri(run.path), "pfbench", "http://here")
     assert [link.name for link in found] == ["table", "charts", "filter", "compare"]
@@ -257,7 +258,7 @@ def test_what_the_store_has_is_asked_once_however_many_trials_there_are(tmp_path
 def test_a_trial_is_not_slower_for_being_mirrored():
     """Trials know nothing of MLflow: no code that runs in one imports it."""
     code = (
-        "import sys\nfrom harness import trial, supervise, zygote\n"
+        "import sys\nfrom harness.trials import fork_server, supervise, trial\n"
         "print(sorted(m for m in sys.modules if m.split('.')[0] == 'mlflow' or 'mlflow' in m))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
@@ -289,7 +290,7 @@ def test_a_mirror_follows_until_it_is_told_to_finish(run):
 
 def test_telemetry_is_off_before_mlflow_is_first_used(tmp_path):
     code = (
-        "import os; from harness import tracking; os.environ |= tracking.QUIET\n"
+        "import os; from harness.tracking import mirror as tracking; os.environ |= tracking.QUIET\n"
         "from mlflow.telemetry.utils import is_telemetry_disabled\n"
         "print(is_telemetry_disabled())"
     )

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from harness import systems
 from harness.data.case import Volume
-from harness.settings import resolve
-from harness.train import Lesson, NotFinite, Plateau, train
+from harness.runs.settings import resolve
+from harness.systems import catalogue as systems
+from harness.systems.train import Lesson, NotFinite, Plateau, train
 
 GRID = (32, 32, 32)
 SMALL = {"widths": (4, 4, 4, 4)}
@@ -123,6 +123,6 @@ def test_selection_by_validation_keeps_the_best_epoch_of_the_validation_part():
     progress = train(trained, lesson(Memory(), selection="validation", learning_rate=0.02))
     stage = trained.stages[0]
     [case] = volumes()[2:]
-    from harness.metrics import dice
+    from harness.systems.metrics import dice
 
     assert dice(stage.segment(case.image), case.label > 0) == pytest.approx(progress.best_dice)

@@ -16,12 +16,12 @@ from test_run import TOP, command, pfbench
 
 from harness.data.split import split
 from harness.errors import UsageError
-from harness.ledger import RunFolder, read_json
-from harness.probing import Probe
-from harness.settings import resolve
-from harness.space import changes, chosen_spaces, parse_ranges
-from harness.study import best, points
-from harness.tracking import default_uri
+from harness.runs.run_folder import RunFolder, read_json
+from harness.runs.search_space import changes, chosen_spaces, parse_ranges
+from harness.runs.settings import resolve
+from harness.runs.study_folder import best, points
+from harness.tracking.mirror import default_uri
+from harness.trials.probe_run import Probe
 from tuning.search import Range
 
 SMALL = ["--model", "resunet3d_up", "--set", "phantom.cases=4", "--epochs", 2, "--no-mlflow",
@@ -166,11 +166,11 @@ def shared_gpus(monkeypatch):
     given = []
     record = {"status": "ok", "reserved_mib": 9000.0, "device_mib": 80.0 * 1024}
     probed = lambda planned, trials, *_, **__: {t: Probe(record, None) for t in trials}  # noqa: E731
-    monkeypatch.setattr("harness.probing.probe", probed)
-    monkeypatch.setattr("harness.options._visible_gpus", lambda: 2)
-    monkeypatch.setattr("harness.options.os.cpu_count", lambda: 32)
-    monkeypatch.setattr("harness.tune.ray_with_imports", lambda cluster: nullcontext())
-    monkeypatch.setattr("harness.tune.run_study", lambda *a, **_: given.append(a[4:6]))
+    monkeypatch.setattr("harness.trials.probe_run.probe", probed)
+    monkeypatch.setattr("harness.experiments.placement_options._visible_gpus", lambda: 2)
+    monkeypatch.setattr("harness.experiments.placement_options.os.cpu_count", lambda: 32)
+    monkeypatch.setattr("harness.experiments.tune.ray_with_imports", lambda cluster: nullcontext())
+    monkeypatch.setattr("harness.experiments.tune.run_study", lambda *a, **_: given.append(a[4:6]))
     return given
 
 

@@ -9,9 +9,9 @@ import torch
 from in_process import pfbench
 from safetensors.torch import load_file, save_file
 
+from harness.checks.verify.folder import verify
 from harness.errors import ClusterError, StateError
-from harness.ledger import RunFolder, read_json, write_json
-from harness.verify import verify
+from harness.runs.run_folder import RunFolder, read_json, write_json
 
 RUN = ["--suite", "all", "--row", "selective", "--row", "res/none", "--row", "res/tfm",
        "--epochs", 3, "--set", "phantom.cases=6", "--executor", "inline",

@@ -2,9 +2,9 @@
 
 import sys
 
-import harness.run
-import harness.verify
-import harness.warm_trial  # noqa: F401
+import harness.checks.verify.folder
+import harness.experiments.run
+import harness.trials.preload  # noqa: F401
 from harness.cli import main as command_line
 
 

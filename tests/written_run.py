@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pandas as pd
 
-from harness.ledger import SCHEMA, RunFolder
-from harness.settings import PAPER
-from harness.spec import Data, TrialSpec
-from harness.suites import suite
+from harness.runs.run_folder import SCHEMA, RunFolder
+from harness.runs.settings import PAPER
+from harness.runs.spec import Data, TrialSpec
+from harness.runs.suites import suite
 
 GRID = (128, 192, 192)
 SPACING = (1.0, 1.0, 1.0)

@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tuning.board import Board
+from tuning.capacity import Ground, MachineLost
 from tuning.cluster import Cluster, ClusterLost, Unreachable, ray_cluster, watched
-from tuning.ground import Ground, MachineLost
 from tuning.job import Job, Source, Work
+from tuning.job_board import Board
 from tuning.machines import LaunchError, Machine, here, machines
 
 __all__ = [

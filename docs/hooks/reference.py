@@ -17,10 +17,12 @@ from typer.core import TyperArgument, TyperGroup
 from typer.main import get_command
 
 from harness.cli import app
-from harness.listing import LISTS, cell
+from harness.commands.listing import LISTS, cell
 
 TOP = Path(__file__).parent.parent.parent
-PACKAGES = ("harness", "harness/commands", "harness/data", "models", "baselines", "tuning")
+ROOMS = ("data", "systems", "runs", "trials", "results", "results/claims", "report", "tracking",
+         "experiments", "checks", "checks/verify", "checks/doctor", "commands")  # fmt: skip
+PACKAGES = ("harness", *(f"harness/{room}" for room in ROOMS), "models", "baselines", "tuning")
 MARK = re.compile(r"\{\{ (command line|list (\w+)) \}\}")
 
 

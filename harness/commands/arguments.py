@@ -147,8 +147,8 @@ RunDir = Annotated[Path, typer.Argument(help="The output folder that `pfbench ru
 
 def use_plugins(files: list[Path] | None, models: Iterable[str] = ()) -> None:
     """Execute the plug-ins that were named, and those installed that bring one of `models`."""
-    from harness import registry
-    from harness.systems import SYSTEMS
+    from harness.runs import plugins as registry
+    from harness.systems.catalogue import SYSTEMS
 
     registry.add(files or [])
     registry.add_installed({name for name in models if name not in SYSTEMS})
@@ -161,6 +161,6 @@ def words(text: str) -> tuple[str, ...]:
 
 def typed_command() -> str:
     """The command as typed, without credentials that a tracking URI may hold."""
-    from harness.redact import redact
+    from harness.runs.redact import redact
 
     return shlex.join(["pfbench", *(redact(word) for word in sys.argv[1:])])

@@ -9,14 +9,14 @@ Offers = Iterator[tuple[str, str]]
 
 
 def tables(incomplete: str) -> Offers:
-    from harness.suites import SUITES
+    from harness.runs.suites import SUITES
 
     return _beginning(incomplete, {name: suite.title for name, suite in SUITES.items()})
 
 
 def suites(incomplete: str) -> Offers:
     """The tables, or all of them."""
-    from harness.suites import ALL
+    from harness.runs.suites import ALL
 
     yield from tables(incomplete)
     yield from _beginning(incomplete, {ALL: "every table and figure"})
@@ -24,7 +24,7 @@ def suites(incomplete: str) -> Offers:
 
 def rows(context: typer.Context, incomplete: str) -> Offers:
     """Rows of the suite that stands on the line already, of every suite before it does."""
-    from harness.suites import SUITES
+    from harness.runs.suites import SUITES
 
     chosen = context.params.get("suite")
     named = [SUITES[chosen]] if chosen in SUITES else SUITES.values()
@@ -33,8 +33,8 @@ def rows(context: typer.Context, incomplete: str) -> Offers:
 
 def models(incomplete: str) -> Offers:
     """Ours, and what installed packages call theirs; none of their code is executed."""
-    from harness.registry import installed
-    from harness.systems import SYSTEMS
+    from harness.runs.plugins import installed
+    from harness.systems.catalogue import SYSTEMS
 
     named = {name: entry.title for name, entry in SYSTEMS.items()}
     return _beginning(incomplete, {**dict.fromkeys(installed(), "installed"), **named})
@@ -64,7 +64,7 @@ def targets(context: typer.Context, incomplete: str) -> Offers:
 
 
 def profiles(incomplete: str) -> Offers:
-    from harness.settings import PROFILES
+    from harness.runs.settings import PROFILES
 
     grids = {"quick": "32x64x64, small networks", "paper": "128x192x192, as published"}
     return _beginning(incomplete, {name: grids.get(name, "") for name in PROFILES})
@@ -80,7 +80,7 @@ def executors(incomplete: str) -> Offers:
 
 
 def lists(incomplete: str) -> Offers:
-    from harness.listing import LISTS
+    from harness.commands.listing import LISTS
 
     return _beginning(incomplete, dict.fromkeys(LISTS, ""))
 
@@ -103,13 +103,13 @@ def schedulers(incomplete: str) -> Offers:
 
 
 def strategies(incomplete: str) -> Offers:
-    from harness.suites import STRATEGIES
+    from harness.runs.suites import STRATEGIES
 
     return _beginning(incomplete, STRATEGIES)
 
 
 def scaffolds(incomplete: str) -> Offers:
-    from harness.scaffold import FILES
+    from harness.commands.scaffold import FILES
 
     return _beginning(incomplete, dict.fromkeys(FILES, ""))
 

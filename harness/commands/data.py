@@ -28,7 +28,8 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """Show the suites, their rows, the models or the data sets there are."""
-    from harness import listing, registry
+    from harness.commands import listing
+    from harness.runs import plugins as registry
 
     if what not in listing.LISTS:
         raise unknown("list", what, listing.LISTS)
@@ -51,7 +52,7 @@ def make_phantom(
 ) -> None:
     """Write synthetic volumes as NIfTI files in the layout of BraTS2020."""
     from harness.data import phantom
-    from harness.options import parse_size
+    from harness.experiments.placement_options import parse_size
 
     phantom.write(out, cases=cases, shape=parse_size(size), seed=seed)
     print(f"{cases} synthetic cases in {out}")
@@ -74,7 +75,7 @@ def check_data(
 ) -> None:
     """Report every fault of every case in one pass; exit code 3 when there is one."""
     from harness.data.check import check
-    from harness.settings import resolve
+    from harness.runs.settings import resolve
 
     use_plugins(plugin)
     faults, notes = check(

@@ -45,7 +45,7 @@ from harness.commands.arguments import (
 from harness.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from harness import run as runner
+    from harness.experiments import run as runner
 
 
 def run(
@@ -99,9 +99,9 @@ def run(
 
         pfbench run --suite table5 --plugin my_model.py --model my_model --model pfseg
     """
-    from harness import run as runner
     from harness.commands.results import print_table
-    from harness.progress import Screen
+    from harness.experiments import run as runner
+    from harness.runs.screen import Screen
 
     request = _requested(ctx)
     screen = Screen(quiet=as_json)
@@ -157,10 +157,10 @@ def plan(
 
         pfbench plan --suite table5 --profile paper --limit 30 --json
     """
-    from harness import forecast
     from harness.errors import FAILED_TRIALS
-    from harness.progress import Screen
-    from harness.stopping import carry_on
+    from harness.experiments import estimate as forecast
+    from harness.experiments.stopping import carry_on
+    from harness.runs.screen import Screen
 
     request = _requested(ctx)
     screen = Screen(quiet=as_json)
@@ -178,14 +178,14 @@ def plan(
 
 def _requested(ctx: typer.Context) -> "runner.Request":
     """What the options of a command ask for; those that only `run` has may be missing."""
-    from harness import run as runner
-    from harness import suite_file
     from harness.data.datasets import Request as DataRequest
-    from harness.execute import joined
-    from harness.options import chosen_placement, refuse_address
-    from harness.settings import resolve
-    from harness.suites import chosen
-    from harness.tracking import default_uri
+    from harness.experiments import run as runner
+    from harness.experiments.placement_options import chosen_placement, refuse_address
+    from harness.runs import suite_file
+    from harness.runs.settings import resolve
+    from harness.runs.suites import chosen
+    from harness.tracking.mirror import default_uri
+    from harness.trials.execute import joined
 
     asked = SimpleNamespace(**ctx.params)
     use_plugins(asked.plugin, asked.model or ())
@@ -331,16 +331,16 @@ def tune(
 
         pfbench tune loss-weights --fair-budget --model unet3d --model resunet3d
     """
-    from harness import study_report
-    from harness import tune as tuner
     from harness.data.datasets import Request as DataRequest
-    from harness.execute import joined
-    from harness.ledger import RunFolder
-    from harness.options import chosen_placement, refuse_address
-    from harness.progress import Screen
-    from harness.settings import resolve
-    from harness.space import chosen_spaces, parse_ranges
-    from harness.tracking import default_uri
+    from harness.experiments import tune as tuner
+    from harness.experiments.placement_options import chosen_placement, refuse_address
+    from harness.results import study as study_report
+    from harness.runs.run_folder import RunFolder
+    from harness.runs.screen import Screen
+    from harness.runs.search_space import chosen_spaces, parse_ranges
+    from harness.runs.settings import resolve
+    from harness.tracking.mirror import default_uri
+    from harness.trials.execute import joined
 
     for option, value, known in (
         ("search", search, ("optuna", "random", "grid")),

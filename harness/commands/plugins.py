@@ -25,8 +25,9 @@ def check_plugin(
 
         pfbench check-plugin my_model.py
     """
-    from harness import contract, doctor
-    from harness.progress import Screen
+    from harness.checks import contract
+    from harness.checks.doctor import examine as doctor
+    from harness.runs.screen import Screen
 
     screen = Screen(quiet=as_json)
     found = []
@@ -59,7 +60,7 @@ def init(
 
         pfbench init suite my_suite
     """
-    from harness import scaffold
+    from harness.commands import scaffold
 
     for path in scaffold.write(what, name, folder):
         print(path)

@@ -19,7 +19,7 @@ from harness.commands.arguments import (
 )
 
 if TYPE_CHECKING:
-    from harness.ledger import RunFolder
+    from harness.runs.run_folder import RunFolder
 
 mlflow_app = typer.Typer(no_args_is_help=True, help="Bring results over to MLflow.")
 
@@ -58,8 +58,8 @@ def report(
 
         pfbench report RUN_DIR --format latex --out -
     """
-    from harness.ledger import RunFolder
     from harness.report import write as writer
+    from harness.runs.run_folder import RunFolder
 
     folders = [RunFolder(path) for path in run_dirs]
     writer.known(format)
@@ -78,7 +78,8 @@ def report(
 
 def _print_json(folders: "Sequence[RunFolder]") -> None:
     """The lines of the tables, or the points of a study."""
-    from harness import study_report, table
+    from harness.results import study as study_report
+    from harness.results import tables as table
 
     if folders[0].read()["kind"] == "run":
         result = table.build(*folders)
@@ -90,8 +91,8 @@ def _print_json(folders: "Sequence[RunFolder]") -> None:
 
 def _rebuild(folder: "RunFolder") -> None:
     """Write the derived files of a run or study anew, and show its tables."""
-    from harness import study_report
-    from harness.progress import Screen
+    from harness.results import study as study_report
+    from harness.runs.screen import Screen
 
     if folder.read()["kind"] == "run":
         print_table(folder.path, as_json=False)
@@ -102,9 +103,9 @@ def _rebuild(folder: "RunFolder") -> None:
 
 def print_table(folder: Path, *, as_json: bool) -> None:
     """The tables of a run on standard output."""
-    from harness import table
-    from harness.ledger import RunFolder
-    from harness.progress import Screen
+    from harness.results import tables as table
+    from harness.runs.run_folder import RunFolder
+    from harness.runs.screen import Screen
 
     if as_json:
         _print_json([RunFolder(folder)])
@@ -143,9 +144,9 @@ def figures(
     The best, the median and the worst case by mean Dice, and the one with the most scattered
     false positives of patch-based systems; of each the slice with the largest target.
     """
-    from harness import pictures
-    from harness.ledger import RunFolder
-    from harness.progress import Screen
+    from harness.report import figures as pictures
+    from harness.runs.run_folder import RunFolder
+    from harness.runs.screen import Screen
 
     screen = Screen(quiet=as_json)
     drawn = list(map(str, pictures.draw(run_dir, suite or None, tuple(case or ()), cache)))
@@ -183,9 +184,9 @@ def compare(
 
         pfbench compare RUN_DIR OTHER_RUN_DIR pfseg --json
     """
-    from harness import compare as comparing
-    from harness.ledger import RunFolder
-    from harness.progress import Screen
+    from harness.results import compare as comparing
+    from harness.runs.run_folder import RunFolder
+    from harness.runs.screen import Screen
 
     first, *others = what
     runs = [first, *(word for word in others[:1] if (Path(word) / "run.json").exists())]
@@ -202,9 +203,9 @@ def claims(
     as_json: Json = False,
 ) -> None:
     """Hold the paper's claims against the results: supported, not supported, or undecided."""
-    from harness import claims as tested
-    from harness.ledger import RunFolder
-    from harness.progress import Screen
+    from harness.results.claims import verdicts as tested
+    from harness.runs.run_folder import RunFolder
+    from harness.runs.screen import Screen
 
     verdicts = tested.judge([RunFolder(path) for path in run_dirs])
     if as_json:
@@ -253,10 +254,10 @@ def predict(
 
         pfbench predict RUN_DIR scans/ --model mine --out masks/ --plugin RUN_DIR/plugins/mine-*.py
     """
-    from harness import predict as predictor
-    from harness.options import chosen_device
-    from harness.progress import Screen
-    from harness.trained import choose_trial
+    from harness.experiments import predict as predictor
+    from harness.experiments.placement_options import chosen_device
+    from harness.runs.screen import Screen
+    from harness.trials.network import choose_trial
 
     use_plugins(plugin)
     request = predictor.Request(
@@ -294,7 +295,8 @@ def ui(
 
     What MLflow lacks is brought over first.
     """
-    from harness import mlflow_ui, tracking
+    from harness.tracking import mirror as tracking
+    from harness.tracking import ui as mlflow_ui
 
     uri = tracking.checked(tracking_uri or tracking.default_uri(run_dir))
     raise typer.Exit(mlflow_ui.ui(run_dir, uri, experiment, port))
@@ -316,8 +318,8 @@ def mlflow_sync(
     """
     print(_synced(run_dir, tracking_uri, experiment))
     if log_model:
-        from harness import tracking
-        from harness.mlflow_model import log_models
+        from harness.tracking import mirror as tracking
+        from harness.tracking.model import log_models
 
         uri = tracking_uri or tracking.default_uri(run_dir)
         for address in log_models(run_dir, uri, experiment):
@@ -326,8 +328,8 @@ def mlflow_sync(
 
 def _synced(run_dir: Path, tracking_uri: str, experiment: str) -> str:
     """Mirror the folder to MLflow, and say what that took."""
-    from harness import tracking
-    from harness.ledger import RunFolder
+    from harness.runs.run_folder import RunFolder
+    from harness.tracking import mirror as tracking
 
     RunFolder(run_dir).read()
     uri = tracking_uri or tracking.default_uri(run_dir)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data.case import Case, Contents, Grid, Scan, Survey, Volume
 from harness.data.grid import PAPER_GRID
-from harness.data.intake import Job, Outcome, digest, take_in
+from harness.data.ingest import Job, Outcome, digest, take_in
 from harness.data.layout import no_folder
 from harness.data.reading import PLAIN, Reading
 from harness.errors import DataError, UsageError, together, unknown
@@ -237,7 +237,7 @@ def rules(request: Request) -> "Rules":
 
 
 def seen_as(dataset: str) -> str:
-    """Whose way to see a scan a data set shares, for `harness.data.field.look`.
+    """Whose way to see a scan a data set shares, for `harness.data.scan_view.look`.
 
     Raises UsageError for a plug-in's own, of which the way back to the scan is not known.
     """

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from harness import claims
-from harness.ledger import RunFolder
 from harness.report.document import Cell, Section, Table, Tone
+from harness.results.claims import verdicts as claims
+from harness.runs.run_folder import RunFolder
 
 TONES: dict[str, Tone] = {"supported": "better", "not supported": "worse"}
 

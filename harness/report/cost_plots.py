@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
-from harness.drawing import GREY
-from harness.evidence import Metric
-from harness.report.drawings import KINDS, LETTER, LINE, MARKERS, WIDTH, axes_at
+from harness.report.panels import KINDS, LETTER, LINE, MARKERS, WIDTH, axes_at
+from harness.report.style import GREY
+from harness.results.claims.evidence import Metric
 
 HEIGHT = 2.5  # inches
 VEIL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}  # no line through it

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from functools import partial
 
-from harness import table
-from harness.evidence import DICE, HD95, Metric
 from harness.report.cost_plots import Point, tradeoff, worth_it
 from harness.report.document import Cell, Panel, Plot, Table
-from harness.report.drawings import LEGEND, panel
-from harness.standings import Standing
-from harness.suites import suite
-from harness.table_lines import ResultTable
+from harness.report.panels import LEGEND, panel
+from harness.results import tables as table
+from harness.results.claims.evidence import DICE, HD95, Metric
+from harness.results.standings import Standing
+from harness.results.table_data import ResultTable
+from harness.runs.suites import suite
 
 COSTS = {
     "time": "Time of a volume (s)",

@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from harness.drawing import BLUE, GREY, SKY_BLUE, VERMILLION
-from harness.ledger import RunFolder
 from harness.report.document import Cell, Key, Panel, Plot, Table
-from harness.report.drawings import BOTTOM, RIGHT, TOP, WIDTH, panel
+from harness.report.panels import BOTTOM, RIGHT, TOP, WIDTH, panel
+from harness.report.style import BLUE, GREY, SKY_BLUE, VERMILLION
+from harness.runs.run_folder import RunFolder
 
 LEFT, UPPER, LOWER, BETWEEN = 0.55, 1.35, 0.75, 0.12  # inches
 LINES = 40  # epochs in a data table; of more, every so many-th

@@ -4,20 +4,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness import __version__, table
-from harness.compare import METRICS
-from harness.ledger import RunFolder
+from harness import __version__
 from harness.report import learning, protocol, standing_blocks
+from harness.report.case_pictures import sheets_section
 from harness.report.claims_block import claims_section
 from harness.report.costs import cost_plots
 from harness.report.document import Block, Bullets, Document, Section, Table
-from harness.report.origin import environment_section, reproduce_section
-from harness.report.outcome import failures_section
+from harness.report.failures import failures_section
+from harness.report.reproduce import environment_section, reproduce_section
 from harness.report.results_table import result_table
-from harness.report.sheets import sheets_section
-from harness.results import ResultRow, merged_rows
-from harness.standings import Standing, stand
-from harness.suites import suite
+from harness.results import tables as table
+from harness.results.compare import METRICS
+from harness.results.rows import ResultRow, merged_rows
+from harness.results.standings import Standing, stand
+from harness.runs.run_folder import RunFolder
+from harness.runs.suites import suite
 
 QUESTION = (
     "A three-dimensional scan is larger than what a network can take in at once. Patch-based "

@@ -2,10 +2,9 @@
 
 import pandas as pd
 
-from harness import __version__, study_plots, study_report
+from harness import __version__
 from harness.errors import PfbenchError
-from harness.ledger import RunFolder
-from harness.report import learning, protocol
+from harness.report import learning, protocol, study_plots
 from harness.report.document import (
     Block,
     Bullets,
@@ -18,10 +17,12 @@ from harness.report.document import (
     Table,
     words,
 )  # fmt: skip
-from harness.report.drawings import panel
 from harness.report.of_run import Gathered
-from harness.report.origin import environment_section, reproduce_section
+from harness.report.panels import panel
+from harness.report.reproduce import environment_section, reproduce_section
 from harness.report.results_table import result_table
+from harness.results import study as study_report
+from harness.runs.run_folder import RunFolder
 
 QUESTION = (
     "Would other settings do better than the paper's? Each point of a study is a choice of "

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from harness.ledger import RunFolder, read_json
-from harness.nested import flat, in_words, pairs
 from harness.report.document import Bullets, Cell, Facts, Section, Table
-from harness.settings import PAPER
-from harness.systems import SYSTEMS
+from harness.runs.nested import flat, in_words, pairs
+from harness.runs.run_folder import RunFolder, read_json
+from harness.runs.settings import PAPER
+from harness.systems.catalogue import SYSTEMS
 
 NAMES = {
     "epochs": "epochs at most",

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from harness import table
 from harness.report.document import Cell, Table
-from harness.standings import Standing
-from harness.suites import suite
-from harness.table_lines import Record, ResultTable, Shown
+from harness.results import tables as table
+from harness.results.standings import Standing
+from harness.results.table_data import Record, ResultTable, Shown
+from harness.runs.suites import suite
 
 # A column of the table -> the metric whose interval it gets.
 METRIC_OF = {"dice_mean": "dice", "hd95_mean": "hd95_mm", "jaccard_mean": "jaccard"}

@@ -7,10 +7,10 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.drawing import GREY
-from harness.rankings import Ranking
-from harness.report.drawings import KINDS, MARKERS, axes_beside
-from harness.standings import Standing
+from harness.report.panels import KINDS, MARKERS, axes_beside
+from harness.report.style import GREY
+from harness.results.rankings import Ranking
+from harness.results.standings import Standing
 
 ROW = 0.3  # inches for a system
 MANY = 60  # cases beyond which points are small and pale

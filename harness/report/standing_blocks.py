@@ -5,12 +5,12 @@ from functools import partial
 
 import pandas as pd
 
-from harness.compare import p_value
-from harness.rankings import Ranking, significance_map
 from harness.report.document import Block, Bullets, Cell, Group, Panel, Plot, Table, Tone, words
-from harness.report.drawings import LEGEND, panel
+from harness.report.panels import LEGEND, panel
 from harness.report.score_plots import rank_bars, strip
-from harness.standings import Standing
+from harness.results.compare import p_value
+from harness.results.rankings import Ranking, significance_map
+from harness.results.standings import Standing
 
 SYMBOLS: dict[str, tuple[str, Tone]] = {
     "better": ("▲", "better"),

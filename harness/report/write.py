@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness import study_report
 from harness.errors import StateError, UsageError, unknown
-from harness.ledger import RunFolder, write_bytes
 from harness.report import html, latex, markdown, of_run, of_study
 from harness.report.document import Document
 from harness.report.results_table import METRIC_OF
+from harness.results import study as study_report
+from harness.runs.run_folder import RunFolder, write_bytes
 
 RENDER: dict[str, Callable[[Document], str]] = {
     "html": html.render,

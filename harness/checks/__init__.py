@@ -1,0 +1,1 @@
+"""Whether results, a machine and a plug-in can be relied on."""

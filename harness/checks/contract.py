@@ -1,0 +1,304 @@
+"""What every system, metric and data set has to keep, whoever wrote it: `pfbench check-plugin`.
+
+build    in both profiles without memory, for one and for two modalities
+apply    without memory: an answer on the whole grid; parameters and GFLOPs are counted
+learn    in the quick profile: a finite loss, a gradient for every parameter
+repeat   one seed gives the same weights, losses and masks; the volume stays as it was
+keep     saved and loaded weights predict the same
+"""
+
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from harness.checks.finding import Finding
+from harness.data.grid import PAPER_GRID
+from harness.runs import plugins as registry
+from harness.runs.plugin_file import Plugin
+from harness.runs.settings import PROFILES
+from harness.systems import catalogue as systems
+from harness.systems import plugin_metrics as extra_metrics
+from harness.systems.cost import cost, grid_of
+from harness.systems.methods import Grid, Image, LowResolution, Mask, Method, Patches, WholeVolume
+from harness.systems.plugin_metrics import Metric
+
+SEED = 0
+Step = Callable[[], str]
+
+
+class Broken(Exception):
+    """A part of the contract that is not kept; `remedy` is the next step."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.remedy = remedy
+
+
+def check(path: Path, data_root: Path | None = None) -> Iterator[Finding]:
+    """Every finding on the file as it is made. Raises UsageError when it cannot be loaded."""
+    [plugin] = registry.add([path])
+    brings = {"systems": plugin.systems, "metrics": plugin.metrics, "data sets": plugin.datasets}
+    listed = "; ".join(f"{kind} {', '.join(names)}" for kind, names in brings.items() if names)
+    yield Finding(plugin.name, "ok", f"loads as {plugin.id}: {listed}")
+    for name in plugin.systems:
+        yield from check_system(name, str(path))
+    for name, metric in plugin.metrics.items():
+        yield from _guarded(name, str(path), {"scores": lambda m=metric: _scores(m)})  # type: ignore[misc]
+    yield from _datasets(plugin, path, data_root)
+
+
+def check_system(name: str, source: str = "") -> Iterator[Finding]:
+    """Every finding on one system; a step that others need ends its profile when it fails.
+
+    `source` is the file whose lines errors are told by.
+    """
+    for profile in PROFILES:
+        steps: dict[str, Step] = {
+            f"{profile}: build": lambda p=profile: _builds(name, p),  # type: ignore[misc]
+            f"{profile}: apply": lambda p=profile: _applies(name, p),  # type: ignore[misc]
+        }
+        if profile == "quick":
+            steps |= {
+                "quick: learn": lambda: _learns(name),
+                "quick: predict": lambda: _predicts(name),
+                "quick: repeat": lambda: _repeats(name),
+                "quick: keep": lambda: _keeps(name),
+            }
+        yield from _guarded(name, source, steps)
+
+
+def _guarded(name: str, source: str, steps: dict[str, Step]) -> Iterator[Finding]:
+    for title, step in steps.items():
+        where = f"{name} {title}"
+        try:
+            yield Finding(where, "ok", step())
+        except Broken as error:
+            yield Finding(where, "fail", str(error), error.remedy)
+            return
+        except Exception as error:  # somebody else's code: whatever it raises is a finding
+            what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            yield Finding(where, "fail", what, _advice(error, source))
+            return
+
+
+def _advice(error: Exception, source: str) -> str:
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == source]
+    place = f"line {lines[-1]} of the plug-in" if lines else "the shapes it is called with"
+    if "meta" in str(error).lower() or isinstance(error, NotImplementedError):
+        return f"{place}: build and apply it without values of tensors (device 'meta'): no .item()"
+    return f"look at {place}"
+
+
+def _grid(profile: str) -> Grid:
+    return grid_of(PROFILES[profile].reduce)
+
+
+def _built(name: str, modalities: int = 1) -> Method:
+    torch.manual_seed(SEED)
+    return systems.build(name, systems.options(name, "quick"), modalities, _grid("quick"))
+
+
+def volume(grid: Grid, modalities: int = 1) -> tuple[Image, Mask]:
+    """Noise with a brighter block in it, and the block; neither can be written to."""
+    rng = np.random.default_rng(SEED)
+    label = np.zeros(grid, bool)
+    label[tuple(slice(side // 4, side // 2) for side in grid)] = True
+    image = 0.5 * rng.random((modalities, *grid), dtype=np.float32) + 0.5 * label.astype(np.float32)
+    image.flags.writeable = label.flags.writeable = False
+    return image, label
+
+
+def _builds(name: str, profile: str) -> str:
+    options = systems.options(name, profile)
+    with torch.device("meta"):
+        methods = [
+            systems.build(name, options, modalities, _grid(profile)) for modalities in (1, 2)
+        ]
+    first, second = (sum(p.numel() for p in method.network.parameters()) for method in methods)
+    if not first:
+        raise Broken("has no parameters", "return an nn.Module whose layers are its attributes")
+    if first == second:
+        raise Broken("has the same size for one modality and for two",
+                     "use `modalities` as the number of input channels")  # fmt: skip
+    return f"{first:,} parameters"
+
+
+def _applies(name: str, profile: str) -> str:
+    options, grid = systems.options(name, profile), _grid(profile)
+    with torch.device("meta"), torch.inference_mode():
+        method = systems.build(name, options, 1, grid)
+        method.network.eval()
+        answer = method.for_inference().forward(torch.empty(1, *grid))
+    if tuple(answer.shape) != grid:
+        raise Broken(f"its answer has shape {tuple(answer.shape)}, the volume {grid}",
+                     "logits of one channel on the grid of the input")  # fmt: skip
+    counted = cost(name, options, 1, grid)
+    sides = "×".join(map(str, grid))
+    return f"answers on {sides}; {counted['gflops_per_volume']:,.1f} GFLOPs for a volume"
+
+
+def _learns(name: str) -> str:
+    method = _built(name)
+    losses = _step(method)
+    idle = [
+        key for key, p in method.network.named_parameters() if p.requires_grad and p.grad is None
+    ]
+    if idle:
+        more = f" and {len(idle) - 3} more" if len(idle) > 3 else ""
+        raise Broken(f"no gradient reaches {', '.join(idle[:3])}{more}",
+                     "use these layers in forward, or leave them out")  # fmt: skip
+    return f"loss {', '.join(f'{loss:.4f}' for loss in losses)}; every parameter has a gradient"
+
+
+def _step(method: Method) -> list[float]:
+    """Loss and gradients of one sample of each stage."""
+    image, label = volume(method.grid)
+    losses = []
+    for stage in method.stages:
+        stage.network.train()
+        sample = stage.sample(image, label, np.random.default_rng(SEED))
+        with _looked_at(method, stage.network, sample):
+            terms = stage.losses(*sample)
+        if "total" not in terms:
+            raise Broken(
+                f"losses are called {', '.join(terms)}", 'call the one to minimise "total"'
+            )
+        if not torch.isfinite(terms["total"]):
+            raise Broken(
+                f"the loss is {terms['total'].item()}", "return logits, before any sigmoid"
+            )
+        terms["total"].backward()
+        losses.append(float(terms["total"].detach()))
+    return losses
+
+
+def _looked_at(method: Method, network: nn.Module, sample: Sequence[Any]) -> Any:
+    """Of the ways of ours, where losses would broadcast a wrong shape without a word."""
+
+    def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+        expected = (1, 1, *inputs[0].shape[2:])
+        given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        if given != expected:
+            what = f"returns {given} for {tuple(inputs[0].shape)}, not {expected}"
+            raise Broken(what, "logits (B, 1, D, H, W) on the grid of the input")
+
+    ours = isinstance(method, Patches | WholeVolume | LowResolution)
+    return network.register_forward_hook(look if ours else lambda *_: None)
+
+
+def _predicts(name: str) -> str:
+    method = _built(name)
+    image, _ = volume(method.grid)
+    mask, probability = method.segment(image), method.probability(image)
+    if mask.shape != method.grid or mask.dtype != bool:
+        raise Broken(f"the mask is {mask.dtype} {mask.shape}, not bool {method.grid}",
+                     "return (D, H, W) from forward")  # fmt: skip
+    if not np.isfinite(probability).all() or probability.min() < -0.5 or probability.max() > 1.5:
+        low, high = probability.min(), probability.max()
+        raise Broken(f"probabilities from {low:g} to {high:g}", "sigmoid in forward of the method")
+    slim = method.for_inference().probability(image)
+    if not np.array_equal(slim, probability):
+        raise Broken(
+            "for_inference() predicts something else", "leave out only what training needs"
+        )
+    return f"a mask of all {mask.size:,} voxels"
+
+
+def _repeats(name: str) -> str:
+    first, second = _built(name), _built(name)
+    for key, part in first.network.state_dict().items():
+        if not torch.equal(part, second.network.state_dict()[key]):
+            raise Broken(
+                f"{key} differs under one seed", "draw weights with torch's generator only"
+            )
+    losses = []
+    for method in (first, second):
+        torch.manual_seed(SEED)
+        losses.append(_step(method))
+    if losses[0] != losses[1]:
+        raise Broken(f"one seed gives the losses {losses[0]} and {losses[1]}",
+                     "no randomness but torch's generator and that of `sample`")  # fmt: skip
+    image, _ = volume(first.grid)
+    if not np.array_equal(first.segment(image), first.segment(image)):
+        raise Broken("predicts another mask the second time", "no randomness in eval mode")
+    return "weights, losses and masks come out the same; the volume stays as it was"
+
+
+def _keeps(name: str) -> str:
+    method, other = _built(name), _built(name)
+    _step(method)
+    with torch.no_grad():
+        for parameter in method.network.parameters():
+            parameter.add_(0.01)
+    state = {key: part.contiguous() for key, part in method.network.state_dict().items()}
+    try:
+        content = save(state)
+    except (RuntimeError, ValueError) as error:
+        remedy = "register tensors once: two names for one tensor cannot be stored"
+        raise Broken(" ".join(str(error).split())[:200], remedy) from error
+    other.network.load_state_dict(load(content))
+    image, _ = volume(method.grid)
+    if not np.array_equal(method.probability(image), other.probability(image)):
+        raise Broken("predicts something else once its weights are loaded",
+                     "keep all state in parameters and buffers")  # fmt: skip
+    return f"{len(content) / 2**20:.1f} MiB of weights, loaded they predict the same"
+
+
+def _scores(metric: Metric) -> str:
+    block, empty = np.zeros((16, 16, 16), bool), np.zeros((16, 16, 16), bool)
+    block[4:8, 4:8, 4:8] = True
+    cases = {
+        "a perfect mask": (block, block),
+        "a mask beside it": (np.roll(block, 6, 0), block),
+        "an empty mask": (empty, block),
+        "a mask of nothing that is there": (block, empty),
+        "two empty masks": (empty, empty),
+    }
+    values = []
+    for what, (pred, target) in cases.items():
+        given, faults = extra_metrics.scores({"it": metric}, pred, target, (2.0, 1.0, 1.0))
+        if faults:
+            raise Broken(f"of {what}: {faults['it']}", "a finite number for every pair of masks")
+        values.append(f"{given['it']:g}")
+    return f"{metric.title}: {', '.join(values)} for {', '.join(cases)}"
+
+
+def _datasets(plugin: Plugin, path: Path, root: Path | None) -> Iterator[Finding]:
+    for name in plugin.datasets:
+        if root is None:
+            what = "its cases were not looked at"
+            remedy = f"pfbench check-plugin {path} --data-root DIR"
+            yield Finding(f"{name} cases", "warn", what, remedy)
+        else:
+            yield from _guarded(name, str(path), {"cases": lambda n=name: _cases(n, root)})  # type: ignore[misc]
+
+
+def _cases(name: str, root: Path) -> str:
+    """Every case is found; the first is prepared, and looked at."""
+    from tempfile import TemporaryDirectory
+
+    from harness.data import datasets
+    from harness.data.cache import open_volume
+
+    request = datasets.Request(name, root)
+    ids = datasets.case_ids(request)
+    if not ids:
+        raise Broken("no case", "Surveyor.add for each case of the folder")
+    with TemporaryDirectory(prefix="pfbench-check-") as cache:
+        prepared = datasets.prepare(request, Path(cache), only=ids[:1])
+        [key] = prepared.keys.values()
+        seen = open_volume(Path(cache), key)
+        image, label = seen.image, seen.label
+        if image.shape[1:] != PAPER_GRID or label.shape != PAPER_GRID:
+            raise Broken(f"{ids[0]} comes out as {image.shape} with a label {label.shape}",
+                         f"prepare to {PAPER_GRID}: `return finish(…)`")  # fmt: skip
+        if image.min() < 0 or image.max() > 1 or label.max() > 1:
+            raise Broken(f"{ids[0]} leaves the range 0 to 1", "`return finish(…)` brings it there")
+        target = int(label.sum())
+    return f"{len(ids)} cases; {ids[0]} has {target:,} voxels of target"

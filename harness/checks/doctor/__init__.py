@@ -1,0 +1,1 @@
+"""What a machine lacks before a run is started on it."""

@@ -1,0 +1,76 @@
+"""`pfbench doctor`: whether this machine can do a run, each line ok or with a remedy."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from rich.table import Table
+
+from harness.checks.doctor import machine as doctor_machine
+from harness.checks.doctor import software as doctor_software
+from harness.checks.doctor import store as doctor_store
+from harness.checks.finding import Check, Finding, Request
+from harness.errors import UsageError
+from harness.runs.redact import redact
+from harness.runs.screen import Screen
+
+__all__ = ["CHECKS", "Finding", "Request", "examine", "exit_code", "records", "show"]
+
+CHECKS: dict[str, Check] = {
+    "Python": doctor_software.python,
+    "packages": doctor_software.requirements,
+    "constraints": doctor_software.constraints,
+    "torch": doctor_software.torch,
+    "Ray": doctor_software.ray,
+    "MLflow": doctor_software.mlflow,
+    "store": doctor_store.store,
+    "output": doctor_machine.output,
+    "disk": doctor_machine.disk,
+    "data": doctor_machine.data,
+    "listeners": doctor_machine.listeners,
+}
+COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def examine(request: Request, checks: dict[str, Check] = CHECKS) -> list[Finding]:
+    """What every check finds, in their order; they wait for each other's libraries side by side.
+
+    Never raises: a check that does is itself a finding.
+    """
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(lambda name: _guarded(name, checks[name], request), checks)
+        return [finding for each in found for finding in each]
+
+
+def _guarded(name: str, check: Check, request: Request) -> list[Finding]:
+    try:
+        return list(check(request))
+    except Exception as error:  # a doctor who faints is of no use
+        what = f"cannot be checked ({type(error).__name__}: {redact(str(error))})"
+        return [Finding(name, "fail", what, "report this, with the line as it is")]
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """2 when a run would break on something that was found, else 0."""
+    return UsageError.exit_code if any(one.state == "fail" for one in findings) else 0
+
+
+def records(findings: Sequence[Finding]) -> list[dict[str, str]]:
+    """The findings as JSON."""
+    return [finding._asdict() for finding in findings]
+
+
+def show(findings: Sequence[Finding], screen: Screen) -> None:
+    """A line for each, its remedy below it."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, state, what, remedy in findings:
+        table.add_row(name, f"[{COLOURS[state]}]{state}[/]", _plain(what))
+        if remedy:
+            table.add_row("", "", _plain(f"→ {remedy}"))
+    screen.show(table)
+    count = sum(finding.state == "fail" for finding in findings)
+    screen.say(f"{count} to be mended" if count else "ready: pfbench run --suite table5")
+
+
+def _plain(text: str) -> str:
+    """Brackets are the text's own, not rich's."""
+    return text.replace("[", r"\[")

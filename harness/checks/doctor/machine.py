@@ -1,0 +1,173 @@
+"""Of the doctor: folders, space, volumes, and who listens on the network."""
+
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+
+import psutil
+
+from harness.checks.finding import Finding, Request, State
+from harness.data import brats
+from harness.data.check import layout_of
+from harness.data.datasets import DATASETS, survey
+from harness.errors import DataError
+
+GIB = 2**30
+LEAST_GIB, ENOUGH_GIB = 1, 10
+"""A run of the phantom needs less than the first; 369 prepared BraTS volumes, one modality each,
+take 8.7 GiB, and checkpoints come on top."""
+RAY_FULL = 0.95
+"""Ray refuses to store objects on a disk that is fuller."""
+SHM_MIB = 256
+SHM = Path("/dev/shm")
+
+
+def nearest(path: Path) -> Path:
+    """The path itself, or the first folder above it that exists."""
+    path = path.absolute()
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def unwritable(folder: Path) -> str:
+    """Why no file can be written below `folder`, "" when one can; it need not exist yet.
+
+    Tried, not looked up: a disk may be mounted read-only, and root may write where modes forbid.
+    """
+    place = nearest(folder)
+    if not place.is_dir():
+        return f"{place} is no folder"
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return ""
+    except OSError as error:
+        return f"{place} cannot be written: {error.strerror}"
+
+
+def output(request: Request) -> Iterator[Finding]:
+    """The folder that runs go to: ours to write, and nobody else's to read."""
+    out = request.out
+    broken = unwritable(out)
+    if broken:
+        yield Finding("output", "fail", broken, "pass --out with a folder that you may write to")
+    elif not out.exists():
+        yield Finding("output", "ok", f"{out} will be made, for you only")
+    elif out.stat().st_mode & 0o077:
+        what = f"{out} is open to others ({out.stat().st_mode & 0o777:o}); case ids are in it"
+        yield Finding("output", "warn", what, f"chmod -R go= {shlex.quote(str(out))}")
+    else:
+        yield Finding("output", "ok", f"{out}, yours only")
+
+
+def disk(request: Request) -> Iterator[Finding]:
+    """Space for runs, for Ray's own files, and the memory that its processes share."""
+    free = shutil.disk_usage(nearest(request.out)).free / GIB
+    if free < ENOUGH_GIB:
+        state: State = "fail" if free < LEAST_GIB else "warn"
+        what = f"{free:.1f} GiB free for runs; the paper's volumes and checkpoints take more"
+        yield Finding("disk", state, what, "free space, or pass --out on another disk")
+    else:
+        yield Finding("disk", "ok", f"{free:.0f} GiB free for runs")
+    place = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    usage = shutil.disk_usage(nearest(place))
+    if 1 - usage.free / usage.total > RAY_FULL:
+        what = f"{place} is over {RAY_FULL:.0%} full, and Ray stops working there"
+        yield Finding("disk", "fail", what, "free space, or export RAY_TMPDIR=DIR on another disk")
+    else:
+        yield Finding("disk", "ok", f"{usage.free / GIB:.0f} GiB free for Ray in {place}")
+    if SHM.exists():
+        size = shutil.disk_usage(SHM).total / 2**20
+        what = f"{size:.0f} MiB of shared memory"
+        if size < SHM_MIB:
+            yield Finding(
+                "disk", "warn", f"{what}; Ray then uses the disk", "docker run --shm-size=1g"
+            )
+        else:
+            yield Finding("disk", "ok", what)
+
+
+def data(request: Request) -> Iterator[Finding]:
+    """The folder of the volumes: how many cases it has, by their names alone."""
+    root = request.data_root
+    if root is None:
+        yield Finding("data", "ok", "none given: the phantom needs none")
+        return
+    if not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
+        what = f"{root} is no folder" if not root.is_dir() else f"{root} cannot be read"
+        yield Finding("data", "fail", what, "pass --data-root with the folder of the volumes")
+        return
+    remedy = f"pfbench data check {shlex.quote(str(root))}"
+    try:
+        name = layout_of(root)
+        modalities = DATASETS[name].contents_of(root).modalities
+        if name == "brats":
+            modalities = brats.modalities_of(root)
+        found = survey(name, root, modalities)
+    except DataError as error:
+        yield Finding("data", "fail", error.what, remedy)
+        return
+    what = f"{name}: {len(found.cases)} cases with {', '.join(modalities)}"
+    if found.faults:
+        more = f"{what}; {len(found.faults)} faults, the first: {found.faults[0].what}"
+        yield Finding("data", "fail", more, remedy)
+    else:
+        yield Finding("data", "ok", f"{what}; `{remedy}` looks into them")
+
+
+def listeners(request: Request) -> Iterator[Finding]:
+    """Processes of this user's Ray and MLflow that other machines can reach.
+
+    Who reaches a port of Ray can run code; MLflow's server asks nobody for a password.
+    """
+    known = {
+        "Ray": "`ray stop`, or a firewall: who reaches its ports can run code",
+        "MLflow": "start it with --host 127.0.0.1, as `pfbench ui` does",
+    }
+    heard = False
+    for process in psutil.process_iter(["name", "cmdline", "uids"]):
+        whose = _whose(process)
+        ports = _open_ports(process) if whose else []
+        if whose and ports:
+            heard = True
+            what = f"{process.info['name']} (process {process.pid}) listens on {', '.join(ports)}"
+            yield Finding("listeners", "warn", f"{whose}: {what}", known[whose])
+    if not heard:
+        what = "no Ray or MLflow of yours can be reached from other machines"
+        yield Finding("listeners", "ok", what)
+
+
+def _whose(process: psutil.Process) -> str:
+    """ "Ray", "MLflow" or "", by what the process of this user was started as."""
+    uids, words = process.info["uids"], process.info["cmdline"] or []
+    if uids is None or uids.real != os.getuid():
+        return ""
+    if process.info["name"] in ("raylet", "gcs_server") or any(
+        word.startswith("ray::") or "/ray/" in word or word.endswith("/pfbench") for word in words
+    ):
+        return "Ray"
+    if any(Path(word).name == "mlflow" or word.startswith("mlflow.server") for word in words):
+        return "MLflow"
+    return ""
+
+
+def _open_ports(process: psutil.Process) -> list[str]:
+    """Where it listens beyond this machine, as "*:8265" or "10.0.0.1:8265"."""
+    try:
+        connections = process.net_connections(kind="tcp")
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return []
+    places = {
+        (c.laddr.ip, c.laddr.port)
+        for c in connections
+        if c.status == psutil.CONN_LISTEN and not _loopback(c.laddr.ip)
+    }
+    return [f"{'*' if ip_address(ip).is_unspecified else ip}:{port}" for ip, port in sorted(places)]
+
+
+def _loopback(ip: str) -> bool:
+    address = ip_address(ip)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback

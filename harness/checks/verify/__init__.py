@@ -1,0 +1,1 @@
+"""Whether records, masks, weights and tables of a folder agree."""

@@ -1,0 +1,243 @@
+"""`pfbench verify`: whether a run or study is what was written, and its files agree.
+
+    run.json ─► split.json, data.json ─► every trial ─► masks against labels ─► the tables
+
+Nothing is trained, scored anew or written. What is wrong is a fault with its file and line; what
+could not be looked at, or only looks odd, is a note.
+"""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.checks.verify.inspection import Fault, Inspection
+from harness.checks.verify.outcome import check_case, check_outcome
+from harness.checks.verify.study import check_study
+from harness.checks.verify.tables import check_tables
+from harness.checks.verify.trial import Trial, check_training, read
+from harness.data.cache import open_volume
+from harness.data.ingest import digest as fingerprint
+from harness.data.split import Split
+from harness.errors import ClusterError, DataError, StateError
+from harness.runs.records import FOLDER, Common, Run, Study
+from harness.runs.run_folder import RunFolder
+from harness.runs.spec import code_version, digest
+
+MENDING = (
+    "to mend: remove the folders of the trials that are named and repeat the command in run.json, "
+    "which trains them anew; `pfbench report` makes tables from results that are whole"
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `verify` found."""
+
+    trials: int
+    faults: tuple[Fault, ...]
+    """In order of file and line."""
+    notes: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """5 with a fault: such a folder cannot be trusted or continued."""
+        return StateError.exit_code if self.faults else 0
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The same as JSON."""
+        faults = [asdict(fault) for fault in self.faults]
+        return {"trials": self.trials, "faults": faults, "notes": list(self.notes)}
+
+    @property
+    def lines(self) -> list[str]:
+        """One for each fault, one for each note, what that comes to, and what to do."""
+        count = f"{len(self.faults)} faults" if self.faults else "no fault found"
+        notes = [f"note: {note}" for note in self.notes]
+        remedy = [MENDING] if self.faults else []
+        return [*map(str, self.faults), *notes, f"{count} in {self.trials} trials", *remedy]
+
+
+def verify(run: Path, cache: Path | None = None) -> Report:
+    """Check the folder of a run or study; `cache` where it is no longer where the run left it.
+
+    Raises StateError when it is no such folder, ClusterError while a driver works on it.
+    """
+    folder = RunFolder(run)
+    folder.read()
+    found = Inspection(folder.path)
+    trials = _check(folder, cache, found)
+    _access(found)
+    return Report(trials, tuple(sorted(found.faults)), tuple(found.notes))
+
+
+def _check(folder: RunFolder, cache: Path | None, found: Inspection) -> int:
+    """All of one folder, and of the comparison inside a study; the number of trials."""
+    with _undisturbed(folder):
+        content = found.record(folder.path / "run.json", FOLDER)
+        split = _split(folder, found)
+        if content is None or split is None:
+            return 0
+        _protocol(content, split, folder, found)
+        _data(content, split, folder, found)
+        if isinstance(content, Study):
+            trials = check_study(content, folder, found)
+        else:
+            trials = _check_run(content, split, folder, cache, found)
+        _strays(trials, folder, found)
+    comparison = RunFolder(folder.path / "comparison")
+    if isinstance(content, Run) or not comparison.path.exists():
+        return len(trials)
+    if not (comparison.path / "run.json").exists():
+        found.note("comparison holds no run: the study was cut off before its last part")
+        return len(trials)
+    return len(trials) + _check(comparison, cache, found)
+
+
+@contextmanager
+def _undisturbed(folder: RunFolder) -> Iterator[None]:
+    """Keep drivers out while the files are compared. Raises ClusterError when one is at work."""
+    lock = folder.path / "driver.lock"
+    if not lock.exists():
+        yield
+        return
+    with open(lock) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ClusterError(
+                "a driver works on it, so its files still change", where=str(folder.path),
+                remedy="wait for it to end", code="PFB-K10",
+            ) from error  # fmt: skip
+        yield
+
+
+def _split(folder: RunFolder, found: Inspection) -> Split | None:
+    path = folder.path / "split.json"
+    content = found.json(path)
+    if content is None:
+        return None
+    try:
+        return Split.from_json(content)
+    except (ValueError, TypeError) as error:
+        found.fault(path, str(error))
+        return None
+
+
+def _protocol(content: Common, split: Split, folder: RunFolder, found: Inspection) -> None:
+    """run.json against itself and the split."""
+    path, protocol = folder.path / "run.json", content.protocol
+    if digest(protocol) != content.protocol_hash:
+        what = f"protocol: has hash {digest(protocol)}, not {content.protocol_hash}"
+        found.fault(path, what)
+    if protocol.get("cases") != split.digest:
+        what = f"has digest {split.digest}, not {protocol.get('cases')} as in run.json"
+        found.fault(folder.path / "split.json", what)
+    data = protocol.get("data", {})
+    expected = {"dataset": data.get("name"), "synthetic": data.get("synthetic")}
+    if isinstance(content, Run):
+        expected |= {"fingerprint": data.get("fingerprint"), "profile": protocol.get("profile")}
+        for key in ("profile", "protocol", "systems", "exceptions", "split"):
+            if content.settings.get(key) != protocol.get(key):
+                found.fault(path, f"settings.{key}: differs from protocol.{key}")
+    for key, value in expected.items():
+        if getattr(content, key) != value:
+            found.fault(path, f"{key}: is {getattr(content, key)}, but {value} in protocol")
+    if protocol.get("code") != code_version():
+        found.note(f"written by {protocol.get('code')}, looked at by {code_version()}")
+
+
+def _data(content: Common, split: Split, folder: RunFolder, found: Inspection) -> None:
+    """data.json names the volumes of the split by content; those of a study do not test."""
+    path = folder.path / "data.json"
+    data = found.json(path)
+    if data is None:
+        return
+    keys, protocol_data = data.get("keys"), content.protocol.get("data", {})
+    if not isinstance(data.get("cache"), str):
+        found.fault(path, "cache: is no path")
+    cases = {*split.train, *split.validation}
+    if isinstance(content, Run):
+        cases |= {*split.test}
+    if not isinstance(keys, dict) or keys.keys() != cases:
+        found.fault(path, "keys: are not the cases of split.json")
+    elif fingerprint(sorted(keys.items()))[:16] != protocol_data.get("fingerprint"):
+        found.fault(path, "keys: are not those of the run's fingerprint")
+
+
+def _check_run(
+    run: Run, split: Split, folder: RunFolder, cache: Path | None, found: Inspection
+) -> list[str]:
+    trials = {name: read(folder.trial(name), found) for name in run.trials}
+    _rows(run, trials, folder.path / "run.json", found)
+    for trial in trials.values():
+        check_training(trial, run.protocol, found)
+        check_outcome(trial, _base(trial, trials, found), split, found)
+    _labels([trial for trial in trials.values() if trial.scored], split, folder, cache, found)
+    check_tables(run, folder, found)
+    return list(trials)
+
+
+def _rows(run: Run, trials: dict[str, Trial], path: Path, found: Inspection) -> None:
+    """Every row of a table has trials of its system, and every trial a name."""
+    for suite, rows in run.suites.items():
+        for row in rows:
+            for name in row.trials:
+                trial = trials.get(name)
+                if trial is None:
+                    found.fault(path, f"suites.{suite}.{row.key}: trial {name} is not in trials")
+                elif trial.spec and trial.spec.system != row.system:
+                    what = f"trial {name} is of {trial.spec.system}, not {row.system}"
+                    found.fault(path, f"suites.{suite}.{row.key}: {what}")
+    for name in trials.keys() - run.names.keys():
+        found.fault(path, f"names: trial {name} has none")
+
+
+def _base(trial: Trial, trials: dict[str, Trial], found: Inspection) -> Trial | None:
+    """The trial whose network this one fine-tunes, a fault where it is not in the run."""
+    if trial.spec is None or trial.spec.base is None:
+        return None
+    base = trials.get(trial.spec.base.id)
+    if base is None or base.spec is None:
+        what = f"the trial that it fine-tunes, {trial.spec.base.id}, is not in the run"
+        found.fault(trial.folder.path / "spec.json", what)
+    return base
+
+
+def _labels(
+    trials: list[Trial], split: Split, folder: RunFolder, cache: Path | None, found: Inspection
+) -> None:
+    """Score the masks again, case by case, so that a label is read once."""
+    data = found.json(folder.path / "data.json") or {}
+    place = cache or folder.path / str(data.get("cache"))
+    keys = data.get("keys")
+    if not isinstance(keys, dict) or not place.is_dir():
+        found.note("masks are not compared with labels: the prepared volumes are not there")
+        return
+    for case in split.test:
+        try:
+            volume = open_volume(place, str(keys.get(case)))
+        except DataError:
+            found.note(f"masks of {case} are not compared with its label, which cannot be read")
+            continue
+        for trial in trials:
+            check_case(trial, volume, found)
+
+
+def _strays(trials: list[str], folder: RunFolder, found: Inspection) -> None:
+    present = {path.name for path in (folder.path / "trials").glob("*")}
+    for name in sorted(present - set(trials)):
+        found.note(f"trials/{name} belongs to no row")
+    for path in sorted(folder.path.rglob(".*.tmp")):
+        found.note(f"{path.relative_to(found.root)} is left of a write that was cut off")
+
+
+def _access(found: Inspection) -> None:
+    """Copies lose what the run took care of, so this is no fault of the results."""
+    paths = [found.root, *found.root.rglob("*")]
+    others = sum(bool(path.lstat().st_mode & 0o077) for path in paths if not path.is_symlink())
+    if others:
+        found.note(f"others may read {others} of its files and folders: chmod -R go= on it")

@@ -1,0 +1,148 @@
+"""What is wrong in a folder of results: the file, the line, and what stands there."""
+
+import csv
+import errno
+import math
+import os
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.errors import StateError
+from harness.runs.run_folder import read_json, sha256
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """One thing that is not as it was written, or contradicts another."""
+
+    file: str
+    """Below the folder that is inspected."""
+    line: int
+    """The first is 1; 0 where the whole file is meant, or JSON, whose key `what` begins with."""
+    what: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.what}"
+
+
+class Line(NamedTuple):
+    """One line of a CSV file."""
+
+    number: int
+    cells: dict[str, str]
+
+
+class Inspection:
+    """The faults of a folder as they are found, and what is only worth knowing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.faults: set[Fault] = set()
+        self.notes: dict[str, None] = {}
+        """In the order in which they came up; a file that is read twice is noted once."""
+
+    def fault(self, path: Path, what: str, line: int = 0) -> None:
+        self.faults.add(Fault(os.path.relpath(path, self.root), line, what))
+
+    def note(self, what: str) -> None:
+        self.notes[what] = None
+
+    def bytes_of(self, path: Path) -> bytes | None:
+        """The content; None, and a fault, when it cannot be read."""
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            self._unreadable(path, error)
+            return None
+
+    def sum_of(self, path: Path) -> str | None:
+        """The SHA-256; None, and a fault, when the file cannot be read."""
+        try:
+            return sha256(path)
+        except OSError as error:
+            self._unreadable(path, error)
+            return None
+
+    def _unreadable(self, path: Path, error: OSError) -> None:
+        missing = isinstance(error, FileNotFoundError)
+        why = os.strerror(error.errno or errno.EIO)
+        self.fault(path, "is missing" if missing else f"cannot be read: {why}")
+
+    def json(self, path: Path) -> dict[str, Any] | None:
+        """The object in the file; None, and a fault, when there is none."""
+        if self.bytes_of(path) is None:
+            return None
+        try:
+            return read_json(path)
+        except StateError as error:
+            self.fault(path, error.what)
+            return None
+
+    def record(self, path: Path, kind: TypeAdapter[T]) -> T | None:
+        """The object in the file as `kind`; None, and a fault for each wrong key, if it is not."""
+        content = self.json(path)
+        if content is None:
+            return None
+        try:
+            return kind.validate_python(content)
+        except ValidationError as error:
+            for key, what in _wrong_keys(error):
+                self.fault(path, f"{key}: {what}")
+            return None
+
+    def table(self, path: Path) -> list[Line] | None:
+        """The lines of a CSV file below its header; None, and a fault, when it is no table."""
+        content = self.bytes_of(path)
+        if content is None:
+            return None
+        header, *rows = [*csv.reader(content.decode(errors="replace").splitlines())] or [[]]
+        if not header:
+            self.fault(path, "is empty")
+            return None
+        for number, row in enumerate(rows, 2):
+            if len(row) != len(header):
+                self.fault(path, f"{len(row)} cells, but {len(header)} columns", number)
+                return None
+        return [
+            Line(number, dict(zip(header, row, strict=True))) for number, row in enumerate(rows, 2)
+        ]
+
+    def numbers(
+        self, path: Path, line: Line, text: Container[str] = (), blank: Container[str] = ()
+    ) -> dict[str, float]:
+        """The cells of a line that are finite numbers; a fault for each that is not.
+
+        Columns in `text` are left out, those in `blank` may be empty.
+        """
+        found = {}
+        for name, cell in line.cells.items():
+            if name in text or (name in blank and not cell):
+                continue
+            try:
+                value = float(cell)
+            except ValueError:
+                value = math.nan
+            if math.isfinite(value):
+                found[name] = value
+            else:
+                self.fault(path, f"{name} is '{cell}', not a finite number", line.number)
+        return found
+
+
+def _wrong_keys(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """Dotted key and what is wrong with it, in few words."""
+    plain = {"missing": "is missing", "extra_forbidden": "does not belong here"}
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        yield ".".join(map(str, fault["loc"])), plain.get(fault["type"], fault["msg"])
+
+
+def same(first: float, second: float) -> bool:
+    """Equal but for the rounding of sums that are made in another order."""
+    return math.isclose(first, second, rel_tol=1e-9, abs_tol=1e-12)

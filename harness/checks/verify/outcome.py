@@ -1,0 +1,235 @@
+"""Whether what came out of a finished trial is what was written, and agrees with itself.
+
+result.json          tells the sums of the files, and the means of the scores
+cases.csv            has the test cases of the split, with scores that are possible
+masks/               one for each of them, on the grid, and it gives the scores
+weights.safetensors  fit the network that the spec describes, and are finite
+measurement.json     has the quantiles of its own times
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from harness.checks.verify.inspection import Inspection, Line, same
+from harness.checks.verify.trial import Trial
+from harness.data.case import Volume
+from harness.data.split import Split
+from harness.errors import StateError
+from harness.runs.records import Measured, Scored
+from harness.runs.spec import TrialSpec
+from harness.systems import catalogue as systems
+from harness.systems import plugin_metrics as extra_metrics
+from harness.systems.cost import parameters
+from harness.systems.evaluate import summary
+from harness.systems.metrics import CaseScore, overlap
+
+SCORES = tuple(name for name in CaseScore._fields if name != "failed")
+
+
+def check_outcome(trial: Trial, base: Trial | None, split: Split, found: Inspection) -> None:
+    """Everything but what the masks score; `base` is the trial that this one fine-tunes."""
+    path = trial.folder.path
+    if trial.spec and trial.scored:
+        _sums(trial.spec, trial.scored, path, split, found)
+        _result(trial, trial.spec, trial.scored, base, found)
+        _scores(trial.scored, path / "cases.csv", split, found)
+        _masks(trial, trial.spec, split, found)
+        _weights(trial, base, found)
+    if isinstance(trial.measurement, Measured):
+        _measurement(trial.measurement, path / "measurement.json", found)
+
+
+def _sums(spec: TrialSpec, result: Scored, path: Path, split: Split, found: Inspection) -> None:
+    names = {"weights.safetensors", "cases.csv", *(f"masks/{case}.npz" for case in split.test)}
+    if spec.base is None:
+        names.add("history.csv")
+    if different := result.sha256.keys() ^ names:
+        found.fault(path / "result.json", f"sha256: differs in {', '.join(sorted(different))}")
+    for name in sorted(names & result.sha256.keys()):
+        if found.sum_of(path / name) not in (None, result.sha256[name]):
+            found.fault(path / name, "is not what was written (SHA-256)")
+
+
+def _result(
+    trial: Trial, spec: TrialSpec, result: Scored, base: Trial | None, found: Inspection
+) -> None:
+    """What follows from the specification: names, counts and the network that was fine-tuned."""
+    path = trial.folder.path / "result.json"
+    expected: dict[str, object] = {
+        "system": spec.system,
+        "kind": systems.system(spec.system).kind,
+        "transductive": spec.base is not None,
+        "base": spec.base.id if spec.base else None,
+    }
+    if trial.method:
+        expected["parameters"] = parameters(trial.method.network)
+        expected["parameters_inference"] = parameters(trial.method.for_inference().network)
+    if base and base.scored:
+        expected["epochs"] = base.scored.epochs
+    elif spec.base:
+        found.fault(path, f"base: trial {spec.base.id} did not finish")
+    for key, value in expected.items():
+        if getattr(result, key) != value:
+            found.fault(path, f"{key}: is {getattr(result, key)}, not {value}")
+
+
+def _scores(result: Scored, path: Path, split: Split, found: Inspection) -> None:
+    """cases.csv against the split, and result.json against cases.csv."""
+    lines = found.table(path)
+    if not lines:
+        return
+    columns = ("case", *CaseScore._fields)
+    if tuple(lines[0].cells)[: len(columns)] != columns:
+        found.fault(path, f"columns are not {', '.join(columns)}", 1)
+        return
+    extra = tuple(lines[0].cells)[len(columns) :]
+    for line, case in zip(lines, split.test, strict=False):
+        if line.cells["case"] != case:
+            what = f"case {line.cells['case']}, where the split has {case}"
+            found.fault(path, what, line.number)
+    if len(lines) != len(split.test):
+        found.fault(path, f"{len(lines)} cases, but the split has {len(split.test)} for testing")
+    rows = [found.numbers(path, line, text=("case", "failed"), blank=set(extra)) for line in lines]
+    if all(row.keys() >= set(SCORES) for row in rows):
+        for line, row in zip(lines, rows, strict=True):
+            for what in _impossible(row, line):
+                found.fault(path, what, line.number)
+        _summed_up(result, rows, path.with_name("result.json"), found)
+
+
+def _impossible(row: dict[str, float], line: Line) -> list[str]:
+    """What no mask can have scored."""
+    dice, jaccard = row["dice"], row["jaccard"]
+    wrong = [f"{name} is {row[name]!r}" for name in SCORES if row[name] < 0]
+    wrong += [f"{name} is {row[name]!r}" for name in ("dice", "jaccard") if row[name] > 1]
+    if not same(jaccard * (2 - dice), dice):
+        wrong.append(f"dice {dice!r} and jaccard {jaccard!r} do not belong together")
+    if line.cells["failed"] != str(_missed(row)):
+        volumes = f"{row['pred_ml']:g} ml for {row['target_ml']:g} ml"
+        wrong.append(f"failed is {line.cells['failed']} with {volumes}")
+    if row["hd95_official"] != (0 if _missed(row) else row["hd95_voxels"]):
+        wrong.append(f"hd95_official is {row['hd95_official']!r}")
+    return wrong
+
+
+def _missed(row: dict[str, float]) -> bool:
+    """Exactly one of the two masks is empty."""
+    return (row["pred_ml"] == 0) != (row["target_ml"] == 0)
+
+
+def _summed_up(
+    result: Scored, rows: Sequence[dict[str, float]], path: Path, found: Inspection
+) -> None:
+    extra = {name: None for row in rows for name in row if name not in SCORES}
+    whole = [{**extra, **row} for row in rows]
+    for name, value in extra_metrics.summary(whole, tuple(extra)).items():
+        said = result.extra_metrics.get(name, math.nan)
+        if not same(said, value):
+            found.fault(path, f"extra_metrics.{name}: is {said!r}, but cases.csv gives {value!r}")
+    for name, value in summary(rows).items():
+        said = result.metrics[name]
+        if not same(said, value):
+            found.fault(path, f"metrics.{name}: is {said!r}, but cases.csv gives {value!r}")
+    missed = sum(_missed(row) for row in rows)
+    for name, count in {"n_cases": len(rows), "n_failed": missed}.items():
+        if getattr(result, name) != count:
+            found.fault(path, f"{name}: is {getattr(result, name)}, but cases.csv has {count}")
+
+
+def _masks(trial: Trial, spec: TrialSpec, split: Split, found: Inspection) -> None:
+    for path in sorted(trial.folder.path.glob("masks/*.npz")):
+        if path.stem not in split.test:
+            found.fault(path, "is of no test case")
+            continue
+        try:
+            mask = trial.folder.mask(path.stem)
+        except StateError as error:
+            found.fault(path, error.what)
+            continue
+        if mask.shape != spec.data.grid or mask.dtype != bool:
+            what = f"is {mask.dtype} on {mask.shape}, not a mask on {spec.data.grid}"
+            found.fault(path, what)
+
+
+def check_case(trial: Trial, volume: Volume, found: Inspection) -> None:
+    """Overlap and volume of the mask of one case, which its line in cases.csv has to tell."""
+    path = trial.folder.path / "cases.csv"
+    lines = found.table(path) if path.exists() else None
+    line = next((line for line in lines or () if line.cells.get("case") == volume.case), None)
+    try:
+        counts = overlap(trial.folder.mask(volume.case), volume.label)
+    except (StateError, ValueError):
+        return  # unreadable or on another grid, as `check_outcome` says
+    if line is None:
+        return
+    z, y, x = volume.spacing_mm
+    voxel_ml = z * y * x / 1000
+    given = {
+        "dice": counts.dice,
+        "jaccard": counts.jaccard,
+        "pred_ml": counts.pred * voxel_ml,
+        "target_ml": counts.target * voxel_ml,
+    }
+    said = found.numbers(path, line, text=line.cells.keys() - given)
+    for name, value in given.items():
+        if name in said and not same(said[name], value):
+            what = f"{name} is {said[name]!r}, but mask and label give {value!r}"
+            found.fault(path, what, line.number)
+
+
+def _weights(trial: Trial, base: Trial | None, found: Inspection) -> None:
+    path = trial.folder.path / "weights.safetensors"
+    weights = _loaded(path)
+    if weights is None:
+        if path.exists():
+            found.fault(path, "cannot be loaded")
+        return
+    if trial.method:
+        needed = {name: _form(part) for name, part in trial.method.network.state_dict().items()}
+        given = {name: _form(part) for name, part in weights.items()}
+        for name in sorted(needed.keys() | given.keys()):
+            if needed.get(name) != given.get(name):
+                what = f"{given.get(name, 'missing')}, where the network has {needed.get(name)}"
+                found.fault(path, f"{name}: {what}")
+    for name, part in weights.items():
+        if part.is_floating_point() and not part.isfinite().all():
+            found.fault(path, f"{name}: is not finite")
+    before = _loaded(base.folder.path / path.name) if base else None
+    if before and _equal(before, weights):
+        found.fault(path, "is the network of its base, not fine-tuned")
+
+
+def _loaded(path: Path) -> dict[str, Tensor] | None:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError):
+        return None
+
+
+def _equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    names = first.keys()
+    return names == second.keys() and all(torch.equal(first[name], second[name]) for name in names)
+
+
+def _form(part: Tensor) -> str:
+    return f"{part.dtype} {tuple(part.shape)}"
+
+
+def _measurement(measured: Measured, path: Path, found: Inspection) -> None:
+    seconds = measured.inference_s
+    if seconds != sorted(seconds):
+        found.fault(path, "inference_s: is not sorted")
+    expected = {
+        "inference_s_p50": statistics.median(seconds),
+        "inference_s_p90": statistics.quantiles(seconds, n=10, method="inclusive")[-1],
+    }
+    for key, value in expected.items():
+        if not same(getattr(measured, key), value):
+            found.fault(path, f"{key}: is {getattr(measured, key)!r}, not {value!r}")

@@ -1,0 +1,86 @@
+"""Whether table.csv and table.md are what the files of the run say, made again in memory."""
+
+import csv
+import errno
+import os
+from collections.abc import Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+from harness.checks.verify.inspection import Inspection, same
+from harness.errors import PfbenchError
+from harness.results import tables as table
+from harness.runs.records import Run
+from harness.runs.run_folder import RunFolder
+
+DAMAGED = (PfbenchError, OSError, KeyError, TypeError, ValueError)
+"""What the code that derives files raises for records that were tampered with."""
+
+
+def check_tables(run: Run, folder: RunFolder, found: Inspection) -> None:
+    """Compare every cell of table.csv and every line of table.md.
+
+    A run whose driver died has the tables of an earlier command; they are not compared.
+    """
+    if run.status == "running":
+        found.note("tables are not compared: the run was cut off; the same command continues it")
+        return
+    path = folder.path / "table.csv"
+    try:
+        results = table.build(folder)
+    except DAMAGED as error:
+        found.fault(path, f"cannot be made again from the results: {in_words(error)}")
+        return
+    same_csv(path, results.frame.to_csv(index=False), ("key", "seed"), found)
+    same_text(path.with_suffix(".md"), table.markdown(results), found)
+
+
+def in_words(error: Exception) -> str:
+    """What a damaged record made of an attempt to use it, without its path."""
+    if isinstance(error, PfbenchError):
+        return error.what
+    if isinstance(error, OSError):
+        return os.strerror(error.errno or errno.EIO)
+    return f"{type(error).__name__} {error}"
+
+
+def same_csv(path: Path, expected: str, names: Sequence[str], found: Inspection) -> None:
+    """A fault for each cell that differs; the columns `names` tell people which row it is in."""
+    content = found.bytes_of(path)
+    if content is None:
+        return
+    wanted = [*csv.reader(expected.splitlines())]
+    given = [*csv.reader(content.decode(errors="replace").splitlines())]
+    header = wanted[0]
+    for number, (is_, should) in enumerate(zip_longest(given, wanted), 1):
+        if is_ is None or should is None or len(is_) != len(should):
+            what = "is missing" if is_ is None else "has no result" if should is None else "is cut"
+            found.fault(path, f"this row {what}", number)
+            continue
+        row = " ".join(should[header.index(name)] for name in names)
+        for column, one, other in zip(header, is_, should, strict=True):
+            if not _equal(one, other):
+                what = f"{column} of {row} is '{one}', but the results say '{other}'"
+                found.fault(path, what, number)
+
+
+def _equal(first: str, second: str) -> bool:
+    """Sums may differ in their last digit from machine to machine; names and counts may not."""
+    if first == second or "." not in second:
+        return first == second
+    try:
+        return same(float(first), float(second))
+    except ValueError:
+        return False
+
+
+def same_text(path: Path, expected: str, found: Inspection) -> None:
+    """A fault for each line that differs."""
+    content = found.bytes_of(path)
+    if content is None:
+        return
+    given = content.decode(errors="replace").splitlines()
+    for number, (is_, should) in enumerate(zip_longest(given, expected.splitlines()), 1):
+        if is_ != should:
+            what = "is one too many" if should is None else f"should be: {should}"
+            found.fault(path, what, number)

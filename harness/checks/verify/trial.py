@@ -1,0 +1,209 @@
+"""Whether one trial was trained as its files say, and what is left of it is whole.
+
+    spec.json       names the folder by its hash
+    history.csv     epochs 1, 2, …; finite losses; a learning rate that falls by the divisor only
+    checkpoints/    are what their sums say, and tell the same history
+    attempts.csv    one line for each start, and none after the end
+
+What came out of it is checked by `harness.checks.verify.outcome`.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from harness.checks.verify.inspection import Inspection, same
+from harness.errors import StateError
+from harness.runs import plugins as registry
+from harness.runs.records import MEASUREMENT, RESULT, Failed, Measured, Scored
+from harness.runs.run_folder import TrialFolder
+from harness.runs.spec import TrialSpec
+from harness.systems import catalogue as systems
+from harness.systems.methods import Method
+from harness.trials import checkpoint
+
+NEEDED = {"epoch", "loss", "lr", "seconds"}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What the files of one trial say; None for what is not there or damaged."""
+
+    folder: TrialFolder
+    spec: TrialSpec | None
+    result: Scored | Failed | None
+    measurement: Measured | Failed | None
+
+    @property
+    def scored(self) -> Scored | None:
+        return self.result if isinstance(self.result, Scored) else None
+
+    @cached_property
+    def method(self) -> Method | None:
+        """The method without memory; None when this version cannot build it."""
+        if self.spec is None or self.lacks_plugin:
+            return None
+        try:
+            with torch.device("meta"):
+                return systems.build(
+                    self.spec.system,
+                    self.spec.options,
+                    len(self.spec.data.modalities),
+                    self.spec.data.grid,
+                )
+        except (ValueError, TypeError):
+            return None
+
+    @property
+    def lacks_plugin(self) -> bool:
+        """Whether its network is that of a plug-in that nobody named."""
+        return self.spec is not None and not registry.in_use(self.spec.plugins)
+
+
+def read(folder: TrialFolder, found: Inspection) -> Trial:
+    """The records of the trial, with a fault for each that is damaged."""
+    result, measurement = (folder.path / f"{name}.json" for name in ("result", "measurement"))
+    return Trial(
+        folder,
+        _spec(folder, found),
+        found.record(result, RESULT) if result.exists() else None,
+        found.record(measurement, MEASUREMENT) if measurement.exists() else None,
+    )
+
+
+def _spec(folder: TrialFolder, found: Inspection) -> TrialSpec | None:
+    path = folder.path / "spec.json"
+    if found.json(path) is None:
+        return None
+    try:
+        return folder.spec()
+    except StateError as error:
+        found.fault(path, error.what)
+    except ValidationError as error:
+        found.fault(path, f"describes no trial: {error.errors()[0]['msg']}")
+    return None
+
+
+def check_training(trial: Trial, protocol: Mapping[str, Any], found: Inspection) -> None:
+    """Everything that training left, of a trial of this protocol, finished or not."""
+    if trial.spec is None:
+        return
+    path = trial.folder.path
+    spec = trial.spec.model_dump(mode="json")
+    for key, of_run in (("data", "data"), ("split", "cases"), ("code", "code")):
+        if spec[key] != protocol.get(of_run):
+            found.fault(path / "spec.json", f"{key}: is not protocol.{of_run} of run.json")
+    if trial.lacks_plugin:
+        needed = ", ".join(trial.spec.plugins)
+        found.note(f"trial {trial.folder.id}: network not rebuilt without --plugin ({needed})")
+    elif trial.method is None:
+        found.fault(path / "spec.json", "describes a network that this version cannot build")
+    if (path / "history.csv").exists():
+        _history(trial, trial.spec, found)
+    elif trial.scored and not trial.spec.base:
+        found.fault(path / "history.csv", "is missing")
+    _checkpoints(trial, found)
+    _attempts(trial, found)
+
+
+def _history(trial: Trial, spec: TrialSpec, found: Inspection) -> None:
+    path = trial.folder.path / "history.csv"
+    lines = found.table(path)
+    if not lines:
+        return
+    if missing := NEEDED - lines[0].cells.keys():
+        found.fault(path, f"has no column {', '.join(sorted(missing))}", 1)
+        return
+    blank = {name for name in lines[0].cells if name.startswith(("val_", "loss_"))}
+    rows = [found.numbers(path, line, blank=blank) for line in lines]
+    epoch = 0.0
+    for line, row in zip(lines, rows, strict=True):
+        if row.get("epoch") != epoch + 1:
+            found.fault(path, f"epoch {line.cells['epoch']} after {epoch:g}", line.number)
+        if not 0 <= row.get("val_dice", 0) <= 1:
+            found.fault(path, f"val_dice is {row['val_dice']:g}", line.number)
+        epoch = row.get("epoch", epoch + 1)
+    if trial.method:
+        _rates(path, [row.get("lr", 0.0) for row in rows], spec, trial.method, found)
+    if trial.scored and trial.scored.epochs != len(lines):
+        found.fault(path, f"{len(lines)} epochs, but {trial.scored.epochs} in result.json")
+
+
+def _rates(
+    path: Path, rates: list[float], spec: TrialSpec, method: Method, found: Inspection
+) -> None:
+    """A learning rate is the last one, the last one divided, or the first one of a stage."""
+    protocol = spec.protocol
+    first, *later = (protocol.learning_rate * s.learning_rate_factor for s in method.stages)
+    possible = [first]
+    for number, rate in enumerate(rates, 2):
+        if not any(same(rate, value) for value in possible):
+            expected = " or ".join(f"{value:g}" for value in possible)
+            found.fault(path, f"lr is {rate:g}, where {expected} was possible", number)
+        possible = [rate, rate / protocol.plateau_divisor, *later]
+
+
+def _checkpoints(trial: Trial, found: Inspection) -> None:
+    folder = trial.folder.checkpoints
+    files = sorted({path.with_suffix(".pt") for path in folder.glob("epoch-*.*")})
+    whole = []
+    for path in files:
+        seal = path.with_suffix(".sha256")
+        if trial.result is None and path == files[-1] and not seal.exists():
+            found.note(f"trial {trial.folder.id} was cut off while it wrote {path.name}")
+            continue
+        said, given = found.bytes_of(seal), found.sum_of(path)
+        if given and said == given.encode():
+            whole.append(path)
+        elif given and said is not None:
+            found.fault(path, "is not what was written (SHA-256)")
+    if not whole:
+        return
+    try:
+        state = checkpoint.load(folder) or {}
+        history = state["progress"]["history"]
+    except (StateError, KeyError, TypeError) as error:
+        found.fault(whole[-1], f"is no checkpoint of a trial ({type(error).__name__})")
+    else:
+        _same_history(trial, history, found)
+
+
+def _same_history(trial: Trial, rows: list[dict[str, float]], found: Inspection) -> None:
+    """history.csv is copied from the checkpoint; the copy may be missing when it was cut off."""
+    path = trial.folder.path / "history.csv"
+    lines = (found.table(path) if path.exists() else None) or []
+    if len(lines) != len(rows) and (trial.result or len(lines) != len(rows) - 1):
+        found.fault(path, f"{len(lines)} epochs, but {len(rows)} in the newest checkpoint")
+    for line, row in zip(lines, rows, strict=False):
+        for name, cell in line.cells.items():
+            if cell != ("" if name not in row else repr(row[name])):
+                what = f"{name} is {cell or 'empty'}, but {row.get(name)} in the newest checkpoint"
+                found.fault(path, what, line.number)
+
+
+def _attempts(trial: Trial, found: Inspection) -> None:
+    """Starts are numbered; an end is that of the last start, and there is no start after it."""
+    path = trial.folder.path / "attempts.csv"
+    counts: Counter[str] = Counter()
+    for line in (found.table(path) if path.exists() else None) or []:
+        action, attempt = line.cells.get("action", ""), line.cells.get("attempt", "")
+        counts[action] += 1
+        if attempt != str(counts[action]):
+            what = f"attempt {attempt} of {action}, where {counts[action]} is next"
+            found.fault(path, what, line.number)
+    measured = counts.pop("measure", 0)
+    for name, end, starts in (
+        ("result.json", trial.result, counts.total()),
+        ("measurement.json", trial.measurement, measured),
+    ):
+        if end and end.attempts is None:
+            found.note("trials of an earlier version have no log of their starts")
+        elif end and end.attempts != starts:
+            what = f"{starts} starts, but {name} is the end of attempt {end.attempts}"
+            found.fault(path, what)

@@ -1,0 +1,53 @@
+"""`pfbench verify` and `pfbench doctor`: whether results and machine can be relied on."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.commands.arguments import DataRoot, Json, RunDir, TrackingUri
+
+
+def verify(
+    run_dir: RunDir,
+    cache: Annotated[
+        Path | None, typer.Option(help="Prepared volumes. Default: where the run left them.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a run or study after the fact: nothing is trained, scored anew or written.
+
+    Every trial has one start per attempt and one end, epochs follow each other, files are what
+    was written (SHA-256), weights load, masks give the scores, tables say what the results say.
+    Each fault comes with its file and line; exit code 5 when there is one.
+    """
+    from harness.checks.verify import folder as verification
+
+    report = verification.verify(run_dir, cache)
+    if as_json:
+        print(json.dumps(report.record, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(report.lines))
+    raise typer.Exit(report.exit_code)
+
+
+def doctor(
+    out: Annotated[Path, typer.Option(help="Where runs are to go.")] = Path("pfbench-runs"),
+    data_root: DataRoot = None,
+    tracking_uri: TrackingUri = "",
+    as_json: Json = False,
+) -> None:
+    """Look whether this machine can do a run: software, device, disk, volumes, who listens.
+
+    Each line is ok, or says what to do. Exit code 2 when a run would break on something.
+    """
+    from harness.checks.doctor import examine as examination
+    from harness.runs.screen import Screen
+
+    found = examination.examine(examination.Request(out, data_root, tracking_uri))
+    if as_json:
+        print(json.dumps(examination.records(found), indent=2, ensure_ascii=False))
+    else:
+        examination.show(found, Screen())
+    raise typer.Exit(examination.exit_code(found))

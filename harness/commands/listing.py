@@ -1,0 +1,99 @@
+"""What `pfbench list` shows; loads neither torch nor Ray nor MLflow."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness.data.datasets import DATASETS
+from harness.errors import unknown
+from harness.runs.suites import SUITES, chosen
+from harness.systems import catalogue
+from harness.systems.catalogue import SYSTEMS
+
+Rows = list[dict[str, Any]]
+
+
+def suites(profile: str) -> Rows:
+    return [
+        {"name": name, "title": suite.title, "rows": len(suite.rows)}
+        for name, suite in SUITES.items()
+    ]
+
+
+def rows(profile: str) -> Rows:
+    """Every row of every suite, with what it changes about its system."""
+    return [
+        {
+            "suite": name,
+            "row": row.key,
+            "title": row.title,
+            "model": row.system,
+            "changes": [f"{key}={value}" for key, value in row.options.items()],
+        }
+        for name in SUITES
+        for row in chosen(name, profile)[name]
+    ]
+
+
+def models(profile: str) -> Rows:
+    """Name, kind and cost; the costs were counted by harness.systems.cost for one modality."""
+    from harness.runs.plugins import plugin_of
+
+    def counted(name: str, profile: str) -> dict[str, float]:
+        """Of a plug-in's network: loads torch."""
+        from harness.systems import cost
+
+        return cost.costs_of([name])[profile][name]
+
+    costs = json.loads((Path(catalogue.__file__).parent / "costs.json").read_text())
+    if profile not in costs:
+        raise unknown("profile", profile, costs)
+    return [
+        {
+            "name": name,
+            "title": system.title,
+            "kind": system.kind,
+            "plugin": plugin_of(name),
+            "end_to_end": system.end_to_end,
+            **(costs[profile].get(name) or counted(name, profile)),
+            "reference": system.reference,
+        }
+        for name, system in SYSTEMS.items()
+    ]
+
+
+def datasets(profile: str) -> Rows:
+    return [
+        {"name": name, "title": dataset.title, "modalities": list(dataset.modalities)}
+        for name, dataset in DATASETS.items()
+    ]
+
+
+LISTS: dict[str, Callable[[str], Rows]] = {
+    "suites": suites,
+    "rows": rows,
+    "models": models,
+    "datasets": datasets,
+}
+
+
+def as_text(rows: Rows) -> str:
+    """Columns of equal width under their names."""
+    table = [list(rows[0]), *([cell(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    )
+
+
+def cell(value: Any) -> str:
+    """A value of a list as people read it."""
+    if isinstance(value, list):
+        return ", ".join(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,1 @@
+"""What a command sets going: run, tune, estimate, predict."""

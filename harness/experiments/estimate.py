@@ -1,0 +1,262 @@
+"""`pfbench plan`: what a suite will take in time and memory, before anything of it runs.
+
+    probe of each kind of trial ─► Estimate ─► seconds of each trial ─► hours, wall time
+
+An epoch is as many steps as there are training cases, and schedules run to their last epoch, so
+a training that its learning rate ends earlier takes less. What is not foreseen: preparing volumes,
+starting Ray, scores (milliseconds of a case).
+"""
+
+import heapq
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from rich.table import Table
+
+from harness.data.split import Split
+from harness.experiments import run as runner
+from harness.runs.plan import Plan
+from harness.runs.screen import Screen, clock
+from harness.runs.spec import TrialSpec
+from harness.trials import gpu_sharing as packing
+from harness.trials import probe_run as probing
+from harness.trials.execute import Placement
+from harness.trials.measure import REPETITIONS, WARM_UP
+from harness.trials.preflight import refuse_unfit
+from harness.trials.probe_run import Probe
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one trial takes; parts that could not be probed are None."""
+
+    steps: int
+    train_s: float | None
+    """Training or fine-tuning, validation and checkpoints included."""
+    trial_s: float | None
+    """All of its process: built, trained, every test case segmented."""
+    measure_s: float | None
+    """Of the phase that measures, 0 for what is not measured."""
+
+
+def estimate(spec: TrialSpec, probe: Probe, split: Split) -> Estimate:
+    """From seconds of a step to those of a trial."""
+    found, measured = probe.training, probe.inference
+    ok = found["status"] == "ok"
+    measure_s = 0.0 if measured is None else None
+    if measured and measured["status"] == "ok" and ok:
+        measure_s = found["build_s"] + (WARM_UP + REPETITIONS) * measured["inference_s"]
+    if not ok:
+        return Estimate(_steps(spec, split, 1), None, None, measure_s)
+    train_s = sum(_training_s(spec, pace, split) for pace in found["paces"])
+    trial_s = found["build_s"] + train_s + len(split.test) * found["segment_s"] + found["count_s"]
+    return Estimate(_steps(spec, split, len(found["paces"])), train_s, trial_s, measure_s)
+
+
+def _steps(spec: TrialSpec, split: Split, networks: int) -> int:
+    """Of the optimiser, in all; fine-tuning is one epoch over the test cases."""
+    return len(split.test) if spec.base else networks * spec.protocol.epochs * len(split.train)
+
+
+def _training_s(spec: TrialSpec, pace: Record, split: Split) -> float:
+    if spec.base:
+        return pace["once_s"] + len(split.test) * pace["step_s"]
+    protocol = spec.protocol
+    validations = -(-protocol.epochs // protocol.validate_every)
+    epoch_s = len(split.train) * pace["step_s"] + pace["epoch_s"]
+    validated = validations * len(split.validation)
+    return pace["once_s"] + protocol.epochs * epoch_s + validated * pace["validate_s"]
+
+
+def makespan(jobs: Sequence[tuple[float, float]]) -> float:
+    """Seconds until all jobs are done: (seconds, share of the room), begun in this order."""
+    now, used, last = 0.0, 0.0, 0.0
+    running: list[tuple[float, float]] = []
+    for seconds, share in jobs:
+        while running and used + share > 1 + 1e-9:
+            now, freed = heapq.heappop(running)
+            used -= freed
+        heapq.heappush(running, (now + seconds, share))
+        used += share
+        last = max(last, now + seconds)
+    return last
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The estimates of a plan, and what they come to."""
+
+    planned: Plan
+    placement: Placement
+    probes: dict[str, Probe]
+    """Trial -> the probe of its kind."""
+
+    @cached_property
+    def estimates(self) -> dict[str, Estimate]:
+        return {
+            trial: estimate(self.planned.trials[trial], probe, self.planned.split)
+            for trial, probe in self.probes.items()
+        }
+
+    @cached_property
+    def rows(self) -> list[Record]:
+        """One for trials that differ in their seed alone, in the order of the table."""
+        alike: dict[str, list[str]] = {}
+        for trial, spec in self.planned.trials.items():
+            alike.setdefault(spec.model_copy(update={"seed": 0}).id, []).append(trial)
+        return [self._row(trials) for trials in alike.values()]
+
+    def _row(self, trials: Sequence[str]) -> Record:
+        trial = trials[0]
+        spec, probe = self.planned.trials[trial], self.probes[trial]
+        made = self.estimates[trial]
+        cpus, gpus = self.placement.size_of(trial)
+        found, measured = probe.training, probe.inference or {}
+        faults = [part for part in (found, measured) if part.get("status") == "failed"]
+        return {
+            "name": self.planned.names[trial].removesuffix(f" seed {spec.seed}"),
+            "model": spec.system,
+            "trials": len(trials),
+            "steps": made.steps,
+            "timed_steps": sum(pace["steps"] for pace in found.get("paces", [])),
+            "step_s": _mean_step_s(found),
+            "train_s": made.train_s,
+            "trial_s": made.trial_s,
+            "train_peak_mib": found.get("peak_mib"),
+            "train_reserved_mib": found.get("reserved_mib"),
+            "inference_s": measured.get("inference_s"),
+            "inference_peak_mib": measured.get("peak_mib"),
+            "inference_reserved_mib": measured.get("reserved_mib"),
+            "measure_s": made.measure_s,
+            "cpus": cpus,
+            "gpus": gpus,
+            "reason": faults[0]["reason"] if faults else "",
+            "detail": faults[0]["detail"] if faults else "",
+        }
+
+    @property
+    def totals(self) -> Record:
+        """Hours of processors or GPUs, and seconds of the clock; None where a probe failed."""
+        estimates = self.estimates
+        if any(None in (one.trial_s, one.measure_s) for one in estimates.values()):
+            return {"unit": self.unit, "device_hours": None, "wall_s": None}
+        used = sum(self._device_s(trial, one) for trial, one in estimates.items())
+        phases = (self.planned.to_train, self.planned.to_adapt)
+        wall_s = sum(makespan([*self._jobs(phase)]) for phase in phases)
+        wall_s += sum(one.measure_s or 0.0 for one in estimates.values())
+        return {"unit": self.unit, "device_hours": used / 3600, "wall_s": wall_s}
+
+    def _device_s(self, trial: str, made: Estimate) -> float:
+        """Seconds of a processor or GPU: the trial's share, and all while it is measured."""
+        cpus, gpus = self.placement.size_of(trial)
+        alone = self.probes[trial].inference or {}
+        if self.placement.device == "cuda":
+            share, whole = gpus, math.ceil(gpus)
+        else:
+            share, whole = cpus, alone.get("threads", 1)
+        return share * (made.trial_s or 0.0) + whole * (made.measure_s or 0.0)
+
+    def _jobs(self, trials: Sequence[str]) -> Iterator[tuple[float, float]]:
+        sizes = {trial: self.placement.size_of(trial) for trial in trials}
+        places = {size: packing.room(self.placement, size) for size in set(sizes.values())}
+        for trial, size in sizes.items():
+            yield self.estimates[trial].trial_s or 0.0, 1 / places[size]
+
+    @property
+    def unit(self) -> str:
+        return "GPU hours" if self.placement.device == "cuda" else "processor hours"
+
+    @property
+    def notes(self) -> list[str]:
+        places = packing.room(
+            self.placement, (self.placement.cpus_per_trial, self.placement.gpus_per_trial)
+        )
+        devices = {
+            f"{found['device']} ({found['threads']} threads, "
+            f"{found['precision']}, {found['layout']})"
+            for found in (probe.training for probe in self.probes.values())
+            if found["status"] == "ok"
+        }
+        kinds = probing.kinds(self.planned.trials, self.probes)
+        made = [
+            f"{len(kinds)} of {len(self.probes)} trials probed, one of each kind, "
+            f"up to {places} at once, on {', '.join(sorted(devices)) or 'no device'}",
+            "training to its last epoch; it ends earlier when the learning rate reaches its floor",
+            "preparing volumes, starting Ray and computing scores are not counted",
+        ]
+        if self.placement.packing != "given":
+            made.append("steps were timed with a GPU for each; trials that share one take longer")
+        return [*made, *self.planned.notes]
+
+    def as_json(self) -> Record:
+        return {"trials": self.rows, "totals": self.totals, "notes": self.notes}
+
+    @property
+    def failed(self) -> bool:
+        return any(row["reason"] for row in self.rows)
+
+
+def _mean_step_s(found: Record) -> float | None:
+    """Of all steps of a trial; its networks take equally many."""
+    paces = found.get("paces")
+    return sum(pace["step_s"] for pace in paces) / len(paces) if paces else None
+
+
+def forecast(request: runner.Request, limit_s: float, screen: Screen) -> Forecast:
+    """Prepare the volumes, probe each kind of trial; trains nothing and leaves no run folder."""
+    runner.refuse_impossible(request)
+    refuse_unfit(request.placement, request.cache, request.cache, screen)
+    planned = runner.prepare(request, screen)
+    trials = list(planned.trials)
+    probes = probing.probe(
+        planned, trials, request.cache, request.placement, screen, limit_s=limit_s
+    )
+    found = {trial: probe.training for trial, probe in probes.items()}
+    return Forecast(planned, packing.sized(request.placement, found), probes)
+
+
+def show(made: Forecast, screen: Screen) -> None:
+    """The table, what it comes to, and how it was found out."""
+    screen.show(_table(made))
+    for row in made.rows:
+        if row["reason"]:
+            screen.say(f"failed      {row['name']}: {row['reason']}: {row['detail']}")
+    totals = made.totals
+    if totals["wall_s"] is None:
+        screen.say("total       unknown: a probe failed")
+    else:
+        screen.say(f"total       {totals['device_hours']:.3g} {totals['unit']}")
+        screen.say(f"wall time   {clock(totals['wall_s'])}")
+    for note in made.notes:
+        screen.say(f"note        {note}")
+
+
+def _table(made: Forecast) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("trial")
+    titles = ["trials", "steps", "s/step", "training", "MiB", "s/volume", "MiB"]
+    shared = made.placement.packing != "given"
+    for title in [*titles, *["share"] * shared]:
+        table.add_column(title, justify="right")
+    for row in made.rows:
+        table.add_row(
+            row["name"],
+            str(row["trials"]),
+            str(row["steps"]),
+            _number(row["step_s"], 3),
+            row["reason"] or clock(row["train_s"]),
+            _number(row["train_peak_mib"], 0),
+            _number(row["inference_s"], 3),
+            _number(row["inference_peak_mib"], 0),
+            *[packing.shown(row["gpus"]) for _ in range(shared)],
+        )
+    return table
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:,.{digits}f}"

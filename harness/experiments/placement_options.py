@@ -1,0 +1,183 @@
+"""Options of the command line that need a look at the machine."""
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
+
+from harness.errors import UsageError, unknown
+from harness.runs.redact import redact
+from harness.runs.spec import Device
+from harness.trials.execute import Packing, Placement
+from tuning.machines import machines as joined_machines
+
+
+class Capacity(NamedTuple):
+    """What a machine that trials may run on has."""
+
+    cpus: float
+    gpus: float
+
+
+def chosen_placement(
+    executor: str,
+    device: str,
+    cpus: float | None,
+    gpus: float | Literal["auto"] | None,
+    max_concurrent: int | None,
+    address: str | None,
+    silence_s: float,
+    autoscale: bool = False,
+) -> Placement:
+    """Defaults: on GPUs one trial each; on CPUs as many trials as eight share the cores.
+
+    With an address, of the machines of the cluster that this process has joined.
+    """
+    fields = Placement.__annotations__
+    if executor not in get_args(fields["executor"]):
+        raise unknown("executor", executor, get_args(fields["executor"]))
+    if executor == "ray":
+        _refuse_environment(address)
+    if address:
+        machines = [Capacity(machine.cpus, machine.gpus) for machine in joined_machines()]
+        chosen = _device_of(device, machines)
+    else:
+        chosen = chosen_device(device)
+        machines = [Capacity(os.cpu_count() or 1, _visible_gpus() if chosen == "cuda" else 0)]
+    packing: Packing = "given"
+    if gpus == "auto":
+        _refuse_auto(executor, chosen)
+        packing, gpus = "gpus and cpus" if cpus is None else "gpus", 1.0
+    if gpus is None:
+        gpus = 1.0 if chosen == "cuda" else 0.0
+    if cpus is None:
+        cpus = _share(machines, chosen, gpus)
+    _in_range("--cpus-per-trial", cpus, 0.0, exclusive=True)
+    _in_range("--gpus-per-trial", gpus, 0.0, exclusive=chosen == "cuda")
+    if not address:
+        _refuse_absent(cpus, gpus, chosen)
+    return Placement(
+        executor,  # type: ignore[arg-type]
+        chosen,
+        cpus,
+        gpus,
+        max_concurrent,
+        address,
+        silence_s,
+        autoscale,
+        packing,
+    )
+
+
+def _refuse_auto(executor: str, device: Device) -> None:
+    """UsageError where no two trials could share a GPU."""
+    where, remedy = "--gpus-per-trial", "leave it out"
+    if device == "cpu":
+        what = "auto sizes shares of a GPU, and these trials run on the CPU"
+        raise UsageError(what, where=where, remedy=remedy, code="PFB-C02")
+    if executor == "inline":
+        what = "auto lets trials share a GPU, and inline runs one after another"
+        raise UsageError(what, where=where, remedy="--executor ray", code="PFB-C02")
+
+
+def _share(machines: Sequence[Capacity], device: Device, gpus: float = 1.0) -> float:
+    """Processors of a trial that even the smallest machine has, for its share of a GPU."""
+    if device == "cuda":
+        shares = [one.cpus * min(gpus, 1) // one.gpus for one in machines if one.gpus >= 1]
+    else:
+        shares = [one.cpus // 8 for one in machines if one.cpus]
+    return float(max(1, min(shares, default=1)))
+
+
+def refuse_address(address: str | None, executor: str, *, autoscale: bool) -> None:
+    """UsageError for what goes with no cluster, or with another way to one."""
+    if autoscale and not address:
+        what = "--autoscale needs --address: it is the cluster that grows"
+        raise UsageError(what, remedy="--address HOST:PORT")
+    if address and executor == "inline":
+        what = "--executor inline runs in this process, --address on a cluster"
+        raise UsageError(what, remedy="leave one of them out")
+    if address and "://" in address:
+        what = (
+            f"'{redact(address)}' is not HOST:PORT; trials report to a process within the cluster"
+        )
+        remedy = "run pfbench on a machine of the cluster, with --address HOST:PORT of its head"
+        raise UsageError(what, where="--address", remedy=remedy)
+
+
+def _device_of(device: str, machines: Sequence[Capacity]) -> Device:
+    """ "auto" takes GPUs where the cluster has any."""
+    if device not in ("auto", *get_args(Device)):
+        raise unknown("device", device, ("auto", *get_args(Device)))
+    if device == "auto":
+        return "cuda" if any(one.gpus for one in machines) else "cpu"
+    return device  # type: ignore[return-value]
+
+
+def chosen_device(device: str) -> Device:
+    """ "auto" takes a GPU where there is one; UsageError for a GPU that is not there."""
+    if device not in ("auto", *get_args(Device)):
+        raise unknown("device", device, ("auto", *get_args(Device)))
+    visible = _visible_gpus() if device != "cpu" else 0
+    if device == "cuda" and not visible:
+        what = f"requested cuda, 0 GPUs visible ({_visibility()})"
+        raise UsageError(what, where="--device", remedy="--device cpu", code="PFB-C02")
+    return "cuda" if device == "cuda" or (device == "auto" and visible) else "cpu"
+
+
+def _in_range(option: str, value: float, low: float, *, exclusive: bool) -> None:
+    if not math.isfinite(value) or value < low or (exclusive and value == low):
+        what = f"{value:g} is not a positive number"
+        raise UsageError(what, where=option, remedy=f"{option} 1", code="PFB-C03")
+
+
+def _refuse_absent(cpus: float, gpus: float, device: Device) -> None:
+    """What this machine does not have would be waited for without end."""
+    cores = os.cpu_count() or 1
+    if cpus > cores:
+        what = f"requested {cpus:g} processors, this machine has {cores}"
+        where = "--cpus-per-trial"
+        raise UsageError(what, where=where, remedy=f"{where} {cores}", code="PFB-C03")
+    visible = _visible_gpus() if gpus else 0
+    if gpus > visible:
+        what = f"requested {gpus:g} GPUs, {visible} visible ({_visibility()})"
+        remedy = f"--gpus-per-trial {visible}" if visible else "leave it out"
+    elif gpus and device == "cpu":
+        what, remedy = f"requested {gpus:g} GPUs for trials on the CPU", "--device cuda"
+    else:
+        return
+    raise UsageError(what, where="--gpus-per-trial", remedy=remedy, code="PFB-C02")
+
+
+def _refuse_environment(address: str | None) -> None:
+    """Variables that Ray would follow, or trip over, without a word in the command."""
+    elsewhere = os.environ.get("RAY_ADDRESS")
+    if elsewhere and not address:
+        what = f"RAY_ADDRESS={redact(elsewhere)} names a cluster"
+        remedy = f"unset RAY_ADDRESS, or pass --address {redact(elsewhere)}"
+        raise UsageError(what, where="environment", remedy=remedy, code="PFB-C16")
+    usage = os.environ.get("RAY_USAGE_STATS_ENABLED", "0")
+    if usage not in ("0", "1"):
+        what = f"RAY_USAGE_STATS_ENABLED={usage}, but Ray knows 0 and 1 only"
+        remedy = "unset RAY_USAGE_STATS_ENABLED; pfbench switches the statistics off itself"
+        raise UsageError(what, where="environment", remedy=remedy, code="PFB-C17")
+
+
+def _visibility() -> str:
+    return f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}"
+
+
+def _visible_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def parse_size(text: str) -> tuple[int, int, int]:
+    """ "155x240x240" -> (155, 240, 240); UsageError when it is none."""
+    parts = text.lower().split("x")
+    if len(parts) != 3 or not all(part.isdigit() and 16 <= int(part) <= 1024 for part in parts):
+        what = f"'{text}' is not three sides from 16 to 1024"
+        raise UsageError(what, where="--size", remedy="--size 155x240x240")
+    d, h, w = map(int, parts)
+    return d, h, w

@@ -1,0 +1,212 @@
+"""`pfbench predict`: a trained trial applied to new scans, each mask on the voxels of its scan.
+
+    scan ─ read, look ─► images ─ method.segment ─► masks ─ field.mask ─► OUT/<case>.nii.gz
+                                  method.probability ──────────────────► OUT/<case>_prob.nii.gz
+
+One scan is in memory at a time. With test-phase fine-tuning the network learns from the given
+scans first: their images then wait on disk, beside the results, until the last mask is written.
+"""
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from harness.data.datasets import seen_as
+from harness.data.export import packed
+from harness.data.grid import PAPER_GRID
+from harness.data.scan_view import Field, look
+from harness.data.unlabelled import Unlabelled, find, read
+from harness.errors import DataError, UsageError, together
+from harness.runs.run_folder import RunFolder, write_bytes
+from harness.runs.spec import TrialSpec, code_version
+from harness.systems.methods import Method
+from harness.trials.network import Device, as_scored, as_trained
+from models.tpf import Strategy
+
+Progress = Callable[[int, int, str], None]
+LISTED = 3  # files that a message names, of many
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `pfbench predict` was asked for."""
+
+    run: Path
+    trial: str
+    """Its id, see `harness.trials.network.choose_trial`."""
+    inputs: tuple[Path, ...]
+    """Files and folders, see `harness.data.unlabelled`."""
+    out: Path
+    probability: bool = False
+    """Write the probability, too."""
+    tpf: Strategy | Literal["none", ""] = ""
+    """Fine-tune the network as it was trained on the given scans; "" takes it as it was scored."""
+    device: Device = "cpu"
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was written, and what is odd."""
+
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Sight:
+    """One scan as the network sees it, and what is needed to write in its place."""
+
+    case: str
+    field: Field
+    stored_affine: np.ndarray  # (4, 4)
+    place: Mapping[str, Any]  # fields of the scan's header
+    notes: tuple[str, ...]
+
+
+def predict(request: Request, progress: Progress = lambda done, total, what: None) -> Prediction:
+    """Write a mask, and if asked a probability, for each case among the inputs.
+
+    `progress` gets the number done, the number of all, and the case just done. A faulty case does
+    not keep the others from being written. Raises DataError that lists all faults, at the end;
+    UsageError before anything is written where a file is in the way or the trial cannot be
+    fine-tuned; StateError for a trial that is not finished; StorageError when OUT is full.
+    """
+    try:
+        return _predict(request, progress)
+    except torch.cuda.OutOfMemoryError as error:
+        what = "out of GPU memory"
+        raise UsageError(what, where="--device", remedy="--device cpu") from error
+
+
+def _predict(request: Request, progress: Progress) -> Prediction:
+    torch.use_deterministic_algorithms(True, warn_only=True)  # as when the trial was scored
+    where = (request.run, request.trial)
+    tpf, device = request.tpf, request.device
+    spec, method = as_trained(*where, tpf, device) if tpf else as_scored(*where, device)
+    found = find(request.inputs, spec.data.modalities)
+    if not found.cases:
+        raise together(found.faults, "the data")
+    _refuse_overwriting(request, found.cases)
+    RunFolder(request.out).create()
+    faults = [*found.faults]
+    files: list[Path] = []
+    notes = [*_doubts(spec), *found.notes]
+    total = len(found.faults) + len(found.cases) * (2 if tpf else 1)
+    done = count(len(found.faults) + 1)
+
+    def tell(what: str) -> None:
+        progress(next(done), total, what)
+
+    with TemporaryDirectory(prefix=".pfbench-", dir=request.out) as waiting:
+        sights = _sights(found.cases, spec, faults, tell)
+        if tpf:
+            kept = []
+            for sight in sights:
+                kept.append(_on_disk(sight, Path(waiting)))
+                tell(f"reading {sight.case}")
+            total -= len(found.cases) - len(kept)
+            method, sights = _adapted(method, kept), iter(kept)
+        method = method.for_inference()
+        for sight in sights:
+            files += _write(request, method, sight)
+            notes += sight.notes
+            tell(sight.case)
+    if faults:
+        raise together(faults, "the data")
+    return Prediction(tuple(files), tuple(notes))
+
+
+def _doubts(spec: TrialSpec) -> list[str]:
+    if spec.code == code_version():
+        return []
+    return [f"trained by {spec.code}, this is {code_version()}: masks may differ from the scored"]
+
+
+def _outputs(request: Request, case: str) -> list[Path]:
+    """The files of one case: its mask, and its probability where that is asked for."""
+    endings = ("", "_prob") if request.probability else ("",)
+    return [request.out / f"{case}{ending}.nii.gz" for ending in endings]
+
+
+def _refuse_overwriting(request: Request, cases: Sequence[Unlabelled]) -> None:
+    """No file is replaced unasked, none of this command's own, and never a scan that is read."""
+    outputs = [path for case in cases for path in _outputs(request, case.id)]
+    for name, times in Counter(path.name.casefold() for path in outputs).items():
+        if times > 1:
+            what = "would be the mask of one case and the probability of another"
+            raise UsageError(what, where=name, remedy="predict them one by one")
+    scans = {path.resolve() for case in cases for path in case.images.values()}
+    for path in outputs:
+        if path.resolve() in scans:
+            what = "would replace the scan itself"
+            raise UsageError(what, where=path.name, remedy="another --out")
+    there = [path.name for path in outputs if path.exists()]
+    if there and not request.overwrite:
+        more = f" and {len(there) - LISTED} more" if len(there) > LISTED else ""
+        what = f"there already: {', '.join(there[:LISTED])}{more}"
+        raise UsageError(what, where="--out", remedy="another --out, or --overwrite")
+
+
+def _sights(
+    cases: Sequence[Unlabelled],
+    spec: TrialSpec,
+    faults: list[DataError],
+    tell: Callable[[str], None],
+) -> Iterator[_Sight]:
+    """Each case that can be read, one at a time; others are told, their faults collected."""
+    for case in cases:
+        try:
+            sight = _sight(case, spec)
+        except DataError as fault:
+            faults.append(fault)
+            tell(case.id)
+        else:
+            yield sight
+
+
+def _sight(case: Unlabelled, spec: TrialSpec) -> _Sight:
+    native = read(case, spec.data.reading.unoriented)
+    z, y, x = (side // reduced for side, reduced in zip(PAPER_GRID, spec.data.grid, strict=True))
+    field = look(native.image, native.spacing_mm, seen_as(spec.data.name), (z, y, x))
+    return _Sight(case.id, field, native.stored_affine, native.place, native.notes)
+
+
+def _on_disk(sight: _Sight, folder: Path) -> _Sight:
+    """The same with its images in files below `folder`, read when they are looked at."""
+    images = []
+    for number, image in enumerate(sight.field.images):
+        content = io.BytesIO()
+        np.save(content, image)
+        path = folder / f"{sight.case}.{number}.npy"
+        write_bytes(path, content.getvalue())
+        images.append(np.load(path, mmap_mode="r"))
+    return replace(sight, field=replace(sight.field, images=images))
+
+
+def _adapted(method: Method, sights: Sequence[_Sight]) -> Method:
+    """The method after it learned from all of the scans, of which it sees images only."""
+    try:
+        return method.adapt([image for sight in sights for image in sight.field.images])
+    except FloatingPointError as error:
+        raise DataError(str(error), where="--tpf", remedy="leave it out") from error
+
+
+def _write(request: Request, method: Method, sight: _Sight) -> list[Path]:
+    """The files of one case, in the place of its scan."""
+    field = sight.field
+    answers = [field.mask([method.segment(image) for image in field.images])]
+    if request.probability:
+        answers.append(field.probability([method.probability(image) for image in field.images]))
+    paths = _outputs(request, sight.case)
+    for path, answer in zip(paths, answers, strict=True):
+        write_bytes(path, packed(answer, sight.stored_affine, sight.place))
+    return paths

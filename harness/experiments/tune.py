@@ -1,0 +1,429 @@
+"""`pfbench tune`: search settings on validation cases, continuing whatever an earlier study left.
+
+The cases that test are not even prepared here; they are opened once, at the end, when the best
+settings are compared with those they would replace.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.data import datasets
+from harness.data.split import NO_CASES, Split, split
+from harness.errors import StateError, UsageError
+from harness.experiments import run as runner
+from harness.experiments.stopping import Stopped, carry_on
+from harness.experiments.study_screen import StudyScreen
+from harness.results import study as study_report
+from harness.runs import plugins as registry
+from harness.runs import study_folder as study
+from harness.runs.plan import Plan, PlannedRow, described, trials_of
+from harness.runs.redact import redact, storable
+from harness.runs.run_folder import RunFolder, write_json
+from harness.runs.screen import Screen
+from harness.runs.search_space import Space, changes, even
+from harness.runs.settings import Settings
+from harness.runs.spec import Data, TrialSpec, code_version, digest
+from harness.runs.suites import Row
+from harness.systems.catalogue import build, system
+from harness.tracking import mirror as tracking
+from harness.trials.execute import (
+    Placement,
+    cluster_faults,
+    cluster_of,
+    ray_with_imports,
+    refuse_full_disk,
+    threads_of,
+)
+from harness.trials.preflight import refuse_unfit
+from harness.trials.train_point import rehearse
+from tuning.launch import Cluster
+from tuning.search import Params, Past, Search
+from tuning.study import run_study
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `pfbench tune` was asked for."""
+
+    spaces: tuple[Space, ...]
+    settings: Settings
+    data: datasets.Request
+    points: int
+    sampler: Literal["optuna", "random", "grid"]
+    pruner: Literal["asha", "none"]
+    search_seed: int
+    seeds: int
+    time_budget_s: float | None
+    compare: bool
+    placement: Placement
+    out: Path
+    cache: Path
+    tracking_uri: str
+    experiment: str
+    mlflow: bool
+    mlflow_required: bool
+    command: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The volumes of a study, without those that test."""
+
+    split: Split
+    data: Data
+    keys: dict[str, str]
+
+
+def tune(request: Request, screen: Screen) -> int:
+    """Search every space, write what was found, compare; returns the exit code."""
+    _refuse_impossible(request)
+    folder = RunFolder(request.out)
+    folder.create()
+    with folder.lock():
+        code = carry_on(lambda: _tune(request, folder, screen), request.command, screen)
+    if code:
+        return code
+    if request.compare:
+        code = _conclude(request, folder, screen)
+    screen.say(f"report      {folder.path / 'report.html'}")
+    return code
+
+
+def _tune(request: Request, folder: RunFolder, screen: Screen) -> int:
+    """All but the comparison, in a folder that is ours."""
+    screen.log = folder.path / "study.log"
+    refuse_unfit(request.placement, folder.path, request.cache, screen)
+    prepared = _prepare(request, screen)
+    content = _open(folder, request, prepared)
+    _announce(request, folder, prepared, screen)
+    if request.mlflow_required:
+        tracking.mirror(folder.path, request.tracking_uri, request.experiment)
+    mirror = None
+    if request.mlflow:
+        mirror = tracking.start(folder.path, request.tracking_uri, request.experiment)
+    stopped = _search_all(request, folder, prepared, screen)
+    late = _out_of_time(request, folder, prepared)
+    study_report.write(folder)
+    folder.write(content | {"status": "interrupted" if stopped or late else "finished"})
+    runner.write_report(folder, screen)
+    behind = mirror.late() if mirror else None
+    if behind:
+        screen.warn(behind)
+    study_report.show(folder, screen)
+    if late:
+        screen.say("time is up, and points are missing; the same command continues")
+    if stopped:
+        raise stopped
+    if behind and request.mlflow_required:
+        raise behind
+    return 0
+
+
+def _refuse_impossible(request: Request) -> None:
+    """UsageError for what no data can mend, before a folder is made or a volume is read."""
+    if request.mlflow:
+        tracking.checked(request.tracking_uri)
+    expected = Prepared(NO_CASES, described(datasets.expected(request.data)), {})
+    for space in request.spaces:
+        if request.placement.packing != "given" and not even(space):
+            what = "auto gives every point the share of the first, and these may differ in memory"
+            where, remedy = "--gpus-per-trial", "a number, such as --gpus-per-trial 0.5"
+            raise UsageError(what, where=where, remedy=remedy, code="PFB-C02")
+        try:
+            _search_of(request, space, expected)
+        except ValueError as error:
+            where, remedy = f"study {space.name}", "another range"
+            raise UsageError(str(error), where=where, remedy=remedy, code="PFB-C15") from error
+
+
+def _prepare(request: Request, screen: Screen) -> Prepared:
+    """Split by name, then read the cases that train and validate, and no others."""
+    chosen = request.settings.split
+    ids = datasets.case_ids(request.data)
+    cases = split(ids, kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
+    seen = {*cases.train, *cases.validation}
+    with screen.bar("preparing volumes") as advance:
+        prepared = datasets.prepare(request.data, request.cache, only=seen, progress=advance)
+    return Prepared(cases, described(prepared), dict(prepared.keys))
+
+
+def _open(folder: RunFolder, request: Request, prepared: Prepared) -> dict[str, Any]:
+    """Write down what is searched, refusing a folder that holds another study."""
+    earlier = folder.read() if (folder.path / "run.json").exists() else {}
+    if earlier and earlier["kind"] != "study":
+        raise StateError("holds a run, not a study", where=str(folder.path), remedy="another --out")
+    protocol = _protocol(request, prepared)
+    runner.refuse_other_protocol(folder, earlier, protocol, prepared.keys)
+    write_json(folder.path / "split.json", prepared.split.to_json())
+    cache = runner.cache_place(request.cache, folder)
+    write_json(folder.path / "data.json", {"keys": prepared.keys, "cache": cache})
+    used = sorted(
+        {p for s in request.spaces for p in registry.used_by(s.system, prepared.data.name)}
+    )
+    registry.keep(folder.path, used)
+    content = {
+        "kind": "study",
+        "run_id": earlier.get("run_id") or os.urandom(8).hex(),
+        "suites": [space.name for space in request.spaces],
+        "dataset": prepared.data.name,
+        "profile": request.settings.profile,
+        "protocol": protocol,
+        "protocol_hash": digest(protocol),
+        "synthetic": prepared.data.synthetic,
+        "references": {space.name: space.reference for space in request.spaces},
+        "plugins": registry.merged(earlier.get("plugins", []), used),
+        "command": storable(request.command),
+        "status": "running",
+    }
+    folder.write(content)
+    return content
+
+
+def _protocol(request: Request, prepared: Prepared) -> dict[str, Any]:
+    """What must be equal for points to be comparable, and for a study to be the same one."""
+    return {
+        "settings": request.settings.model_dump(mode="json"),
+        "data": prepared.data.model_dump(mode="json"),
+        "cases": prepared.split.digest,
+        "search": {"sampler": request.sampler, "pruner": request.pruner},
+        "search_seed": request.search_seed,
+        "seeds": request.seeds,
+        "spaces": {
+            space.name: {name: vars(span) for name, span in space.ranges.items()}
+            for space in request.spaces
+        },
+        "code": code_version(),
+    }
+
+
+def _announce(request: Request, folder: RunFolder, prepared: Prepared, screen: Screen) -> None:
+    cases = prepared.split
+    kind = ", synthetic" if prepared.data.synthetic else ""
+    for space in request.spaces:
+        spans = ", ".join(f"{name} {span}" for name, span in space.ranges.items())
+        screen.say(f"study       {space.name}: {spans}")
+    screen.say(
+        f"dataset     {prepared.data.name} ({len(cases.train)} train, {len(cases.validation)} "
+        f"validation{kind}; {len(cases.test)} for testing are not opened)"
+    )
+    done = sum(point.state != "unfinished" for point in study.points(folder))
+    total = request.points * len(request.spaces)
+    screen.say(
+        f"search      {request.sampler}, {request.pruner}; {total} points, {request.seeds} seed"
+        f"{'s' * (request.seeds > 1)} each; already done: {done}"
+    )
+    screen.say(f"output      {folder.path}")
+    screen.say(f"MLflow      {redact(request.tracking_uri) if request.mlflow else 'off'}")
+
+
+def _search_all(
+    request: Request, folder: RunFolder, prepared: Prepared, screen: Screen
+) -> Stopped | None:
+    """Every study in turn on one Ray; returns what stopped it, if anything."""
+    cluster = cluster_of(request.placement)
+    try:
+        with cluster_faults():
+            wanted = [s for s in request.spaces if _unfinished(request, folder, prepared, s)]
+            if wanted:
+                placement = _packed(request, wanted, prepared, screen)
+                with ray_with_imports(cluster):
+                    for space in wanted:
+                        _search(request, folder, prepared, space, placement, cluster, screen)
+    except Stopped as stopped:
+        return stopped
+    return None
+
+
+def _packed(
+    request: Request, spaces: Sequence[Space], prepared: Prepared, screen: Screen
+) -> Placement:
+    """The placement; with --gpus-per-trial auto, points have the share of their reference."""
+    rows = tuple(
+        PlannedRow(
+            "tuned",
+            _row(space, "default", space.reference),
+            (_reference(request, space, prepared),),
+        )
+        for space in spaces
+    )
+    planned = Plan(request.settings, prepared.data, prepared.split, rows, prepared.keys)
+    return runner.packed(request.placement, request.cache, planned, list(planned.trials), screen)
+
+
+def _reference(request: Request, space: Space, prepared: Prepared) -> TrialSpec:
+    """The settings as they are, which every point is measured by."""
+    return trials_of_point(request, space, 0, space.reference, prepared)[0]
+
+
+def _unfinished(request: Request, folder: RunFolder, prepared: Prepared, space: Space) -> bool:
+    points = study.points(folder, space.name)
+    size = _search_of(request, space, prepared).size
+    return len(points) < size or any(point.state == "unfinished" for point in points)
+
+
+def _out_of_time(request: Request, folder: RunFolder, prepared: Prepared) -> bool:
+    """Whether the time budget ended a study before its last point."""
+    return request.time_budget_s is not None and any(
+        _unfinished(request, folder, prepared, space) for space in request.spaces
+    )
+
+
+def _search(
+    request: Request,
+    folder: RunFolder,
+    prepared: Prepared,
+    space: Space,
+    placement: Placement,
+    cluster: Cluster,
+    screen: Screen,
+) -> None:
+    search = _search_of(request, space, prepared)
+    past = [
+        Past(point.number, point.params, point.values(), point.state)
+        for point in study.points(folder, space.name)
+    ]
+    share = _reference(request, space, prepared).id
+
+    def payload_of(number: int, params: Params) -> dict[str, Any]:
+        specs = trials_of_point(request, space, number, params, prepared)
+        for spec in specs:
+            folder.trial(spec.id).write_spec(spec)
+        point = study.propose(
+            folder, space.name, number, space.system, params, [spec.id for spec in specs]
+        )
+        return {
+            "run": str(folder.path),
+            "cache": str(request.cache.absolute()),
+            "trials": list(point.trials),
+            "plugins": registry.kept(folder.path, specs[0].plugins),
+            "threads": threads_of(placement, share),
+            "silence_s": placement.silence_s,
+            "stops": [*search.rungs, search.epochs],
+        }
+
+    with StudyScreen(screen, folder, space.name, search.size, search.epochs) as display:
+
+        def on_event(number: int, event: dict[str, Any]) -> None:
+            if event["event"] == "end":
+                refuse_full_disk(event)
+                [point] = [p for p in study.points(folder, space.name) if p.number == number]
+                point.end(event["state"], event["value"], event["reason"], event["detail"])
+            display.event(number, event)
+
+        run_study(
+            search,
+            past,
+            rehearse,
+            payload_of,
+            *placement.size_of(share),
+            cluster,
+            on_event,
+            time_budget_s=request.time_budget_s,
+        )
+
+
+def _search_of(request: Request, space: Space, prepared: Prepared) -> Search:
+    """Rungs lie on epochs that are validated anyway, so that looking does not change training."""
+    protocol = request.settings.protocol_of(space.system)
+    stages = _stages(request, space, prepared)
+    every = protocol.validate_every
+    epochs = protocol.epochs * stages
+    grace = max(every, epochs // 9 // every * every)
+    return Search(
+        space.ranges,
+        request.points,
+        request.sampler,
+        request.pruner,
+        epochs=epochs,
+        grace=grace,
+        seed=request.search_seed,
+        first=(space.reference,),
+    )
+
+
+def _stages(request: Request, space: Space, prepared: Prepared) -> int:
+    """How many networks the system trains one after the other."""
+    import torch
+
+    spec = _reference(request, space, prepared)
+    with torch.device("meta"):
+        method = build(space.system, spec.options, len(spec.data.modalities), spec.data.grid)
+    return len(method.stages)
+
+
+def trials_of_point(
+    request: Request, space: Space, number: int, params: Mapping[str, float], prepared: Prepared
+) -> list[TrialSpec]:
+    """One trial for each seed, trained with these values and not fine-tuned on test volumes."""
+    row = _row(space, str(number), params)
+    trials = trials_of(
+        row, request.settings, prepared.data, prepared.split, request.seeds,
+        request.placement.device,
+    )  # fmt: skip
+    return [spec.base or spec for spec in trials]
+
+
+def _row(space: Space, title: str, params: Mapping[str, float]) -> Row:
+    changed = changes(params)
+    name = f"{system(space.system).title}, {title}"
+    cells = (system(space.system).title, title)
+    return Row(
+        f"{space.name}/{title}", name, space.system, changed["options"], cells=cells,
+        protocol=changed["protocol"],
+    )  # fmt: skip
+
+
+def _conclude(request: Request, folder: RunFolder, screen: Screen) -> int:
+    """Score the reference and the best of each study on the test cases, and report that."""
+    rows = _to_compare(request, folder)
+    if not rows:
+        known = any(study.best(folder, space.name) for space in request.spaces)
+        why = "no point was better than the default" if known else "no point is complete"
+        screen.say(f"compare     nothing to: {why}")
+        return 0
+    screen.say("compare     default and tuned settings, trained anew and scored on the test cases")
+    out = folder.path / "comparison"
+    code = _compare(request, rows, out, screen)
+    for line in study_report.differences(RunFolder(out)):
+        screen.say(line)
+    runner.write_report(folder, screen)
+    if request.mlflow:
+        late = tracking.start(folder.path, request.tracking_uri, request.experiment).late()
+        if late and request.mlflow_required:
+            raise late
+        if late:
+            screen.warn(late)
+    return code
+
+
+def _to_compare(request: Request, folder: RunFolder) -> list[Row]:
+    """Two rows for each study that found better settings than the present ones."""
+    rows: list[Row] = []
+    for space in request.spaces:
+        found = study.best(folder, space.name)
+        if found and found.params != space.reference:
+            rows += [_row(space, "default", space.reference), _row(space, "tuned", found.params)]
+    return rows
+
+
+def _compare(request: Request, rows: list[Row], out: Path, screen: Screen) -> int:
+    """Train the rows in full, as a run of its own."""
+    comparison = runner.Request(
+        tables={"tuned": rows},
+        settings=request.settings,
+        data=request.data,
+        seeds=request.seeds,
+        placement=request.placement,
+        out=out,
+        cache=request.cache,
+        tracking_uri=request.tracking_uri,
+        experiment=request.experiment,
+        mlflow=request.mlflow,
+        mlflow_required=request.mlflow_required,
+        retry_failed=False,
+        command=request.command,
+    )
+    return runner.run(comparison, screen)

@@ -1,0 +1,235 @@
+"""Figs. 5 and 6: which cases are shown, and which slice of each, by rule and not by taste.
+
+    cases.csv, masks ─► choose_cases ─► case ─► largest_slice, stray_components ─► Sheet ─► files
+
+Fig. 5 shows the best, the median and the worst case by mean Dice over the systems, Fig. 6 the one
+where the patch-based systems see most components that are nowhere near a target ("stray").
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+from harness.data.case import Volume
+from harness.errors import StateError, unknown
+from harness.report.case_sheet import Panel, Sheet, draw
+from harness.report.style import write_picture
+from harness.results.claims.evidence import case_scores
+from harness.results.rows import ResultRow, rows
+from harness.results.tables import SYNTHETIC
+from harness.runs.run_folder import RunFolder, TrialFolder
+from harness.runs.suites import suite as suite_called
+from harness.systems import metrics
+
+Mask = NDArray[Any]  # (D, H, W), non-zero is foreground
+
+REASONS = {
+    "only": "the only test case, mean Dice {dice:.3f}",
+    "best": "best mean Dice ({dice:.3f})",
+    "median": "median of mean Dice ({dice:.3f})",
+    "worst": "worst mean Dice ({dice:.3f})",
+    "stray": "most stray components of patch-based systems ({stray})",
+    "chosen": "asked for",
+}
+NOTES = (
+    "Dice and stray are of the whole volume, mean Dice is over the systems that finished. Stray: "
+    "components of the prediction (26 neighbours) that share no voxel with the ground truth. The "
+    "slice is the axial one with the largest target area. Anterior is up; R: the patient's right, "
+    "according to the file."
+)
+
+
+def choose_cases(dice: pd.DataFrame, stray: pd.Series) -> dict[str, str]:
+    """Rule -> case; of equal cases the first in order of id.
+
+    `dice` holds cases x systems and may have gaps. `stray` is, for each case, the number of
+    `stray_components` summed over the patch-based systems; no case is chosen where none has any.
+    The median is the lower one of an even number. A single case is none of these, but the only one.
+    """
+    mean = dice.sort_index().mean(axis=1)
+    ranked = mean.sort_values(kind="stable").index
+    chosen = {"best": mean.idxmax(), "median": ranked[(len(ranked) - 1) // 2], "worst": ranked[0]}
+    if len(mean) == 1:
+        chosen = {"only": ranked[0]}
+    if stray.any():
+        chosen["stray"] = stray.sort_index().idxmax()
+    return {rule: str(case) for rule, case in chosen.items()}
+
+
+def stray_components(mask: Mask, label: Mask) -> int:
+    """How many 26-connected components of `mask` share no voxel with `label`; both (D, H, W)."""
+    components, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    return count - np.count_nonzero(np.unique(components[np.asarray(label) > 0]))
+
+
+def largest_slice(label: Mask) -> int:
+    """Index of the axial slice with most target; the first of equals, the middle without any."""
+    areas = np.count_nonzero(label, axis=(1, 2))
+    return int(areas.argmax()) if areas.any() else len(areas) // 2
+
+
+def draw_sheets(
+    folder: RunFolder,
+    volume_of: Callable[[str], Volume],
+    out: Path,
+    *,
+    suite: str | None = None,
+    cases: Sequence[str] = (),
+) -> list[Path]:
+    """Write `out`/<rules>-<case>.png and .svg for the cases chosen by rule, or for `cases`.
+
+    Raises like `sheets`, and StorageError when a file cannot be written.
+    """
+    made = sheets(folder, volume_of, suite=suite, cases=cases)
+    return [p for name, sheet in made for p in write_picture(partial(draw, sheet), out / name)]
+
+
+def sheets(
+    folder: RunFolder,
+    volume_of: Callable[[str], Volume],
+    *,
+    suite: str | None = None,
+    cases: Sequence[str] = (),
+) -> Iterator[tuple[str, Sheet]]:
+    """<rules>-<case> and what is drawn of it, for the cases chosen by rule, or for `cases`.
+
+    Each row of `suite` is shown by its first seed; without a suite, it is Table V if the run has
+    it, else the run's first. Raises UsageError for an unknown suite or case, StateError when no
+    trial is finished or a mask is not what was scored.
+    """
+    run = folder.read()
+    suite = suite or ("table5" if "table5" in run["suites"] else next(iter(run["suites"])))
+    entries = [_Entry.of(row) for row in rows(folder, suite)]
+    dice = _dice_table(entries, folder)
+    reasons = _asked_for(cases, dice) if cases else _by_rule(entries, dice, volume_of)
+    about = f"{suite_called(suite).title}, profile {run['profile']}"
+    about += f"\n{SYNTHETIC}" if run["synthetic"] else ""
+    for case, why in reasons.items():
+        yield (
+            "-".join([*why, case]),
+            _sheet(volume_of(case), "; ".join(why.values()), about, entries),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """A row of the table by the trial of its first seed."""
+
+    row: ResultRow
+    trial: TrialFolder
+    missing: str
+    """Why there are no masks, or nothing."""
+    dice: pd.Series
+    """By case; empty where there are no masks."""
+
+    @classmethod
+    def of(cls, row: ResultRow) -> "_Entry":
+        trial = row.trials[0]
+        result = trial.result()
+        if result is None:
+            return cls(row, trial, "not finished", pd.Series(dtype=float))
+        if result["status"] != "ok":
+            return cls(row, trial, f"failed: {result['reason']}", pd.Series(dtype=float))
+        return cls(row, trial, "", pd.Series(case_scores(trial, "dice")))
+
+    def panel(self, volume: Volume, index: int) -> Panel:
+        """What slice `index` shows of this row."""
+        missing = self.missing or ("" if volume.case in self.dice else "case not tested")
+        if missing:
+            return Panel(self.row.title, self.row.kind, missing, None)
+        mask = _scored_mask(self.trial, volume, self.dice[volume.case])
+        caption = f"Dice {self.dice[volume.case]:.2f}\nstray {stray_components(mask, volume.label)}"
+        return Panel(self.row.title, self.row.kind, caption, mask[index])
+
+
+def _scored_mask(trial: TrialFolder, volume: Volume, dice: float) -> NDArray[np.bool_]:
+    """The mask (D, H, W); StateError unless it has the Dice that the table has."""
+    mask = trial.mask(volume.case)
+    same_grid = mask.shape == volume.label.shape
+    if not same_grid or abs(metrics.dice(mask, volume.label) - dice) > 1e-6:
+        raise StateError(
+            f"the mask of {volume.case} does not have the Dice of cases.csv, {dice:.4f}",
+            where=str(trial.path),
+            remedy="pass the data of this run, or remove the folder and repeat the run",
+        )
+    return mask
+
+
+def _dice_table(entries: Iterable[_Entry], folder: RunFolder) -> pd.DataFrame:
+    """Cases x finished rows."""
+    table = pd.DataFrame({entry.row.key: entry.dice for entry in entries if not entry.missing})
+    if table.empty:
+        remedy = "let the run finish: its own command continues it"
+        raise StateError("no finished trial to draw", where=str(folder.path), remedy=remedy)
+    return table
+
+
+def _asked_for(cases: Sequence[str], dice: pd.DataFrame) -> dict[str, dict[str, str]]:
+    for case in cases:
+        if case not in dice.index:
+            raise unknown("test case", case, dice.index)
+    return {case: {"chosen": REASONS["chosen"]} for case in cases}
+
+
+def _by_rule(
+    entries: Sequence[_Entry], dice: pd.DataFrame, volume_of: Callable[[str], Volume]
+) -> dict[str, dict[str, str]]:
+    """Case -> rule -> the reason in words."""
+    stray = _stray(entries, list(dice.index), volume_of)
+    mean = dice.mean(axis=1)
+    reasons: dict[str, dict[str, str]] = {}
+    for rule, case in choose_cases(dice, stray).items():
+        words = REASONS[rule].format(dice=mean[case], stray=stray.get(case, 0))
+        reasons.setdefault(case, {})[rule] = words
+    return reasons
+
+
+def _stray(
+    entries: Sequence[_Entry], cases: Sequence[str], volume_of: Callable[[str], Volume]
+) -> pd.Series:
+    """Case -> stray components of all patch-based rows together."""
+    patched = [entry for entry in entries if entry.row.kind == "patch-based"]
+    counts = {}
+    for case in cases if patched else ():
+        label = volume_of(case).label
+        tested = [entry.trial for entry in patched if case in entry.dice]
+        counts[case] = sum(stray_components(trial.mask(case), label) for trial in tested)
+    return pd.Series(counts, dtype=int)
+
+
+def _sheet(volume: Volume, why: str, about: str, entries: Sequence[_Entry]) -> Sheet:
+    index = largest_slice(volume.label)
+    image = np.asarray(volume.image[0])
+    slice_mm, *pixel_mm = volume.spacing_mm
+    spec = entries[0].trial.spec()
+    where = f"Axial slice {index + 1} of {len(image)}, {index * slice_mm:.0f} mm above the lowest"
+    return Sheet(
+        title=f"{volume.case}: {why}",
+        details=f"{where}; seed {spec.seed}; {about}",
+        modality=spec.data.modalities[0],
+        image=image[index],
+        window=_window(image, spec.data.modalities[0]),
+        target=np.asarray(volume.label[index]) > 0,
+        panels=tuple(entry.panel(volume, index) for entry in entries),
+        pixel_mm=(pixel_mm[0], pixel_mm[1]),
+        notes=NOTES,
+    )
+
+
+def _window(image: NDArray[np.float32], modality: str) -> tuple[float, float]:
+    """What is shown as black and as white: the range of the body, 1 % at either end aside.
+
+    What lies outside is 0 in skull-stripped MR; in CT it is air, darker than Otsu's threshold.
+    """
+    outside = threshold_otsu(image) if modality == "ct" else 0.0
+    body = image[image > outside]
+    low, high = np.percentile(body, (1, 99)) if body.size else (0.0, 1.0)
+    return float(low), float(high)

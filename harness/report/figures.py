@@ -1,0 +1,65 @@
+"""`pfbench figures`: sheets of cases in `figures/<suite>/` and Fig. 1 in `figures/`."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from harness.report.case_choice import draw_sheets
+from harness.report.patch_size_plot import ladder_plot
+from harness.results import tables as table
+from harness.results.rows import volume_of
+from harness.runs.run_folder import RunFolder
+from harness.runs.suites import suite as suite_called
+
+FOLDER = "figures"
+LADDER = "fig1"
+
+
+def draw(run_dir: Path, suite: str | None, cases: Sequence[str], cache: Path | None) -> list[Path]:
+    """One sheet for each chosen test case, and Fig. 1 where it was run; the files.
+
+    Raises UsageError for a suite or case that the run does not have, DataError where its prepared
+    volumes are gone, StateError where no system has finished.
+    """
+    folder = RunFolder(run_dir)
+    suites = list(folder.read()["suites"])
+    chosen = suite or ("table5" if "table5" in suites else suites[0])
+    volume = partial(volume_of, folder, cache=cache)
+    place = folder.path / FOLDER / chosen
+    before = set(place.glob("*"))
+    sheets = draw_sheets(folder, volume, place, suite=chosen, cases=cases)
+    if not cases:
+        _drop(before - set(sheets))
+    return [*sheets, *draw_ladder(folder)]
+
+
+def _drop(sheets: set[Path]) -> None:
+    """Sheets that the rules chose when the run had come less far; those asked for stay."""
+    for path in sheets:
+        if not path.name.startswith("chosen"):
+            path.unlink()
+
+
+def draw_ladder(folder: RunFolder) -> list[Path]:
+    """Fig. 1 from the table of the run; nothing when none of its sizes is there."""
+    about = folder.read()
+    if LADDER not in about["suites"]:
+        return []
+    [its_table] = [each for each in table.build(folder).tables if each.suite == LADDER]
+    sizes = [row.key for row in suite_called(LADDER).rows]  # a --model beside them has none
+    frame = its_table.means[its_table.means["key"].isin(sizes)].copy()
+    if frame.empty:
+        return []
+    frame["label"] = [its_table.cells[key][0] for key in frame["key"]]
+    frame["voxels"] = [_voxels(label) for label in frame["label"]]
+    note = f"{table.SYNTHETIC}\n" if about["synthetic"] else ""
+    note += f"Profile {about['profile']}"
+    return ladder_plot(frame, folder.path / FOLDER / LADDER, note)
+
+
+def _voxels(label: str) -> int:
+    """ "64×96×96" -> 589824."""
+    total = 1
+    for side in label.split("×"):
+        total *= int(side)
+    return total

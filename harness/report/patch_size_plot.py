@@ -1,0 +1,88 @@
+"""Fig. 1: how well ResUNet3D does with larger and larger patches."""
+
+import textwrap
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator
+
+from harness.report.style import BLUE, GREY, LARGE, NORMAL, SMALL, VERMILLION, write_picture
+from harness.runs.suites import suite
+
+INCHES = (3.5, 5.2)  # a column of a journal
+NOTE_LETTERS = 75  # in a line of that width
+MARGIN = 1.5  # times fewer and more voxels than there are patches of
+SEVERAL = "Mean over the test cases; bars: their standard deviation."
+SINGLE = "A single test case."
+
+
+class _Measure(NamedTuple):
+    title: str
+    column: str
+    scale: float
+
+
+MEASURES = (
+    _Measure("Dice (%)", "dice", 100),
+    _Measure("Jaccard (%)", "jaccard", 100),
+    _Measure("HD95 (mm)", "hd95", 1),
+)
+
+
+def ladder_plot(table: pd.DataFrame, out_stem: Path, note: str = "") -> list[Path]:
+    """Write `out_stem`.png and .svg: Dice, Jaccard and HD95 against the size of the patch.
+
+    `table` has a row for each size: label ("64×96×96"), voxels (of a patch), status ("ok", or
+    what stands at the axis instead of a point), n_cases, and the mean and std over cases of dice,
+    jaccard (0 to 1) and hd95 (mm): dice_mean, dice_std and so on. Raises StorageError when a file
+    cannot be written.
+    """
+    return write_picture(partial(draw, table.sort_values("voxels"), note), out_stem)
+
+
+def draw(table: pd.DataFrame, note: str) -> Figure:
+    """The plot as a figure, for `drawing.write_picture`."""
+    figure = Figure(INCHES, layout="constrained")
+    places = figure.subplots(len(MEASURES), sharex=True)
+    for axes, measure in zip(places, MEASURES, strict=True):
+        _draw_measure(axes, table, measure)
+    bottom = places[-1]
+    bottom.xaxis.set_major_locator(FixedLocator(list(table["voxels"])))
+    bottom.set_xticklabels(table["label"], rotation=30, ha="right", size=NORMAL,
+                           rotation_mode="anchor")  # fmt: skip
+    # By hand, because there may be one size alone, of which no margin in percent makes room.
+    bottom.set_xlim(table["voxels"].min() / MARGIN, table["voxels"].max() * MARGIN)
+    bottom.set_xlabel("Patch (D × H × W voxels)")
+    explanation = SINGLE if table["n_cases"].max() == 1 else SEVERAL
+    notes = [textwrap.fill(line, NOTE_LETTERS) for line in (explanation, *note.split("\n"))]
+    figure.suptitle(suite("fig1").title, x=0.02, ha="left", size=LARGE, weight="bold")
+    figure.supxlabel("\n".join(notes).strip(), x=0.02, ha="left", size=SMALL, color=GREY)
+    return figure
+
+
+def _draw_measure(axes: Axes, table: pd.DataFrame, measure: _Measure) -> None:
+    done = table[table["status"] == "ok"]
+    mean = done[f"{measure.column}_mean"].astype(float) * measure.scale
+    spread = done[f"{measure.column}_std"].astype(float) * measure.scale
+    axes.errorbar(done["voxels"], mean, spread, color=BLUE, marker="o", markersize=3.5,
+                  linewidth=1, elinewidth=0.7, capsize=2)  # fmt: skip
+    for place, value, rising in zip(done["voxels"], mean, mean.diff(-1) < 0, strict=True):
+        axes.annotate(f"{value:.1f}", (place, value), (4, -4 if rising else 4), size=SMALL,
+                      textcoords="offset points", va="top" if rising else "bottom")  # fmt: skip
+    missing = table[table["status"] != "ok"]
+    for place, status in zip(missing["voxels"], missing["status"], strict=True):
+        axes.plot(place, 0, "x", color=VERMILLION, clip_on=False, markersize=4,
+                  transform=axes.get_xaxis_transform())  # fmt: skip
+        axes.text(place, 0.05, status, color=VERMILLION, size=SMALL, rotation=90, ha="center",
+                  va="bottom", transform=axes.get_xaxis_transform())  # fmt: skip
+    axes.set_xscale("log")
+    axes.minorticks_off()
+    axes.margins(y=0.2)
+    axes.set_ylabel(measure.title)
+    axes.grid(axis="y", color="0.9", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

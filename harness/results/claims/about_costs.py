@@ -1,0 +1,133 @@
+"""Claims about time, memory and parameters, and what it takes to support them.
+
+    Faster          so many times              over repeated timings
+    MemoryAtMost    so many percent more       over seeds
+    ShareIs         so many percent of all     counted
+
+A kind says what the paper prints (`paper`) and what our trials say (`judge`), which raises
+NoEvidence when a row that it needs has no result.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from statistics import median
+from typing import ClassVar
+
+import torch
+
+from harness.data.grid import PAPER_GRID
+from harness.results.claims.evidence import (
+    NOT_PRINTED,
+    Finding,
+    Measured,
+    NoEvidence,
+    TableEvidence,
+    Word,
+)
+from harness.results.statistics import Interval, ratio_interval
+from harness.runs.suites import chosen
+from harness.systems import catalogue as systems
+from harness.systems.cost import parameters
+
+
+@dataclass(frozen=True)
+class Faster:
+    """One volume takes row `slow` at least `factor` times as long as row `fast`."""
+
+    fast: str
+    slow: str
+    factor: float
+    unit: ClassVar[str] = "times"
+
+    def paper(self, table: TableEvidence) -> str:
+        slow, fast = (table.printed(key, "time_s") for key in (self.slow, self.fast))
+        if slow is None or fast is None:
+            return NOT_PRINTED
+        return f"{slow:.2f} vs {fast:.2f} s ({slow / fast:.2f}×)"
+
+    def judge(self, table: TableEvidence) -> Finding:
+        slow, fast = (table.row(key).seconds() for key in (self.slow, self.fast))
+        _refuse_other_devices(slow, fast)
+        ratio = ratio_interval(slow.values, fast.values)
+        sides = f"{median(slow.values):.3f} vs {median(fast.values):.3f} s"
+        if ratio.low is None or ratio.high is None:
+            ours = f"{sides} ({ratio.estimate:.2f}×)"
+            return Finding(ours, ratio, "undecided", "timed only once")
+        ours = f"{sides} ({ratio.estimate:.2f}× [{ratio.low:.2f}, {ratio.high:.2f}])"
+        if ratio.low >= self.factor:
+            return Finding(ours, ratio, "supported")
+        short = f"less than {self.factor:.2f}×"
+        why = short if ratio.high < self.factor else f"may be {short}"
+        return Finding(ours, ratio, "not supported", why)
+
+
+@dataclass(frozen=True)
+class MemoryAtMost:
+    """To train row `first` takes at most `percent` more memory than to train row `second`.
+
+    The interval has the least and the most that any two seeds differ by.
+    """
+
+    first: str
+    second: str
+    percent: float
+    unit: ClassVar[str] = "percent"
+
+    def paper(self, table: TableEvidence) -> str:
+        first, second = (table.printed(key, "train_mib") for key in (self.first, self.second))
+        if first is None or second is None:
+            return NOT_PRINTED
+        extra = 100 * (first / second - 1)
+        return f"{first:.0f} vs {second:.0f} M ({first - second:+.0f} M, {extra:+.1f} %)"
+
+    def judge(self, table: TableEvidence) -> Finding:
+        first, second = (table.row(key).train_peak_mib() for key in (self.first, self.second))
+        _refuse_other_devices(first, second)
+        extras = [100 * (a - b) / b for a in first.values for b in second.values]
+        seeds = min(len(first.values), len(second.values))
+        interval = Interval(median(extras), min(extras), max(extras), 0, seeds, "range over seeds")
+        a, b = median(first.values), median(second.values)
+        ours = f"{a:.0f} vs {b:.0f} MiB ({a - b:+.0f} MiB, {interval.estimate:+.1f} %)"
+        if max(extras) <= self.percent:
+            return Finding(ours, interval, "supported")
+        return Finding(ours, interval, "not supported", f"more than {self.percent:.0f} %")
+
+
+@dataclass(frozen=True)
+class ShareIs:
+    """The guidance module has `percent` of the parameters of what runs at inference.
+
+    Counted on the full-size network of row `key` of Table IV, for one modality; supported when the
+    share rounds to `percent`. Needs no trial.
+    """
+
+    key: str
+    percent: int
+    unit: ClassVar[str] = "percent"
+
+    def paper(self, table: TableEvidence) -> str:
+        return f"{self.percent} %"
+
+    def judge(self, table: TableEvidence) -> Finding:
+        part, whole = _guidance_parameters(self.key)
+        share = 100 * part / whole
+        ours = f"{part:,} of {whole:,} ({share:.1f} %)"
+        interval = Interval(share, share, share, 0, 0, "exact")
+        word: Word = "supported" if round(share) == self.percent else "not supported"
+        return Finding(ours, interval, word)
+
+
+@cache
+def _guidance_parameters(key: str) -> tuple[int, int]:
+    """Of the guidance module, and of all that runs at inference, in a row of Table IV."""
+    [row] = [row for row in chosen("table4", "paper")["table4"] if row.key == key]
+    options = {**systems.options(row.system, "paper"), **row.options}
+    with torch.device("meta"):
+        network = systems.build(row.system, options, 1, PAPER_GRID).for_inference().network
+    return parameters(network.get_submodule("sgm")), parameters(network)
+
+
+def _refuse_other_devices(first: Measured, second: Measured) -> None:
+    devices = sorted(first.devices | second.devices)
+    if len(devices) > 1:
+        raise NoEvidence(f"measured on different devices: {'; '.join(devices)}")

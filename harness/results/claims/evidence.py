@@ -1,0 +1,179 @@
+"""What the trials of one or several runs know about each row of the paper's tables.
+
+    run folders ─► gather ─► Evidence ─► table(suite) ─► row(key) ─► scores, seconds, train_peak_mib
+
+What is not there raises NoEvidence with the reason; nothing is filled in.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import pandas as pd
+
+from harness.errors import StateError
+from harness.results.rows import merged_rows
+from harness.results.statistics import Interval, Scores
+from harness.runs.run_folder import RunFolder, TrialFolder
+from harness.runs.suites import printed, suite
+
+Seeds = dict[int, TrialFolder]
+Word = Literal["supported", "not supported", "undecided", "not run"]
+NOT_PRINTED = "no figures printed"
+
+
+class NoEvidence(Exception):
+    """Why the trials say nothing yet, in few words."""
+
+
+class Finding(NamedTuple):
+    """What the trials say about a claim; `why` is a few words or nothing."""
+
+    ours: str
+    interval: Interval
+    word: Word
+    why: str = ""
+
+
+class Metric(NamedTuple):
+    """A score of cases.csv as it is compared; `side` is 1 where more is better, else -1."""
+
+    column: str
+    figure: str
+    """Its name in paper_tables.json."""
+    scale: float
+    side: int
+    unit: str
+    title: str
+    """Of a column of such scores."""
+
+    @property
+    def name(self) -> str:
+        return self.title.partition(" ")[0]
+
+
+DICE = Metric("dice", "dice", 100, 1, "percentage points", "Dice (%)")
+HD95 = Metric("hd95_mm", "hd95", 1, -1, "mm", "HD95 (mm)")
+JACCARD = Metric("jaccard", "jaccard", 100, 1, "percentage points", "Jaccard (%)")
+
+
+class Measured(NamedTuple):
+    """Repeated measurements and the devices they were made on."""
+
+    values: tuple[float, ...]
+    devices: frozenset[str]
+
+
+@dataclass(frozen=True)
+class RowEvidence:
+    """One row, every trial of it finished."""
+
+    title: str
+    trials: tuple[TrialFolder, ...]
+    """One for each seed."""
+
+    def scores(self, metric: Metric) -> Scores:
+        """By case and seed, times `metric.scale`."""
+        return Scores(
+            {
+                seed: {
+                    case: score * metric.scale
+                    for case, score in case_scores(trial, metric.column).items()
+                }
+                for seed, trial in enumerate(self.trials)
+            }
+        )
+
+    def seconds(self) -> Measured:
+        """Of every timed repetition, all seeds together. NoEvidence when one was not timed."""
+        absent: dict[str, Any] = {"status": "failed", "reason": "not measured"}
+        records = [trial.measurement() or absent for trial in self.trials]
+        for record in records:
+            if record["status"] != "ok":
+                raise NoEvidence(f"{self.title} not timed: {record['reason']}")
+        values = tuple(value for record in records for value in record["inference_s"])
+        devices = frozenset(f"{r['device']}, {r['threads']} threads" for r in records)
+        return Measured(values, devices)
+
+    def train_peak_mib(self) -> Measured:
+        """Peak memory of training, one value for each seed. NoEvidence when there is none."""
+        results: list[dict[str, Any]] = [trial.result() or {} for trial in self.trials]
+        if any("train_peak_mib" not in result["memory"] for result in results):
+            raise NoEvidence(f"{self.title}: training memory not recorded")
+        values = tuple(result["memory"]["train_peak_mib"] for result in results)
+        return Measured(values, frozenset(r["environment"]["device"] for r in results))
+
+
+@dataclass(frozen=True)
+class TableEvidence:
+    """The rows of one suite that were run, and what the paper prints for them."""
+
+    suite: str
+    dataset: str
+    titles: Mapping[str, str]
+    trials: Mapping[str, Seeds]
+
+    def row(self, key: str) -> RowEvidence:
+        """NoEvidence when the row was not run, failed or is not finished."""
+        title = self.titles[key]
+        if key not in self.trials:
+            raise NoEvidence(f"{title} not run")
+        for trial in self.trials[key].values():
+            result = trial.result()
+            if result is None:
+                raise NoEvidence(f"{title} not finished")
+            if result["status"] != "ok":
+                raise NoEvidence(f"{title} failed: {result['reason']}")
+        return RowEvidence(title, tuple(self.trials[key].values()))
+
+    def printed(self, key: str, figure: str) -> float | None:
+        """The paper's figure in its own unit; None where it prints none."""
+        return printed(self.suite, key, self.dataset).get(figure)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The rows of all runs; `caveat` is why they say nothing about the paper, or nothing."""
+
+    dataset: str
+    profile: str
+    caveat: str
+    suites: Mapping[str, Mapping[str, Seeds]]
+
+    def table(self, name: str) -> TableEvidence:
+        titles = {row.key: row.in_profile(self.profile).title for row in suite(name).rows}
+        return TableEvidence(name, self.dataset, titles, self.suites.get(name, {}))
+
+
+def gather(folders: Sequence[RunFolder]) -> Evidence:
+    """The rows of all runs, the seeds of a row together.
+
+    The same seed in two runs is one network and counts once: by the first that is finished.
+    Raises UsageError for runs of different protocols, whose numbers do not compare, StateError
+    for what is no run.
+    """
+    suites: dict[str, dict[str, Seeds]] = {}
+    for row in merged_rows(folders):
+        seeds = {trial.spec().seed: trial for trial in row.trials}
+        suites.setdefault(row.suite, {})[row.key] = seeds
+    run = folders[0].read()
+    return Evidence(run["dataset"], run["profile"], _caveat(run), suites)
+
+
+def _caveat(run: Mapping[str, Any]) -> str:
+    reasons = ["synthetic data"] if run["synthetic"] else []
+    if run["profile"] != "paper":
+        reasons.append(f"profile {run['profile']} instead of the paper's networks and volumes")
+    return ", ".join(reasons)
+
+
+def case_scores(trial: TrialFolder, column: str) -> dict[str, float]:
+    """Case -> one score of cases.csv. StateError when it is not what the trial wrote."""
+    path = trial.path / "cases.csv"
+    try:
+        scores = pd.read_csv(path, dtype={"case": str}, na_filter=False)
+        return dict(zip(scores["case"], scores[column].astype(float), strict=True))
+    except (OSError, ValueError, KeyError) as error:
+        remedy = "remove the folder of this trial; the same command makes it anew"
+        what = "has no readable scores"
+        raise StateError(what, where=str(path), remedy=remedy, code="PFB-K08") from error

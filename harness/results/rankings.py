@@ -1,0 +1,144 @@
+"""What the scores of a few cases say about many systems: which is better, and in what order.
+
+    {system: Scores} ─► compare_all ─► significance_map
+                     └─► ranking
+
+Cases, seeds and resamples are those of harness.results.statistics.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from harness.results.statistics import (
+    ALPHA,
+    DECIMALS,
+    TAILS,
+    Floats,
+    Interval,
+    Paired,
+    Scores,
+    aligned,
+    paired_difference,
+    quantiles,
+    resampled_means,
+    too_small,
+)
+
+Verdict = Literal["better", "worse", "open", "n too small"]
+TURNED = {"better": "worse", "worse": "better"}
+
+
+class Comparison(NamedTuple):
+    """Two of several systems; `p_holm` accounts for how many pairs were tested."""
+
+    first: str
+    second: str
+    paired: Paired
+    p_holm: float | None
+
+
+class Ranking(NamedTuple):
+    """How firmly the cases order the systems; the best has rank 1, equals share the better rank."""
+
+    ranks: "pd.Series[int]"
+    """Of the whole sample, by system."""
+    frequencies: pd.DataFrame | None
+    """Systems × ranks: the share of resamples in which a system took a rank."""
+    kendall_tau: Interval | None
+    """tau-b between `ranks` and those of a resample: mean and central 95 % of the resamples."""
+    note: str = ""
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down correction: p_(i) becomes max over j <= i of min(1, (m - j + 1) p_(j)).
+
+    Scand. J. Statist. 6 (1979) 65. None stays None and is not counted among the m tests.
+    """
+    tested = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, place) in enumerate(tested):
+        largest = max(largest, min(1.0, (len(tested) - rank) * p))
+        adjusted[place] = largest
+    return adjusted
+
+
+def compare_all(systems: Mapping[str, Scores]) -> list[Comparison]:
+    """Every two systems in the order given, corrected together. Raises like `paired_difference`."""
+    return compare_pairs(list(combinations(systems, 2)), systems)
+
+
+def compare_pairs(
+    pairs: Sequence[tuple[str, str]], systems: Mapping[str, Scores]
+) -> list[Comparison]:
+    """These pairs, corrected together. Raises like `paired_difference`."""
+    tested = [paired_difference(systems[first], systems[second]) for first, second in pairs]
+    adjusted = holm([paired.p for paired in tested])
+    return [
+        Comparison(first, second, paired, p)
+        for (first, second), paired, p in zip(pairs, tested, adjusted, strict=True)
+    ]
+
+
+def verdict(comparison: Comparison, *, higher_is_better: bool) -> Verdict:
+    """Is the first "better" or "worse" than the second at 5 % after Holm?
+
+    "open" where neither is shown, "n too small" where no test was possible. The direction is that
+    of the Hodges-Lehmann estimate; without one the verdict is open.
+    """
+    effect = comparison.paired.hodges_lehmann
+    if comparison.p_holm is None:
+        return "n too small"
+    if comparison.p_holm > ALPHA or effect == 0:
+        return "open"
+    return "better" if (effect > 0) == higher_is_better else "worse"
+
+
+def significance_map(comparisons: Sequence[Comparison], *, higher_is_better: bool) -> pd.DataFrame:
+    """Systems × systems: the `verdict` on the row against the column, "" on the diagonal."""
+    names = list(dict.fromkeys(name for pair in comparisons for name in pair[:2]))
+    verdicts = pd.DataFrame("", index=names, columns=names)
+    for comparison in comparisons:
+        found = verdict(comparison, higher_is_better=higher_is_better)
+        verdicts.loc[comparison.first, comparison.second] = found
+        verdicts.loc[comparison.second, comparison.first] = TURNED.get(found, found)
+    return verdicts
+
+
+def ranking(systems: Mapping[str, Scores], *, higher_is_better: bool) -> Ranking:
+    """Rank the systems by their mean, and ask resampled cases how often they agree.
+
+    Wiesenfarth et al., Sci. Rep. 11 (2021) 2369. A resample in which all systems tie agrees with
+    no order: its tau is 0. Raises ValueError for fewer than two systems or unequal cases.
+    """
+    if len(systems) < 2:
+        raise ValueError(f"a ranking needs two systems, not {len(systems)}")
+    table = aligned(systems)
+    losses = -table.to_numpy() if higher_is_better else table.to_numpy()
+    whole = losses.mean(axis=0).round(DECIMALS)
+    ranks = pd.Series(rankdata(whole, method="min").astype(int), index=table.columns)
+    if few := too_small(len(table), "a bootstrap"):
+        return Ranking(ranks, None, None, few)
+    drawn = resampled_means(losses)
+    places = np.arange(1, len(systems) + 1)
+    taken = rankdata(drawn, method="min", axis=1)[:, :, None] == places  # (resamples, system, rank)
+    shares = pd.DataFrame(taken.mean(axis=0), index=table.columns, columns=places)
+    taus = _kendall_taus(whole, drawn)
+    n_seeds = min(scores.n_seeds for scores in systems.values())
+    note = "" if np.ptp(whole) else "all systems have the same mean: no order to agree with"
+    tau = Interval(float(taus.mean()), *quantiles(taus, TAILS), len(table), n_seeds, note)
+    return Ranking(ranks, shares, tau)
+
+
+def _kendall_taus(whole: Floats, drawn: Floats) -> Floats:
+    """tau-b between `whole` (k,) and each row of `drawn` (resamples, k); 0 where all values tie."""
+    first, second = np.triu_indices(len(whole), 1)
+    order = np.sign(whole[first] - whole[second])
+    orders = np.sign(drawn[:, first] - drawn[:, second])
+    untied = np.abs(order).sum() * np.abs(orders).sum(axis=1)
+    return (orders @ order) / np.sqrt(np.maximum(untied, 1))

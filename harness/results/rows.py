@@ -1,0 +1,135 @@
+"""The rows of a run's tables, or of several runs', each with the trials that it is made from."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.data.cache import open_volume
+from harness.data.case import Volume
+from harness.errors import StateError, UsageError
+from harness.runs.nested import difference
+from harness.runs.run_folder import RunFolder, TrialFolder, read_json
+from harness.runs.suites import OURS
+from harness.runs.suites import suite as suite_called
+from harness.systems.catalogue import Kind, system
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One row of one table; `trials` has one entry for each seed, in order of seed."""
+
+    suite: str
+    key: str
+    title: str
+    cells: tuple[str, ...]
+    system: str
+    trials: tuple[TrialFolder, ...]
+    again: tuple[TrialFolder, ...] = ()
+    """The same seeds in further runs: for what they cost there, not for their scores."""
+
+    @property
+    def kind(self) -> Kind:
+        return system(self.system).kind
+
+
+def rows(folder: RunFolder, suite: str | None = None) -> list[ResultRow]:
+    """The rows of `suite`, or of every suite of the run, in the order of the tables.
+
+    UsageError when the run does not have that suite, StateError for the folder of a study.
+    """
+    content = folder.read()
+    if content["kind"] != "run":
+        remedy = f"pfbench report {folder.path}"
+        raise StateError("is a study, not a run", where=str(folder.path), remedy=remedy)
+    tables = content["suites"]
+    if suite is not None and suite not in tables:
+        raise UsageError(
+            f"this run has {', '.join(tables)}, not {suite}",
+            where=str(folder.path),
+            remedy=f"pfbench run --suite {suite} --out {folder.path}",
+        )
+    return [
+        ResultRow(
+            name,
+            row["key"],
+            row["title"],
+            tuple(row["cells"]),
+            row["system"],
+            tuple(folder.trial(trial) for trial in row["trials"]),
+        )
+        for name, table in tables.items()
+        if suite in (None, name)
+        for row in table
+    ]
+
+
+def merged_rows(folders: Sequence[RunFolder]) -> list[ResultRow]:
+    """The rows of several runs, suite by suite as the paper has them; with the seeds of all runs.
+
+    The same seed in two runs is one network and counts once: by the first that is finished. Raises
+    UsageError for runs of different protocols, whose numbers do not compare, StateError for what is
+    no run.
+    """
+    found: dict[tuple[str, str], list[ResultRow]] = {}
+    for folder in folders:
+        for row in rows(folder):
+            found.setdefault((row.suite, row.key), []).append(row)
+    common_protocol(folders)
+    merged = [_merged(same) for same in found.values()]
+    suites = list(dict.fromkeys([*OURS, *(row.suite for row in merged)]))
+    return sorted(merged, key=lambda row: (suites.index(row.suite), _place(row)))
+
+
+def _merged(same: Sequence[ResultRow]) -> ResultRow:
+    by_seed: dict[int, TrialFolder] = {}
+    trials = [trial for row in same for trial in row.trials]
+    for trial in trials:
+        seed = trial.spec().seed
+        if by_seed.setdefault(seed, trial).state() != "ok":
+            by_seed[seed] = trial
+    chosen = tuple(by_seed[seed] for seed in sorted(by_seed))
+    return replace(same[0], trials=chosen, again=tuple(t for t in trials if t not in chosen))
+
+
+def _place(row: ResultRow) -> int:
+    """Where the paper has it; what the suite did not foresee stands last."""
+    keys = [known.key for known in suite_called(row.suite).rows]
+    return keys.index(row.key) if row.key in keys else len(keys)
+
+
+def common_protocol(folders: Sequence[RunFolder]) -> dict[str, Any]:
+    """The run.json of the first; UsageError when another has a different protocol."""
+    first, *others = folders
+    run = first.read()
+    for folder in others:
+        other = folder.read()
+        if other["protocol_hash"] != run["protocol_hash"]:
+            raise UsageError(
+                f"protocol {other['protocol_hash']} is not {run['protocol_hash']}, that of "
+                f"{first.path} ({difference(run['protocol'], other['protocol'])})",
+                where=str(folder.path),
+                remedy="give runs of one protocol only",
+                code="PFB-C05",
+            )
+    return run
+
+
+def diagonal_mm(folder: RunFolder, case: str, grid: Sequence[int]) -> float:
+    """Of the prepared volume of a case: the worst HD95 there is.
+
+    StateError when the volume is no longer there.
+    """
+    data = read_json(folder.path / "data.json")
+    meta = read_json(folder.path / data["cache"] / data["keys"][case] / "meta.json")
+    return math.hypot(*(size * step for size, step in zip(grid, meta["spacing_mm"], strict=True)))
+
+
+def volume_of(folder: RunFolder, case: str, cache: Path | None = None) -> Volume:
+    """The prepared volume of a case of the run.
+
+    `cache` where it is no longer where the run left it. Raises DataError when it is not there.
+    """
+    data = read_json(folder.path / "data.json")
+    return open_volume(cache or folder.path / data["cache"], data["keys"][case])

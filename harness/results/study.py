@@ -1,0 +1,181 @@
+"""What a study found: study.csv, study.md, best.yaml and pictures, made from its points."""
+
+from typing import Any
+
+import pandas as pd
+import yaml
+from rich.table import Table
+
+from harness.errors import StateError
+from harness.results.claims.evidence import case_scores
+from harness.results.rows import ResultRow, rows
+from harness.results.statistics import Scores, paired_difference
+from harness.results.tables import SYNTHETIC
+from harness.runs import study_folder as study
+from harness.runs.nested import merged
+from harness.runs.run_folder import RunFolder, write_bytes
+from harness.runs.screen import Screen
+from harness.runs.search_space import changes
+
+SHOWN = 10
+
+
+def frame(folder: RunFolder) -> pd.DataFrame:
+    """One line for each point: `value` when it is complete, `last` the last score of any."""
+    return pd.DataFrame([_record(point) for point in study.points(folder)])
+
+
+def _record(point: study.Point) -> dict[str, Any]:
+    seen = point.values()
+    return {
+        "study": point.study,
+        "number": point.number,
+        "state": point.state,
+        "value": point.value,
+        "last": seen[max(seen)] if seen else None,
+        "epochs": max(seen, default=0),
+        **point.params,
+        "reason": point.reason,
+    }
+
+
+def write(folder: RunFolder) -> None:
+    """Every derived file of the study."""
+    table = frame(folder)
+    write_bytes(folder.path / "study.csv", table.to_csv(index=False).encode())
+    write_bytes(folder.path / "study.md", markdown(folder).encode())
+    found = settings(folder)
+    if found:
+        header = "# What `pfbench tune` found; use it with: pfbench run --tuned best.yaml\n"
+        text = header + yaml.safe_dump(found, sort_keys=False)
+        write_bytes(folder.path / "best.yaml", text.encode())
+    if len(table):
+        from harness.report.study_plots import draw
+
+        draw(folder, table)
+
+
+def settings(folder: RunFolder) -> dict[str, Any]:
+    """What `--tuned` takes, and where it comes from; {} while no point is complete."""
+    run = folder.read()
+    chosen: dict[str, Any] = {}
+    origin = {}
+    for name in run["suites"]:
+        best = study.best(folder, name)
+        if best is None:
+            continue
+        changed = changes(best.params)
+        for key, group in (("systems", "options"), ("exceptions", "protocol")):
+            if changed[group]:
+                chosen = merged(chosen, {key: {best.system: changed[group]}})
+        points = study.points(folder, name)
+        origin[name] = {
+            "system": best.system,
+            "point": best.number,
+            "values": best.params,
+            "validation_dice": best.value,
+            "reference": run["references"][name],
+            "points": len(points),
+            "epochs": sum(max(point.values(), default=0) for point in points),
+        }
+    if not chosen:
+        return {}
+    return {"schema": 1, "study": run["protocol_hash"], "settings": chosen, "found": origin}
+
+
+def ranked(folder: RunFolder, name: str) -> list[study.Point]:
+    """The complete points, the best first, then those that were stopped, the longest first."""
+
+    def order(point: study.Point) -> tuple[bool, float, int]:
+        seen = point.values()
+        last = seen[max(seen)] if seen else -1.0
+        return point.value is None, -(point.value or last), point.number
+
+    return sorted(study.points(folder, name), key=order)
+
+
+def lines(folder: RunFolder, name: str) -> list[list[str]]:
+    """The best points as people read them, under `headings`."""
+    reference = folder.read()["references"][name]
+    shown = []
+    for point in ranked(folder, name)[:SHOWN]:
+        seen = point.values()
+        last = "" if not seen else f"{100 * seen[max(seen)]:.2f}"
+        mark = " (default)" if point.params == reference else ""
+        values = [f"{value:.4g}" for value in point.params.values()]
+        epochs = str(max(seen, default=0))
+        state = f"failed: {point.reason}" if point.state == "failed" else point.state
+        shown.append([f"{point.number}{mark}", *values, last, epochs, state])
+    return shown
+
+
+def headings(folder: RunFolder, name: str) -> list[str]:
+    """Of the table of a study."""
+    return ["Point", *folder.read()["references"][name], "Validation Dice (%)", "Epochs", "State"]
+
+
+def notes(folder: RunFolder) -> list[str]:
+    """What must be said under the tables."""
+    run = folder.read()
+    said = ["chosen by validation cases alone; the test cases were not opened"]
+    if run["synthetic"]:
+        said.insert(0, SYNTHETIC)
+    for name in run["suites"]:
+        points = study.points(folder, name)
+        epochs = sum(max(point.values(), default=0) for point in points)
+        said.append(f"{name}: {len(points)} points, {epochs} epochs in all")
+    return said
+
+
+def markdown(folder: RunFolder) -> str:
+    """The best points of each study, as study.md holds them."""
+    text = []
+    for name in folder.read()["suites"]:
+        titles = headings(folder, name)
+        table = [titles, ["---"] * len(titles), *lines(folder, name)]
+        text += [f"# {name}", "", *(f"| {' | '.join(line)} |" for line in table), ""]
+    return "\n".join([*text, *(f"- {note}" for note in notes(folder))]) + "\n"
+
+
+def show(folder: RunFolder, screen: Screen) -> None:
+    """The best ten points of each study for the person at the terminal."""
+    for name in folder.read()["suites"]:
+        table = Table(title=f"{name}: the best points", title_justify="left", header_style="bold")
+        for heading in headings(folder, name):
+            table.add_column(heading, justify="right" if heading != "State" else "left")
+        for line in lines(folder, name):
+            table.add_row(*line)
+        screen.show(table)
+    for note in notes(folder):
+        screen.say(f"- {note}")
+    screen.say(f"table       {folder.path / 'study.csv'}")
+    if (folder.path / "best.yaml").exists():
+        screen.say(f"settings    {folder.path / 'best.yaml'}: pfbench run --tuned takes it")
+    screen.say(f"pictures    {folder.path / 'figures'}")
+
+
+def differences(folder: RunFolder) -> list[str]:
+    """Tuned minus default on the test cases, paired by case; one sentence for each system."""
+    by_key = {row.key: row for row in rows(folder, "tuned")}
+    sentences = []
+    for name in dict.fromkeys(key.partition("/")[0] for key in by_key):
+        default, tuned = by_key[f"{name}/default"], by_key[f"{name}/tuned"]
+        try:
+            found = paired_difference(_dice(tuned), _dice(default)).difference
+        except (ValueError, StateError) as error:
+            sentences.append(f"difference  {name}: {error}")
+            continue
+        span = (
+            "" if found.low is None else f" [{100 * found.low:.2f}, {100 * (found.high or 0):.2f}]"
+        )
+        note = f" ({found.note})" if found.note else ""
+        gain = f"{100 * found.estimate:+.2f} percentage points of Dice{span}"
+        sentences.append(
+            f"difference  {name}: tuned − default = {gain}, "
+            f"{found.n_cases} test cases, {found.n_seeds} seed{'s' * (found.n_seeds > 1)}{note}"
+        )
+    return sentences
+
+
+def _dice(row: ResultRow) -> Scores:
+    return Scores({trial.spec().seed: case_scores(trial, "dice") for trial in row.trials})

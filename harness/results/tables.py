@@ -1,0 +1,275 @@
+"""From run folders to the tables of the paper: CSV, Markdown and the terminal."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import pandas as pd
+from rich.table import Table as RichTable
+
+from harness.results.table_data import SHOWN, Record, ResultTable, Shown, tables
+from harness.runs.nested import pairs
+from harness.runs.plugins import title_of
+from harness.runs.run_folder import RunFolder, write_bytes
+from harness.runs.screen import Screen
+from harness.runs.suites import suite
+from harness.systems.catalogue import system
+
+SYNTHETIC = "synthetic data: not comparable with the paper"
+STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
+TRANSDUCTIVE = "† fine-tuned on the test volumes, without their labels: its scores are transductive"
+UNITS = (
+    "Dice and Jaccard in percent, mean ± standard deviation over cases; HD95 pooled over both "
+    "directions, in mm; time: median seconds from array to mask; memory: peak MiB of inference. "
+    "In brackets: the paper's value (its HD95 is in voxels)."
+)
+
+
+class Column(NamedTuple):
+    """A column as people see it; `device` where several devices have one each."""
+
+    shown: Shown
+    device: str
+    heading: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """Every table of a run, and what must be said under them."""
+
+    tables: tuple[ResultTable, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        return pd.concat([table.frame for table in self.tables], ignore_index=True)
+
+
+def build(*folders: RunFolder) -> Results:
+    """The tables as the files of the runs say they are now; several runs as one.
+
+    Raises UsageError for runs of different protocols, StateError for a folder that is no run.
+    """
+    found = tables(folders)
+    return Results(found, _notes(folders, found))
+
+
+def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[str, ...]:
+    run = folders[0].read()
+    lines = pd.concat([table.frame[table.frame["row"] == "trial"] for table in shown])
+    trials = lines.drop_duplicates("trial")
+    done = int(trials["status"].isin(["ok", "failed"]).sum())
+    notes = []
+    if done < len(trials):
+        notes.append(f"incomplete: {done} of {len(trials)} trials finished")
+    if run["synthetic"]:
+        notes.append(SYNTHETIC)
+    if run["profile"] != "paper":
+        notes.append(
+            f"profile {run['profile']}: smaller volumes and networks than the paper's; "
+            "for trying out, not for conclusions"
+        )
+    notes += device_notes(shown)
+    notes += unsteady_notes(shown)
+    if (trials["transductive"] == True).any():  # noqa: E712  the column holds missing values
+        notes.append(TRANSDUCTIVE)
+    notes += [deviation for name in dict.fromkeys(trials["model"])
+              if (deviation := system(name).deviation)]  # fmt: skip
+    for table in shown:
+        notes += suite(table.suite).notes
+    changed = run["settings"]["systems"]
+    notes += [f"{name} with {pairs(options)}, set by the user" for name, options in changed.items()]
+    alone = run["settings"]["exceptions"]
+    notes += [f"{name} trained with its own {pairs(values)}" for name, values in alone.items()]
+    told = [note for folder in folders for note in (*folder.read()["notes"], *_failures(folder))]
+    return (*notes, *dict.fromkeys(told), UNITS)
+
+
+def device_notes(shown: Sequence[ResultTable]) -> list[str]:
+    """Which device a column belongs to, where there are several of one kind."""
+    apart = {
+        f"{column.heading.rpartition(', ')[2]}: {column.device}": None
+        for table in shown
+        for column in columns(table)
+        if column.device
+    }
+    return list(apart)
+
+
+def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
+    """The times in the tables whose repetitions lie far apart."""
+    apart: Record = {}
+    for table in shown:
+        if "time" in suite(table.suite).shows:
+            lines = table.frame[(table.frame["row"] != "mean") & table.frame["time_s_p50"].notna()]
+            ratios = (lines["time_s_p90"] / lines["time_s_p50"]).groupby(lines["title"], sort=False)
+            apart |= ratios.max().to_dict()
+    wide = [f"{title} ({ratio:.1f} times)" for title, ratio in apart.items() if ratio > STEADY]
+    what = "times not steady, 90th percentile over median of the repetitions"
+    return [f"{what}: {', '.join(wide)}; other work on the machine may be in them"] if wide else []
+
+
+def _failures(folder: RunFolder) -> list[str]:
+    """One sentence for each trial that failed or could not be measured."""
+    notes = []
+    run = folder.read()
+    for trial in folder.trials():
+        name = run["names"][trial.id]
+        result, measurement = trial.result() or {}, trial.measurement() or {}
+        if result.get("status") == "failed":
+            notes.append(f"{name} failed ({result['reason']}): {result['detail']}")
+        notes += [f"{name}: {what}: {why}" for what, why in result.get("extra_faults", {}).items()]
+        if measurement.get("status") == "failed":
+            why = f"({measurement['reason']}): {measurement['detail']}"
+            notes.append(f"{name}: time and memory not measured {why}")
+    return notes
+
+
+def write(folder: RunFolder, results: Results) -> None:
+    """table.csv and table.md in the run folder."""
+    write_bytes(folder.path / "table.csv", results.frame.to_csv(index=False).encode())
+    write_bytes(folder.path / "table.md", markdown(results).encode())
+
+
+def columns(table: ResultTable) -> list[Column]:
+    """The figures of a table; one that depends on the device has a column for each device."""
+    shown = [*(SHOWN[name] for name in suite(table.suite).shows), *_of_plugins(table)]
+    devices = {each: table.devices(each.column) if each.place else [] for each in shown}
+    numbers = {name: f"device {n}" for n, name in enumerate(_each_once(devices.values()), 1)}
+    found = []
+    for each in shown:
+        if len(devices[each]) < 2:
+            found.append(Column(each, "", each.heading))
+        else:
+            found += [Column(each, d, f"{each.heading}, {numbers[d]}") for d in devices[each]]
+    return found
+
+
+def _of_plugins(table: ResultTable) -> Iterator[Shown]:
+    """The metrics that plug-ins added."""
+    for column in table.extra:
+        name = column.removesuffix("_mean")
+        if name != column:
+            told = title_of(name)
+            yield Shown(told.title, column, 3, 1, f"{name}_std", "", told.better)
+
+
+def _each_once(groups: Iterable[Iterable[str]]) -> list[str]:
+    return list(dict.fromkeys(chain.from_iterable(groups)))
+
+
+def headings(table: ResultTable) -> list[str]:
+    return [*suite(table.suite).headings, *(column.heading for column in columns(table))]
+
+
+def values(table: ResultTable, column: Column) -> list[float | None]:
+    """A column's figure for each row; None where there is none."""
+    shown = column.shown
+    found = []
+    for line in table.means.to_dict("records"):
+        value = line[shown.column]
+        if column.device:
+            value = table.on_device(line["key"], shown.column, column.device)
+        found.append(None if line["status"] != "ok" or _absent(value) else value)
+    return found
+
+
+def cells(table: ResultTable) -> list[list[str]]:
+    """The table as people read it; the best of a column is wrapped in ** **."""
+    lines = table.means.to_dict("records")
+    texts = [_column(lines, column.shown, values(table, column)) for column in columns(table)]
+    shown = []
+    for number, line in enumerate(lines):
+        figures = [column[number] for column in texts]
+        if line["status"] != "ok":
+            figures[0] = f"{line['status']}: {line['reason']}"
+        shown.append([*head(table, line), *figures])
+    return shown
+
+
+def head(table: ResultTable, line: Record) -> list[str]:
+    """What tells a row from the others, under the suite's headings."""
+    words = list(table.cells[line["key"]])
+    # A model that the suite did not foresee has its title alone.
+    words += [""] * (len(suite(table.suite).headings) - len(words))
+    if line["transductive"] is True:
+        words[0] += " †"
+    return words
+
+
+def best_of(shown: Shown, values: Sequence[float | None]) -> float | None:
+    """The best value of a column; None where it has no best end."""
+    there = [value for value in values if value is not None]
+    return {"max": max, "min": min}[shown.better](there) if shown.better and there else None
+
+
+def _column(lines: Sequence[Record], shown: Shown, values: Sequence[float | None]) -> list[str]:
+    best = best_of(shown, values)
+    return [_cell(line, shown, value, best) for line, value in zip(lines, values, strict=True)]
+
+
+def _cell(line: Record, shown: Shown, value: Any, best: float | None) -> str:
+    """ "**83.41 ± 2.10** [84.13]": ours, its spread, and the paper's."""
+    if value is None:
+        return ""
+    text = number(value, shown) + spread(line, shown)
+    if value == best:
+        text = f"**{text}**"
+    printed_value = line[shown.paper] if shown.paper else None
+    return text if _absent(printed_value) else f"{text} [{number(printed_value, shown)}]"
+
+
+def spread(line: Record, shown: Shown) -> str:
+    """ " ± 2.10"; nothing for a single case, which deviates from nothing."""
+    there = shown.spread and line["n_cases"] != 1
+    return f" ± {number(line[shown.spread], shown)}" if there else ""
+
+
+def number(value: Any, shown: Shown) -> str:
+    return f"{value * shown.scale:,.{shown.digits}f}"
+
+
+def _absent(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def markdown(results: Results) -> str:
+    lines: list[str] = []
+    for table in results.tables:
+        titles = headings(table)
+        lines += [f"# {suite(table.suite).title}", "", _row(titles), _row(["---"] * len(titles))]
+        lines += [*(_row(row) for row in cells(table)), ""]
+    return "\n".join([*lines, *(f"- {note}" for note in results.notes)]) + "\n"
+
+
+def _row(row: Sequence[str]) -> str:
+    return f"| {' | '.join(row)} |"
+
+
+def show(results: Results, screen: Screen) -> None:
+    """The tables and their notes for the person at the terminal."""
+    for table in results.tables:
+        screen.show(_terminal(table))
+    for note in results.notes:
+        screen.say(f"- {note}")
+
+
+def _terminal(table: ResultTable) -> RichTable:
+    """For a rich console: best in bold."""
+    title = suite(table.suite).title
+    shown = RichTable(title=title, title_justify="left", header_style="bold")
+    texts = len(suite(table.suite).headings)
+    for number, heading in enumerate(headings(table)):
+        shown.add_column(heading, justify="left" if number < texts else "right")
+    for row in cells(table):
+        shown.add_row(*(_bold(cell) for cell in row))
+    return shown
+
+
+def _bold(cell: str) -> str:
+    escaped = cell.replace("[", r"\[")
+    for mark in ("[bold]", "[/bold]"):
+        escaped = escaped.replace("**", mark, 1)
+    return escaped

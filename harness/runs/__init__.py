@@ -1,0 +1,1 @@
+"""What a run is: on paper (settings, suites, plan) and on disk (its folder)."""

@@ -1,0 +1,178 @@
+"""Loading a plug-in: one file, read once, hashed and executed as what was read.
+
+A plug-in is code. It is executed when, and only when, a person names it: by --plugin, or by the
+name of a model of an installed package's entry point. What lies in a run folder is not.
+"""
+
+import hashlib
+import re
+import stat
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.abc import SourceLoader
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from harness.data.datasets import Dataset
+from harness.errors import UsageError
+from harness.systems.catalogue import System
+
+if TYPE_CHECKING:
+    from harness.systems.plugin_metrics import Metric
+
+MAX_BYTES = 1_000_000
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+COPY = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_]{0,39})-(?P<sha>[0-9a-f]{16})")
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """What one file adds."""
+
+    name: str
+    source: bytes
+    systems: Mapping[str, System]
+    metrics: Mapping[str, "Metric"]
+    datasets: Mapping[str, Dataset]
+
+    @property
+    def id(self) -> str:
+        """ "name-<16 digits of the SHA-256 of the source>": what trials are identified by."""
+        return f"{self.name}-{sha(self.source)}"
+
+
+def sha(source: bytes) -> str:
+    return hashlib.sha256(source).hexdigest()[:16]
+
+
+def load(path: Path) -> Plugin:
+    """Execute the file and take what it adds.
+
+    Raises UsageError that names file and line for a file that cannot be read or executed, and
+    what is wrong with an entry.
+    """
+    source = _read(path)
+    name = _name(path, source)
+    module = _execute(path, source, f"pfbench_plugin_{name}_{sha(source)}")
+    plugin = Plugin(name, source, *(_entries(path, module, group) for group in _kinds()))
+    if not (plugin.systems or plugin.metrics or plugin.datasets):
+        remedy = 'SYSTEMS = {"mine": System(...)}; `pfbench init model mine` writes an example'
+        raise wrong(path, "has neither SYSTEMS, METRICS nor DATASETS", remedy)
+    return plugin
+
+
+def wrong(path: Path, what: str, remedy: str) -> UsageError:
+    return UsageError(what, where=str(path), remedy=remedy, code="PFB-C42")
+
+
+def _read(path: Path) -> bytes:
+    remedy = "pass one Python file"
+    try:
+        if not stat.S_ISREG(path.stat().st_mode) or path.suffix != ".py":
+            raise UsageError("is no Python file", where=str(path), remedy=remedy, code="PFB-C41")
+        with open(path, "rb") as file:
+            source = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        what = (error.strerror or "cannot be read").lower()
+        raise UsageError(what, where=str(path), remedy=remedy, code="PFB-C41") from error
+    if len(source) > MAX_BYTES:
+        what, remedy = f"is larger than {MAX_BYTES // 1_000_000} MB", "keep data out of it"
+        raise UsageError(what, where=str(path), remedy=remedy, code="PFB-C41")
+    return source
+
+
+def _name(path: Path, source: bytes) -> str:
+    """The file's own name; that of a copy in a run folder without its hash."""
+    copy = COPY.fullmatch(path.stem)
+    if copy and copy["sha"] != sha(source):
+        what = f"was changed since the run kept it (its hash is {sha(source)})"
+        raise wrong(path, what, f"copy it out as {copy['name']}.py; it is another plug-in now")
+    name = copy["name"] if copy else path.stem
+    if not NAME.fullmatch(name):
+        raise wrong(path, "has a name that no module can have", "letters, digits and _, at most 40")
+    return name
+
+
+class _AsRead(SourceLoader):
+    """Python's own loader, given the bytes that were hashed; looks for no compiled file."""
+
+    def __init__(self, path: Path, source: bytes) -> None:
+        self.path = str(path)
+        self.source = source
+
+    def get_filename(self, fullname: str) -> str:
+        return self.path
+
+    def get_data(self, path: str | bytes) -> bytes:
+        if path != self.path:
+            raise FileNotFoundError(path)
+        return self.source
+
+
+def _execute(path: Path, source: bytes, name: str) -> ModuleType:
+    loader = _AsRead(path, source)
+    module = module_from_spec(ModuleSpec(name, loader, origin=str(path)))
+    module.__file__ = str(path)
+    sys.modules[name] = module  # dataclasses look for their module there
+    try:
+        loader.exec_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # somebody else's code: even SystemExit is a fault of the file
+        del sys.modules[name]
+        raise _failed(path, error) from error
+    return module
+
+
+def _failed(path: Path, error: BaseException) -> UsageError:
+    """The plug-in's own error, with the line of the plug-in where it happened."""
+    line: int | None = None
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        line = error.lineno
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename == str(path):
+            line = frame.lineno
+    what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    remedy = "correct this line"
+    if isinstance(error, ImportError):
+        remedy = "install it; a plug-in is one file and sees none beside it"
+    where = f"{path}:{line}" if line else str(path)
+    return UsageError(what, where=where, remedy=remedy, code="PFB-C41")
+
+
+def _kinds() -> dict[str, type]:
+    """What each of a plug-in's dictionaries holds."""
+    from harness import plugin
+    from harness.systems.plugin_metrics import Metric
+
+    return {"SYSTEMS": plugin.System, "METRICS": Metric, "DATASETS": Dataset}
+
+
+def _entries(path: Path, module: ModuleType, group: str) -> dict[str, Any]:
+    """The entries of one dictionary of the module."""
+    kind = _kinds()[group]
+    content = getattr(module, group, {})
+    if not isinstance(content, Mapping):
+        raise wrong(
+            path, f"{group} is no dictionary", f'{group} = {{"mine": {kind.__name__}(...)}}'
+        )
+    for name, entry in content.items():
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            what = f"{group} has the name {name!r}"
+            raise wrong(path, what, "letters, digits and _, at most 40")
+        if not isinstance(entry, kind):
+            what = f"{group}[{name!r}] is a {type(entry).__name__}"
+            raise wrong(path, what, f"{kind.__name__}(...) of harness.plugin")
+    if group != "SYSTEMS":
+        return dict(content)
+    try:
+        return {name: entry.entry() for name, entry in content.items()}
+    except (TypeError, ValueError) as error:
+        raise wrong(
+            path, f"SYSTEMS: {error}", "sees=Patches, or another class of Method"
+        ) from error

@@ -1,0 +1,267 @@
+"""Which plug-ins a command uses, and which of them a trial depends on.
+
+Their systems, data sets and suites join the lists of ours when a command names them. Of those
+that a run folder tells of, names and titles become known and nothing is executed: its tables can
+be made again anywhere, its networks only with the plug-in.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.data.datasets import DATASETS, Dataset
+from harness.errors import UsageError
+from harness.runs.plugin_file import COPY, Plugin, load, wrong
+from harness.systems.catalogue import SYSTEMS, Kind, System
+
+if TYPE_CHECKING:
+    from harness.systems.plugin_metrics import Metric
+
+GROUP = "pfbench.models"
+OURS = {"systems": frozenset(SYSTEMS), "datasets": frozenset(DATASETS)}
+_active: dict[str, Plugin] = {}
+_told: dict[str, set[str]] = {"systems": set(), "datasets": set()}  # known from a run folder only
+_titles: dict[str, "MetricRecord"] = {}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SystemRecord(_Strict):
+    """What run.json keeps of a plug-in's system."""
+
+    title: str
+    kind: Kind
+    reference: str
+    end_to_end: bool
+    deviation: str
+
+
+class MetricRecord(_Strict):
+    """What run.json keeps of a plug-in's metric."""
+
+    title: str
+    better: Literal["max", "min", ""]
+
+
+class Record(_Strict):
+    """What run.json keeps of a plug-in."""
+
+    id: str = Field(pattern=f"^{COPY.pattern}$")
+    systems: dict[str, SystemRecord]
+    metrics: dict[str, MetricRecord]
+    datasets: dict[str, str]
+    """Name -> title."""
+
+
+def add(paths: Iterable[Path]) -> list[Plugin]:
+    """Use these plug-ins from now on; the same source twice is one plug-in.
+
+    Raises UsageError for a file that cannot be used, and for a name that is taken.
+    """
+    plugins = []
+    for path in paths:
+        plugin = load(path)
+        if plugin.id not in _active:
+            _refuse_taken(plugin, path)
+            _join(plugin)
+        plugins.append(_active[plugin.id])
+    return plugins
+
+
+def add_installed(names: Iterable[str] | None = None) -> None:
+    """Use the installed packages whose entry points in `pfbench.models` have these names, or all.
+
+    The entry point names a module of one file, which is used like a file named by --plugin.
+    """
+    wanted = None if names is None else set(names)
+    if wanted == set():
+        return
+    for name, entry in _installed().items():
+        if wanted is None or name in wanted:
+            add([_source(entry)])
+
+
+def installed() -> tuple[str, ...]:
+    """The names that installed packages offer; nothing of them is executed."""
+    return tuple(_installed())
+
+
+def clear() -> None:
+    """Forget every plug-in."""
+    for name in set(SYSTEMS) - OURS["systems"]:
+        del SYSTEMS[name]
+    for name in set(DATASETS) - OURS["datasets"]:
+        del DATASETS[name]
+    for names in _told.values():
+        names.clear()
+    _active.clear()
+    _titles.clear()
+
+
+def active() -> tuple[Plugin, ...]:
+    """The plug-ins in use, in the order they were named."""
+    return tuple(_active.values())
+
+
+def used_by(system: str, dataset: str) -> tuple[str, ...]:
+    """Ids of the plug-ins that the numbers of such a trial depend on.
+
+    Those that bring the system or the data set, and all that bring metrics.
+    """
+    return tuple(
+        sorted(
+            plugin.id
+            for plugin in _active.values()
+            if system in plugin.systems or dataset in plugin.datasets or plugin.metrics
+        )
+    )
+
+
+def metrics(ids: Sequence[str]) -> dict[str, "Metric"]:
+    """The metrics of these plug-ins by name."""
+    found: dict[str, Metric] = {}
+    for plugin_id in ids:
+        found |= _active[plugin_id].metrics
+    return found
+
+
+def in_use(ids: Sequence[str]) -> bool:
+    """Whether all of these plug-ins are."""
+    return all(plugin_id in _active for plugin_id in ids)
+
+
+def require(ids: Sequence[str]) -> None:
+    """UsageError that names what is missing unless all of these plug-ins are in use."""
+    for plugin_id in ids:
+        if plugin_id in _active:
+            continue
+        name, _, _ = plugin_id.rpartition("-")
+        given = [plugin.id for plugin in _active.values() if plugin.name == name]
+        what = f"is needed, and {given[0]} was given" if given else "is needed"
+        remedy = f"--plugin RUN_DIR/plugins/{plugin_id}.py, which the run kept; look into it first"
+        where = f"plug-in {plugin_id}"
+        raise UsageError(f"{what}: its code is run only when you name it", where=where,
+                         remedy=remedy, code="PFB-C44")  # fmt: skip
+
+
+def keep(run: Path, ids: Sequence[str]) -> None:
+    """Copy the source of these plug-ins into a run folder, readable by its owner only."""
+    from harness.runs.run_folder import write_bytes
+
+    for plugin_id, path in zip(ids, kept(run, ids), strict=True):
+        write_bytes(Path(path), _active[plugin_id].source)
+
+
+def kept(run: Path, ids: Sequence[str]) -> list[str]:
+    """Where a run folder keeps the source of these plug-ins."""
+    return [str(run / "plugins" / f"{plugin_id}.py") for plugin_id in ids]
+
+
+def merged(earlier: Sequence[Mapping[str, Any]], ids: Iterable[str]) -> list[dict[str, Any]]:
+    """What run.json keeps: the plug-ins that it told of `earlier`, and these."""
+    now = [_record(_active[plugin_id]).model_dump() for plugin_id in ids]
+    known = {each["id"] for each in now}
+    return [*(dict(each) for each in earlier if each["id"] not in known), *now]
+
+
+def tell(records: Sequence[Mapping[str, Any]]) -> None:
+    """Make known what a run folder tells of its plug-ins; executes nothing.
+
+    Raises pydantic's ValidationError for records that are none.
+    """
+    for content in records:
+        told = Record.model_validate(content)
+        _titles.update(told.metrics)
+        for name, system in told.systems.items():
+            if name not in SYSTEMS or name in _told["systems"]:
+                _told["systems"].add(name)
+                SYSTEMS[name] = System(network="", method="", **system.model_dump())
+        for name, title in told.datasets.items():
+            if name not in DATASETS or name in _told["datasets"]:
+                _told["datasets"].add(name)
+                DATASETS[name] = Dataset(title, (), {}, plugin=told.id)
+
+
+def title_of(metric: str) -> MetricRecord:
+    """Title and direction of a plug-in's metric, in use or told by a run folder."""
+    for plugin in _active.values():
+        if metric in plugin.metrics:
+            return _record(plugin).metrics[metric]
+    return _titles.get(metric, MetricRecord(title=metric, better=""))
+
+
+def plugin_of(system: str) -> str:
+    """The name of the plug-in in use that brings the system; "" for one of ours."""
+    return next((each.name for each in _active.values() if system in each.systems), "")
+
+
+def _join(plugin: Plugin) -> None:
+    from dataclasses import replace
+
+    _active[plugin.id] = plugin
+    SYSTEMS.update(plugin.systems)
+    DATASETS.update({k: replace(entry, plugin=plugin.id) for k, entry in plugin.datasets.items()})
+    for kind, names in (("systems", plugin.systems), ("datasets", plugin.datasets)):
+        _told[kind] -= set(names)
+
+
+def _refuse_taken(plugin: Plugin, path: Path) -> None:
+    from harness.systems.metrics import CaseScore
+
+    taken = {
+        "SYSTEMS": set(SYSTEMS) - _told["systems"],
+        "DATASETS": set(DATASETS) - _told["datasets"],
+        "METRICS": {"case", *CaseScore._fields, *(m for p in active() for m in p.metrics)},
+    }
+    given = {"SYSTEMS": plugin.systems, "DATASETS": plugin.datasets, "METRICS": plugin.metrics}
+    for group, names in given.items():
+        for name in sorted(taken[group] & set(names)):
+            raise wrong(path, f"{group} has '{name}', which there is already", "another name")
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _source(entry: EntryPoint) -> Path:
+    """The file of the module that an entry point names."""
+    try:
+        spec = find_spec(entry.module)
+    except ImportError as error:
+        raise _unusable(entry, f"{type(error).__name__}: {error}") from error
+    if spec is None or not spec.origin:
+        raise _unusable(entry, f"there is no module {entry.module}")
+    return Path(spec.origin)
+
+
+def _unusable(entry: EntryPoint, what: str) -> UsageError:
+    where = f"entry point {GROUP} {entry.name}"
+    remedy = "install its package again, or remove it"
+    return UsageError(what, where=where, remedy=remedy, code="PFB-C41")
+
+
+def _record(plugin: Plugin) -> Record:
+    return Record(
+        id=plugin.id,
+        systems={
+            name: SystemRecord(
+                title=entry.title,
+                kind=entry.kind,
+                reference=entry.reference,
+                end_to_end=entry.end_to_end,
+                deviation=entry.deviation,
+            )
+            for name, entry in plugin.systems.items()
+        },
+        metrics={
+            name: MetricRecord(title=metric.title, better=metric.better)
+            for name, metric in plugin.metrics.items()
+        },
+        datasets={name: entry.title for name, entry in plugin.datasets.items()},
+    )

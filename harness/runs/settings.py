@@ -1,0 +1,170 @@
+"""What a run is asked to do: a profile, changed by a file, changed by options."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+
+from harness.data.reading import PLAIN, Reading
+from harness.errors import UsageError, together, unknown
+from harness.runs.nested import merged, nest
+from harness.runs.spec import Frozen, Protocol
+from harness.runs.yaml_file import line_of, parse_value, read_config
+from harness.systems.catalogue import SYSTEMS
+
+Where = Callable[[Sequence[str]], str]
+"""Where a person wrote a nested key: "suite.yaml:14", "--set"."""
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Split(Frozen):
+    kind: Literal["seeded", "official"] = "seeded"
+    """80/20 by patient from a seed, or the released code's cut (sorted, one validation case)."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    fold: int = Field(0, ge=0, le=4)
+
+
+class Phantom(Frozen):
+    """The embedded synthetic data set."""
+
+    cases: int = Field(10, ge=3, le=10_000)
+    seed: int = Field(0, ge=0, lt=2**32)
+
+
+class Settings(Frozen):
+    """Everything about a run that is not where it runs."""
+
+    profile: Literal["quick", "paper"]
+    reduce: tuple[int, int, int]
+    """Block mean per axis (D, H, W) from the paper's 128x192x192 grid."""
+    protocol: Protocol
+    split: Split = Split()
+    phantom: Phantom = Phantom()
+    data: Reading = PLAIN
+    """How scans are read."""
+    systems: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Options of single systems that differ from the profile's."""
+    exceptions: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Protocol values of single systems that differ, such as a tuned learning rate."""
+
+    def protocol_of(self, name: str) -> Protocol:
+        """The protocol under which the system `name` is trained; UsageError for a wrong value."""
+        return changed_protocol(self.protocol, self.exceptions.get(name, {}), f"exceptions.{name}")
+
+
+def changed_protocol(protocol: Protocol, changes: Mapping[str, Any], where: str) -> Protocol:
+    """`protocol` with `changes`, checked; UsageError names the field at fault."""
+    return _validated(Protocol, {**protocol.model_dump(), **changes}, lambda keys: where)
+
+
+PAPER = Settings(profile="paper", reduce=(1, 1, 1), protocol=Protocol())
+
+# Half an hour of the paper in three minutes: a volume of 32x64x64, a quarter of the channels,
+# and a learning rate that suits networks so small and so few steps.
+QUICK = Settings(
+    profile="quick",
+    reduce=(4, 3, 3),
+    protocol=Protocol(epochs=8, learning_rate=5e-3, validate_every=1),
+)
+
+PROFILES: dict[str, Settings] = {"quick": QUICK, "paper": PAPER}
+MAX_SHOWN = 60  # characters of a wrong value
+
+
+def resolve(
+    profile: str,
+    config: Path | None,
+    changes: Sequence[str],
+    epochs: int | None,
+    tuned: Path | None = None,
+) -> Settings:
+    """Profile, then --tuned, --config, --epochs, --set; UsageError names place and key at fault."""
+    if profile not in PROFILES:
+        raise unknown("profile", profile, PROFILES)
+    settings = PROFILES[profile]
+    for content, where in _sources(config, changes, epochs, tuned):
+        settings = _changed(settings, content, where)
+    return settings
+
+
+def tuned_settings(path: Path) -> dict[str, Any]:
+    """The settings in a best.yaml that `pfbench tune` wrote; UsageError for another file."""
+    content = read_config(path)
+    if not isinstance(content.get("settings"), dict):
+        what = "holds no settings of a study"
+        remedy = "pass the best.yaml of `pfbench tune`"
+        raise UsageError(what, where=str(path), remedy=remedy, code="PFB-C09")
+    return content["settings"]
+
+
+def _sources(
+    config: Path | None, changes: Sequence[str], epochs: int | None, tuned: Path | None
+) -> Iterator[tuple[Mapping[str, Any], Where]]:
+    """What changes the profile, a later one over an earlier one."""
+    if tuned:
+        path = tuned
+        yield tuned_settings(tuned), lambda keys: line_of(path, ("settings", *keys))
+    if config:
+        yield read_config(config), partial(line_of, config)
+    if epochs is not None:
+        yield {"protocol": {"epochs": epochs}}, lambda keys: "--epochs"
+    for change in changes:
+        yield _parse_change(change), lambda keys: "--set"
+
+
+def _parse_change(change: str) -> dict[str, Any]:
+    """ "protocol.learning_rate=3e-4" -> {"protocol": {"learning_rate": 3e-4}}."""
+    key, equals, value = change.partition("=")
+    if not equals or not key:
+        what = f"'{change}' is not of the form key.path=value"
+        remedy = "--set protocol.learning_rate=3e-4"
+        raise UsageError(what, where="--set", remedy=remedy, code="PFB-C09")
+    return nest(key, parse_value(value, f"--set {key}") if value else "")
+
+
+def _changed(settings: Settings, content: Mapping[str, Any], where: Where) -> Settings:
+    """`settings` with what one source says, checked down to the protocol of each system."""
+    made = _validated(Settings, merged(settings.model_dump(), content), where)
+    for group in ("systems", "exceptions"):
+        for name in getattr(made, group):
+            if name not in SYSTEMS:
+                place = where((group, name))
+                raise unknown("model", name, SYSTEMS, where=place, code="PFB-C09")
+    for name, changes in made.exceptions.items():
+        inside = partial(_below, where, ("exceptions", name))
+        _validated(Protocol, {**made.protocol.model_dump(), **changes}, inside)
+    return made
+
+
+def _below(where: Where, group: Sequence[str], keys: Sequence[str]) -> str:
+    return where((*group, *keys))
+
+
+def _validated(kind: type[Model], content: Mapping[str, Any], where: Where) -> Model:
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        faults = [_fault(kind, fault, where) for fault in error.errors()]
+        raise together(faults, "the settings") from error
+
+
+def _fault(kind: type[BaseModel], fault: Any, where: Where) -> UsageError:
+    """One fault that pydantic found, as what the person wrote and where."""
+    keys = tuple(map(str, fault["loc"]))
+    name = ".".join(keys)
+    if fault["type"] == "extra_forbidden":
+        return unknown("key", name, _siblings(kind, keys), where=where(keys), code="PFB-C09")
+    written = repr(fault.get("input"))
+    shown = written if len(written) <= MAX_SHOWN else f"{written[:MAX_SHOWN]}…"
+    what = f"{name}={shown}: {fault['msg'].removeprefix('Value error, ')}"
+    remedy = "correct it, or leave it out"
+    return UsageError(what, where=where(keys), remedy=remedy, code="PFB-C09")
+
+
+def _siblings(kind: type[BaseModel], keys: Sequence[str]) -> list[str]:
+    """The keys that are known where the unknown one stands."""
+    for key in keys[:-1]:
+        kind = kind.model_fields[key].annotation  # type: ignore[assignment]
+    return [".".join((*keys[:-1], field)) for field in kind.model_fields]

@@ -1,0 +1,262 @@
+"""The tables and figures of the paper as lists of what is to be trained.
+
+Rows of different suites that come to the same specification are one trial: Table I's "selective",
+Table II's "without MSRes" and Table III's "Res, without TPF" are one network, trained once.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError, unknown
+from harness.systems.catalogue import SYSTEMS, system
+
+FIGURES = ("dice", "hd95", "jaccard")
+COSTS = ("time", "memory", "parameters", "gflops")
+SHOWABLE = (*FIGURES, *COSTS, "train_mib", "crop_s", "crop_variance")
+MEASURED = {"time", "memory", "crop_s", "crop_variance"}
+"""Columns that need the phase of measuring; trials of suites without them are not measured."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: a system, and what is different about it.
+
+    `key` names the row within its suite for good; `cells` stand under the suite's headings, by
+    default the title alone. `quick` replaces `options` in the quick profile. `protocol` is what the
+    row changes about training. Title and cells may have names of options in braces.
+    """
+
+    key: str
+    title: str
+    system: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    cells: tuple[str, ...] = ()
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+
+    def in_profile(self, profile: str) -> "Row":
+        """The row as it stands in the table of `profile`."""
+        options = {**self.options, **(self.quick if profile == "quick" else {})}
+        shown = {key: _readable(value) for key, value in options.items()}
+        return replace(
+            self,
+            title=self.title.format(**shown),
+            cells=tuple(cell.format(**shown) for cell in self.cells or (self.title,)),
+            options=options,
+            quick={},
+        )
+
+
+def _readable(value: Any) -> str:
+    return "×".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One table of the paper; `shows` are the columns beside what tells the rows apart."""
+
+    title: str
+    rows: tuple[Row, ...]
+    headings: tuple[str, ...] = ("Model",)
+    shows: tuple[str, ...] = FIGURES + COSTS
+    notes: tuple[str, ...] = ()
+
+
+# The framework of the first journal version's experiments: residual blocks, no fine-tuning.
+PLAIN = {"msres": "none", "tpf": "none"}
+STRATEGIES = {
+    "none": "w/o TPF",
+    "srt": "TPF w/ SRT",
+    "srt+ust": "TPF w/ SRT+UST",
+    "srt+ust+tfm": "TPF w/ SRT+UST+TFM",
+    "tfm": "TPF w/ TFM only",
+}
+
+TABLE1 = Suite(
+    "Table I: where to crop the guidance patch",
+    tuple(
+        Row(crop, title, "pfseg", {**PLAIN, "crop": crop})
+        for crop, title in {
+            "random": "random cropping",
+            "central": "central cropping",
+            "selective": "selective cropping",
+            "selective_official": "selective, authors' code",
+            "selective_lattice": "selective, 8-voxel lattice (ours)",
+        }.items()
+    ),
+    ("Cropping",),
+    (*FIGURES, "crop_s", "crop_variance"),
+    ("Richness: variance of the patch over the largest that any patch of its volume has, "
+     "mean over the test cases",),
+)  # fmt: skip
+
+TABLE2 = Suite(
+    "Table II: where to use MSRes blocks",
+    tuple(
+        Row(msres, title, "pfseg", {**PLAIN, "msres": msres})
+        for msres, title in {
+            "none": "w/o MSRes",
+            "sgm": "SGM w/ MSRes",
+            "sgm+encoder": "SGM + encoder w/ MSRes",
+        }.items()
+    ),
+    ("MSRes",),
+    (*FIGURES, "train_mib", "parameters", "gflops"),
+    ("Training memory: peak MiB, of the process on a CPU, of the allocator on a GPU",),
+)
+
+TABLE3 = Suite(
+    "Table III: how to fine-tune on the test volumes",
+    tuple(
+        Row(f"{block.lower()}/{tpf}", f"{block}, {title}", "pfseg", {"msres": msres, "tpf": tpf},
+            cells=(block, title))
+        for block, msres in {"Res": "none", "MSRes": "sgm+encoder"}.items()
+        for tpf, title in STRATEGIES.items()
+    ),
+    ("Block", "Fine-tuning"),
+    FIGURES,
+    ("The five rows of a block type start from one trained network",),
+)  # fmt: skip
+
+# Table IV adds one part after the other to the segmentation branch alone.
+BARE = {"srt": False, "tel": False, "ssl": "none", "sgm": False, "msres": "none", "tpf": "none"}
+PARTS: dict[str, Mapping[str, Any]] = {
+    "UST": {},
+    "SRT": {"srt": True},
+    "TEL": {"tel": True},
+    "SSL": {"ssl": "exact"},
+    "SGM": {"sgm": True},
+    "MSRes": {"msres": "sgm+encoder"},
+    "TPF": {"tpf": "tfm"},
+}
+
+
+def _ablation(backbone: str, title: str) -> tuple[Row, ...]:
+    rows, options = [], {**BARE, "backbone": backbone}
+    for number, (part, change) in enumerate(PARTS.items()):
+        options = {**options, **change}
+        marks = tuple("✓" if i <= number else "" for i in range(len(PARTS)))
+        name = f"{title} {'+ ' if number else ''}{part}"
+        rows.append(
+            Row(f"{backbone}/{part.lower()}", name, "pfseg", options, cells=(title, *marks))
+        )
+    return tuple(rows)
+
+
+TABLE4 = Suite(
+    "Table IV: what each part adds",
+    _ablation("unet", "UNet3D") + _ablation("resunet", "ResUNet3D"),
+    ("Backbone", *PARTS),
+    FIGURES,
+    ("Rows are cumulative; the row with TPF fine-tunes the network of the row above it",),
+)
+
+TABLE5 = Suite(
+    "Table V: all systems under one protocol",
+    tuple(Row(name, entry.title, name) for name, entry in SYSTEMS.items()),
+)
+
+# (D, H, W) of a window, and in the quick profile. The smallest leaves the fifth level of a U-Net
+# too few voxels to normalise there, so the quick networks of this figure have four levels.
+WINDOWS = (
+    ((32, 48, 48), (8, 16, 16)),
+    ((48, 64, 64), (16, 24, 24)),
+    ((64, 96, 96), (16, 32, 32)),
+    ((96, 128, 128), (24, 48, 48)),
+    ((128, 192, 192), (32, 64, 64)),
+)
+
+
+FIG1 = Suite(
+    "Fig. 1: ResUNet3D by size of its patches",
+    tuple(
+        Row(f"window{number}", "ResUNet3D, patches of {window}", "resunet3d",
+            {"window": list(full)}, {"window": list(quick), "widths": [8, 16, 32, 64]},
+            ("{window}",))
+        for number, (full, quick) in enumerate(WINDOWS, 1)
+    ),
+    ("Patch",),
+    (*FIGURES, "time", "memory", "gflops"),
+    ("One random patch of each volume in an epoch, whatever its size; the last is the whole volume",
+     "The paper prints Fig. 1 without its values"),
+)  # fmt: skip
+
+SUITES: dict[str, Suite] = {
+    "table1": TABLE1,
+    "table2": TABLE2,
+    "table3": TABLE3,
+    "table4": TABLE4,
+    "table5": TABLE5,
+    "fig1": FIG1,
+}
+OURS = tuple(SUITES)
+ALL = "all"
+TUNED = Suite("Default and tuned settings", (), ("System", "Settings"), FIGURES)
+"""The comparison at the end of `pfbench tune`, which finds its rows itself."""
+
+
+def suite(name: str) -> Suite:
+    """The suite called `name`; UsageError with the nearest name when there is none."""
+    if name == "tuned":
+        return TUNED
+    if name not in SUITES:
+        raise unknown("suite", name, [*SUITES, ALL])
+    return SUITES[name]
+
+
+def chosen(
+    name: str, profile: str, models: Sequence[str] = (), rows: Sequence[str] = ()
+) -> dict[str, tuple[Row, ...]]:
+    """Suite -> its rows, narrowed to `models` and to the row keys `rows`; "all" means every suite.
+
+    A model that no row has gets one of its own. UsageError for unknown names.
+    """
+    names = OURS if name == ALL else (name,)
+    tables = {each: _of_models(suite(each).rows, models) for each in names}
+    known = {row.key for table in tables.values() for row in table}
+    for key in rows:
+        if key not in known:
+            raise unknown("row", key, known)
+    return {
+        each: tuple(row.in_profile(profile) for row in table if row.key in (rows or known))
+        for each, table in tables.items()
+    }
+
+
+def _of_models(rows: tuple[Row, ...], models: Sequence[str]) -> tuple[Row, ...]:
+    if not models:
+        return rows
+    present = {row.system for row in rows}
+    added = [Row(name, system(name).title, name) for name in models if name not in present]
+    return (*(row for row in rows if row.system in models), *added)
+
+
+def refuse_overruled(row: Row, changed: Mapping[str, Any]) -> None:
+    """UsageError when the user sets for all rows what tells this row from the others."""
+    for key, value in changed.items():
+        if key in row.options and row.options[key] != value:
+            raise UsageError(
+                f"{value!r}, but the row '{row.title}' is about {key}={row.options[key]!r}",
+                where=f"systems.{row.system}.{key}",
+                remedy="leave it out, or choose other rows with --row",
+                code="PFB-C02",
+            )
+
+
+@cache
+def paper_tables() -> dict[str, dict[str, dict[str, float]]]:
+    """Tables I-V as printed (arXiv:2210.14645 v1): suite -> row -> figure.
+
+    Dice and Jaccard in percent, HD95 in voxels, time in s, memory as the paper's "M".
+    """
+    return json.loads((Path(__file__).parent / "paper_tables.json").read_text())
+
+
+def printed(suite_name: str, key: str, dataset: str) -> dict[str, float]:
+    """The paper's figures for a row; none where it has none. Liver stands in Table V only."""
+    table = f"{suite_name}-liver" if dataset == "liver" else suite_name
+    return paper_tables().get(table, {}).get(key, {})

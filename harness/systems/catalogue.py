@@ -1,0 +1,135 @@
+"""The systems that are compared: what each is called, built from and how it sees a volume.
+
+To add one here: write its file, add one line to `SYSTEMS`. Import paths stand as text so that
+listing the systems loads no torch. Those of plug-ins join the list when a command names their
+file, see `harness.runs.plugins`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.errors import unknown
+
+if TYPE_CHECKING:
+    from harness.systems.methods import Method
+
+Kind = Literal["patch-based", "patch-free"]
+Grid = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class System:
+    """What can be compared, as it stands in Table V.
+
+    `network` and `method` are "module:name", or the thing itself in a plug-in; the network is
+    called with `modalities` and its options, the method with the network, the grid and its own
+    options. `options` hold the full-size values, `quick` what the quick profile replaces; those
+    named in `method_options` go to the method, the rest to the network. `deviation` is what
+    differs from the common protocol, printed under every table.
+    """
+
+    title: str
+    kind: Kind
+    network: str | Callable[..., Any]
+    method: str | Callable[..., Any]
+    reference: str
+    end_to_end: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    method_options: tuple[str, ...] = ()
+    deviation: str = ""
+
+    @property
+    def view(self) -> str:
+        """How it sees a volume, by the name of its method: "Patches", "PatchFree"."""
+        method = self.method
+        return method.partition(":")[2] if isinstance(method, str) else method.__name__
+
+
+QUICK_UNET = {"widths": (8, 8, 16, 32, 64)}
+
+# fmt: off
+SYSTEMS: dict[str, System] = {
+    "vnet": System(
+        "V-Net", "patch-based", "baselines.vnet:VNet", "harness.systems.methods:Patches",
+        "Milletari et al., arXiv:1606.04797", quick={"widths": (4, 8, 16, 32, 64)},
+        method_options=("window",),
+    ),
+    "unet3d": System(
+        "UNet3D", "patch-based", "baselines.unet3d:UNet3D", "harness.systems.methods:Patches",
+        "Çiçek et al., arXiv:1606.06650", quick=QUICK_UNET, method_options=("window",),
+    ),
+    "resunet3d": System(
+        "ResUNet3D", "patch-based", "baselines.resunet3d:ResUNet3D",
+        "harness.systems.methods:Patches", "Yu et al., AAAI 2017",
+        quick=QUICK_UNET, method_options=("window",),
+    ),
+    "resunet3d_up": System(
+        "ResUNet3D↑", "patch-free", "baselines.resunet3d:ResUNet3D",
+        "harness.systems.methods:LowResolution", "Wang et al., arXiv:2210.14645, Sec. IV-C",
+        quick=QUICK_UNET,
+    ),
+    "hdresunet": System(
+        "HDResUNet", "patch-free", "baselines.hdresunet:HDResUNet",
+        "harness.systems.methods:WholeVolume", "HDC/DUC on ResUNet3D", quick=QUICK_UNET,
+    ),
+    "san": System(
+        "SAN", "patch-free", "baselines.san:SAN", "harness.systems.methods:WholeVolume",
+        "Ho et al., Point-Unet, arXiv:2203.08964 (saliency network)", quick={"width": 8},
+    ),
+    "point_unet": System(
+        "Point-Unet", "patch-free", "baselines.point_unet:PointUNet",
+        "harness.systems.points:Points", "Ho et al., arXiv:2203.08964", end_to_end=False,
+        options={"points": 365_000, "post": "open", "learning_rate_factor": 10.0},
+        quick={
+            "points": 12_000, "san_width": 8, "dims": (8, 16, 32, 64, 128), "momentum": 0.1,
+            "learning_rate_factor": 2.0,
+        },
+        method_options=("points", "post", "learning_rate_factor"),
+        deviation="Point-Unet: its point network learns faster, 10x in profile paper, 2x in quick",
+    ),
+    "pfseg": System(
+        "PFSeg", "patch-free", "models.pfseg:build", "harness.systems.methods:PatchFree",
+        "Wang et al., arXiv:2210.14645",
+        options={
+            "backbone": "resunet", "srt": True, "sgm": True, "msres": "sgm+encoder",
+            "crop": "selective", "tel": True, "ssl": "exact", "binarize": "soft", "weights": {},
+            "tpf": "tfm",
+        },
+        quick={"widths": (8, 8, 16, 32, 64), "guidance_widths": (4, 8, 16, 16)},
+        method_options=("crop", "tel", "ssl", "binarize", "weights", "tpf"),
+    ),
+}
+# fmt: on
+
+
+def system(name: str) -> System:
+    """The entry called `name`; UsageError with the nearest name when there is none."""
+    if name not in SYSTEMS:
+        raise unknown("model", name, SYSTEMS)
+    return SYSTEMS[name]
+
+
+def load(path: str | Callable[..., Any]) -> Any:
+    """The object that "module:name" stands for."""
+    if not isinstance(path, str):
+        return path
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
+
+
+def options(name: str, profile: str) -> dict[str, Any]:
+    """The options of a system in a profile, complete."""
+    entry = system(name)
+    return {**entry.options, **(entry.quick if profile == "quick" else {})}
+
+
+def build(name: str, options: Mapping[str, Any], modalities: int, grid: Grid) -> "Method":
+    """The system as something that can be trained and applied to volumes on `grid`."""
+    entry = system(name)
+    of_method = {key: options[key] for key in entry.method_options if key in options}
+    of_network = {key: value for key, value in options.items() if key not in of_method}
+    network = load(entry.network)(modalities=modalities, **of_network)
+    return load(entry.method)(network, grid, **of_method)

@@ -1,0 +1,391 @@
+"""How a network sees a volume and how its output becomes a mask of the whole volume again.
+
+    Patches         a random window of half the side; at test a sliding window of 27    HR/2
+    WholeVolume     everything at full resolution                                       HR
+    LowResolution   everything at half resolution, its probability interpolated         LR -> HR
+    PatchFree       everything at half resolution beside a sharp window                 LR + HR/4
+
+Axes: C channels (modalities), D H W the full grid ("HR"), d h w half of it ("LR").
+"""
+
+import copy
+import math
+import time
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from baselines.resunet3d_up import low_resolution_label, upsample_keys
+from harness.data.lowres import halve
+from harness.runs.spec import Protocol
+from harness.systems.sliding_window import sliding_window, starts
+from models import cropping
+from models.layout import Layout, channels_last, faster
+from models.losses import segmentation_loss
+from models.objective import Binarize, Similarity, check_choices, pfseg_objective, weights_of
+from models.pfseg import PFSeg, check_switch
+from models.precision import Precision, autocast, guard, ieee_float32
+from models.recompute import recompute
+from models.tpf import Guided, Strategy, adapt, check
+
+Grid = tuple[int, int, int]
+Image = NDArray[np.float32]  # (C, D, H, W), intensities 0..1
+Mask = NDArray[np.bool_]  # (D, H, W)
+
+
+class Stage(NamedTuple):
+    """One network to train: from an augmented volume to named losses ("total" is minimised)."""
+
+    name: str
+    network: nn.Module
+    sample: Callable[[Image, Mask, np.random.Generator], tuple[Any, ...]]
+    losses: Callable[..., dict[str, Tensor]]
+    segment: Callable[[Image], Mask]
+    learning_rate_factor: float = 1.0
+    precision: Precision = "fp32"
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+
+class Method(ABC):
+    """A network together with the way it is trained on volumes and applied to them."""
+
+    transductive = False
+    """True when `adapt` learns from the test volumes."""
+    precision: Precision = "fp32"
+    layout: Layout = "channels_first"
+
+    def __init__(self, network: nn.Module, grid: Grid) -> None:
+        self.network = network
+        self.grid = grid
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What is trained, in this order."""
+        stage = Stage("network", self.network, self.sample, self.losses, self.segment)
+        return (stage._replace(precision=self.precision),)
+
+    def follow(self, protocol: Protocol) -> None:
+        """Compute the network as the protocol says, in training and in inference."""
+        ieee_float32()
+        self.precision = protocol.precision
+        if protocol.precision == "bf16":
+            guard(self.network)
+        if protocol.checkpointing:
+            recompute(self.network)
+        self.layout = faster(self.network) if protocol.layout == "auto" else protocol.layout
+        if self.layout == "channels_last":
+            channels_last(self.network)
+
+    @abstractmethod
+    def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
+        """What `losses` needs of one augmented volume, as tensors with a batch axis."""
+
+    @abstractmethod
+    def losses(self, *sample: Any) -> dict[str, Tensor]:
+        """Named terms of the objective; the one called "total" is minimised."""
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> Tensor:
+        """image (C, D, H, W) on any device, meta included -> probability (D, H, W)."""
+
+    def probability(self, image: Image) -> NDArray[np.float32]:
+        """Probability of the target in each voxel, (D, H, W)."""
+        self.network.eval()
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            return self.forward(self.tensor(image)).cpu().numpy()
+
+    def segment(self, image: Image) -> Mask:
+        """The mask that is scored, (D, H, W)."""
+        return self.probability(image) >= 0.5
+
+    def adapt(self, images: Sequence[Image]) -> "Method":
+        """The method after learning from unlabelled test volumes, where the system does so."""
+        return self
+
+    def for_inference(self) -> "Method":
+        """The same predictions without the parts that only training needs."""
+        return self
+
+    @property
+    def looks(self) -> int:
+        """How often the network is applied to segment a volume."""
+        return 1
+
+    def look(self, modalities: int) -> None:
+        """Apply the network once to a blank of what it is shown: for shapes and FLOPs, on meta.
+
+        ValueError where the network cannot take it.
+        """
+        with torch.inference_mode(), _suited("volume", self.grid):
+            self.forward(torch.empty(modalities, *self.grid, device=self.device))
+
+    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """`options` with what was left to this method written out, for the trial's spec."""
+        return dict(options)
+
+    def particulars(self, images: Sequence[Image]) -> dict[str, float]:
+        """Figures that only this kind of method has, measured on `images`."""
+        return {}
+
+    def tensor(self, array: NDArray[Any]) -> Tensor:
+        """A copy of `array` on the network's device; cached volumes stay as they are."""
+        return torch.from_numpy(np.array(array)).to(self.device)
+
+
+@contextmanager
+def _suited(what: str, sides: Sequence[int]) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"a {what} of {list(sides)} does not suit the network: {error}") from error
+
+
+def binary_losses(logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Eq. 2 alone: the objective of every baseline."""
+    return {"total": segmentation_loss(logits, target)}
+
+
+def batch(array: NDArray[Any]) -> Tensor:
+    """(…) -> (1, …) float32, a copy."""
+    return torch.from_numpy(np.array(array, dtype=np.float32))[None]
+
+
+class Patches(Method):
+    """Windows of half the volume's side, half overlapping: 27 cover a volume (Sec. IV-B)."""
+
+    def __init__(self, network: nn.Module, grid: Grid, *, window: Sequence[int] = ()) -> None:
+        super().__init__(network, grid)
+        sides = window or [side // 2 for side in grid]
+        if not isinstance(sides, Sequence) or [type(side) for side in sides] != [int] * 3:
+            raise ValueError(f"window is {window!r}; it must be three whole numbers: D, H, W")
+        self.window = tuple(sides)
+        if min(self.window) < 1:
+            raise ValueError(f"a window of {list(self.window)} has no voxels")
+        if any(part > side for part, side in zip(self.window, grid, strict=True)):
+            raise ValueError(f"a window of {list(self.window)} is larger than the volume {grid}")
+
+    @property
+    def looks(self) -> int:
+        axes = zip(self.grid, self.window, self.stride, strict=True)
+        return math.prod(len(starts(*axis)) for axis in axes)
+
+    @property
+    def stride(self) -> Grid:
+        d, h, w = (max(1, side // 2) for side in self.window)
+        return d, h, w
+
+    def look(self, modalities: int) -> None:
+        """One window; a subclass whose `forward` does more than windows counts its own looks."""
+        with torch.inference_mode(), _suited("window", self.window):
+            self.network(torch.empty(1, modalities, *self.window, device=self.device))
+
+    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {**options, "window": list(self.window)}
+
+    def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
+        room = [side - part for side, part in zip(self.grid, self.window, strict=True)]
+        start = [int(rng.integers(0, free + 1)) for free in room]
+        box = tuple(slice(s, s + w) for s, w in zip(start, self.window, strict=True))
+        return batch(image[(slice(None), *box)]), batch(label[None][(slice(None), *box)])
+
+    def losses(self, *sample: Any) -> dict[str, Tensor]:
+        window, target = sample
+        return binary_losses(self.network(window), target)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return sliding_window(self.network, image, self.window, self.stride)
+
+
+class WholeVolume(Method):
+    """The full-resolution volume in one piece."""
+
+    def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
+        return batch(image), batch(label[None])
+
+    def losses(self, *sample: Any) -> dict[str, Tensor]:
+        volume, target = sample
+        return binary_losses(self.network(volume), target)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.network(image[None]).float().sigmoid()[0, 0]
+
+
+class LowResolution(Method):
+    """Half resolution in and out; at test the probability is interpolated, then thresholded."""
+
+    def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
+        return batch(halve(image)), low_resolution_label(batch(label[None]))
+
+    def losses(self, *sample: Any) -> dict[str, Tensor]:
+        low, target = sample
+        return binary_losses(self.network(low), target)
+
+    def forward(self, image: Tensor) -> Tensor:
+        low = nn.functional.avg_pool3d(image[None], 2)
+        return upsample_keys(self.network(low).float().sigmoid())[0, 0]
+
+
+class PatchFree(Method):
+    """The paper's framework: half resolution beside one full-resolution guidance patch.
+
+    `crop` places the guidance patch (models.cropping). `tpf` is the test-phase fine-tuning that
+    `adapt` does. `weights`, `tel`, `ssl` and `binarize` belong to the objective; weights that are
+    not given are eq. 19's. Raises ValueError for combinations that mean nothing.
+    """
+
+    network: PFSeg
+
+    def __init__(
+        self,
+        network: PFSeg,
+        grid: Grid,
+        *,
+        crop: str = "selective",
+        tpf: Strategy | Literal["none"] = "none",
+        weights: Mapping[str, float] | None = None,
+        tel: bool = True,
+        ssl: Similarity = "exact",
+        binarize: Binarize = "soft",
+    ) -> None:
+        super().__init__(network, grid)
+        srt, sgm = network.config.srt, network.config.sgm
+        if crop not in cropping.CROPPERS:
+            raise ValueError(f"crop is '{crop}'; it must be one of {', '.join(cropping.CROPPERS)}")
+        check_choices(ssl, binarize)
+        check_switch("tel", tel)
+        if not srt and (tel or ssl != "none"):
+            raise ValueError(
+                "L_tel and L_ssl compare a reconstruction, which srt=false leaves out; "
+                "use tel=false and ssl=none with it"
+            )
+        if tpf != "none":
+            check(tpf, srt=srt, tel=tel, ssl=ssl)
+        self.window = tuple(side // 4 for side in grid) if sgm else None
+        self.crop = cropping.CROPPERS[crop]
+        self.tpf = tpf
+        self.weights = weights_of(
+            {} if weights is None else weights, srt=srt, sgm=sgm, tel=tel, ssl=ssl
+        )
+        self.tel, self.ssl, self.binarize = tel, ssl, binarize
+
+    @property
+    def transductive(self) -> bool:  # type: ignore[override]
+        return self.tpf != "none"
+
+    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {**options, "weights": asdict(self.weights)}
+
+    def guided(self, image: Image, rng: np.random.Generator) -> Guided:
+        start = self.place(image, rng)
+        window = batch(cropping.window(image, start, self.window)) if self.window else None
+        return Guided(batch(halve(image)), window, batch(image), start)
+
+    def place(self, image: Image, rng: np.random.Generator) -> Grid:
+        """First voxel of the guidance patch; the origin for a network without guidance."""
+        return self.crop(image, self.window, rng) if self.window else (0, 0, 0)
+
+    def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
+        return (*self.guided(image, rng), batch(label[None]))
+
+    def losses(self, *sample: Any) -> dict[str, Tensor]:
+        low, window, image, start, label = sample
+        return pfseg_objective(
+            self.network(low, window),
+            image,
+            label,
+            start if self.window else None,
+            self.window,
+            self.weights,
+            tel=self.tel,
+            ssl=self.ssl,
+            binarize=self.binarize,
+        )
+
+    def probability(self, image: Image) -> NDArray[np.float32]:
+        self.network.eval()
+        start = self.place(image, rng_of(image))
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            return self._forward(self.tensor(image), start).cpu().numpy()
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self._forward(image, (0, 0, 0))
+
+    def _forward(self, image: Tensor, start: Grid) -> Tensor:
+        low = nn.functional.avg_pool3d(image[None], 2)
+        window = None
+        if self.window:
+            box = tuple(slice(s, s + w) for s, w in zip(start, self.window, strict=True))
+            window = image[(slice(None), *box)][None]
+        return self.network.segment(low, window).float().sigmoid()[0, 0]
+
+    def adapt(self, images: Sequence[Image]) -> "PatchFree":
+        if self.tpf != "none":
+            self.network = adapt(
+                self.network,
+                _LazyCases(images, lambda image: self.guided(image, rng_of(image))),
+                self.tpf,
+                weights=self.weights,
+                tel=self.tel,
+                ssl=self.ssl,
+                binarize=self.binarize,
+                precision=self.precision,
+            )
+        return self
+
+    def for_inference(self) -> "PatchFree":
+        half = copy.copy(self)
+        half.network = self.network.segmentation_half()
+        return half
+
+    def particulars(self, images: Sequence[Image]) -> dict[str, float]:
+        """Table I: seconds to place the guidance patch, and how rich the place is.
+
+        Richness is the patch's variance over the largest that any patch of the volume has, found
+        by looking at all of them; means over `images`.
+        """
+        if self.window is None:
+            return {}
+        seconds, richness = [], []
+        for image in images:
+            began = time.perf_counter()
+            start = self.place(image, rng_of(image))
+            seconds.append(time.perf_counter() - began)
+            best = cropping.selective_lattice_crop(image, self.window, stride=1)
+            largest = cropping.variance(image, best, self.window)
+            found = cropping.variance(image, start, self.window)
+            richness.append(found / largest if largest else 1.0)
+        return {"crop_s": float(np.median(seconds)), "crop_variance": float(np.mean(richness))}
+
+
+class _LazyCases(Sequence[Guided]):
+    """Test volumes made ready one at a time, so that they need not fit into memory together."""
+
+    def __init__(self, images: Sequence[Image], make: Callable[[Image], Guided]) -> None:
+        self.images = images
+        self.make = make
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.make(self.images[index])
+
+
+def rng_of(image: Image) -> np.random.Generator:
+    """A generator that belongs to the case, so that a random crop at test is always the same."""
+    return np.random.default_rng(zlib.crc32(image.tobytes()))

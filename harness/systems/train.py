@@ -1,0 +1,260 @@
+"""The training loop: the same for every system, one volume at a time (Sec. IV-B)."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.data.augment import augment
+from harness.data.case import Volume
+from harness.data.prefetch import ahead
+from harness.runs.spec import Protocol as Settings
+from harness.systems.methods import Method, Stage
+from harness.systems.metrics import dice
+from harness.trials.measure import peak_memory_mib
+from models.precision import autocast
+
+Row = dict[str, float]
+Report = Callable[[Row], None]
+
+
+class Store(Protocol):
+    """Where the state after each epoch goes and comes back from."""
+
+    def save(self, epoch: int, state: dict[str, Any]) -> None: ...
+
+    def load(self) -> dict[str, Any] | None: ...
+
+
+class NotFinite(Exception):
+    """The loss became NaN or infinite; the message names epoch, case and learning rate."""
+
+
+@dataclass
+class Plateau:
+    """Divide the learning rate when the training loss stands still; end at a floor (Sec. IV-B)."""
+
+    learning_rate: float
+    patience: int
+    divisor: float
+    floor: float
+    best: float = math.inf
+    waited: int = 0
+
+    def step(self, loss: float) -> None:
+        improved = loss < self.best
+        self.best = min(loss, self.best)
+        self.waited = 0 if improved else self.waited + 1
+        if self.waited >= self.patience:
+            self.learning_rate /= self.divisor
+            self.waited = 0
+
+    @property
+    def ended(self) -> bool:
+        # With a tolerance: 1e-4 / 10 / 10 / 10 is not 1e-7 in floating point.
+        return self.learning_rate <= self.floor * (1 + 1e-6)
+
+
+@dataclass
+class Progress:
+    """What a checkpoint holds beside the network: enough to continue exactly."""
+
+    stage: int = 0
+    stage_epoch: int = 0
+    history: list[Row] = field(default_factory=list)
+    best_dice: float = -1.0
+    memory: dict[str, float] = field(default_factory=dict)
+
+    def note_memory(self, peaks: Mapping[str, float]) -> None:
+        """Keep the highest of each, also over interruptions."""
+        for name, mib in peaks.items():
+            self.memory[name] = max(mib, self.memory.get(name, 0.0))
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What training needs to know, whatever the system."""
+
+    training: Sequence[Volume]
+    validation: Sequence[Volume]
+    settings: Settings
+    seed: int
+    store: Store
+    report: Report
+    until: int | None = None
+    """Pause after so many epochs in all; the store holds what is needed to go on."""
+
+    def paused(self, progress: Progress) -> bool:
+        return self.until is not None and len(progress.history) >= self.until
+
+
+def train(method: Method, lesson: Lesson) -> Progress:
+    """Train every stage of `method` in place; the history has one row per epoch.
+
+    Continues from what the store holds. Volumes are read, never changed. Raises NotFinite.
+    """
+    saved = lesson.store.load()
+    progress = Progress(**saved["progress"]) if saved else Progress()
+    for number, stage in enumerate(method.stages):
+        if number > progress.stage:
+            progress = Progress(number, 0, progress.history, memory=progress.memory)
+            saved = None
+        if number == progress.stage:
+            _train_stage(method, stage, lesson, progress, saved)
+        if lesson.paused(progress):
+            break
+    return progress
+
+
+def _train_stage(
+    method: Method,
+    stage: Stage,
+    lesson: Lesson,
+    progress: Progress,
+    saved: dict[str, Any] | None,
+) -> None:
+    settings = lesson.settings
+    plateau = Plateau(
+        settings.learning_rate * stage.learning_rate_factor,
+        settings.plateau_epochs,
+        settings.plateau_divisor,
+        settings.learning_rate_floor,
+    )
+    optimizer = torch.optim.Adam(stage.network.parameters(), lr=plateau.learning_rate)
+    best: dict[str, Tensor] = {}
+    if saved:
+        method.network.load_state_dict(saved["network"])
+        optimizer.load_state_dict(saved["optimizer"])
+        plateau = Plateau(**saved["plateau"])
+        best = saved["best"]
+        _restore_rng(saved["rng"])
+    while _goes_on(lesson, progress, plateau):
+        began = time.perf_counter()
+        progress.stage_epoch += 1
+        row = _epoch(stage, lesson, optimizer, plateau, progress)
+        ends = progress.stage_epoch == settings.epochs or plateau.ended
+        if lesson.validation and (ends or progress.stage_epoch % settings.validate_every == 0):
+            row["val_dice"] = _validate(stage, lesson.validation)
+            if row["val_dice"] > progress.best_dice:
+                progress.best_dice = row["val_dice"]
+                if settings.selection == "validation":
+                    best = {k: v.clone() for k, v in stage.network.state_dict().items()}
+        row["seconds"] = time.perf_counter() - began
+        progress.history.append(row)
+        progress.note_memory(peak_memory_mib(method.device))
+        state = _state(method, optimizer, plateau, progress, best)
+        lesson.store.save(len(progress.history), state)
+        lesson.report(row)
+    if best and not lesson.paused(progress):
+        stage.network.load_state_dict(best)
+
+
+def _goes_on(lesson: Lesson, progress: Progress, plateau: Plateau) -> bool:
+    ended = progress.stage_epoch >= lesson.settings.epochs or plateau.ended
+    return not ended and not lesson.paused(progress)
+
+
+def _epoch(
+    stage: Stage,
+    lesson: Lesson,
+    optimizer: torch.optim.Optimizer,
+    plateau: Plateau,
+    progress: Progress,
+) -> Row:
+    """One pass over the training volumes; the history row with the mean of every loss term."""
+    rate = plateau.learning_rate
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    stage.network.train()
+    seed = (lesson.seed, progress.stage, progress.stage_epoch)
+    batches = _batches(stage, lesson.training, lesson.settings.augment, seed)
+    if stage.device.type == "cuda":  # a CPU has no core to spare
+        batches = ahead(batches)
+    with contextlib.closing(batches):
+        means = _fit(stage, batches, optimizer)
+    plateau.step(means["loss"])
+    return {"epoch": len(progress.history) + 1, **means, "lr": rate}
+
+
+def _batches(
+    stage: Stage, volumes: Sequence[Volume], augmented: bool, seed: tuple[int, ...]
+) -> Generator[tuple[str, tuple[Any, ...]]]:
+    """One sample of each volume in random order.
+
+    The generator of each sample depends on seed, stage, epoch and case only, so every system
+    sees the same augmentations and a continued run sees those it would have seen.
+    """
+    for index in np.random.default_rng(seed).permutation(len(volumes)):
+        rng = np.random.default_rng((*seed, int(index) + 1))
+        volume = volumes[index]
+        image, label = volume.image, volume.label
+        if augmented:
+            image, label = augment(image, label, rng)
+        yield volume.case, stage.sample(image, label > 0, rng)
+
+
+def _fit(
+    stage: Stage,
+    batches: Iterator[tuple[str, tuple[Any, ...]]],
+    optimizer: torch.optim.Optimizer,
+) -> Row:
+    """One step of the optimiser for each batch; the mean of every loss term."""
+    sums: dict[str, float] = {}
+    count = 0
+    for case, sample in batches:
+        optimizer.zero_grad(set_to_none=True)
+        with autocast(stage.device, stage.precision):
+            terms = stage.losses(*(to(part, stage.device) for part in sample))
+        total = terms["total"]
+        if not torch.isfinite(total):
+            rate = optimizer.param_groups[0]["lr"]
+            raise NotFinite(f"loss={total.item()} step={count} case={case} lr={rate:g}")
+        total.backward()
+        optimizer.step()
+        count += 1
+        for name, term in terms.items():
+            key = "loss" if name == "total" else f"loss_{name}"
+            sums[key] = sums.get(key, 0.0) + float(term.detach())
+    return {key: summed / count for key, summed in sums.items()}
+
+
+def to(part: Any, device: torch.device) -> Any:
+    """Tensors, and what holds them, on `device`; everything else as it is."""
+    return part.to(device) if hasattr(part, "to") else part
+
+
+def _validate(stage: Stage, volumes: Sequence[Volume]) -> float:
+    scores = [dice(stage.segment(volume.image), volume.label > 0) for volume in volumes]
+    return float(np.mean(scores))
+
+
+def _state(
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    plateau: Plateau,
+    progress: Progress,
+    best: Mapping[str, Tensor],
+) -> dict[str, Any]:
+    return {
+        "network": method.network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "plateau": asdict(plateau),
+        "progress": asdict(progress),
+        "best": dict(best),
+        "rng": {
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        },
+    }
+
+
+def _restore_rng(state: Mapping[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,317 @@
+"""What MLflow is to show of a folder: one parent run, and a child for each trial or point.
+
+Knows the folders, not MLflow; `harness.tracking.store` brings a store to this state. The names are
+for people: MLflow sorts them, capitals first, and its Compare page begins with the first ones, so
+that "Model", "Type" and "Dice" are what it shows unasked. No name has a "-": its box plot cuts
+names there.
+"""
+
+import csv
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.runs.nested import flat
+from harness.runs.redact import redact
+from harness.runs.run_folder import RunFolder, TrialFolder, read_json
+from harness.runs.study_folder import Point, points
+from harness.systems.catalogue import system
+
+Status = Literal["running", "stopped", "ok", "failed"]
+DERIVED = (
+    "report.html",
+    "table.csv",
+    "table.md",
+    "study.csv",
+    "best.yaml",
+    "figures/**/*.png",
+    "figures/**/*.svg",
+)
+HEADLINES = ("Dice", "HD95 mm", "Jaccard", "Time s", "Memory MiB")
+"""What a comparison is about: quality first, then what it costs."""
+OTHERS = ("dice", "jaccard", "hd95_mm", "hd95_max_mm", "hd95_voxels")
+MEASURED = {
+    "inference_s_p50": "Time s",
+    "inference_peak_mib": "Memory MiB",
+    "inference_s_p90": "perf/inference_s.p90",
+    "crop_s": "perf/crop_s",
+    "crop_variance": "crop/variance",
+}
+SIZES = {
+    "parameters": "Parameters",
+    "gflops_per_volume": "GFLOPs",
+    "parameters_inference": "model/parameters_inference",
+}
+EPOCH = "train/epoch"
+"""How far a child has come: a metric whose value is its step."""
+SCORE = "Validation Dice"
+"""Of a complete point of a study."""
+LAST = "Last Dice"
+"""Of a complete or stopped point: what Compare shows, which knows only what all runs have."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The volumes, by name and content; neither a patient nor a path."""
+
+    name: str
+    fingerprint: str
+    profile: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Child:
+    """One trial of a run, or one point of a study."""
+
+    id: str
+    name: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    rows: Callable[[], Iterable[dict[str, float]]]
+    """One for each epoch, with "epoch" among its values; read when they are needed."""
+    finals: dict[str, float]
+    status: Status
+    outcome: dict[str, str] = field(default_factory=dict)
+    """Tags that may change while the child goes on."""
+    artifacts: tuple[Path, ...] = ()
+    seconds: float = 0.0
+    """That it took as far as it has come."""
+    ended_s: float | None = None
+    """Since the epoch of Unix; None while it has not ended."""
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The run or the study as a whole."""
+
+    id: str
+    name: str
+    title: str
+    """Of its kind, for people: "table5 phantom quick"."""
+    tags: dict[str, str]
+    dataset: Dataset
+    status: Literal["running", "finished", "interrupted"]
+    description: str
+    artifacts: tuple[Path, ...]
+    tables: tuple[str, ...]
+    """Suites or studies, each with children of its own."""
+    score: str
+    """The metric that children are ordered by."""
+    searched: dict[str, tuple[str, ...]]
+    """Of a study: its tables, each with the parameters that its points differ in."""
+
+
+def parent_of(folder: RunFolder) -> Parent:
+    """The parent of whatever `folder` holds."""
+    run = folder.read()
+    title = f"{' '.join(run['suites'])} {run['dataset']} {run['profile']}"
+    return Parent(
+        run["run_id"],
+        title,
+        title,
+        {**_common(run), "pfbench.command": redact(run["command"])},
+        _dataset(folder, run),
+        run["status"],
+        _description(folder, run),
+        _own(sorted(path for kind in DERIVED for path in folder.path.glob(kind))),
+        tuple(run["suites"]),
+        SCORE if run["kind"] == "study" else "Dice",
+        {name: tuple(map(allowed, params)) for name, params in run.get("references", {}).items()},
+    )
+
+
+def _description(folder: RunFolder, run: dict[str, Any]) -> str:
+    """Markdown: the tables as they are shown elsewhere, and what made them."""
+    shown = folder.path / ("study.md" if run["kind"] == "study" else "table.md")
+    text = shown.read_text() if shown.exists() else ""
+    return f"{text}\nProtocol `{run['protocol_hash']}`, made by\n\n    {redact(run['command'])}\n"
+
+
+def _dataset(folder: RunFolder, run: dict[str, Any]) -> Dataset:
+    data = run["protocol"]["data"]
+    split = read_json(folder.path / "split.json")
+    counts = {part: len(split[part]) for part in ("train", "validation", "test")}
+    profile = {key: data[key] for key in ("modalities", "target", "grid", "synthetic")}
+    return Dataset(f"{data['name']} {data['target']}", data["fingerprint"], profile | counts)
+
+
+def _own(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Those that are files: MLflow follows links, and would upload what they point to."""
+    return tuple(path for path in paths if path.is_file() and not path.is_symlink())
+
+
+def children_of(folder: RunFolder) -> Iterator[tuple[Any, Callable[[], Child]]]:
+    """Its children that have begun, in the order of the table or of the study.
+
+    Each as a footprint, which changes whenever the child does, and how to read it.
+    """
+    run = folder.read()
+    if run["kind"] == "study":
+        for point in points(folder):
+            places = [folder.trial(trial).path for trial in point.trials]
+            prints = [_footprint(place, "history.csv") for place in places]
+            ended = _footprint(point.path, "result.json")
+            yield (point.id, run["status"], ended, *prints), partial(_of_point, point, run)
+        return
+    tables = _tables(run)
+    for trial in folder.trials():
+        print_ = _footprint(trial.path, "history.csv", "result.json", "measurement.json")
+        if any(print_) or trial.checkpoints.exists():
+            shown = tables.get(trial.id, "")
+            key = (trial.id, run["status"], shown, print_)
+            yield key, partial(_of_trial, trial, run, shown)
+
+
+def _footprint(folder: Path, *names: str) -> tuple[tuple[int, int] | None, ...]:
+    """When each of the files was last written, and how long it is."""
+    found: list[tuple[int, int] | None] = []
+    for name in names:
+        try:
+            status = (folder / name).stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_mtime_ns, status.st_size))
+    return tuple(found)
+
+
+def _tables(run: Mapping[str, Any]) -> dict[str, str]:
+    """Trial -> the suites that have a row of it; the base of a fine-tuned one is in none."""
+    shown: dict[str, list[str]] = {}
+    for suite, rows in run["suites"].items():
+        for trial in dict.fromkeys(trial for row in rows for trial in row["trials"]):
+            shown.setdefault(trial, []).append(suite)
+    return {trial: " ".join(suites) for trial, suites in shown.items()}
+
+
+def _common(run: dict[str, Any]) -> dict[str, str]:
+    return {
+        "pfbench.run_id": run["run_id"],
+        "pfbench.suite": " ".join(run["suites"]),
+        "pfbench.dataset": run["dataset"],
+        "pfbench.profile": run["profile"],
+        "pfbench.protocol": run["protocol_hash"],
+    }
+
+
+def _of_trial(trial: TrialFolder, run: dict[str, Any], tables: str) -> Child:
+    spec = trial.spec()
+    result = trial.result()
+    status: Status = "running" if run["status"] == "running" else "stopped"
+    if result:
+        status = "ok" if result["status"] == "ok" else "failed"
+    entry = system(spec.system)
+    names = {"Model": entry.title, "Type": entry.kind, "View": entry.view}
+    if spec.base:
+        names["Model"] += " †"
+    return Child(
+        trial.id,
+        run["names"][trial.id],
+        {
+            **_common(run),
+            "pfbench.model": spec.system,
+            "pfbench.kind": entry.kind,
+            "pfbench.seed": str(spec.seed),
+            "pfbench.fold": str(spec.fold),
+        },
+        {**names, **_params(spec.model_dump(mode="json"))},
+        partial(history, trial.path / "history.csv"),
+        final_metrics(result, trial.measurement() or {}) if result else {},
+        status,
+        {
+            "pfbench.status": status,
+            "pfbench.reason": result["reason"] if result else "",
+            "pfbench.tables": tables,
+        },
+        _own(trial.path / name for name in ("cases.csv", "history.csv")),
+        _seconds(trial, result),
+        (trial.path / "result.json").stat().st_mtime if result else None,
+    )
+
+
+def _seconds(trial: TrialFolder, result: dict[str, Any] | None) -> float:
+    """What a trial took: as it says itself, or the sum of its epochs so far."""
+    if result and "seconds" in result:
+        return sum(result["seconds"].values())
+    return sum(row.get("seconds", 0.0) for row in history(trial.path / "history.csv"))
+
+
+def _of_point(point: Point, run: dict[str, Any]) -> Child:
+    statuses: dict[str, Status] = {"complete": "ok", "stopped": "ok", "failed": "failed"}
+    waiting: Status = "running" if run["status"] == "running" else "stopped"
+    status = statuses.get(point.state, waiting)
+    result = point.path / "result.json"
+    seen = point.values()
+    finals = {SCORE: point.value, LAST: seen[max(seen)] if status == "ok" and seen else None}
+    return Child(
+        point.id,
+        f"{point.study} {point.number}",
+        {**_common(run), "pfbench.model": point.system, "pfbench.study": point.study},
+        {"Model": system(point.system).title, **_params(point.params)},
+        lambda: ({"epoch": epoch, "val_dice": dice} for epoch, dice in seen.items()),
+        {name: _short(value) for name, value in finals.items() if value is not None},
+        status,
+        {
+            "pfbench.status": point.state,
+            "pfbench.reason": point.reason,
+            "pfbench.tables": point.study,
+        },
+        ended_s=result.stat().st_mtime if result.exists() else None,
+    )
+
+
+def history(path: Path) -> Iterator[dict[str, float]]:
+    """The rows of a history.csv, those of its cells that hold something; none without the file."""
+    if path.exists():
+        with open(path, newline="") as file:
+            for row in csv.DictReader(file):
+                yield {key: float(value) for key, value in row.items() if value}
+
+
+def final_metrics(result: dict[str, Any], measurement: dict[str, Any]) -> dict[str, float]:
+    """The names under which MLflow shows a finished trial; none of a failed one."""
+    if result["status"] != "ok":
+        return {}
+    scores, memory = result["metrics"], result["memory"]
+    values = {
+        "Dice": scores["dice_mean"],
+        "HD95 mm": scores["hd95_mm_mean"],
+        "Jaccard": scores["jaccard_mean"],
+    }
+    values |= {f"test/{name}.std": scores[f"{name}_std"] for name in OTHERS}
+    values |= {f"test/{name}.mean": scores[f"{name}_mean"] for name in OTHERS[3:]}
+    for name, value in result.get("extra_metrics", {}).items():
+        own, _, part = name.rpartition("_")
+        values[f"test/{own}.{part}"] = value
+    values |= {new: result[old] for old, new in SIZES.items() if old in result}
+    values |= {new: measurement[old] for old, new in MEASURED.items() if old in measurement}
+    if "train_peak_mib" in memory:
+        values["Training MiB"] = memory["train_peak_mib"]
+    if "train" in result.get("seconds", {}):
+        values["Training s"] = result["seconds"]["train"]
+    return {name: _short(value) for name, value in values.items()}
+
+
+def _short(value: float) -> float:
+    """Six digits, which is what a column of MLflow's table shows; counts as they are."""
+    return value if isinstance(value, int) else float(f"{value:.6g}")
+
+
+def metric(column: str) -> str:
+    """The name in MLflow of a column of a history: of MLflow's letters only, "-" not among them."""
+    if column == "epoch":
+        return EPOCH
+    return "val/dice" if column == "val_dice" else f"train/{allowed(column)}"
+
+
+def allowed(name: str) -> str:
+    """ "dice (ET)" -> "dice_ET": what else MLflow refuses, or its pages cut."""
+    return re.sub(r"[^\w. :/]+", "_", name, flags=re.ASCII).strip("_ ")
+
+
+def _params(content: dict[str, Any]) -> dict[str, str]:
+    """Nested settings as MLflow takes them: keys joined by dots."""
+    return {allowed(key): str(value)[:6000] for key, value in flat(content).items()}

@@ -1,0 +1,256 @@
+"""MLflow as a mirror of the run folder, and the process that holds it up while a run goes on.
+
+    python -m harness.tracking.mirror RUN_DIR --experiment NAME      # URI in MLFLOW_TRACKING_URI
+
+One process writes, whatever the number of trials: a run is followed by one mirror, and
+`pfbench mlflow sync` is the same thing once. Nothing here can stop or change a run.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import os
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import harness
+from harness.errors import PfbenchError, TrackingError, UsageError
+from harness.runs.redact import redact
+from harness.runs.run_folder import RunFolder, open_own
+
+if TYPE_CHECKING:
+    from harness.tracking.store import Store, Summary
+
+SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql")
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+EVERY_S = 3.0
+SHARE = 0.05  # of one processor, at most, that looking may take
+EXPERIMENT = "pfbench"
+
+
+def default_uri(run_dir: Path) -> str:
+    """sqlite in the run folder."""
+    return f"sqlite:///{run_dir.absolute() / 'mlflow.db'}"
+
+
+def checked(uri: str) -> str:
+    """The URI itself; UsageError for a kind of store that is not supported."""
+    if urlsplit(uri).scheme not in SCHEMES:
+        raise UsageError(
+            f"'{redact(uri)}' is not a supported MLflow store",
+            where="--tracking-uri",
+            remedy=f"a URI that begins with {', '.join(f'{s}:' for s in SCHEMES)}",
+            code="PFB-M11",
+        )
+    return uri
+
+
+def sync_command(run_dir: Path, uri: str, experiment: str) -> str:
+    """What brings the run to that store later; a password in the URI is left for its user."""
+    words = ["pfbench", "mlflow", "sync", str(run_dir)]
+    if uri != default_uri(run_dir):
+        words += ["--tracking-uri", redact(uri)]
+    if experiment != EXPERIMENT:
+        words += ["--experiment", experiment]
+    return shlex.join(words)
+
+
+def mirror(run_dir: Path, uri: str, experiment: str) -> "Summary":
+    """Bring the store to the state of the run folder; done twice, the second adds nothing.
+
+    An experiment that was deleted in MLflow is restored. Raises TrackingError (exit 8) when the
+    store cannot be reached or written, StateError for a record of the run that is damaged.
+    """
+    return Looker(run_dir, uri, experiment, restore=True).look()
+
+
+class Looker:
+    """Looks at a run folder as often as it is told, and remembers the store in between."""
+
+    def __init__(self, run_dir: Path, uri: str, experiment: str, *, restore: bool) -> None:
+        self.folder = RunFolder(run_dir)
+        self.uri = checked(uri)
+        self.experiment = experiment
+        self.restore = restore
+        self.store: Store | None = None
+        self.turn = ""
+
+    def look(self) -> "Summary":
+        """Bring over what is new. Raises what `mirror` does; the next look then starts afresh."""
+        self.folder.read()
+        with _alone(self.folder) as lock:
+            lock.seek(0)
+            if lock.read() != self.turn:  # another mirror of this run has written since
+                self.store = None
+            try:
+                summary = self._open().look()
+            except PfbenchError:
+                self.store = None
+                raise
+            except Exception as error:  # whatever MLflow or its database raise
+                from harness.tracking.faults import told
+
+                self.store = None
+                again = sync_command(self.folder.path, self.uri, self.experiment)
+                raise told(error, self.uri, again) from error
+            self.turn = os.urandom(8).hex()
+            lock.truncate(0)
+            lock.write(self.turn)
+            return summary
+
+    def _open(self) -> "Store":
+        if self.store is None:
+            os.environ |= QUIET
+            from harness.tracking.faults import prepare_sqlite, sqlite_path
+            from harness.tracking.store import Store
+
+            path = sqlite_path(self.uri)
+            if path is not None:
+                prepare_sqlite(path)
+            self.store = Store(self.folder, self.uri, self.experiment, restore=self.restore)
+        return self.store
+
+
+@contextlib.contextmanager
+def _alone(folder: RunFolder) -> Iterator[IO[str]]:
+    """One mirror of a run at a time; another one waits."""
+    with open_own(folder.path / "mlflow.lock", "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+class Mirror:
+    """The process that follows a run; the driver's handle on it."""
+
+    def __init__(self, process: "subprocess.Popen[bytes] | None", log: Path, again: str) -> None:
+        self.process = process
+        self.log = log
+        self.again = again
+        """The command that brings over later what it could not."""
+
+    def late(self, timeout_s: float = 120) -> TrackingError | None:
+        """Let it finish; the error to show, or to raise, when MLflow is not up to date then."""
+        why = self.finish(timeout_s)
+        if not why:
+            return None
+        what = f"MLflow could not be brought up to date: {why}"
+        return TrackingError(what, remedy=self.again, code="PFB-M02")
+
+    def finish(self, timeout_s: float) -> str:
+        """Let it look a last time and end; "", or why it could not bring everything over."""
+        if self.process is None:
+            return "its process could not be started"
+        if self.process.stdin:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+        try:
+            code = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            return f"it took more than {timeout_s:.0f} s"
+        except KeyboardInterrupt:  # nobody waits for it any longer
+            self.process.kill()
+            raise
+        if code == 0:
+            return ""
+        return f"its process was ended by signal {-code}" if code < 0 else self._last_words()
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
+        said = [line for line in lines if line.startswith("error[")]
+        return said[-1].partition(". Try: ")[0] if said else f"see {self.log}"
+
+
+def start(run_dir: Path, uri: str, experiment: str) -> Mirror:
+    """Follow `run_dir` until `finish` is called or this process ends.
+
+    The URI, which may hold a password, goes by the environment and not by the command line. A
+    machine that has no room for one more process has a run without a mirror.
+    """
+    checked(uri)
+    home = str(Path(harness.__file__).parent.parent)
+    paths = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
+    log = run_dir / "mlflow.log"
+    process = None
+    with contextlib.suppress(OSError), open_own(log, "ab") as file:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "harness.tracking.mirror",
+                str(run_dir),
+                "--experiment",
+                experiment,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=file,
+            env={**os.environ, **QUIET, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": paths},
+            start_new_session=True,  # Ctrl-C is for the driver; it then ends this one in order
+        )
+    return Mirror(process, log, sync_command(run_dir, uri, experiment))
+
+
+def follow(run_dir: Path, uri: str, experiment: str) -> int:
+    """Mirror every few seconds until standard input closes, then once more.
+
+    Gives way to trials: the lowest priority, and a pause that grows with what a look has cost.
+    """
+    closed = threading.Event()
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        closed.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    os.nice(19)
+    looker = Looker(run_dir, uri, experiment, restore=False)
+    pause, said = EVERY_S, ""
+    while True:
+        last = closed.is_set()
+        if last:
+            looker.store = None  # what was deleted in MLflow meanwhile is made again
+        began = time.process_time()
+        try:
+            looker.look()
+            pause = max(EVERY_S, (time.process_time() - began) / SHARE)
+        except PfbenchError as error:
+            if str(error) != said:
+                print(error, file=sys.stderr, flush=True)
+                said = str(error)
+            pause = min(2 * pause, 60)
+            if last:
+                return error.exit_code
+        if last:
+            return 0
+        closed.wait(pause)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m harness.tracking.mirror", description=__doc__)
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--experiment", default=EXPERIMENT)
+    options = parser.parse_args()
+    return follow(options.run_dir, os.environ["MLFLOW_TRACKING_URI"], options.experiment)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

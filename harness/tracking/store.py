@@ -1,0 +1,298 @@
+"""Bring an MLflow store to the state of a run folder: look at what it has, add what is missing.
+
+What is there already is found by tags of ours, so a look that was cut short at any moment, or a
+run deleted in the UI, is mended by the next one. Metrics of an epoch go in one transaction, with
+the epoch itself among them: the last value of it tells how far a child has come.
+"""
+
+import json
+import math
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+    ViewType,
+)
+from mlflow.tracking import MlflowClient
+
+from harness.errors import TrackingError
+from harness.runs.run_folder import RunFolder
+from harness.tracking import desired as mirrored
+from harness.tracking import views as mlflow_views
+from harness.tracking.desired import Child, Parent
+
+BATCH = 900  # metrics; MLflow takes 1000 at a time
+PARAMS = 100
+STATUSES = {"running": "RUNNING", "stopped": "KILLED", "ok": "FINISHED", "failed": "FAILED"}
+OF_PARENT = {"running": "RUNNING", "interrupted": "KILLED", "finished": "FINISHED"}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one look at the run folder brought over."""
+
+    trials: int
+    created: int
+    metrics: int
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        line = f"{self.trials} trials in MLflow: {self.created} new, {self.metrics} values added"
+        return "\n".join([line, *(f"note: {note}" for note in self.notes)])
+
+
+@dataclass
+class _Stored:
+    """What the store has of a child or parent."""
+
+    run_id: str
+    status: str = "RUNNING"
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    has_dataset: bool = False
+
+    @classmethod
+    def of(cls, run: Run) -> "_Stored":
+        data = run.data
+        there = bool(run.inputs and run.inputs.dataset_inputs)
+        return cls(run.info.run_id, run.info.status, data.params, data.tags, data.metrics, there)
+
+
+class Store:
+    """One run folder and its runs in one store.
+
+    `restore`: bring an experiment back that was deleted in MLflow; otherwise that is an error.
+    What was brought over is remembered, so that a further look costs what has changed. After an
+    error the object is of no use: the store may be in any state, which a new one looks up.
+    """
+
+    def __init__(self, folder: RunFolder, uri: str, experiment: str, *, restore: bool) -> None:
+        self.folder = folder
+        self.notes: list[str] = []
+        self.client = MlflowClient(uri)
+        self.experiment = self._experiment(uri, experiment, restore)
+        self.run_id = folder.read()["run_id"]
+        self.parent = next(iter(self._known("suite").values()), None)
+        self.children = self._known("trial")
+        self.prints: dict[str, Any] = {}
+        self.view: tuple[str, str] | None = None
+        self.created = self.metrics = 0
+
+    def _experiment(self, uri: str, name: str, restore: bool) -> str:
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            return self._new_experiment(uri, name)
+        if found.lifecycle_stage == "deleted":
+            if not restore:
+                what = f"the experiment '{name}' was deleted in MLflow"
+                raise TrackingError(what, remedy="--experiment with another name", code="PFB-M08")
+            self.client.restore_experiment(found.experiment_id)
+            self.notes.append(f"the experiment '{name}' had been deleted; it was restored")
+        return found.experiment_id
+
+    def _new_experiment(self, uri: str, name: str) -> str:
+        place = None
+        if uri.startswith("sqlite:///"):
+            database = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+            place = (database.absolute().parent / "mlartifacts").as_uri()
+        return self.client.create_experiment(name, place, mlflow_views.EXPERIMENT_TAGS)
+
+    def _known(self, kind: str) -> dict[str, _Stored]:
+        """Our id -> what the store has of it. Of runs there twice, the first stays."""
+        query = f"tags.`pfbench.run_id` = '{self.run_id}' and tags.`pfbench.kind_of_run` = '{kind}'"
+        known: dict[str, _Stored] = {}
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment], query, order_by=["attributes.start_time"], page_token=token,
+                run_view_type=ViewType.ACTIVE_ONLY,
+            )  # fmt: skip
+            for run in page:
+                own = run.data.tags.get("pfbench.trial_id", "")
+                if known.setdefault(own, stored := _Stored.of(run)) is not stored:
+                    self.client.delete_run(stored.run_id)
+            token = page.token
+            if not token:
+                return known
+
+    def look(self) -> Summary:
+        """Bring over what is new or has changed since the last look of this object."""
+        before = self.created, self.metrics
+        parent = mirrored.parent_of(self.folder)
+        stored = self.parent = self.parent or self._create(parent, "suite", parent.tags)
+        number = 0
+        for key, read in mirrored.children_of(self.folder):
+            number += 1
+            name = key[0]
+            if self.prints.get(name) != key:
+                self._child(read(), parent, stored.run_id)
+                self.prints[name] = key
+        self._finish(parent, stored)
+        created, metrics = self.created - before[0], self.metrics - before[1]
+        return Summary(number, created, metrics, tuple(self.notes))
+
+    def _create(self, what: Child | Parent, kind: str, tags: Mapping[str, str]) -> _Stored:
+        began = None
+        if isinstance(what, Child):
+            self.created += 1
+            began = int(((what.ended_s or time.time()) - what.seconds) * 1000)
+        tags = {**tags, "pfbench.kind_of_run": kind, "mlflow.runName": what.name}
+        run = self.client.create_run(self.experiment, began, tags)
+        return _Stored(run.info.run_id, tags=dict(tags))
+
+    def _child(self, child: Child, parent: Parent, parent_id: str) -> None:
+        tags = {**child.tags, "pfbench.trial_id": child.id, "mlflow.parentRunId": parent_id,
+                **child.outcome}  # fmt: skip
+        stored = self.children.get(child.id)
+        if stored is None:
+            stored = self.children[child.id] = self._create(child, "trial", tags)
+        self._params(child, stored)
+        self._metrics(child, stored)
+        self._set_tags(stored, tags)
+        self._dataset(parent, stored)
+        self._end(child, stored)
+
+    def _params(self, child: Child, stored: _Stored) -> None:
+        """The ledger's; MLflow lets none be changed, so one that differs there is told by a tag."""
+        missing = [Param(k, v) for k, v in child.params.items() if k not in stored.params]
+        for first in range(0, len(missing), PARAMS):
+            self.client.log_batch(stored.run_id, params=missing[first : first + PARAMS])
+        there = stored.params
+        other = sorted(k for k, v in child.params.items() if there.get(k, v).strip() != v.strip())
+        if other or "pfbench.params_not_ours" in stored.tags:
+            self._set_tags(stored, {"pfbench.params_not_ours": ", ".join(other)})
+        stored.params = {**child.params, **there}
+
+    def _metrics(self, child: Child, stored: _Stored) -> None:
+        """The epochs that the store lacks, then final values that it lacks or has otherwise."""
+        stamp = int(time.time() * 1000)
+        last = stored.metrics.get(mirrored.EPOCH, 0)
+        rows = [
+            [
+                Metric(mirrored.metric(key), value, stamp, int(row["epoch"]))
+                for key, value in row.items()
+                if math.isfinite(value)
+            ]
+            for row in child.rows()
+            if row["epoch"] > last
+        ]
+        rows += [
+            [Metric(key, float(value), stamp, 0)]
+            for key, value in child.finals.items()
+            if math.isfinite(value) and not _same(stored.metrics.get(key), value)
+        ]
+        for batch in _batches(rows, BATCH):
+            self.client.log_batch(stored.run_id, metrics=batch)
+            self.metrics += len(batch)
+            stored.metrics |= {metric.key: metric.value for metric in batch}
+
+    def _set_tags(self, stored: _Stored, tags: Mapping[str, str]) -> None:
+        changed = {key: value for key, value in tags.items() if stored.tags.get(key, "") != value}
+        if changed:
+            entries = [RunTag(key, value[:8000]) for key, value in changed.items()]
+            self.client.log_batch(stored.run_id, tags=entries)
+            stored.tags = {**stored.tags, **changed}
+
+    def _dataset(self, parent: Parent, stored: _Stored) -> None:
+        if stored.has_dataset:
+            return
+        data = parent.dataset
+        entry = Dataset(
+            data.name,
+            data.fingerprint,
+            "pfbench",
+            json.dumps({"fingerprint": data.fingerprint}),
+            profile=json.dumps(data.profile),
+        )
+        context = [InputTag("mlflow.data.context", "training and test")]
+        self.client.log_inputs(stored.run_id, [DatasetInput(entry, context)])
+        stored.has_dataset = True
+
+    def _end(self, child: Child, stored: _Stored) -> None:
+        """Files first: a run that is no longer RUNNING has everything."""
+        ended = int((child.ended_s or time.time()) * 1000)
+        self._state(stored, child.artifacts, child.status in ("ok", "failed"))
+        self._status(stored, STATUSES[child.status], ended)
+
+    def _status(self, stored: _Stored, status: str, ended_ms: int) -> None:
+        if stored.status == status:
+            return
+        if status == "RUNNING":
+            self.client.update_run(stored.run_id, status)
+        else:
+            self.client.set_terminated(stored.run_id, status, ended_ms)
+        stored.status = status
+
+    def _finish(self, parent: Parent, stored: _Stored) -> None:
+        """Description, tables and pictures, whenever one of them is not what the store has."""
+        self._dataset(parent, stored)
+        self._set_tags(stored, parent.tags)
+        self._view(parent)
+        ended = parent.status != "running"
+        if ended:
+            self._set_tags(stored, {"mlflow.note.content": _cut(parent.description)})
+        self._state(stored, parent.artifacts, ended)
+        self._status(stored, OF_PARENT[parent.status], int(time.time() * 1000))
+
+    def _state(self, stored: _Stored, artifacts: Iterable[Path], ended: bool) -> None:
+        """Upload the files unless the store has just these."""
+        if not ended:
+            return
+        state = _checksum(artifacts)
+        if stored.tags.get("pfbench.state") == state:
+            return
+        for path in artifacts:
+            place = path.parent.relative_to(self.folder.path).parts
+            below = () if place[:1] == ("trials",) else place
+            self.client.log_artifact(stored.run_id, str(path), "/".join(below) or None)
+        self._set_tags(stored, {"pfbench.state": state})
+
+    def _view(self, parent: Parent) -> None:
+        """What `pfbench ui` opens; MLflow lists it among the saved views of the experiment."""
+        key, value = view = mlflow_views.saved(parent)
+        if self.view == view:
+            return
+        if self.client.get_experiment(self.experiment).tags.get(key) != value:
+            self.client.set_experiment_tag(self.experiment, key, value)
+        self.view = view
+
+
+def _same(stored: float | None, value: float) -> bool:
+    return stored is not None and math.isclose(stored, value, rel_tol=1e-12)
+
+
+def _batches(groups: Iterable[list[Metric]], size: int) -> Iterator[list[Metric]]:
+    """Groups put together up to `size`; a group, such as an epoch, is never taken apart."""
+    batch: list[Metric] = []
+    for group in groups:
+        if batch and len(batch) + len(group) > size:
+            yield batch
+            batch = []
+        batch = batch + group
+    if batch:
+        yield batch
+
+
+def _checksum(paths: Iterable[Path]) -> str:
+    """Changes whenever one of the files does."""
+    total = 0
+    for path in paths:
+        total = zlib.crc32(path.name.encode() + path.read_bytes(), total)
+    return f"{total:08x}"
+
+
+def _cut(text: str, size: int = 8000) -> str:
+    """At most what a tag holds, cut at the end of a line."""
+    return text if len(text) <= size else text[: size - 4].rpartition("\n")[0] + "\n…\n"

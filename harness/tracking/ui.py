@@ -1,0 +1,140 @@
+"""`pfbench ui`: MLflow's pages on the results of a run, and links to what they can tell."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from harness.errors import UsageError
+from harness.runs.redact import redact
+from harness.runs.run_folder import RunFolder
+from harness.tracking import desired as mirrored
+from harness.tracking import mirror as tracking
+from harness.tracking import server as mlflow_server
+from harness.tracking import views as mlflow_views
+
+LOCAL = "127.0.0.1"
+
+
+class Link(NamedTuple):
+    """A page that answers a question."""
+
+    name: str
+    address: str
+
+
+def ui(run_dir: Path, uri: str, experiment: str, port: int) -> int:
+    """Bring the store up to date, print links, and serve its pages until interrupted.
+
+    The server listens on 127.0.0.1 alone. A store that is a server has pages of its own, so that
+    links are all there is to do. Returns the exit code; raises TrackingError as
+    `tracking.mirror` does, and UsageError for a port that is taken.
+    """
+    remote = urlsplit(uri).scheme in ("http", "https")
+    asked: list[int] = []
+    if not remote:
+        _refuse_taken(port)
+        _listen(asked, at_once=True)
+    tracking.mirror(run_dir, uri, experiment)
+    place = _without_user(uri) if remote else f"http://{LOCAL}:{port}"
+    print(f"{'MLflow':<12}{place}")
+    for link in links(run_dir, uri, experiment, place):
+        print(f"{link.name:<12}{link.address}")
+    if remote:
+        return 0
+    print("Ctrl-C ends it", flush=True)
+    return _serve(uri, port, asked)
+
+
+def links(run_dir: Path, uri: str, experiment: str, place: str) -> list[Link]:
+    """Pages at `place`, the root of a server of this store, that show the run."""
+    os.environ |= tracking.QUIET
+    from harness.tracking.store import Store
+
+    folder = RunFolder(run_dir)
+    parent = mirrored.parent_of(folder)
+    store = Store(folder, uri, experiment, restore=False)
+    found = [
+        Link("table", mlflow_views.table_link(place, store.experiment, parent.id)),
+        Link("charts", mlflow_views.chart_link(place, store.experiment, parent.id)),
+    ]
+    for table in parent.tables:
+        runs = mlflow_views.in_table(store.children, table)
+        found += [
+            Link("filter", mlflow_views.filter_link(place, store.experiment, parent.id, table)),
+            Link("compare", mlflow_views.compare_link(place, store.experiment, runs)),
+        ]
+    return found
+
+
+def _listen(asked: list[int], *, at_once: bool) -> None:
+    """Note in `asked` each signal to end, and raise KeyboardInterrupt at once or leave it there.
+
+    Noted, because what is raised in the callback of a weak reference is lost, and libraries of
+    MLflow have many; left there while a server starts, so that none is there unseen.
+    """
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        if at_once:
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, note)
+
+
+def _serve(uri: str, port: int, asked: list[int]) -> int:
+    command = [sys.executable, "-P", mlflow_server.__file__, "server"]
+    command += ["--host", LOCAL, "--port", str(port)]
+    command += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    environment = {
+        **os.environ,
+        **tracking.QUIET,
+        "MLFLOW_BACKEND_STORE_URI": uri,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PYTHONWARNINGS": "ignore",  # of MLflow's own libraries; they would hide the links
+    }
+    _listen(asked, at_once=False)
+    if asked:
+        raise KeyboardInterrupt
+    server = subprocess.Popen(
+        command, env=environment, start_new_session=True, stdin=subprocess.PIPE
+    )
+    while server.poll() is None and not asked:
+        time.sleep(0.1)
+    _end(server)
+    return 0 if asked else server.returncode
+
+
+def _end(server: "subprocess.Popen[bytes]") -> None:
+    """MLflow's command and the server that it starts are one group: none of it stays behind.
+
+    While it starts, it hands no signal on; each of its processes has to be told.
+    """
+    for number, patience_s in ((signal.SIGTERM, 5), (signal.SIGKILL, None)):
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(server.pid, number)
+            server.wait(patience_s)
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOCAL, port))
+        except OSError as error:
+            what = f"port {port} cannot be used: {error.strerror}"
+            remedy = f"--port {port + 1}"
+            raise UsageError(what, where="--port", remedy=remedy, code="PFB-C02") from error
+
+
+def _without_user(uri: str) -> str:
+    """The address of a server for a browser, which asks for a password itself."""
+    return redact(uri).replace("***@", "").rstrip("/")

@@ -1,0 +1,1 @@
+"""How one trial is carried out: its process, its actions, its place on a machine."""

@@ -1,0 +1,74 @@
+"""How many trials there is room for at once, and how many may share a GPU by their memory."""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from harness.trials.execute import Placement
+from tuning.capacity import Size
+from tuning.machines import Machine
+from tuning.machines import room as joined_room
+
+MARGIN = 1.1
+"""Memory that is reserved, over the peak that a probe reached."""
+CONTEXT_MIB = 600
+"""What CUDA itself takes for each process, beside what torch's allocator holds."""
+MOST = 100
+RAY_UNITS = 10_000  # Ray counts GPUs in ten-thousandths
+
+
+def together(peak_mib: float, device_mib: float, most: int) -> int:
+    """How many trials of this peak a GPU holds at once: at least one, at most `most`."""
+    needed = peak_mib * MARGIN + CONTEXT_MIB
+    return max(1, min(most, int(device_mib / needed)))
+
+
+def sized(placement: Placement, found: Mapping[str, Mapping[str, Any]]) -> Placement:
+    """The placement with a share of a GPU for each trial, by the record of its probe.
+
+    What could not be probed keeps a whole one. Processors are shared in the same way, unless their
+    number was asked for.
+    """
+    if placement.packing == "given":
+        return placement
+    probed = {trial: record for trial, record in found.items() if record["status"] == "ok"}
+    smallest = min((record["device_mib"] for record in probed.values()), default=0.0)
+    sizes = {
+        trial: _size(placement, record["reserved_mib"], smallest)
+        for trial, record in probed.items()
+    }
+    return replace(placement, sizes=sizes)
+
+
+def _size(placement: Placement, peak_mib: float, device_mib: float) -> Size:
+    """A whole number of trials fills the GPU, and each has a processor."""
+    cpus = placement.cpus_per_trial
+    shared = placement.packing == "gpus and cpus"
+    count = together(peak_mib, device_mib, max(1, int(cpus)) if shared else MOST)
+    gpus = RAY_UNITS // count / RAY_UNITS
+    return (cpus // count if shared else cpus), gpus
+
+
+def room(placement: Placement, size: Size) -> int:
+    """How many trials of this size run at once, at least one."""
+    if placement.executor == "inline":
+        return 1
+    if placement.address:
+        places = joined_room(*size)
+    else:
+        places = Machine("", "", os.cpu_count() or 1, _gpus(placement)).holds(*size)
+    most = placement.max_concurrent
+    return max(1, places if most is None else min(places, most))
+
+
+def _gpus(placement: Placement) -> int:
+    import torch
+
+    return torch.cuda.device_count() if placement.device == "cuda" else 0
+
+
+def shown(gpus: float) -> str:
+    """0.3333 -> "1/3 of a GPU"."""
+    return "a whole GPU" if gpus >= 1 else f"1/{math.floor(1 / gpus)} of a GPU"

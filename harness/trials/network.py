@@ -1,0 +1,113 @@
+"""The network of a finished trial, to be applied to scans it has never seen."""
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from harness.errors import StateError, UsageError
+from harness.runs.run_folder import RunFolder, TrialFolder
+from harness.runs.spec import TrialSpec
+from harness.systems import catalogue as systems
+from harness.systems.methods import Method
+from harness.trials.checkpoint import load_weights
+from harness.trials.trial import build
+from models.tpf import Strategy, check
+
+Device = Literal["cpu", "cuda"]
+
+
+class Trained(NamedTuple):
+    """A method with its weights, and the specification it was built from."""
+
+    spec: TrialSpec
+    method: Method
+
+
+def choose_trial(run: Path, name: str | None, seed: int | None) -> str:
+    """The id of the one trial of the run that `name` and `seed` mean.
+
+    `name` is an id, the key or title of a row, or a system with one row; None will do where there
+    is one row. Without `seed` it is the lowest. Raises UsageError that lists the candidates when
+    none or several are meant.
+    """
+    folder = RunFolder(run)
+    content = folder.read()
+    if name in content["trials"]:
+        return str(name)
+    meant = _meant([row for rows in content["suites"].values() for row in rows], name)
+    seeds = {trial: folder.trial(trial).spec().seed for trial in meant}
+    wanted = min(seeds.values(), default=0) if seed is None else seed
+    chosen = [trial for trial in meant if seeds[trial] == wanted]
+    if len(chosen) == 1:
+        return chosen[0]
+    candidates = "\n".join(f"  {t}  {content['names'][t]}" for t in meant or content["trials"])
+    fit = f"{len(chosen)} trials fit" if chosen else "no trial fits"
+    asked = f"'{name}', seed {wanted}" if name else f"seed {wanted}"
+    what = f"{fit} {asked}; pass the id of one of\n{candidates}"
+    raise UsageError(what, where="--model", code="PFB-C01")
+
+
+def _meant(rows: list[dict[str, Any]], name: str | None) -> list[str]:
+    """Trials, each once, of all rows, of those that have the name, or else of that system."""
+    for fields in (("key", "title"), ("system",)):
+        named = [row for row in rows if name is None or name in (row[field] for field in fields)]
+        if named:
+            return list(dict.fromkeys(trial for row in named for trial in row["trials"]))
+    return []
+
+
+def as_scored(run: Path, trial: str, device: Device) -> Trained:
+    """The network whose scores are in the table, wherever it was trained, on `device`.
+
+    Raises StateError for a trial that did not finish and for weights that cannot be used.
+    """
+    folder = _finished(RunFolder(run).trial(trial))
+    return _load(folder.spec(), folder, device)
+
+
+def as_trained(run: Path, trial: str, tpf: Strategy | Literal["none"], device: Device) -> Trained:
+    """The network before any fine-tuning on test volumes, ready to `adapt` to others by `tpf`.
+
+    Raises UsageError where it has not what `tpf` needs, and StateError as `as_scored` does.
+    """
+    folder = _finished(RunFolder(run).trial(trial))
+    spec = folder.spec()
+    _refuse_impossible(spec, tpf)
+    if spec.base:
+        folder = _finished(RunFolder(run).trial(spec.base.id))
+    changed = spec.model_copy(update={"options": {**spec.options, "tpf": tpf}})
+    return _load(changed, folder, device)
+
+
+def _finished(folder: TrialFolder) -> TrialFolder:
+    state = folder.state()
+    if state == "ok":
+        return folder
+    said = {"new": "has not been trained", "interrupted": "is not fully trained"}
+    remedy = "repeat its `pfbench run`; with --retry-failed where the trial failed"
+    raise StateError(said.get(state, "failed"), where=f"trial {folder.id}", remedy=remedy)
+
+
+def _refuse_impossible(spec: TrialSpec, tpf: Strategy | Literal["none"]) -> None:
+    if "tpf" not in systems.system(spec.system).method_options:
+        able = ", ".join(name for name, s in systems.SYSTEMS.items() if "tpf" in s.method_options)
+        what = f"{spec.system} has no test-phase fine-tuning; {able} has"
+        raise UsageError(what, where="--tpf", remedy="leave it out", code="PFB-C02")
+    options = spec.options
+    try:
+        if tpf != "none":
+            check(tpf, srt=options["srt"], tel=options["tel"], ssl=options["ssl"])
+    except ValueError as error:
+        raise UsageError(str(error), where="--tpf", code="PFB-C02") from error
+
+
+def _load(spec: TrialSpec, source: TrialFolder, device: Device) -> Trained:
+    """The system that `spec` describes with the weights of `source`."""
+    try:
+        method = build(spec.model_copy(update={"device": device}))
+    except (ValueError, TypeError) as error:
+        what = "describes a network that this version cannot build"
+        remedy = "remove its folder and repeat its `pfbench run`, which trains it anew"
+        where = f"trial {source.id}"
+        raise StateError(what, where=where, remedy=remedy, code="PFB-K06") from error
+    load_weights(method.network, source)
+    return Trained(spec, method)

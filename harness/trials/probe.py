@@ -1,0 +1,151 @@
+"""What a trial will take, from a few of its steps: the training itself, on fewer volumes.
+
+    epoch 1    one step, which also pays for all that is paid once
+    epoch 2    timed: as many steps as fit into a limit, at least one
+
+Volumes are prepared ones, in turns where they are fewer than steps. Random weights cost what
+trained ones do.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import mean, median
+from typing import Any
+
+import torch
+
+from harness.data.case import Volume
+from harness.data.split import Split
+from harness.systems.methods import Image, Method, Stage
+from harness.systems.train import Lesson, Row, train
+from harness.trials.measure import MIB, describe_device, peak_memory_mib
+
+EPOCHS = 2
+SAMPLE = 8
+"""Training volumes that are looked at."""
+STEPS = 100
+"""Steps that are timed at most, however short they are."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """One network's training, in seconds."""
+
+    steps: int
+    """How many were timed."""
+    step_s: float
+    once_s: float
+    """By how much the first step was longer."""
+    epoch_s: float = 0.0
+    """Of the checkpoint that every epoch ends with."""
+    validate_s: float = 0.0
+    """Of one case."""
+
+
+class Turns(Sequence[Volume]):
+    """`steps` volumes, those there are in turns; `steps` may change between two epochs."""
+
+    def __init__(self, volumes: Sequence[Volume]) -> None:
+        self.volumes = volumes
+        self.steps = 1
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.volumes[index % len(self.volumes)]
+
+
+def glimpse(split: Split) -> Split:
+    """The few cases that a probe of training opens."""
+    return replace(split, train=split.train[:SAMPLE], validation=split.validation[:1])
+
+
+def training(method: Method, lesson: Lesson, split: Split, limit_s: float) -> dict[str, Any]:
+    """The pace of each network of `method` and the peak of memory with all cases of `split`.
+
+    `lesson` has the volumes of a glimpse. Raises NotFinite as training does.
+    """
+    turns = Turns(lesson.training)
+    ends: list[tuple[float, float, int]] = []
+
+    def report(row: Row) -> None:
+        ends.append((time.perf_counter(), row["seconds"], turns.steps))
+        turns.steps = fitting(row["seconds"], limit_s, STEPS) if len(ends) % EPOCHS else 1
+
+    # Nothing ends these epochs early: no schedule has seen enough of them.
+    endless = {"epochs": EPOCHS, "plateau_epochs": EPOCHS + 1, "learning_rate_floor": 0.0}
+    settings = lesson.settings.model_copy(update=endless)
+    train(method, replace(lesson, training=turns, validation=(), settings=settings, report=report))
+    paces = []
+    for stage, warm, timed in zip(method.stages, ends[::EPOCHS], ends[1::EPOCHS], strict=True):
+        end, seconds, steps = timed
+        once_s = max(0.0, warm[1] - seconds / steps)
+        validate_s = _validating(stage, lesson.validation, limit_s)
+        epoch_s = end - warm[0] - seconds
+        paces.append(Pace(steps, seconds / steps, once_s, epoch_s, validate_s))
+    seen = min(len(lesson.training), max(pace.steps for pace in paces)) + len(lesson.validation)
+    unseen = len(split.train) + len(split.validation) - seen
+    return _record(method, paces, lesson.training[0], unseen)
+
+
+def _validating(stage: Stage, volumes: Sequence[Volume], limit_s: float) -> float:
+    """Seconds of one validation case, 0 where there is none."""
+    if not volumes:
+        return 0.0
+    return mean(paced(lambda: stage.segment(volumes[0].image), limit_s)[1:])
+
+
+def adapting(method: Method, volume: Volume, split: Split, limit_s: float) -> dict[str, Any]:
+    """The same of fine-tuning on test volumes: label one, then learn from it."""
+    first, *steps = paced(lambda: method.adapt([volume.image]), limit_s, STEPS)
+    pace = Pace(len(steps), mean(steps), max(0.0, first - mean(steps)))
+    return _record(method, [pace], volume, len(split.test) - 1)
+
+
+def _record(method: Method, paces: Sequence[Pace], volume: Volume, unseen: int) -> dict[str, Any]:
+    memory = peak_memory_mib(method.device)
+    total = None
+    if method.device.type == "cuda":
+        total = torch.cuda.get_device_properties(method.device).total_memory / MIB
+    else:  # resident memory counts each volume once it was read
+        memory["peak_mib"] += unseen * (volume.image.nbytes + volume.label.nbytes) / MIB
+    return {
+        "paces": [asdict(pace) for pace in paces],
+        **memory,
+        "device_mib": total,
+        **describe_device(method),
+    }
+
+
+def scoring(method: Method, volume: Volume, limit_s: float) -> dict[str, float]:
+    """Seconds of one test case in the process that trains."""
+    segment = method.for_inference().segment
+    return {"segment_s": mean(paced(lambda: segment(volume.image), limit_s)[1:])}
+
+
+def inference(method: Method, image: Image, limit_s: float) -> dict[str, Any]:
+    """Seconds and peak memory of one volume, alone on the device as when it is measured."""
+    method = method.for_inference()
+    if method.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(method.device)
+    seconds = median(paced(lambda: method.segment(image), limit_s)[1:])
+    return {"inference_s": seconds, **peak_memory_mib(method.device), **describe_device(method)}
+
+
+def paced(work: Callable[[], Any], limit_s: float, most: int = 10) -> list[float]:
+    """Seconds of the call of `work` that warms up, and of as many more as fit into the limit."""
+    first = _seconds(work)
+    return [first, *(_seconds(work) for _ in range(fitting(first, limit_s, most)))]
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def fitting(seconds: float, limit_s: float, most: int) -> int:
+    """How many items of so many seconds fit into the limit, at least one."""
+    return max(1, min(most, int(limit_s / max(seconds, 1e-6))))

@@ -1,0 +1,155 @@
+"""Probe trials before they run: each kind of them once, where and as they would run.
+
+Trials that differ in seed and schedule alone are of one kind. Their probes are actions of trials
+in a run folder of their own, which lies within the cache, as every machine reaches that, and is
+gone afterwards. See harness.trials.probe for what is done there.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import PfbenchError
+from harness.runs import plugins as registry
+from harness.runs.plan import Plan
+from harness.runs.run_folder import Action, RunFolder, write_json
+from harness.runs.screen import Screen
+from harness.runs.spec import TrialSpec, digest
+from harness.trials.execute import Phase, Placement, execute, refuse_full_disk
+from harness.trials.gpu_sharing import room
+
+LIMIT_S = 10.0
+PREFIX = ".probe-"
+SCHEDULE = {
+    "epochs", "learning_rate", "plateau_epochs", "plateau_divisor", "learning_rate_floor",
+    "selection", "validate_every",
+}  # fmt: skip
+"""Parts of the protocol that say how long and how fast it learns, not what a step takes."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was found out of one kind of trials; a failed part has "status" and "reason"."""
+
+    training: dict[str, Any]
+    inference: dict[str, Any] | None
+    """None for what is never measured."""
+
+
+def kind_of(spec: TrialSpec) -> str:
+    """Equal for trials whose steps take the same time and memory."""
+    content = spec.model_dump(mode="json", exclude={"seed": True, "protocol": SCHEDULE})
+    return digest(content)
+
+
+def kinds(specs: Mapping[str, TrialSpec], trials: Iterable[str]) -> dict[str, list[str]]:
+    """Kind -> its trials, in their order; `specs`: trial -> what it is."""
+    found: dict[str, list[str]] = {}
+    for trial in trials:
+        found.setdefault(kind_of(specs[trial]), []).append(trial)
+    return found
+
+
+def company(alike: Mapping[str, Sequence[str]], places: int) -> list[str]:
+    """One trial of each kind, and others as far as there are places: none is more alone than it
+    will be.
+    """
+    first = [trials[0] for trials in alike.values()]
+    others = [trial for trials in alike.values() for trial in trials[1:]]
+    return first + others[: max(0, places - len(first))]
+
+
+def probe(
+    planned: Plan,
+    trials: Sequence[str],
+    cache: Path,
+    placement: Placement,
+    screen: Screen,
+    *,
+    limit_s: float = LIMIT_S,
+    inference: bool = True,
+) -> dict[str, Probe]:
+    """What each of `trials` was found to take, by a probe of its kind; they run in phases as the
+    trials will.
+    """
+    places = room(placement, (placement.cpus_per_trial, placement.gpus_per_trial))
+    specs, asked = planned.trials, set(trials)
+    groups = [
+        kinds(specs, (trial for trial in phase if trial in asked))
+        for phase in (planned.to_train, planned.to_adapt)
+    ]
+    first = {kind: alike[0] for group in groups for kind, alike in group.items()}
+    shown = kinds(specs, (t for t in planned.to_measure if t in asked) if inference else ())
+    together = [company(group, places) for group in groups]
+    alone = [first[kind] for kind in shown]
+    with _folder(cache) as folder:
+        _write(folder, planned, [trial for group in together for trial in group], limit_s)
+        phases: list[tuple[Action, Phase]] = [
+            *(("probe_training", _unprobed(folder, "probe_training", group)) for group in together),
+            ("probe_inference", _unprobed(folder, "probe_inference", alone)),
+        ]
+        _carry_out(folder, cache, phases, placement, planned, screen)
+        found = {
+            kind: Probe(
+                _record(folder, "probe_training", trial),
+                _record(folder, "probe_inference", trial) if kind in shown else None,
+            )
+            for kind, trial in first.items()
+        }
+    return {trial: found[kind_of(specs[trial])] for trial in trials}
+
+
+@contextmanager
+def _folder(cache: Path) -> Iterator[RunFolder]:
+    """A run folder for as long as the block lasts; those of drivers that were killed go with it."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=PREFIX, dir=cache, ignore_cleanup_errors=True) as place,
+        RunFolder(Path(place)).lock(),
+    ):
+        for lock in cache.glob(f"{PREFIX}*/driver.lock"):
+            with suppress(PfbenchError, OSError), RunFolder(lock.parent).lock():
+                shutil.rmtree(lock.parent, ignore_errors=True)
+        yield RunFolder(Path(place))
+
+
+def _carry_out(
+    folder: RunFolder,
+    cache: Path,
+    phases: Sequence[tuple[Action, Phase]],
+    placement: Placement,
+    planned: Plan,
+    screen: Screen,
+) -> None:
+    def tell(trial: str, event: dict[str, Any]) -> None:
+        screen.event(trial, event)
+        refuse_full_disk(event)
+
+    names = {trial: planned.names[trial] for _, trials in phases for trial in trials()}
+    with screen.trials(names):
+        execute(folder, cache, phases, placement, tell)
+
+
+def _record(folder: RunFolder, action: Action, trial: str) -> dict[str, Any]:
+    lost = {"status": "failed", "reason": "lost", "detail": "the probe ended without a word"}
+    return folder.trial(trial).end(action) or lost
+
+
+def _unprobed(folder: RunFolder, action: Action, trials: Sequence[str]) -> Phase:
+    return lambda: [trial for trial in trials if folder.trial(trial).end(action) is None]
+
+
+def _write(folder: RunFolder, planned: Plan, trials: Sequence[str], limit_s: float) -> None:
+    """What a trial's process reads in its run folder."""
+    folder.write({"trials": list(trials)})
+    write_json(folder.path / "split.json", planned.split.to_json())
+    write_json(folder.path / "data.json", {"keys": planned.keys})
+    write_json(folder.path / "probe.json", {"limit_s": limit_s})
+    specs = [planned.trials[trial] for trial in trials]
+    registry.keep(folder.path, sorted({plugin for spec in specs for plugin in spec.plugins}))
+    for spec in specs:
+        folder.trial(spec.id).write_spec(spec)
