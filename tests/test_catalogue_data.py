@@ -336,7 +336,7 @@ def test_all_faults_of_all_cases_are_told_in_one_pass(checked):
     faults = [line for line in checked.lines if LINE.fullmatch(line)]
     assert len(faults) == len(BAD) + 1
     assert checked.lines[-1] == f"{len(faults)} faults"
-    assert len(checked.lines) == len(faults) + 3 + 1  # notes, and the sum
+    assert len(checked.lines) == len(faults) + 3 + 2  # notes, targets, and the sum
 
 
 def test_hostile_files_cost_neither_time_nor_memory_nor_a_traceback(checked):
@@ -418,7 +418,8 @@ def test_a_folder_that_cannot_be_used_is_told_as_one_fault(root, case):
     damage(root)
     before = contents(root)
     done = pfbench("data", "check", root, expect=3)
-    fault, total = done.out.splitlines()
+    lines = [line for line in done.out.splitlines() if not line.startswith("target: ")]
+    fault, total = lines
     assert LINE.fullmatch(fault) and total == "1 faults"
     for words in (f"error[PFB-{case[:3]}]", *says):
         assert words in fault
@@ -431,12 +432,13 @@ def test_what_is_missing_does_not_hide_what_is_damaged(root):
     (root / "P1" / "P1_flair.nii.gz").write_bytes(GOOD[:-60])
     (root / "P1" / "P1_seg.nii.gz").write_bytes(marked(9))
     done = pfbench("data", "check", root, expect=3)
-    *faults, _ = done.out.splitlines()
+    *faults, _, _ = done.out.splitlines()
     assert [LINE.fullmatch(fault)["code"] for fault in faults] == ["D01", "V02", "V24"]
 
 
 def test_a_good_folder_has_no_fault(root):
-    assert pfbench("data", "check", root).out == "no fault found\n"
+    target, said = pfbench("data", "check", root).out.splitlines()
+    assert target.startswith("target: 1.08 ml in 3 parts, on the grid") and said == "no fault found"
 
 
 RUN = ["run", "--suite", "table2", "--model", "resunet3d_up", "--dataset", "brats",

@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from harness.commands import completion
-from harness.commands.arguments import Changes, Json, Modalities, Plugins, use_plugins, words
+from harness.commands.arguments import (
+    Changes,
+    Json,
+    Modalities,
+    Plugins,
+    Profile,
+    Target,
+    use_plugins,
+    words,
+)
 from harness.errors import unknown
 
 data_app = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
@@ -69,24 +78,34 @@ def check_data(
         ),
     ] = None,
     modalities: Modalities = "",
+    target: Target = "",
+    profile: Profile = "paper",
     plugin: Plugins = None,
     change: Changes = None,
     as_json: Json = False,
 ) -> None:
-    """Report every fault of every case in one pass; exit code 3 when there is one."""
+    """Report every fault of every case in one pass; exit code 3 when there is one.
+
+    Says also what the grid of the profile leaves of each target: a lesion that is smaller than a
+    voxel of the grid cannot be found by any system.
+    """
     from harness.data.check import check
+    from harness.data.target import shown
     from harness.runs.settings import resolve
 
     use_plugins(plugin)
-    faults, notes = check(
-        root, dataset, words(modalities), resolve("paper", None, change or [], None).data
-    )
+    settings = resolve(profile, None, change or [], None)
+    how = target, settings.data, settings.reduce
+    faults, notes, targets = check(root, dataset, words(modalities), *how)
     if as_json:
         keys = ("code", "where", "what", "remedy")
         told = [{key: getattr(fault, key) for key in keys} for fault in faults]
-        print(json.dumps({"faults": told, "notes": notes}, indent=2))
+        sizes = {case: {**one.as_json(), "lost": one.lost} for case, one in targets.items()}
+        print(json.dumps({"faults": told, "notes": notes, "targets": sizes}, indent=2))
     else:
         for line in (*faults, *(f"note: {note}" for note in notes)):
+            print(line)
+        for line in shown(targets):
             print(line)
         print(f"{len(faults)} faults" if faults else "no fault found")
     raise typer.Exit(3 if faults else 0)

@@ -69,6 +69,8 @@ class Volume:
     image: np.ndarray  # (C, D, H, W) float32 in [0, 1]
     label: np.ndarray  # (D, H, W) uint8, 0 or 1
     spacing_mm: Spacing  # (D, H, W)
+    cut: float | None = None
+    """Share of the target that lies outside of what the grid shows; None where it is not known."""
 
 
 @dataclass(frozen=True)

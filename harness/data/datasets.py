@@ -8,11 +8,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.data.case import Case, Contents, Grid, Scan, Survey, Volume
+from harness.data.case import Case, Contents, Grid, Remains, Scan, Survey, Volume
 from harness.data.grid import PAPER_GRID
-from harness.data.ingest import Job, Outcome, digest, take_in
+from harness.data.ingest import Job, Outcome, digest, inspect, take_in
 from harness.data.layout import no_folder
 from harness.data.reading import PLAIN, Reading
+from harness.data.target import summary
 from harness.errors import DataError, UsageError, together, unknown
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class Prepared:
     """Equal for equal files, settings and preparing code."""
     reading: Reading = PLAIN
     notes: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    """Cases that were left out: nothing of their target is on the grid."""
 
 
 def case_ids(request: Request) -> list[str]:
@@ -152,14 +155,49 @@ def prepare(
         if progress:
             progress(len(outcomes), len(jobs), outcome.name)
     outcomes.sort(key=lambda outcome: outcome.name)
-    faults = [*found.faults, *(fault for outcome in outcomes for fault in outcome.faults)]
-    faults += _between_cases(outcomes, DATASETS[full.dataset].editions)
+    faults = all_faults(found, outcomes, DATASETS[full.dataset].editions)
     if faults:
         raise together(faults, "the data")
-    keys = {outcome.name: outcome.key for outcome in outcomes}
-    noted = (note for outcome in outcomes for note in outcome.notes)
-    fingerprint = digest(sorted(keys.items()))[:16]
-    return replace(expected(full), keys=keys, fingerprint=fingerprint, notes=(*found.notes, *noted))
+    keys = {outcome.name: outcome.key for outcome in outcomes if not outcome.dropped}
+    return replace(
+        expected(full),
+        keys=keys,
+        fingerprint=digest(sorted(keys.items()))[:16],
+        notes=tuple(all_notes(found, outcomes)),
+        dropped=tuple(outcome.name for outcome in outcomes if outcome.dropped),
+    )
+
+
+def inspected(
+    request: Request, workers: int = 2
+) -> tuple[list[Outcome], list[DataError], list[str]]:
+    """What `prepare` would say of a complete request: outcomes, every fault, notes; stores nothing.
+
+    Cases with faulty files are read, too, as far as that goes.
+    """
+    found = _find(request)
+    with ThreadPoolExecutor(workers) as pool:
+        outcomes = list(pool.map(inspect, (*found.jobs, *found.faulty)))
+    outcomes.sort(key=lambda outcome: outcome.name)
+    faults = all_faults(found, outcomes, DATASETS[request.dataset].editions)
+    return outcomes, faults, all_notes(found, outcomes)
+
+
+def all_faults(found: "_Found", outcomes: Sequence[Outcome], editions: bool) -> list[DataError]:
+    """Those of the folder, of each case and between cases."""
+    faults = [*found.faults, *(fault for outcome in outcomes for fault in outcome.faults)]
+    good = [outcome for outcome in outcomes if not outcome.faults]
+    return faults + _between_cases(good, editions)
+
+
+def all_notes(found: "_Found", outcomes: Sequence[Outcome]) -> list[str]:
+    """What is odd in the folder and in each case, and what the grid does to their targets."""
+    seen = {outcome.name: outcome.target for outcome in outcomes if outcome.target}
+    dropped = {outcome.name for outcome in outcomes if outcome.dropped}
+    kept = {case: target for case, target in seen.items() if case not in dropped}
+    left_out = {case: target for case, target in seen.items() if case in dropped}
+    noted = [note for outcome in outcomes for note in outcome.notes]
+    return [*found.notes, *noted, *summary(kept, left_out)]
 
 
 def expected(request: Request) -> Prepared:
@@ -287,6 +325,8 @@ class _Found:
     jobs: tuple[Job, ...]
     faults: tuple[DataError, ...] = ()
     notes: tuple[str, ...] = ()
+    faulty: tuple[Job, ...] = ()
+    """Of the cases whose files have faults: to be read, not to be used."""
 
 
 def _find(request: Request) -> _Found:
@@ -296,14 +336,16 @@ def _find(request: Request) -> _Found:
     labels = _labels(entry.contents_of(request.root), request.target)
     seen = (request.modalities, labels, request.reduce, reduced_grid(request.reduce))
 
-    def job(name: str, source: Case | int) -> Job:
-        return Job(name, source, allowed, recipe, *seen, request.seed, entry.plugin)
+    def job(name: str, source: Case | Remains | int) -> Job:
+        drop = request.reading.drop_vanished
+        return Job(name, source, allowed, recipe, *seen, request.seed, entry.plugin, drop)
 
     if request.root is None or request.dataset == "phantom":
         return _Found(tuple(job(f"phantom_{i + 1:03d}", i) for i in range(request.cases)))
     surveyed = survey(request.dataset, request.root, request.modalities)
     jobs = tuple(job(case.id, case) for case in surveyed.cases)
-    return _Found(jobs, surveyed.faults, surveyed.notes)
+    faulty = tuple(job(case.id, case) for case in surveyed.remains)
+    return _Found(jobs, surveyed.faults, surveyed.notes, faulty)
 
 
 def _bring_in(jobs: Sequence[Job], cache_root: Path, workers: int) -> Iterator[Outcome]:
@@ -320,19 +362,18 @@ def _bring_in(jobs: Sequence[Job], cache_root: Path, workers: int) -> Iterator[O
             pool.shutdown(cancel_futures=True)
 
 
-def _between_cases(outcomes: Sequence[Outcome], editions: bool) -> list[DataError]:
+def _between_cases(good: Sequence[Outcome], editions: bool) -> list[DataError]:
     """Faults that no case has alone: equal images, labels of different editions."""
     from harness.data.scans import mixed_editions
 
-    good = [outcome for outcome in outcomes if outcome.key]
     faults = mixed_editions({outcome.name: outcome.labels for outcome in good}) if editions else []
-    return faults + same_images({outcome.name: outcome.image_sha256 for outcome in good})
+    return faults + _same_images({one.name: one.content for one in good if one.content})
 
 
-def same_images(images: dict[str, str]) -> list[DataError]:
-    """The same patient under two ids could stand in training and in test; `images` are hashes."""
+def _same_images(contents: dict[str, str]) -> list[DataError]:
+    """The same patient under two ids could stand in training and in test."""
     alike = defaultdict(list)
-    for name, content in sorted(images.items()):
+    for name, content in sorted(contents.items()):
         alike[content].append(name)
     return [
         DataError(

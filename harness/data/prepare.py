@@ -7,7 +7,9 @@ maximum are those of each modality of each volume on the paper's grid, before bl
 so that a reduced volume is the paper's volume seen from further away.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,7 +31,8 @@ def brats(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     z_mm, y_mm, x_mm = scan.spacing_mm
     spacing_mm = (z_mm * len(scan.label) / PAPER_GRID[0], y_mm, x_mm)
     mask = region(_covering(scan.label, positions), labels)
-    return finish(case, image, mask, spacing_mm, reduce)
+    made = finish(case, image, mask, spacing_mm, reduce)
+    return replace(made, cut=cut_off(region(scan.label, labels), positions))
 
 
 def brats_positions(shape: Grid) -> Positions:
@@ -48,24 +51,28 @@ def brats_image(image: np.ndarray, positions: Positions) -> np.ndarray:
 def liver(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     """1.5 mm: the central 192 x 192 in-plane, and of the slices with liver the central 128.
 
-    The image by cubic B-splines. Raises DataError when no slice has any liver.
+    The image by cubic B-splines. Raises DataError for a scan without any liver; where all of it
+    lies outside of the central part, the label is empty.
     """
     planes = max(1, round(len(scan.label) / (LIVER_SPACING_MM / scan.spacing_mm[0])))
     z, y, x = liver_positions(_grid(scan.label), scan.spacing_mm, planes)
     mask = region(_covering(scan.label, (z, y, x)), labels)
     used = np.flatnonzero(mask.any(axis=(1, 2)))
+    if not len(used) and region(scan.label, labels).any():
+        used = np.arange(planes)
     if not len(used):
         raise DataError(
-            "no liver in the central part of the volume",
+            "no liver in the volume",
             where=case,
             remedy="leave this case out, or check which label is the liver",
             code="PFB-V25",
         )
     chosen = nearest(used, 0, centred(len(used), PAPER_GRID[0]), fill=-1)
+    cut = cut_off(region(scan.label, labels), (z[chosen[chosen >= 0]], y, x))
     z = np.where(chosen >= 0, z[chosen], -1)
     mask = mask[chosen] & (chosen >= 0)[:, None, None]
     image = liver_image(scan.image, (z, y, x))
-    return finish(case, image, mask, (LIVER_SPACING_MM,) * 3, reduce)
+    return replace(finish(case, image, mask, (LIVER_SPACING_MM,) * 3, reduce), cut=cut)
 
 
 def liver_positions(shape: Grid, spacing_mm: Spacing, planes: int) -> Positions:
@@ -81,7 +88,19 @@ def liver_image(image: np.ndarray, positions: Positions) -> np.ndarray:
 
     Splines overshoot at sharp edges; what leaves the range of the scan is brought back to it.
     """
-    return np.stack([_spline(channel, positions) for channel in image])
+    return _each(image, positions, _spline)
+
+
+def _each(
+    image: np.ndarray,
+    positions: Positions,
+    resample: Callable[[np.ndarray, Positions], np.ndarray],
+) -> np.ndarray:
+    """(C, D, H, W): every channel at `positions`; of a scan without channels there is none."""
+    made = np.empty((len(image), *map(len, positions)), np.float32)
+    for channel, place in zip(image, made, strict=True):
+        place[...] = resample(channel, positions)
+    return made
 
 
 def _spline(channel: np.ndarray, positions: Positions) -> np.ndarray:
@@ -100,7 +119,8 @@ def whole(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     positions = whole_positions(_grid(scan.label), scan.spacing_mm)
     mask = region(_covering(scan.label, positions), labels)
     side_mm = whole_voxel_mm(_grid(scan.label), scan.spacing_mm)
-    return finish(case, whole_image(scan.image, positions), mask, (side_mm,) * 3, reduce)
+    made = finish(case, whole_image(scan.image, positions), mask, (side_mm,) * 3, reduce)
+    return replace(made, cut=0.0)
 
 
 def whole_voxel_mm(shape: Grid, spacing_mm: Spacing) -> float:
@@ -122,7 +142,7 @@ def whole_positions(shape: Grid, spacing_mm: Spacing) -> Positions:
 
 def whole_image(image: np.ndarray, positions: Positions) -> np.ndarray:
     """(C, D, H, W) of a scan at `positions`; outside it as dark as its darkest voxel."""
-    return np.stack([_linear(channel, positions) for channel in image])
+    return _each(image, positions, _linear)
 
 
 def _linear(channel: np.ndarray, positions: Positions) -> np.ndarray:
@@ -146,6 +166,23 @@ def _covering(label: np.ndarray, positions: Positions) -> np.ndarray:
     """(D, H, W) of a scan at `positions`, each from the voxel that covers it."""
     z, y, x = positions
     return nearest(nearest(nearest(label, 2, x), 1, y), 0, z)
+
+
+def cut_off(mask: np.ndarray, positions: Positions) -> float:
+    """Share of `mask` (D, H, W) of a scan that lies away from all positions; 0 of an empty one."""
+    all_of_it = np.count_nonzero(mask)
+    if not all_of_it:
+        return 0.0
+    seen = mask[tuple(_near(have, at) for have, at in zip(mask.shape, positions, strict=True))]
+    return 1 - float(np.count_nonzero(seen)) / float(all_of_it)
+
+
+def _near(have: int, positions: np.ndarray) -> slice:
+    """Those of `have` voxels on an axis that lie between its positions, or half a step beyond."""
+    step = (positions[-1] - positions[0]) / (len(positions) - 1) if len(positions) > 1 else 1.0
+    beyond = max(step, 1.0) / 2
+    first = max(0, math.ceil(positions[0] - beyond))
+    return slice(first, min(have, math.floor(positions[-1] + beyond) + 1))
 
 
 def region(label: np.ndarray, labels: Sequence[int]) -> np.ndarray:

@@ -13,6 +13,9 @@ class Reading(BaseModel):
     unoriented: Literal["refuse", "pixdim"] = "refuse"
     """Files whose qform and sform codes are both 0: refuse them, or take their axes as right,
     anterior and superior, and the voxel size of pixdim."""
+    drop_vanished: bool = False
+    """Leave out the cases of whose target nothing is left on the grid, and count them under the
+    table; else they are a fault."""
 
 
 PLAIN = Reading()

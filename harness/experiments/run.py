@@ -108,7 +108,9 @@ def prepare(request: Request, screen: Screen) -> Plan:
 
         prepared = datasets.prepare(request.data, request.cache, progress=progress)
     chosen = request.settings.split
-    cases = split(list(prepared.keys), kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
+    every = [*prepared.keys, *prepared.dropped]
+    cases = split(every, kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
+    cases = cases.without(prepared.dropped)
     return plan(
         request.tables,
         request.settings,

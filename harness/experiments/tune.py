@@ -147,6 +147,7 @@ def _prepare(request: Request, screen: Screen) -> Prepared:
     seen = {*cases.train, *cases.validation}
     with screen.bar("preparing volumes") as advance:
         prepared = datasets.prepare(request.data, request.cache, only=seen, progress=advance)
+    cases = cases.without(prepared.dropped)
     return Prepared(cases, described(prepared), dict(prepared.keys))
 
 

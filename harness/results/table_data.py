@@ -160,8 +160,9 @@ def _trial_line(row: ResultRow, trial: TrialFolder) -> Record:
 
 def _figures(result: dict[str, Any]) -> Record:
     metrics = result["metrics"]
+    found_nothing = result.get("n_without_target") == result["n_cases"]  # nothing was to be found
     figures: Record = {
-        f"{column}_{part}": metrics[f"{name}_{part}"]
+        f"{column}_{part}": None if found_nothing else metrics[f"{name}_{part}"]
         for column, name in METRICS.items()
         for part in ("mean", "std")
         if f"{column}_{part}" in COLUMNS

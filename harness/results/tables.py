@@ -73,6 +73,7 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
         )
     notes += device_notes(shown)
     notes += unsteady_notes(shown)
+    notes += without_target(folders)
     if (trials["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(TRANSDUCTIVE)
     notes += [deviation for name in dict.fromkeys(trials["model"])
@@ -109,6 +110,21 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
     wide = [f"{title} ({ratio:.1f} times)" for title, ratio in apart.items() if ratio > STEADY]
     what = "times not steady, 90th percentile over median of the repetitions"
     return [f"{what}: {', '.join(wide)}; other work on the machine may be in them"] if wide else []
+
+
+def without_target(folders: Sequence[RunFolder]) -> list[str]:
+    """How many test cases have no target, and what that means for their scores."""
+    results = (trial.result() or {} for folder in folders for trial in folder.trials())
+    known = [result for result in results if result.get("n_without_target")]
+    if not known:
+        return []
+    some, of = known[0]["n_without_target"], known[0]["n_cases"]
+    if some == of:
+        return [f"none of the {of} test cases has any target: there is nothing to score"]
+    return [
+        f"{some} of {of} test cases without target: an empty prediction scores Dice 100 and HD95 0 "
+        "there, any other Dice 0 and the diagonal of the volume"
+    ]
 
 
 def _failures(folder: RunFolder) -> list[str]:

@@ -41,6 +41,7 @@ class Scored(Record):
     extra_faults: dict[str, str] = Field(default_factory=dict)
     n_cases: int
     n_failed: int
+    n_without_target: int = 0
     transductive: bool
     parameters: int
     parameters_inference: int

@@ -275,14 +275,9 @@ def final_metrics(result: dict[str, Any], measurement: dict[str, Any]) -> dict[s
     """The names under which MLflow shows a finished trial; none of a failed one."""
     if result["status"] != "ok":
         return {}
-    scores, memory = result["metrics"], result["memory"]
-    values = {
-        "Dice": scores["dice_mean"],
-        "HD95 mm": scores["hd95_mm_mean"],
-        "Jaccard": scores["jaccard_mean"],
-    }
-    values |= {f"test/{name}.std": scores[f"{name}_std"] for name in OTHERS}
-    values |= {f"test/{name}.mean": scores[f"{name}_mean"] for name in OTHERS[3:]}
+    memory = result["memory"]
+    nothing_to_find = result.get("n_without_target") == result["n_cases"]
+    values = {} if nothing_to_find else _scores(result["metrics"])
     for name, value in result.get("extra_metrics", {}).items():
         own, _, part = name.rpartition("_")
         values[f"test/{own}.{part}"] = value
@@ -293,6 +288,17 @@ def final_metrics(result: dict[str, Any], measurement: dict[str, Any]) -> dict[s
     if "train" in result.get("seconds", {}):
         values["Training s"] = result["seconds"]["train"]
     return {name: _short(value) for name, value in values.items()}
+
+
+def _scores(metrics: dict[str, float]) -> dict[str, float]:
+    """Means and deviations over the test cases."""
+    values = {
+        "Dice": metrics["dice_mean"],
+        "HD95 mm": metrics["hd95_mm_mean"],
+        "Jaccard": metrics["jaccard_mean"],
+    }
+    values |= {f"test/{name}.std": metrics[f"{name}_std"] for name in OTHERS}
+    return values | {f"test/{name}.mean": metrics[f"{name}_mean"] for name in OTHERS[3:]}
 
 
 def _short(value: float) -> float:

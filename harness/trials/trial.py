@@ -214,6 +214,7 @@ def _result(spec: TrialSpec, method: Method, rows: list[dict[str, Any]]) -> dict
         "metrics": summary(rows),
         "n_cases": len(rows),
         "n_failed": sum(bool(row["failed"]) for row in rows),
+        "n_without_target": sum(row["target_ml"] == 0 for row in rows),
         "transductive": method.transductive,
         **cost(spec.system, spec.options, len(spec.data.modalities), spec.data.grid),
         "environment": environment(method),
