@@ -59,6 +59,8 @@ class Scan:
     affine: np.ndarray  # (4, 4)
     stored_axes: str = "RAS"
     notes: tuple[str, ...] = ()
+    ends: tuple[tuple[float, float] | None, ...] = ()
+    """Of each modality the intensities that become 0 and 1; none: minimum and maximum."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from harness.data.case import Case, Contents, Grid, Remains, Scan, Survey, Volum
 from harness.data.grid import PAPER_GRID
 from harness.data.ingest import Job, Outcome, digest, inspect, take_in
 from harness.data.layout import no_folder
-from harness.data.reading import PLAIN, Reading
+from harness.data.reading import PAPERS, PLAIN, Limits, Reading, View
 from harness.data.target import summary
 from harness.errors import DataError, UsageError, together, unknown
 
@@ -114,7 +114,7 @@ class Prepared:
     """Case -> its entry in the cache, in order of case."""
     fingerprint: str
     """Equal for equal files, settings and preparing code."""
-    reading: Reading = PLAIN
+    view: View = PAPERS
     notes: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     """Cases that were left out: nothing of their target is on the grid."""
@@ -136,19 +136,23 @@ def prepare(
     cache_root: Path,
     *,
     only: Collection[str] | None = None,
+    training: Callable[[Sequence[str]], Collection[str]] | None = None,
     workers: int = 2,
     progress: Progress | None = None,
 ) -> Prepared:
     """Bring every case into the cache; what is there and whole is not made again.
 
-    `only` these cases, where the others must not be opened. `progress` gets the number done, the
-    number of all, and the case just done. Raises UsageError for a wrong name or a missing root,
-    DataError with every fault of every case, one per line, StorageError when the cache cannot be
-    written.
+    `only` these cases, where the others must not be opened. `training` tells which of all cases
+    may decide how they are seen; default: all. `progress` gets the number done, the number of all,
+    and the case just done. Raises UsageError for a wrong name or a missing root, DataError with
+    every fault of every case, one per line, StorageError when the cache cannot be written.
     """
     full = complete(request)
     found = _find(full)
     jobs = [job for job in found.jobs if only is None or job.name in only]
+    examples = _examples(jobs, [job.name for job in found.jobs], training)
+    limits = _limits(full, examples, cache_root, workers, progress)
+    jobs = [replace(job, limits=limits) for job in jobs]
     outcomes: list[Outcome] = []
     for outcome in _bring_in(jobs, cache_root, workers):
         outcomes.append(outcome)
@@ -163,9 +167,23 @@ def prepare(
         expected(full),
         keys=keys,
         fingerprint=digest(sorted(keys.items()))[:16],
-        notes=tuple(all_notes(found, outcomes)),
+        notes=tuple(all_notes(full, found, outcomes, limits)),
+        view=View(unoriented=full.reading.unoriented, limits=limits),
         dropped=tuple(outcome.name for outcome in outcomes if outcome.dropped),
     )
+
+
+def _examples(
+    jobs: Sequence[Job],
+    ids: Sequence[str],
+    training: Callable[[Sequence[str]], Collection[str]] | None,
+) -> list[Job]:
+    """The jobs of the training cases; of all where a split cannot be made, which is told later."""
+    try:
+        chosen = set(training(ids) if training else ids)
+    except DataError:
+        chosen = set(ids)
+    return [job for job in jobs if job.name in chosen]
 
 
 def inspected(
@@ -180,7 +198,7 @@ def inspected(
         outcomes = list(pool.map(inspect, (*found.jobs, *found.faulty)))
     outcomes.sort(key=lambda outcome: outcome.name)
     faults = all_faults(found, outcomes, DATASETS[request.dataset].editions)
-    return outcomes, faults, all_notes(found, outcomes)
+    return outcomes, faults, all_notes(request, found, outcomes)
 
 
 def all_faults(found: "_Found", outcomes: Sequence[Outcome], editions: bool) -> list[DataError]:
@@ -190,14 +208,51 @@ def all_faults(found: "_Found", outcomes: Sequence[Outcome], editions: bool) -> 
     return faults + _between_cases(good, editions)
 
 
-def all_notes(found: "_Found", outcomes: Sequence[Outcome]) -> list[str]:
-    """What is odd in the folder and in each case, and what the grid does to their targets."""
+def all_notes(
+    request: Request,
+    found: "_Found",
+    outcomes: Sequence[Outcome],
+    limits: Sequence[Limits] = (),
+) -> list[str]:
+    """What is odd in the folder and in each case, and what is done to intensities and targets."""
+    from harness.data import intensity
+
     seen = {outcome.name: outcome.target for outcome in outcomes if outcome.target}
     dropped = {outcome.name for outcome in outcomes if outcome.dropped}
     kept = {case: target for case, target in seen.items() if case not in dropped}
     left_out = {case: target for case, target in seen.items() if case in dropped}
     noted = [note for outcome in outcomes for note in outcome.notes]
-    return [*found.notes, *noted, *summary(kept, left_out)]
+    told = intensity.shown(request.modalities, limits)
+    apart = intensity.outliers(
+        {outcome.name: outcome.outlying for outcome in outcomes}, clipped=bool(told)
+    )
+    return [*found.notes, *noted, *filter(None, (told, apart)), *summary(kept, left_out)]
+
+
+def _limits(
+    request: Request,
+    examples: Sequence[Job],
+    cache_root: Path,
+    workers: int,
+    progress: Progress | None,
+) -> tuple[Limits, ...]:
+    """Which intensities become 0 and 1; none for minimum and maximum of each volume."""
+    from harness.data import fit
+
+    entry = DATASETS[request.dataset]
+    own_way = bool(entry.plugin) and entry.prepare != WHOLE
+    asked = fit.limits(request.reading, request.dataset, own_way, request.modalities)
+    if all(limit == "minmax" for limit in asked):
+        return ()
+    if None not in asked:
+        return tuple(limit for limit in asked if limit is not None)
+
+    def tell(done: int) -> None:
+        if progress:
+            progress(done, len(examples), f"intensities of {examples[done - 1].name}")
+
+    ends = fit.foreground(examples, cache_root, workers, tell) or [None] * len(asked)
+    return tuple(limit or end or "robust" for limit, end in zip(asked, ends, strict=True))
 
 
 def expected(request: Request) -> Prepared:
@@ -215,7 +270,7 @@ def expected(request: Request) -> Prepared:
         synthetic=DATASETS[full.dataset].synthetic or is_synthetic(full.root),
         keys={},
         fingerprint="",
-        reading=full.reading,
+        view=View(unoriented=full.reading.unoriented),
     )
 
 
@@ -337,8 +392,16 @@ def _find(request: Request) -> _Found:
     seen = (request.modalities, labels, request.reduce, reduced_grid(request.reduce))
 
     def job(name: str, source: Case | Remains | int) -> Job:
-        drop = request.reading.drop_vanished
-        return Job(name, source, allowed, recipe, *seen, request.seed, entry.plugin, drop)
+        return Job(
+            name,
+            source,
+            allowed,
+            recipe,
+            *seen,
+            request.seed,
+            entry.plugin,
+            drop_vanished=request.reading.drop_vanished,
+        )
 
     if request.root is None or request.dataset == "phantom":
         return _Found(tuple(job(f"phantom_{i + 1:03d}", i) for i in range(request.cases)))

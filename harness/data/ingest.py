@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.data import intensity
 from harness.data.case import Case, Grid, Remains, Scan, Volume
 from harness.data.grid import PAPER_GRID
 from harness.data.nifti import unreadable
 from harness.data.prepare import region
+from harness.data.reading import Limits
 from harness.data.target import Target, measured, vanished
 from harness.errors import DataError
 
@@ -21,7 +23,17 @@ if TYPE_CHECKING:
     from harness.data.scans import Findings, Rules
 
 # A change to one of these prepares every volume anew.
-PREPARING = ("grid", "header", "lowres", "nifti", "phantom", "prepare", "scans", "target")
+PREPARING = (
+    "grid",
+    "header",
+    "intensity",
+    "lowres",
+    "nifti",
+    "phantom",
+    "prepare",
+    "scans",
+    "target",
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,8 @@ class Job:
     """Of the phantom."""
     plugin: str = ""
     """Whose recipe it is; hashed, as the code of ours is."""
+    limits: tuple[Limits, ...] = ()
+    """Of intensities, for each modality; none: minimum and maximum."""
     drop_vanished: bool = False
     """Of whose target nothing is left on the grid is left out, and no fault."""
 
@@ -59,6 +73,8 @@ class Outcome:
     notes: tuple[str, ...] = ()
     faults: tuple[DataError, ...] = ()
     target: Target | None = None
+    outlying: tuple[str, ...] = ()
+    """Modalities of which a thousandth of the voxels own more than half of the range."""
     dropped: bool = False
     """It is left out, because nothing of its target is left on the grid."""
 
@@ -82,7 +98,10 @@ def take_in(job: Job, cache_root: Path) -> Outcome:
         return Outcome(job.name, faults=(fault,))
     target = Target(**known["target"])
     labels, notes = tuple(known["labels"]), tuple(known["notes"])
-    return _judged(Outcome(job.name, key, labels, known["content"], notes, target=target), job)
+    apart = tuple(known["outlying"])
+    content = known["content"]
+    outcome = Outcome(job.name, key, labels, content, notes, target=target, outlying=apart)
+    return _judged(outcome, job)
 
 
 def inspect(job: Job) -> Outcome:
@@ -98,6 +117,19 @@ def inspect(job: Job) -> Outcome:
     return outcome if volume is None else _judged(outcome, job)
 
 
+def sampled(job: Job) -> list[list[float]] | None:
+    """Intensities of a case's target in each modality; None where it cannot be read."""
+    found = _read(job)
+    if found.scan is None:
+        return None
+    return intensity.sample(found.scan.image, region(found.scan.label, job.labels))
+
+
+def content_key(job: Job) -> str:
+    """What the files of a case hold, and how they are read: equal for equal targets."""
+    return digest([job.modalities, job.labels, job.rules.unoriented, _files(job), _code()])[:32]
+
+
 def _looked_at(job: Job, recipe: Callable[..., Volume]) -> tuple[Outcome, Volume | None]:
     """A case read and prepared by `recipe`; of one with faults there is no volume."""
     found = _read(job)
@@ -105,10 +137,15 @@ def _looked_at(job: Job, recipe: Callable[..., Volume]) -> tuple[Outcome, Volume
     if scan is None:
         return Outcome(job.name, labels=found.labels, faults=found.faults), None
     content = "" if isinstance(job.source, int) else _content(scan.image)
-    volume = recipe(scan, job.labels, job.reduce, job.name)
+    apart = tuple(name for name, channel in zip(job.modalities, scan.image, strict=True)
+                  if intensity.outlying(channel))  # fmt: skip
+    image, ends = intensity.clipped(scan.image, job.limits)
+    volume = recipe(replace(scan, image=image, ends=ends), job.labels, job.reduce, job.name)
     mask = region(scan.label, job.labels)
     seen = measured(mask, scan.spacing_mm, volume.label > 0, volume.spacing_mm, volume.cut)
-    return Outcome(job.name, "", found.labels, content, scan.notes, target=seen), volume
+    return Outcome(
+        job.name, "", found.labels, content, scan.notes, target=seen, outlying=apart
+    ), volume
 
 
 def _noticed(outcome: Outcome) -> dict[str, Any]:
@@ -120,6 +157,7 @@ def _noticed(outcome: Outcome) -> dict[str, Any]:
         "notes": outcome.notes,
         "content": outcome.content,
         "target": outcome.target.as_json(),
+        "outlying": outcome.outlying,
     }
 
 
@@ -162,13 +200,17 @@ def _key(job: Job) -> str:
         job.labels,
         job.reduce,
         rules.unoriented,
+        job.limits,
     )
+    return digest([recipe, _files(job), _code()])[:32]
+
+
+def _files(job: Job) -> list[Any]:
+    """What a case is made from, by content."""
     if isinstance(job.source, Case):
-        content: list[Any] = [_file_hash(path) for path in job.source.files]
-        content += [sorted(job.source.channels.items()), job.plugin]
-    else:
-        content = [job.seed, job.source]
-    return digest([recipe, content, _code()])[:32]
+        hashes: list[Any] = [_file_hash(path) for path in job.source.files]
+        return [*hashes, sorted(job.source.channels.items()), job.plugin]
+    return [job.seed, job.source]
 
 
 def _file_hash(path: Path) -> str:

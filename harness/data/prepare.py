@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.data.case import Grid, Scan, Spacing, Volume
 from harness.data.grid import PAPER_GRID, centred, cubic, linear, nearest, stretched, unit_range
+from harness.data.intensity import Ends
 from harness.data.lowres import block_mean
 from harness.errors import DataError
 
@@ -31,7 +32,7 @@ def brats(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     z_mm, y_mm, x_mm = scan.spacing_mm
     spacing_mm = (z_mm * len(scan.label) / PAPER_GRID[0], y_mm, x_mm)
     mask = region(_covering(scan.label, positions), labels)
-    made = finish(case, image, mask, spacing_mm, reduce)
+    made = finish(case, image, mask, spacing_mm, reduce, scan.ends)
     return replace(made, cut=cut_off(region(scan.label, labels), positions))
 
 
@@ -72,7 +73,8 @@ def liver(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     z = np.where(chosen >= 0, z[chosen], -1)
     mask = mask[chosen] & (chosen >= 0)[:, None, None]
     image = liver_image(scan.image, (z, y, x))
-    return replace(finish(case, image, mask, (LIVER_SPACING_MM,) * 3, reduce), cut=cut)
+    made = finish(case, image, mask, (LIVER_SPACING_MM,) * 3, reduce, scan.ends)
+    return replace(made, cut=cut)
 
 
 def liver_positions(shape: Grid, spacing_mm: Spacing, planes: int) -> Positions:
@@ -119,7 +121,8 @@ def whole(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     positions = whole_positions(_grid(scan.label), scan.spacing_mm)
     mask = region(_covering(scan.label, positions), labels)
     side_mm = whole_voxel_mm(_grid(scan.label), scan.spacing_mm)
-    made = finish(case, whole_image(scan.image, positions), mask, (side_mm,) * 3, reduce)
+    image = whole_image(scan.image, positions)
+    made = finish(case, image, mask, (side_mm,) * 3, reduce, scan.ends)
     return replace(made, cut=0.0)
 
 
@@ -154,7 +157,8 @@ def _linear(channel: np.ndarray, positions: Positions) -> np.ndarray:
 
 def phantom(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     """Made on its grid, `reduce` included: only intensities and region are left to do."""
-    return finish(case, scan.image, region(scan.label, labels), scan.spacing_mm, (1, 1, 1))
+    mask = region(scan.label, labels)
+    return finish(case, scan.image, mask, scan.spacing_mm, (1, 1, 1), scan.ends)
 
 
 def _grid(label: np.ndarray) -> Grid:
@@ -194,15 +198,23 @@ def region(label: np.ndarray, labels: Sequence[int]) -> np.ndarray:
 
 
 def finish(
-    case: str, image: np.ndarray, mask: np.ndarray, spacing_mm: Spacing, reduce: Grid
+    case: str,
+    image: np.ndarray,
+    mask: np.ndarray,
+    spacing_mm: Spacing,
+    reduce: Grid,
+    ends: Sequence[Ends] = (),
 ) -> Volume:
-    """Intensities to 0..1, then blocks to their mean; labels of a half and more are 1."""
+    """Intensities to 0..1, then blocks to their mean; labels of a half and more are 1.
+
+    `ends` are those of the scan, see `Scan`.
+    """
     label = block_mean(mask, reduce) >= 0.5 - 1e-6  # thirds and sevenths are not exact
     z, y, x = (mm * factor for mm, factor in zip(spacing_mm, reduce, strict=True))
-    return Volume(case, intensities(image, reduce), label.astype(np.uint8), (z, y, x))
+    return Volume(case, intensities(image, reduce, ends), label.astype(np.uint8), (z, y, x))
 
 
-def intensities(image: np.ndarray, reduce: Grid) -> np.ndarray:
+def intensities(image: np.ndarray, reduce: Grid, ends: Sequence[Ends] = ()) -> np.ndarray:
     """(C, D, H, W) on the paper's grid -> each modality in 0..1, then the mean of its blocks."""
-    means = block_mean(unit_range(image), reduce)
+    means = block_mean(unit_range(image, ends), reduce)
     return np.clip(means, 0, 1, out=means)

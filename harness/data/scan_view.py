@@ -20,6 +20,7 @@ import numpy as np
 
 from harness.data.case import Grid, Spacing
 from harness.data.grid import PAPER_GRID, linear, nearest
+from harness.data.intensity import clipped
 from harness.data.prepare import (
     LIVER_SPACING_MM,
     Positions,
@@ -31,6 +32,7 @@ from harness.data.prepare import (
     whole_image,
     whole_positions,
 )
+from harness.data.reading import PAPERS, View
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,16 +79,21 @@ class Field:
         return total / count
 
 
-def look(image: np.ndarray, spacing_mm: Spacing, dataset: str, reduce: Grid) -> Field:
+def look(
+    image: np.ndarray, spacing_mm: Spacing, dataset: str, reduce: Grid, view: View = PAPERS
+) -> Field:
     """A scan (C, D, H, W) as a network sees it that was trained on `dataset` reduced by `reduce`.
 
-    An image that lies where one of the training lay is that image, bit for bit.
+    `view` is that of the training. An image that lies where one of it lay is that image, bit for
+    bit.
     """
+    image, ends = clipped(image, view.limits)
     whole, positions = _WHOLE[dataset](image, spacing_mm, reduce[0])
     block = PAPER_GRID[0] // reduce[0]
     starts = _spread(whole.shape[1] // reduce[0], block)
     images = [
-        intensities(whole[:, start * reduce[0] :][:, : PAPER_GRID[0]], reduce) for start in starts
+        intensities(whole[:, start * reduce[0] :][:, : PAPER_GRID[0]], reduce, ends)
+        for start in starts
     ]
     z, y, x = map(_places, image.shape[1:], positions, reduce)
     return Field(images, starts, (z, y, x))

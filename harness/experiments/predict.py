@@ -174,9 +174,10 @@ def _sights(
 
 
 def _sight(case: Unlabelled, spec: TrialSpec) -> _Sight:
-    native = read(case, spec.data.reading.unoriented)
+    native = read(case, spec.data.view.unoriented)
     z, y, x = (side // reduced for side, reduced in zip(PAPER_GRID, spec.data.grid, strict=True))
-    field = look(native.image, native.spacing_mm, seen_as(spec.data.name), (z, y, x))
+    way = seen_as(spec.data.name)
+    field = look(native.image, native.spacing_mm, way, (z, y, x), spec.data.view)
     return _Sight(case.id, field, native.stored_affine, native.place, native.notes)
 
 

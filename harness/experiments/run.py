@@ -4,6 +4,7 @@ import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,17 +101,18 @@ def refuse_impossible(request: Request) -> None:
 
 def prepare(request: Request, screen: Screen) -> Plan:
     """Read and preprocess the volumes (once), split them, and resolve every trial."""
+    chosen = request.settings.split
+    cut = partial(split, kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
     with screen.bar("preparing volumes") as advance:
 
         def progress(done: int, total: int, what: str) -> None:
             advance(done, total, what)
             crash_point("volume")
 
-        prepared = datasets.prepare(request.data, request.cache, progress=progress)
-    chosen = request.settings.split
-    every = [*prepared.keys, *prepared.dropped]
-    cases = split(every, kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
-    cases = cases.without(prepared.dropped)
+        prepared = datasets.prepare(
+            request.data, request.cache, training=lambda ids: cut(ids).train, progress=progress
+        )
+    cases = cut([*prepared.keys, *prepared.dropped]).without(prepared.dropped)
     return plan(
         request.tables,
         request.settings,

@@ -146,7 +146,13 @@ def _prepare(request: Request, screen: Screen) -> Prepared:
     cases = split(ids, kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
     seen = {*cases.train, *cases.validation}
     with screen.bar("preparing volumes") as advance:
-        prepared = datasets.prepare(request.data, request.cache, only=seen, progress=advance)
+        prepared = datasets.prepare(
+            request.data,
+            request.cache,
+            only=seen,
+            training=lambda ids: cases.train,
+            progress=advance,
+        )
     cases = cases.without(prepared.dropped)
     return Prepared(cases, described(prepared), dict(prepared.keys))
 

@@ -132,7 +132,7 @@ def described(prepared: Prepared) -> Data:
         grid=prepared.grid,
         fingerprint=prepared.fingerprint,
         synthetic=prepared.synthetic,
-        reading=prepared.reading,
+        view=prepared.view,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 import harness
-from harness.data.reading import PLAIN, Reading
+from harness.data.reading import PAPERS, View
 
 RESULT_CODE: tuple[str, ...] = ("models", "baselines", "harness/data", "harness/systems")
 
@@ -69,8 +69,8 @@ class Data(Frozen):
     grid: tuple[int, int, int]
     fingerprint: str
     synthetic: bool
-    reading: Reading = PLAIN
-    """How scans were read, and new ones have to be."""
+    view: View = PAPERS
+    """How scans were seen, and new ones have to be."""
 
 
 class TrialSpec(Frozen):

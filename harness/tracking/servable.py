@@ -63,7 +63,7 @@ class Servable(PythonModel):
     def _mask(self, image: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
         data = self.spec.data
         z, y, x = (side // part for side, part in zip(PAPER_GRID, data.grid, strict=True))
-        field = look(image, spacing_mm, data.name, (z, y, x))
+        field = look(image, spacing_mm, data.name, (z, y, x), data.view)
         return field.mask([self.method.segment(block) for block in field.images])
 
 
