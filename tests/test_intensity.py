@@ -115,7 +115,8 @@ def write(root: Path, spoil=None, channel="CT", cases=3) -> Path:
 
 
 def prepared(root: Path, tmp_path: Path, **how):
-    return prepare(Request("folder", root, reduce=(4, 3, 3), **how), tmp_path / "cache")
+    reading = Reading(grid="paper", **how)
+    return prepare(Request("folder", root, reduce=(4, 3, 3), reading=reading), tmp_path / "cache")
 
 
 def test_ct_goes_by_the_targets_of_the_training_cases(tmp_path):
@@ -167,7 +168,7 @@ def test_a_volume_with_outliers_looks_like_its_clean_twin(tmp_path, channel, spo
     [("minmax", ()), ("robust", ("robust",)), ((-160, 240), ((-160.0, 240.0),))],
 )
 def test_what_is_asked_for_wins(tmp_path, asked, limits):
-    made = prepared(write(tmp_path / "data"), tmp_path, reading=Reading(intensity=asked))
+    made = prepared(write(tmp_path / "data"), tmp_path, intensity=asked)
     assert made.view.limits == limits
 
 
@@ -184,7 +185,7 @@ def test_cases_with_outliers_are_counted_in_one_note(tmp_path):
     notes = prepared(root, tmp_path).notes
     assert any("range of intensities in 3 of 3 cases (m0, m1, m2): they are clipped" in note
                for note in notes)  # fmt: skip
-    plain = prepared(root, tmp_path, reading=Reading(intensity="minmax")).notes
+    plain = prepared(root, tmp_path, intensity="minmax").notes
     assert any("--set data.intensity=robust clips them" in note for note in plain)
 
 

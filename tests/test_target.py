@@ -19,7 +19,8 @@ from harness.data.target import Target, bounds, measured
 from harness.errors import DataError
 from harness.results import tables
 
-DROP = Reading(drop_vanished=True)
+PAPER = Reading(grid="paper")
+DROP = Reading(grid="paper", drop_vanished=True)
 EIGHT = np.diag([8.0, 8, 8, 1])
 
 
@@ -77,7 +78,7 @@ def test_a_crop_of_240_to_192_cuts_what_lies_in_24_voxels_of_an_end():
 
 def test_what_is_known_of_a_target_is_kept_beside_the_volume(tmp_path):
     root = write(tmp_path / "data", {"a": LARGE, "b": THREE})
-    made = prepare(Request("folder", root), tmp_path / "cache")
+    made = prepare(Request("folder", root, reading=PAPER), tmp_path / "cache")
     kept = cache.lookup(tmp_path / "cache", made.keys["b"])["target"]
     assert kept["file_ml"] == pytest.approx((12**3 + 2) * 0.512)
     assert (kept["file_parts"], kept["cut"]) == (3, 0)
@@ -86,7 +87,7 @@ def test_what_is_known_of_a_target_is_kept_beside_the_volume(tmp_path):
 
 def test_a_target_that_shrinks_by_a_quarter_is_noted_and_another_is_not(tmp_path):
     root = write(tmp_path / "data", {"a": LARGE, "b": [np.s_[2:8, 2:8, 2:8]]})
-    made = prepare(Request("folder", root, reduce=COARSE), tmp_path / "cache")
+    made = prepare(Request("folder", root, reduce=COARSE, reading=PAPER), tmp_path / "cache")
     *_, note = made.notes
     assert note.startswith("on the grid 1 of 2 cases lost a quarter or more of the target (b: ")
 
@@ -94,7 +95,7 @@ def test_a_target_that_shrinks_by_a_quarter_is_noted_and_another_is_not(tmp_path
 def test_a_target_of_which_nothing_is_left_is_a_fault(tmp_path):
     root = write(tmp_path / "data", {"a": LARGE, "b": ONE_VOXEL})
     with pytest.raises(DataError) as caught:
-        prepare(Request("folder", root, reduce=COARSE), tmp_path / "cache")
+        prepare(Request("folder", root, reduce=COARSE, reading=PAPER), tmp_path / "cache")
     assert (caught.value.code, caught.value.where) == ("PFB-V35", "b")
     assert "0.512 ml in 1 part" in caught.value.what
     assert "--set data.drop_vanished=true" in caught.value.remedy
@@ -104,14 +105,13 @@ def test_the_fault_is_told_again_when_the_volume_is_in_the_cache(tmp_path):
     root = write(tmp_path / "data", {"a": LARGE, "b": ONE_VOXEL})
     for _ in range(2):
         with pytest.raises(DataError, match="nothing is left"):
-            prepare(Request("folder", root, reduce=COARSE), tmp_path / "cache")
+            prepare(Request("folder", root, reduce=COARSE, reading=PAPER), tmp_path / "cache")
 
 
 def test_a_case_without_target_in_its_file_has_not_lost_it(tmp_path):
     root = write(tmp_path / "data", {"a": LARGE, "b": []})
-    assert sorted(prepare(Request("folder", root, reduce=COARSE), tmp_path / "cache").keys) == [
-        "a", "b",
-    ]  # fmt: skip
+    asked = Request("folder", root, reduce=COARSE, reading=PAPER)
+    assert sorted(prepare(asked, tmp_path / "cache").keys) == ["a", "b"]
 
 
 def test_vanished_cases_are_left_out_and_counted_where_that_is_asked_for(tmp_path):
@@ -138,9 +138,9 @@ def test_a_liver_that_lies_outside_of_the_crop_is_a_fault_that_says_so(tmp_path)
 
 def test_check_tells_the_same_as_prepare_without_a_cache(tmp_path):
     root = write(tmp_path / "data", {"a": LARGE, "b": ONE_VOXEL, "c": THREE})
-    found = check(root, "folder", (), reduce=COARSE)
+    found = check(root, "folder", (), reading=PAPER, reduce=COARSE)
     with pytest.raises(DataError) as caught:
-        prepare(Request("folder", root, reduce=COARSE), tmp_path / "cache")
+        prepare(Request("folder", root, reduce=COARSE, reading=PAPER), tmp_path / "cache")
     assert [str(fault) for fault in found.faults] == [str(caught.value)]
     kept = check(root, "folder", (), reading=DROP, reduce=COARSE)
     made = prepare(Request("folder", root, reduce=COARSE, reading=DROP), tmp_path / "cache")
@@ -162,16 +162,26 @@ def test_twins_are_found_by_their_voxels_whatever_file_they_are_stored_in(tmp_pa
         for folder, voxels in zip(("images", "labels"), (array, label), strict=True):
             path = root / folder / f"{name}.nii.gz"
             nibabel.save(nibabel.Nifti1Image(voxels.T, affine), path)
-    [fault] = check(root, "folder", ()).faults
+    [fault] = check(root, "folder", (), reading=PAPER).faults
     assert fault.code == "PFB-D08" and "a and flipped and float and spacing" in fault.what
     with pytest.raises(DataError) as caught:
-        prepare(Request("folder", root), tmp_path / "cache")
+        prepare(Request("folder", root, reading=PAPER), tmp_path / "cache")
     assert str(caught.value) == str(fault)
 
 
 def test_data_check_prints_what_is_left_of_targets_on_the_grid_of_a_profile(tmp_path):
     root = write(tmp_path / "data", {"a": LARGE, "b": THREE})
-    done = pfbench("data", "check", root, "--dataset", "folder", "--set", f"reduce={list(COARSE)}")
+    done = pfbench(
+        "data",
+        "check",
+        root,
+        "--dataset",
+        "folder",
+        "--set",
+        f"reduce={list(COARSE)}",
+        "--set",
+        "data.grid=paper",
+    )
     *_, total, said = done.out.splitlines()
     assert total.startswith("target: 4.16e+03 ml in 4 parts, on the grid ")
     assert said == "no fault found"

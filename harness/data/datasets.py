@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,10 @@ class Request:
     seed: int = 0
     """Of the phantom."""
     reading: Reading = PLAIN
+    view: View | None = None
+    """How scans are seen, once that is chosen: see `fitted`."""
+    choice: str = ""
+    """A sentence on that."""
 
 
 @dataclass(frozen=True)
@@ -147,12 +152,13 @@ def prepare(
     and the case just done. Raises UsageError for a wrong name or a missing root, DataError with
     every fault of every case, one per line, StorageError when the cache cannot be written.
     """
-    full = complete(request)
+    full = fitted(request, training, only)
     found = _find(full)
     jobs = [job for job in found.jobs if only is None or job.name in only]
     examples = _examples(jobs, [job.name for job in found.jobs], training)
     limits = _limits(full, examples, cache_root, workers, progress)
-    jobs = [replace(job, limits=limits) for job in jobs]
+    view = (full.view or PAPERS).model_copy(update={"limits": limits})
+    jobs = [replace(job, view=view) for job in jobs]
     outcomes: list[Outcome] = []
     for outcome in _bring_in(jobs, cache_root, workers):
         outcomes.append(outcome)
@@ -168,7 +174,7 @@ def prepare(
         keys=keys,
         fingerprint=digest(sorted(keys.items()))[:16],
         notes=tuple(all_notes(full, found, outcomes, limits)),
-        view=View(unoriented=full.reading.unoriented, limits=limits),
+        view=view,
         dropped=tuple(outcome.name for outcome in outcomes if outcome.dropped),
     )
 
@@ -193,6 +199,7 @@ def inspected(
 
     Cases with faulty files are read, too, as far as that goes.
     """
+    request = fitted(request)
     found = _find(request)
     with ThreadPoolExecutor(workers) as pool:
         outcomes = list(pool.map(inspect, (*found.jobs, *found.faulty)))
@@ -226,7 +233,23 @@ def all_notes(
     apart = intensity.outliers(
         {outcome.name: outcome.outlying for outcome in outcomes}, clipped=bool(told)
     )
-    return [*found.notes, *noted, *filter(None, (told, apart)), *summary(kept, left_out)]
+    larger = _larger(request.view, outcomes)
+    said = filter(None, (request.choice, larger, told, apart))
+    return [*found.notes, *noted, *said, *summary(kept, left_out)]
+
+
+def _larger(view: View | None, outcomes: Sequence[Outcome]) -> str:
+    """A sentence on the scans that do not fit the grid in its own voxels; "" where all do."""
+    if view is None or view.grid is None:
+        return ""
+    known = [one.spacing_mm[0] / view.voxel_mm[0] for one in outcomes if one.spacing_mm]
+    above = [times for times in known if times > 1.01]
+    if not above:
+        return ""
+    return (
+        f"{len(above)} of {len(known)} cases are larger than the grid and seen in voxels up to "
+        f"{max(above):.2g} times as large"
+    )
 
 
 def _limits(
@@ -255,6 +278,50 @@ def _limits(
     return tuple(limit or end or "robust" for limit, end in zip(asked, ends, strict=True))
 
 
+def fitted(
+    request: Request,
+    training: Callable[[Sequence[str]], Collection[str]] | None = None,
+    only: Collection[str] | None = None,
+) -> Request:
+    """The complete request with its grid, chosen by the headers of the training cases.
+
+    `training` and `only` as in `prepare`. A request that has been fitted stays as it is. Raises
+    UsageError for a wrong name or a missing root, or a grid that the data set cannot have.
+    """
+    full = complete(request)
+    if full.view:
+        return full
+    plain = replace(full, view=View(unoriented=full.reading.unoriented))
+    if not _own_grid(full):
+        return plain
+    from harness.data import fit
+
+    jobs = _find(plain).jobs
+    ids = [job.name for job in jobs]
+    able = [job for job in jobs if only is None or job.name in only]
+    known = fit.sizes(_examples(able, ids, training))
+    if known is None:  # nothing can be read, which `prepare` tells
+        return plain
+    view = fit.view(full.reading, full.reduce, known)
+    return replace(full, view=view, choice=fit.told(view, known, full.reading))
+
+
+def _own_grid(request: Request) -> bool:
+    """Whether volumes come on a grid of the data's own, not the paper's."""
+    from harness.data.fit import PAPERS_OWN
+
+    entry, asked = DATASETS[request.dataset], request.reading
+    given = asked.grid not in (None, "paper") or asked.spacing is not None
+    bound = request.dataset == "phantom" or (entry.plugin and entry.prepare != WHOLE)
+    if given and bound:
+        what = f"{request.dataset} comes on the paper's grid"
+        remedy = "leave out data.grid and data.spacing; reduce divides it"
+        raise UsageError(what, where="data.grid", remedy=remedy, code="PFB-C02")
+    if asked.grid == "paper" or bound:
+        return False
+    return given or request.dataset not in PAPERS_OWN
+
+
 def expected(request: Request) -> Prepared:
     """What `prepare` will give, as far as it is known before a volume is read: not its cases.
 
@@ -266,11 +333,11 @@ def expected(request: Request) -> Prepared:
         title=DATASETS[full.dataset].title,
         modalities=full.modalities,
         target=full.target,
-        grid=reduced_grid(full.reduce),
+        grid=(full.view and full.view.grid) or reduced_grid(full.reduce),
         synthetic=DATASETS[full.dataset].synthetic or is_synthetic(full.root),
         keys={},
         fingerprint="",
-        view=View(unoriented=full.reading.unoriented),
+        view=full.view or View(unoriented=full.reading.unoriented),
     )
 
 
@@ -387,9 +454,14 @@ class _Found:
 def _find(request: Request) -> _Found:
     """One job for each case; `request` is complete."""
     entry = DATASETS[request.dataset]
+    view = request.view or View(unoriented=request.reading.unoriented)
     allowed, recipe = rules(request), _loaded(entry.prepare)
+    blocks, grid = request.reduce, view.grid or reduced_grid(request.reduce)
+    if view.grid:
+        way = _loaded("harness.data.prepare:fitted")
+        recipe, blocks = partial(way, grid=view.grid, voxel_mm=view.voxel_mm), view.blocks
     labels = _labels(entry.contents_of(request.root), request.target)
-    seen = (request.modalities, labels, request.reduce, reduced_grid(request.reduce))
+    seen = (request.modalities, labels, blocks, grid)
 
     def job(name: str, source: Case | Remains | int) -> Job:
         return Job(
@@ -399,7 +471,8 @@ def _find(request: Request) -> _Found:
             recipe,
             *seen,
             request.seed,
-            entry.plugin,
+            "" if view.grid else entry.plugin,
+            view,
             drop_vanished=request.reading.drop_vanished,
         )
 

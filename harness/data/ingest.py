@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.data import intensity
-from harness.data.case import Case, Grid, Remains, Scan, Volume
+from harness.data.case import Case, Grid, Remains, Scan, Spacing, Volume
 from harness.data.grid import PAPER_GRID
 from harness.data.nifti import unreadable
 from harness.data.prepare import region
-from harness.data.reading import Limits
+from harness.data.reading import PAPERS, View
 from harness.data.target import Target, measured, vanished
 from harness.errors import DataError
 
@@ -55,8 +55,8 @@ class Job:
     """Of the phantom."""
     plugin: str = ""
     """Whose recipe it is; hashed, as the code of ours is."""
-    limits: tuple[Limits, ...] = ()
-    """Of intensities, for each modality; none: minimum and maximum."""
+    view: View = PAPERS
+    """Grid and intensities."""
     drop_vanished: bool = False
     """Of whose target nothing is left on the grid is left out, and no fault."""
 
@@ -73,6 +73,8 @@ class Outcome:
     notes: tuple[str, ...] = ()
     faults: tuple[DataError, ...] = ()
     target: Target | None = None
+    spacing_mm: Spacing | None = None
+    """Of its voxels on the grid."""
     outlying: tuple[str, ...] = ()
     """Modalities of which a thousandth of the voxels own more than half of the range."""
     dropped: bool = False
@@ -100,7 +102,8 @@ def take_in(job: Job, cache_root: Path) -> Outcome:
     labels, notes = tuple(known["labels"]), tuple(known["notes"])
     apart = tuple(known["outlying"])
     content = known["content"]
-    outcome = Outcome(job.name, key, labels, content, notes, target=target, outlying=apart)
+    z, y, x = known["spacing_mm"]
+    outcome = Outcome(job.name, key, labels, content, notes, (), target, (z, y, x), apart)
     return _judged(outcome, job)
 
 
@@ -139,13 +142,13 @@ def _looked_at(job: Job, recipe: Callable[..., Volume]) -> tuple[Outcome, Volume
     content = "" if isinstance(job.source, int) else _content(scan.image)
     apart = tuple(name for name, channel in zip(job.modalities, scan.image, strict=True)
                   if intensity.outlying(channel))  # fmt: skip
-    image, ends = intensity.clipped(scan.image, job.limits)
+    image, ends = intensity.clipped(scan.image, job.view.limits)
     volume = recipe(replace(scan, image=image, ends=ends), job.labels, job.reduce, job.name)
     mask = region(scan.label, job.labels)
     seen = measured(mask, scan.spacing_mm, volume.label > 0, volume.spacing_mm, volume.cut)
-    return Outcome(
-        job.name, "", found.labels, content, scan.notes, target=seen, outlying=apart
-    ), volume
+    notes, grid_mm = scan.notes, volume.spacing_mm
+    looked = Outcome(job.name, "", found.labels, content, notes, (), seen, grid_mm, apart)
+    return looked, volume
 
 
 def _noticed(outcome: Outcome) -> dict[str, Any]:
@@ -199,8 +202,7 @@ def _key(job: Job) -> str:
         rules.target,
         job.labels,
         job.reduce,
-        rules.unoriented,
-        job.limits,
+        job.view.model_dump(mode="json"),
     )
     return digest([recipe, _files(job), _code()])[:32]
 

@@ -6,15 +6,16 @@ header that describes fewer voxels than there are, or a file that unpacks to gig
 
 import errno
 import stat
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from gzip import GzipFile
+from gzip import BadGzipFile, GzipFile
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from harness.data.case import Spacing
+from harness.data.case import Grid, Spacing
 from harness.data.header import (
     EXPORT,
     Header,
@@ -106,6 +107,35 @@ def read_label(path: Path, image_voxels: int = 0, *, unoriented: Unoriented = "r
         what = f"labels outside 0 to {MAX_LABEL} (label: voxels) {listed}"
         raise fault(where, "V24", what, "renumber them")
     return _turned(stored.astype(np.uint8), header)
+
+
+def outline(path: Path, unoriented: Unoriented = "refuse") -> tuple[Grid, Spacing]:
+    """Shape (D, H, W) and voxel size in mm of a volume, or of each in a 4-D file, by its header.
+
+    Raises DataError that names the file and the fault.
+    """
+    from nibabel import orientations
+
+    header = _header(path, place(path), unoriented)
+    axes = orientations.io_orientation(header.affine)[:, 0]
+    sizes = np.linalg.norm(header.affine[:3, :3], axis=0)
+    turned = sorted(zip(axes, header.shape, map(float, sizes), strict=True))
+    (_, width, x_mm), (_, height, y_mm), (_, depth, z_mm) = turned
+    return (depth, height, width), (z_mm, y_mm, x_mm)
+
+
+def _header(path: Path, where: str, unoriented: Unoriented) -> Header:
+    """The checked header alone; no voxel is read."""
+    check_regular(path)
+    try:
+        with open(path, "rb") as file:
+            packed = _is_compressed(file, path, where)
+            start = (GzipFile(fileobj=file) if packed else file).read(HEADER_BYTES)
+    except (EOFError, BadGzipFile, zlib.error):
+        raise fault(where, "V05", "its compressed data are damaged", "copy it again") from None
+    except OSError as error:
+        raise unreadable(error, path) from None
+    return parse(start, where, 0, unoriented)
 
 
 def place(path: Path) -> str:

@@ -136,10 +136,7 @@ def whole_positions(shape: Grid, spacing_mm: Spacing) -> Positions:
     """The paper's grid around the middle of a scan of `shape`."""
     side_mm = whole_voxel_mm(shape, spacing_mm)
     steps = [side_mm / mm for mm in spacing_mm]
-    z, y, x = (
-        (np.arange(side) - (side - 1) / 2) * step + (have - 1) / 2
-        for have, side, step in zip(shape, PAPER_GRID, steps, strict=True)
-    )
+    z, y, x = map(_around_the_middle, shape, PAPER_GRID, steps)
     return z, y, x
 
 
@@ -153,6 +150,53 @@ def _linear(channel: np.ndarray, positions: Positions) -> np.ndarray:
     for axis in (2, 1, 0):
         channel = linear(channel, axis, positions[axis], fill=low)
     return channel
+
+
+def fitted(
+    scan: Scan,
+    labels: Sequence[int],
+    reduce: Grid,
+    case: str,
+    *,
+    grid: Grid,
+    voxel_mm: Spacing,
+) -> Volume:
+    """All of the scan in the middle of `grid`, a voxel of `voxel_mm` the mean of `reduce` places.
+
+    Of a scan that is larger than the grid the voxels are as much larger on all axes as it takes;
+    nothing is cut off. The image by linear interpolation; what the grid has beyond the scan is as
+    dark as the scan's darkest voxel.
+    """
+    shape = _grid(scan.label)
+    positions = fitted_positions(shape, scan.spacing_mm, grid, voxel_mm, reduce)
+    mask = region(_covering(scan.label, positions), labels)
+    larger = enlargement(shape, scan.spacing_mm, grid, voxel_mm)
+    z, y, x = (mm * larger / by for mm, by in zip(voxel_mm, reduce, strict=True))
+    image = whole_image(scan.image, positions)
+    return replace(finish(case, image, mask, (z, y, x), reduce, scan.ends), cut=0.0)
+
+
+def enlargement(shape: Grid, spacing_mm: Spacing, grid: Grid, voxel_mm: Spacing) -> float:
+    """How many times larger than `voxel_mm` voxels have to be for a scan to fit; at least 1."""
+    axes = zip(shape, spacing_mm, grid, voxel_mm, strict=True)
+    return max(1.0, *(have * mm / (side * voxel) for have, mm, side, voxel in axes))
+
+
+def fitted_positions(
+    shape: Grid, spacing_mm: Spacing, grid: Grid, voxel_mm: Spacing, blocks: Grid
+) -> Positions:
+    """`blocks` positions for each voxel of a grid around the middle of a scan of `shape`."""
+    larger = enlargement(shape, spacing_mm, grid, voxel_mm)
+    z, y, x = (
+        _around_the_middle(have, side * by, voxel * larger / by / mm)
+        for have, mm, side, voxel, by in zip(shape, spacing_mm, grid, voxel_mm, blocks, strict=True)
+    )
+    return z, y, x
+
+
+def _around_the_middle(have: int, count: int, step: float) -> np.ndarray:
+    """`count` positions, `step` voxels apart, around the middle of an axis of `have` voxels."""
+    return (np.arange(count) - (count - 1) / 2) * step + (have - 1) / 2
 
 
 def phantom(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:

@@ -21,8 +21,7 @@ import torch
 
 from harness.data.datasets import seen_as
 from harness.data.export import packed
-from harness.data.grid import PAPER_GRID
-from harness.data.scan_view import Field, look
+from harness.data.scan_view import Field, look, reduction
 from harness.data.unlabelled import Unlabelled, find, read
 from harness.errors import DataError, UsageError, together
 from harness.runs.run_folder import RunFolder, write_bytes
@@ -175,9 +174,9 @@ def _sights(
 
 def _sight(case: Unlabelled, spec: TrialSpec) -> _Sight:
     native = read(case, spec.data.view.unoriented)
-    z, y, x = (side // reduced for side, reduced in zip(PAPER_GRID, spec.data.grid, strict=True))
-    way = seen_as(spec.data.name)
-    field = look(native.image, native.spacing_mm, way, (z, y, x), spec.data.view)
+    view = spec.data.view
+    way = "" if view.grid else seen_as(spec.data.name)
+    field = look(native.image, native.spacing_mm, way, reduction(spec.data.grid, view), view)
     return _Sight(case.id, field, native.stored_affine, native.place, native.notes)
 
 

@@ -2,8 +2,8 @@
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -51,12 +51,31 @@ class Request:
     command: str
 
 
+def fitted(request: Request) -> Request:
+    """The request with the grid of its volumes, which the training cases decide by their headers.
+
+    Raises UsageError for a wrong name or a missing root.
+    """
+    return replace(request, data=datasets.fitted(request.data, training_of(request.settings)))
+
+
+def training_of(settings: Settings) -> Callable[[Sequence[str]], Sequence[str]]:
+    """Which of all cases train."""
+    chosen = settings.split
+
+    def train(ids: Sequence[str]) -> Sequence[str]:
+        return split(ids, kind=chosen.kind, seed=chosen.seed, fold=chosen.fold).train
+
+    return train
+
+
 def run(request: Request, screen: Screen) -> int:
     """Run the suite; returns the exit code: 0, 4 with failed trials, 130 or 143 when stopped.
 
     Raises TrackingError where MLflow is required: before training when it cannot be written, at
     the end when it could not be brought up to date.
     """
+    request = fitted(request)
     refuse_impossible(request)
     folder = RunFolder(request.out)
     folder.create()
@@ -110,7 +129,7 @@ def prepare(request: Request, screen: Screen) -> Plan:
             crash_point("volume")
 
         prepared = datasets.prepare(
-            request.data, request.cache, training=lambda ids: cut(ids).train, progress=progress
+            request.data, request.cache, training=training_of(request.settings), progress=progress
         )
     cases = cut([*prepared.keys, *prepared.dropped]).without(prepared.dropped)
     return plan(
@@ -125,6 +144,7 @@ def prepare(request: Request, screen: Screen) -> Plan:
 
 def dry_run(request: Request, screen: Screen) -> list[dict[str, Any]]:
     """The trial matrix and what is already done; trains nothing, writes no run folder."""
+    request = fitted(request)
     refuse_impossible(request)
     planned = prepare(request, screen)
     folder = RunFolder(request.out)

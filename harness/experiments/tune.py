@@ -6,7 +6,7 @@ settings are compared with those they would replace.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,6 +79,8 @@ class Prepared:
 
 def tune(request: Request, screen: Screen) -> int:
     """Search every space, write what was found, compare; returns the exit code."""
+    data = datasets.fitted(request.data, runner.training_of(request.settings))
+    request = replace(request, data=data)
     _refuse_impossible(request)
     folder = RunFolder(request.out)
     folder.create()
@@ -150,7 +152,7 @@ def _prepare(request: Request, screen: Screen) -> Prepared:
             request.data,
             request.cache,
             only=seen,
-            training=lambda ids: cases.train,
+            training=runner.training_of(request.settings),
             progress=advance,
         )
     cases = cases.without(prepared.dropped)
