@@ -230,7 +230,7 @@ def test_a_run_trains_and_predicts_on_the_grid_of_its_data(tmp_path):
     pfbench("run", "--suite", "table5", "--model", "resunet3d_up", "--dataset", "folder",
             "--data-root", root, "--profile", "quick", "--epochs", 1, "--executor", "inline",
             "--no-mlflow", "--out", out)  # fmt: skip
-    assert "- grid 32x64x32 voxels of 1x1x1 mm" in (out / "table.md").read_text(encoding="utf-8")
+    assert "- grid 32x64x64 voxels of 1x1x1 mm" in (out / "table.md").read_text(encoding="utf-8")
     pfbench("predict", out, root / "imagesTr" / "c0_0000.nii.gz", "--out", tmp_path / "masks")
     assert nibabel.load(tmp_path / "masks" / "c0.nii.gz").shape == (30, 40, 20)
     assert pfbench("verify", out).code == 0

@@ -194,7 +194,9 @@ def written(tmp_path: Path, without: int) -> tables.Results:
     run = WrittenRun(tmp_path / "run", rows=["pfseg", "vnet"])
     for trial in run.trials.values():
         path = trial.path / "result.json"
-        path.write_text(json.dumps({**json.loads(path.read_bytes()), "n_without_target": without}))
+        whole = {"schema": 1, "system": "pfseg", "kind": "patch-free", "seconds": {"train": 1.0},
+                 "sha256": {}, "n_without_target": without}  # fmt: skip
+        path.write_bytes(json.dumps({**whole, **json.loads(path.read_bytes())}).encode())
     return tables.build(run.folder)
 
 

@@ -12,12 +12,15 @@ import in_process
 import pandas as pd
 import pytest
 import yaml
+from test_probe import probed
 from test_run import TOP, command, pfbench
 
+from harness.commands.options import SpaceOptions
+from harness.commands.spaces import parsed_ranges, spaces_of
 from harness.data.split import split
 from harness.errors import UsageError
-from harness.runs.run_folder import RunFolder, read_json
-from harness.runs.search_space import changes, chosen_spaces, parse_ranges
+from harness.runs.run_folder import RunFolder
+from harness.runs.search_space import changes
 from harness.runs.settings import resolve
 from harness.runs.study_folder import best, points
 from harness.tracking.mirror import default_uri
@@ -82,7 +85,7 @@ def test_the_report_in_mlflow_tells_of_the_comparison_too(compared):
 
     client = MlflowClient(default_uri(out))
     [experiment] = [e for e in client.search_experiments() if e.name == "pfbench"]
-    query = f"tags.`pfbench.run_id` = '{RunFolder(out).read()['run_id']}'"
+    query = f"tags.`pfbench.run_id` = '{RunFolder(out).manifest().run_id}'"
     runs = client.search_runs([experiment.experiment_id], query)
     [parent] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     page = Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text()
@@ -117,12 +120,12 @@ def test_what_a_time_budget_left_out_is_said_and_continued(tmp_path):
     done = pfbench(*arguments, "--time-budget", 1)
     assert "time is up, and points are missing; the same command continues" in done.stdout
     assert "nothing to: no point is complete" in done.stdout
-    assert RunFolder(tmp_path).read()["status"] == "interrupted"
+    assert RunFolder(tmp_path).manifest().status == "interrupted"
     done = pfbench(*arguments, "--no-compare", "--time-budget", 1000)
     assert "time is up" not in done.stdout
     assert {point.state for point in points(RunFolder(tmp_path))} <= {"complete", "stopped"}
     assert len(points(RunFolder(tmp_path))) == 2
-    assert RunFolder(tmp_path).read()["status"] == "finished"
+    assert RunFolder(tmp_path).manifest().status == "finished"
 
 
 def test_another_search_in_the_same_folder_is_refused(finished):
@@ -164,11 +167,13 @@ def test_a_killed_study_goes_on_with_the_points_of_an_undisturbed_one(finished, 
 def shared_gpus(monkeypatch):
     """A machine with two GPUs, as far as options can tell; (cpus, gpus) of each study's points."""
     given = []
-    record = {"status": "ok", "reserved_mib": 9000.0, "device_mib": 80.0 * 1024}
-    probed = lambda planned, trials, *_, **__: {t: Probe(record, None) for t in trials}  # noqa: E731
-    monkeypatch.setattr("harness.trials.probe_run.probe", probed)
-    monkeypatch.setattr("harness.experiments.placement_options._visible_gpus", lambda: 2)
-    monkeypatch.setattr("harness.experiments.placement_options.os.cpu_count", lambda: 32)
+
+    def probe(planned, trials, *_, **__):
+        return {trial: Probe(probed(9000, 80 * 1024), None) for trial in trials}
+
+    monkeypatch.setattr("harness.trials.probe_run.probe", probe)
+    monkeypatch.setattr("harness.commands.placement._visible_gpus", lambda: 2)
+    monkeypatch.setattr("harness.commands.placement.os.cpu_count", lambda: 32)
     monkeypatch.setattr("harness.experiments.tune.ray_with_imports", lambda cluster: nullcontext())
     monkeypatch.setattr("harness.experiments.tune.run_study", lambda *a, **_: given.append(a[4:6]))
     return given
@@ -204,7 +209,7 @@ def test_the_test_cases_are_not_opened(tmp_path):
                  "--modalities", "flair", "--epochs", 1, "--model", "resunet3d_up"]  # fmt: skip
     study = [*arguments, "--trials", 1, "--no-compare", "--out", tmp_path / "study"]
     in_process.pfbench("tune", "lr", *study)
-    assert read_json(tmp_path / "study" / "split.json")["test"] == list(split(ids).test)
+    assert RunFolder(tmp_path / "study").split() == split(ids)
     run = ["run", "--suite", "table5", *arguments, "--out", tmp_path / "run"]
     in_process.pfbench(*run, expect=3)
 
@@ -276,9 +281,8 @@ def test_mlflow_has_one_parent_and_one_child_for_each_point(fair):
     assert {"study.csv", "best.yaml", "report.html", "figures"} <= kept
 
 
-def spaces(what, *texts, models=(), file=None, **switches):
-    switches = {"split_tfm": False, "fair_budget": False, **switches}
-    return chosen_spaces(what, QUICK, parse_ranges(texts), models, file, **switches)
+def spaces(what, *ranges, **options):
+    return spaces_of(SpaceOptions(what=what, ranges=ranges, **options), QUICK)
 
 
 def test_loss_weights_are_three_and_their_reference_is_the_papers():
@@ -314,10 +318,10 @@ def test_a_baseline_named_twice_gets_one_study():
     [
         ("loss-weights", {"models": ("vnet",)}, "--model: has no part in tune loss-weights"),
         ("loss-weights", {"models": ("pfseg",), "fair_budget": True}, "--model: pfseg gets its"),
-        ("loss-weights", {"file": "s.yaml"}, "--space: has no part in tune loss-weights"),
+        ("loss-weights", {"space": "s.yaml"}, "--space: has no part in tune loss-weights"),
         ("lr", {"split_tfm": True}, "--split-tfm: has no part in tune lr"),
         ("lr", {"fair_budget": True}, "--fair-budget: has no part in tune lr"),
-        ("space", {"models": ("vnet",), "file": "s.yaml"}, "--model: has no part in tune space"),
+        ("space", {"models": ("vnet",), "space": "s.yaml"}, "--model: has no part in tune space"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(what, options, said):
@@ -330,7 +334,7 @@ def test_any_number_of_the_protocol_can_be_searched(tmp_path):
     path.write_text(
         "model: unet3d\nspace:\n  protocol.plateau_epochs: {low: 3, high: 20, integer: true}\n"
     )
-    [space] = chosen_spaces("space", QUICK, {}, (), path, split_tfm=False, fair_budget=False)
+    [space] = spaces("space", space=path)
     assert space.system == "unet3d"
     assert space.reference["protocol.plateau_epochs"] == QUICK.protocol.plateau_epochs
 
@@ -339,7 +343,7 @@ def test_a_number_that_the_system_does_not_have_cannot_be_searched(tmp_path):
     path = tmp_path / "space.yaml"
     path.write_text("model: unet3d\nspace:\n  options.weights.srt: {low: 0.1, high: 1}\n")
     with pytest.raises(UsageError, match=r"options\.weights\.srt: unet3d has no number"):
-        chosen_spaces("space", QUICK, {}, (), path, split_tfm=False, fair_budget=False)
+        spaces("space", space=path)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +358,7 @@ def test_a_number_that_the_system_does_not_have_cannot_be_searched(tmp_path):
 )
 def test_a_wrong_range_is_explained(texts, said):
     with pytest.raises(UsageError, match=said):
-        parse_ranges(texts)
+        parsed_ranges(texts)
 
 
 def test_a_range_of_another_study_is_refused():
@@ -366,7 +370,7 @@ def test_a_parameter_that_the_system_does_not_have_is_refused(tmp_path):
     path = tmp_path / "space.yaml"
     path.write_text("model: unet3d\nspace: {protocol.speed: {low: 1, high: 2}}")
     with pytest.raises(UsageError, match="no number of this name"):
-        chosen_spaces("space", QUICK, {}, (), path, split_tfm=False, fair_budget=False)
+        spaces("space", space=path)
 
 
 def test_a_file_of_something_else_is_not_taken_for_tuned_settings(tmp_path):

@@ -7,11 +7,10 @@ import numpy as np
 
 from harness.data.case import Volume
 from harness.systems import plugin_metrics as extra_metrics
+from harness.systems.case_score import MEANS
 from harness.systems.methods import Mask, Method
 from harness.systems.metrics import score
 from harness.systems.plugin_metrics import Metric
-
-MEANS = ("dice", "jaccard", "hd95_mm", "hd95_max_mm", "hd95_voxels", "hd95_official")
 
 
 def evaluate(

@@ -21,7 +21,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from harness.data.scan_view import look, reduction
 from harness.runs.spec import TrialSpec
 from harness.trials.checkpoint import parse_weights, put_in
-from harness.trials.trial import build
+from harness.trials.network import build
 
 SPACING_MM = (1.0, 1.0, 1.0)
 
