@@ -185,6 +185,7 @@ def _try_to_join(address: str) -> None:
             text=True,
             timeout=JOIN_S,
             check=False,
+            encoding="utf-8",
         )
     except subprocess.TimeoutExpired as error:
         raise Unreachable(f"the Ray cluster at {address} does not answer in {JOIN_S} s") from error

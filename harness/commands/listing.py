@@ -49,7 +49,7 @@ def models(profile: str) -> Rows:
 
         return cost.costs_of([name])[profile][name]
 
-    costs = json.loads((Path(catalogue.__file__).parent / "costs.json").read_text())
+    costs = json.loads((Path(catalogue.__file__).parent / "costs.json").read_bytes())
     if profile not in costs:
         raise unknown("profile", profile, costs)
     return [

@@ -226,7 +226,7 @@ def _file_hash(path: Path) -> str:
 @once
 def _code() -> str:
     here = Path(__file__).parent
-    return digest([(here / f"{name}.py").read_text() for name in PREPARING])
+    return digest([(here / f"{name}.py").read_text(encoding="utf-8") for name in PREPARING])
 
 
 def digest(content: object) -> str:

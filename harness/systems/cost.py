@@ -75,4 +75,4 @@ def grid_of(reduce: Grid) -> Grid:
 
 
 if __name__ == "__main__":
-    COSTS.write_text(json.dumps(costs(), indent=1) + "\n")
+    COSTS.write_text(json.dumps(costs(), indent=1) + "\n", encoding="utf-8")

@@ -26,7 +26,7 @@ def peak_memory_mib(device: torch.device) -> dict[str, float]:
 def _peak_resident_mib() -> float:
     """On Linux of this program alone: getrusage counts what its process held before it, too."""
     status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
     peaks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
     if peaks:
         return int(peaks[0]) / 1024

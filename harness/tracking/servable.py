@@ -31,7 +31,7 @@ class Servable(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Build the network and put the weights into it; ValueError where they were changed."""
-        stored = Path(context.artifacts["spec"]).read_text()
+        stored = Path(context.artifacts["spec"]).read_text(encoding="utf-8")
         spec = TrialSpec.model_validate_json(stored).model_copy(update={"device": "cpu"})
         path = Path(context.artifacts["weights"])
         content = path.read_bytes()

@@ -86,7 +86,11 @@ def constraints(request: Request, path: Path = CONSTRAINTS) -> Iterator[Finding]
     if not path.exists():
         yield Finding("constraints", "ok", "no constraints.txt beside the source to compare with")
         return
-    pinned = [Requirement(line) for line in path.read_text().splitlines() if _names_one(line)]
+    pinned = [
+        Requirement(line)
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if _names_one(line)
+    ]
     different = [
         f"{one.name} {found} ({str(one.specifier).removeprefix('==')})"
         for one in pinned
@@ -162,6 +166,7 @@ def _probe(code: str, environment: Mapping[str, str]) -> tuple[dict[str, Any] | 
         env=dict(environment),
         timeout=PATIENCE_S,
         check=False,
+        encoding="utf-8",
     )
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1]), ""
