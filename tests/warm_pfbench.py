@@ -2,8 +2,8 @@
 
 import sys
 
-import harness.checks.verify.folder
-import harness.experiments.run
+import harness.checks.verify.folder  # noqa: F401
+import harness.experiments.run  # noqa: F401
 import harness.trials.preload  # noqa: F401
 from harness.cli import main as command_line
 

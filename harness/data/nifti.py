@@ -31,6 +31,10 @@ HEADER_BYTES = 540  # of NIfTI-2, the longer one
 CHUNK_BYTES = 256 << 10  # what is copied is still in the processor's cache
 TAIL_BYTES = 1 << 20  # read at most after the last voxel, to find the check sum
 MAX_LABEL = 255
+BETWEEN = 1e-3  # of a label: more than what a scale rounds
+GZIP, ZLIB_GZIP = b"\x1f\x8b", 31  # how a stream begins, and zlib's number for one
+INTERPOLATED = "resample the original labels with nearest neighbours: interpolation invents others"
+REPACK = "cut them off: gzip -dc FILE > COPY.nii; gzip COPY.nii (it warns of the rest)"
 UNLIKELY = 1e12  # no scanner's number; a float with its bytes in the wrong order often is
 
 _OTHERS = {
@@ -97,8 +101,7 @@ def read_label(path: Path, image_voxels: int = 0, *, unoriented: Unoriented = "r
     where = place(path)
     header, stored = _read(path, where, image_voxels, unoriented=unoriented)
     if header.scale:
-        what = f"labels are scaled by {header.scale[0]:g} and shifted by {header.scale[1]:g}"
-        raise fault(where, "V21", what, "store plain integers")
+        raise _scaled_labels(stored, header.scale, where)
     if stored.dtype.kind == "f":
         _refuse_fractions(stored, where)
     if stored.min() < 0 or stored.max() > MAX_LABEL:
@@ -153,7 +156,7 @@ def _refuse_fractions(stored: np.ndarray, where: str) -> None:
     if not whole.all():
         bad = stored.size - int(whole.sum())
         what = f"{bad:,} labels are not whole numbers, such as {stored[~whole][0]:g}"
-        raise fault(where, "V23", what, "resample labels with nearest neighbours")
+        raise fault(where, "V23", what, INTERPOLATED)
 
 
 def _read(
@@ -178,14 +181,59 @@ def _read(
             with igzip.IGzipFile(fileobj=file) as stream:
                 return _volume(stream, size, True, where, proven, channel, unoriented)
     except EOFError:
+        _refuse_foreign_tail(path, where)
         raise fault(where, "V02", "its compressed data end too early", "copy it again") from None
     except (igzip.BadGzipFile, igzip_lib.IsalError):  # type: ignore[misc]  # a class, not as typed
+        _refuse_foreign_tail(path, where)
         raise fault(where, "V05", "its compressed data are damaged", "copy it again") from None
     except MemoryError:
         what = "does not fit into memory"
         raise fault(where, "V07", what, "a machine with more memory, or a crop") from None
     except OSError as error:
         raise unreadable(error, path) from None
+
+
+def _refuse_foreign_tail(path: Path, where: str) -> None:
+    """DataError where whole compressed data are followed by bytes that are none.
+
+    Some readers pass over these, others call the file damaged; a new copy would change nothing.
+    """
+    behind = _foreign_tail(path)
+    if behind:
+        what = f"{behind:,} bytes that are not gzip follow its compressed data"
+        raise fault(where, "V09", what, REPACK)
+
+
+def _foreign_tail(path: Path) -> int:
+    """How many bytes follow the last whole gzip member, zeros excepted; 0 where one is damaged."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        member = zlib.decompressobj(ZLIB_GZIP)
+        part = file.read(CHUNK_BYTES)
+        while part:
+            if member.eof:
+                part = part.lstrip(b"\0")
+                if part and part[:2] != GZIP[: len(part[:2])]:
+                    return size - file.tell() + len(part)
+                member = zlib.decompressobj(ZLIB_GZIP)
+            try:
+                member.decompress(part)
+            except zlib.error:
+                return 0
+            part = member.unused_data or file.read(CHUNK_BYTES)
+    return 0
+
+
+def _scaled_labels(stored: np.ndarray, scale: tuple[float, float], where: str) -> DataError:
+    """The fault of labels with a scale; those between whole numbers come of interpolation."""
+    slope, shift = scale
+    what = f"labels are scaled by {slope:g} and shifted by {shift:g}"
+    values = np.unique(stored).astype(np.float64) * slope + shift
+    between = values[np.abs(values - np.rint(values)) > BETWEEN]
+    if not len(between):
+        return fault(where, "V21", what, "store plain integers")
+    what = f"{what}: {len(between):,} of their values lie in between, such as {between[0]:.3g}"
+    return fault(where, "V21", what, INTERPOLATED)
 
 
 def check_regular(path: Path) -> int:
@@ -223,7 +271,7 @@ def _is_compressed(file: IO[bytes], path: Path, where: str) -> bool:
         if start.startswith(magic):
             remedy = "git lfs pull" if b"git-lfs" in magic else "convert it to NIfTI"
             raise fault(where, "V06", f"is {name}", remedy)
-    compressed = start[:2] == b"\x1f\x8b"
+    compressed = start[:2] == GZIP
     if compressed != path.name.endswith(".gz"):
         kind, name = ("gzip", ".nii.gz") if compressed else ("no gzip", ".nii")
         what, remedy = f"is {kind}, against its name", f"rename it to {name} if it is NIfTI"

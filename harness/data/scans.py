@@ -9,7 +9,8 @@ import numpy as np
 
 from harness.data.case import Case, Remains, Scan
 from harness.data.header import Unoriented, distance_mm, same_place
-from harness.data.nifti import Nifti, place, read_image, read_label
+from harness.data.nifti import INTERPOLATED, Nifti, place, read_image, read_label
+from harness.data.target import bounds
 from harness.errors import DataError
 
 WHOLE_TUMOUR = "wt"  # the target that means the same in every edition of BraTS
@@ -58,7 +59,7 @@ def examine(case: Case | Remains, rules: Rules) -> Findings:
     counts = _counts(mask.array)
     labels = tuple(int(value) for value in np.flatnonzero(counts))
     faults += misplaced({**images, case.label: mask}, case.label)
-    faults += _foreign(case.label, counts, rules)
+    faults += _foreign(case.label, mask.array, counts, rules)
     faults += _ambiguous(case.label, labels, rules)
     if faults or isinstance(case, Remains):
         return Findings(None, tuple(faults), labels)
@@ -131,7 +132,7 @@ def misplaced(files: dict[Path, Nifti], label: Path | None = None) -> list[DataE
     return faults
 
 
-def _foreign(label: Path, counts: np.ndarray, rules: Rules) -> list[DataError]:
+def _foreign(label: Path, mask: np.ndarray, counts: np.ndarray, rules: Rules) -> list[DataError]:
     """Labels that the data set does not have, with how many voxels have them."""
     if not rules.labels:
         return []
@@ -141,7 +142,26 @@ def _foreign(label: Path, counts: np.ndarray, rules: Rules) -> list[DataError]:
     listed = ", ".join(f"{value}: {counts[value]:,}" for value in foreign[:5])
     what = f"labels that {rules.dataset} does not have (label: voxels) {listed}"
     remedy = f"bring them to {', '.join(map(str, sorted(rules.labels)))}"
+    if all(is_rim(mask, int(value)) for value in foreign):
+        what = f"{what}, a rim between others as interpolation leaves it"
+        remedy = INTERPOLATED
     return [DataError(what, where=place(label), remedy=remedy, code="PFB-V24")]
+
+
+def is_rim(mask: np.ndarray, value: int) -> bool:
+    """Whether a label (D, H, W) is nowhere thicker than two voxels and lies between other labels.
+
+    A spline across the border of 0 and 4 leaves voxels of 1, 2 and 3 there.
+    """
+    from scipy.ndimage import binary_erosion
+
+    box = bounds(mask == value)
+    if box is None:
+        return False
+    d, h, w = (slice(max(0, part.start - 1), part.stop + 1) for part in box)
+    near = mask[d, h, w]
+    between = near.min() < value < near.max()
+    return bool(between) and not binary_erosion(near == value, np.ones((3, 3, 3))).any()
 
 
 def _ambiguous(label: Path, labels: Sequence[int], rules: Rules) -> list[DataError]:
