@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.data import intensity
+from harness.data import intensity, itk
 from harness.data.case import Case, Grid, Remains, Scan, Spacing, Volume
 from harness.data.grid import PAPER_GRID
-from harness.data.nifti import unreadable
+from harness.data.nifti import place, unreadable
 from harness.data.prepare import region
 from harness.data.reading import PAPERS, View
 from harness.data.target import Target, measured, vanished
@@ -27,6 +27,7 @@ PREPARING = (
     "grid",
     "header",
     "intensity",
+    "itk",
     "lowres",
     "nifti",
     "phantom",
@@ -210,9 +211,18 @@ def _key(job: Job) -> str:
 def _files(job: Job) -> list[Any]:
     """What a case is made from, by content."""
     if isinstance(job.source, Case):
-        hashes: list[Any] = [_file_hash(path) for path in job.source.files]
+        hashes: list[Any] = [_file_hash(path) for path in _with_companions(job.source)]
         return [*hashes, sorted(job.source.channels.items()), job.plugin]
     return [job.seed, job.source]
+
+
+def _with_companions(case: Case) -> list[Path]:
+    """The files of a case, and those beside a .mhd that hold its voxels."""
+    found = list(case.files)
+    for path in case.files:
+        if itk.is_itk(path) and (voxels := itk.companion(path, place(path))):
+            found.append(voxels)
+    return found
 
 
 def _file_hash(path: Path) -> str:

@@ -7,7 +7,7 @@ header that describes fewer voxels than there are, or a file that unpacks to gig
 import errno
 import stat
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from gzip import BadGzipFile, GzipFile
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from harness.data import itk
 from harness.data.case import Grid, Spacing
 from harness.data.header import (
     EXPORT,
@@ -132,6 +133,8 @@ def _header(path: Path, where: str, unoriented: Unoriented) -> Header:
     check_regular(path)
     try:
         with open(path, "rb") as file:
+            if itk.is_itk(path):
+                return itk.header_of(path, where, 0, unoriented)
             packed = _is_compressed(file, path, where)
             start = (GzipFile(fileobj=file) if packed else file).read(HEADER_BYTES)
     except (EOFError, BadGzipFile, zlib.error):
@@ -175,6 +178,9 @@ def _read(
     size = check_regular(path)
     try:
         with open(path, "rb") as file:
+            if itk.is_itk(path):
+                _refuse_others(file.read(64), where, itk.MAGIC)
+                return itk.read(path, where, channel, unoriented)
             compressed = _is_compressed(file, path, where)
             if not compressed:
                 return _volume(file, size, False, where, proven, channel, unoriented)
@@ -267,16 +273,21 @@ def _is_compressed(file: IO[bytes], path: Path, where: str) -> bool:
     """Whether it is a gzip stream, which its name has to say too."""
     start = file.read(64)
     file.seek(0)
-    for magic, name in _OTHERS.items():
-        if start.startswith(magic):
-            remedy = "git lfs pull" if b"git-lfs" in magic else "convert it to NIfTI"
-            raise fault(where, "V06", f"is {name}", remedy)
+    _refuse_others(start, where)
     compressed = start[:2] == GZIP
     if compressed != path.name.endswith(".gz"):
         kind, name = ("gzip", ".nii.gz") if compressed else ("no gzip", ".nii")
         what, remedy = f"is {kind}, against its name", f"rename it to {name} if it is NIfTI"
         raise fault(where, "V06", what, remedy)
     return compressed
+
+
+def _refuse_others(start: bytes, where: str, but: Sequence[bytes] = ()) -> None:
+    """DataError for a file that begins as another kind does."""
+    for magic, name in _OTHERS.items():
+        if start.startswith(magic) and magic not in but:
+            remedy = "git lfs pull" if b"git-lfs" in magic else "convert it to NIfTI"
+            raise fault(where, "V06", f"is {name}", remedy)
 
 
 def _volume(
