@@ -234,3 +234,19 @@ def test_a_run_trains_and_predicts_on_the_grid_of_its_data(tmp_path):
     pfbench("predict", out, root / "imagesTr" / "c0_0000.nii.gz", "--out", tmp_path / "masks")
     assert nibabel.load(tmp_path / "masks" / "c0.nii.gz").shape == (30, 40, 20)
     assert pfbench("verify", out).code == 0
+
+
+def dry_run(root: Path, tmp_path: Path, *options):
+    return pfbench("run", "--suite", "table5", "--model", "san", "--dataset", "folder",
+                   "--data-root", root, "--profile", "quick", "--executor", "inline",
+                   "--no-mlflow", "--dry-run", "--out", tmp_path / "out", *options)  # fmt: skip
+
+
+def test_grid_and_voxel_can_be_said_on_the_command_line(tmp_path):
+    root = write(tmp_path / "data", SHAPES[:4])
+    dry_run(root, tmp_path, "--grid", "64,32,32", "--spacing", "1,2,2", "--drop-vanished")
+    shapes = {
+        tuple(json.loads(path.read_bytes())["files"]["label.npy"]["shape"])
+        for path in (tmp_path / "out" / "cache").glob("*/meta.json")
+    }
+    assert shapes == {(64, 32, 32)}

@@ -98,7 +98,7 @@ def test_a_target_of_which_nothing_is_left_is_a_fault(tmp_path):
         prepare(Request("folder", root, reduce=COARSE, reading=PAPER), tmp_path / "cache")
     assert (caught.value.code, caught.value.where) == ("PFB-V35", "b")
     assert "0.512 ml in 1 part" in caught.value.what
-    assert "--set data.drop_vanished=true" in caught.value.remedy
+    assert "--drop-vanished" in caught.value.remedy
 
 
 def test_the_fault_is_told_again_when_the_volume_is_in_the_cache(tmp_path):

@@ -99,6 +99,36 @@ class DataOptions:
     data_root: DataRoot = None
     modalities: Modalities = ""
     target: Target = ""
+    grid: Annotated[
+        str,
+        typer.Option(
+            help="Voxels that systems see: auto (from the training cases), paper, or D,H,W. "
+            "Default: paper for phantom, brats and liver, else auto."
+        ),
+    ] = ""
+    spacing: Annotated[
+        str,
+        typer.Option(help="Size of these voxels in mm: Z,Y,X. Default: from the training cases."),
+    ] = ""
+    drop_vanished: Annotated[
+        bool,
+        typer.Option(
+            "--drop-vanished",
+            help="Leave out cases of whose target nothing is left on the grid, and count them.",
+        ),
+    ] = False
+
+    @property
+    def changes(self) -> list[str]:
+        """What they change, as `--set` would."""
+        given = {"grid": self.grid, "spacing": self.spacing}
+        found = [f"data.{name}={_listed(text)}" for name, text in given.items() if text]
+        return [*found, *(["data.drop_vanished=true"] if self.drop_vanished else [])]
+
+
+def _listed(text: str) -> str:
+    """ "96,160,160" -> "[96,160,160]"; a word stays one."""
+    return f"[{text}]" if "," in text else text
 
 
 @dataclass(frozen=True, kw_only=True)

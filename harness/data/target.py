@@ -95,7 +95,7 @@ def vanished(case: str, target: Target) -> DataError:
         f"{_parts(target.file_parts)}: {cause}",
         where=case,
         remedy=(
-            "a finer grid, or --set data.drop_vanished=true, which leaves such cases out and "
+            "a finer grid, or --drop-vanished, which leaves such cases out and "
             "counts them under the table"
         ),
         code="PFB-V35",
