@@ -28,13 +28,13 @@ def list_(
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """Show the suites, their rows, the models or the data sets there are."""
+    """Show the suites, their rows, the models, the metrics or the data sets there are."""
     from harness.commands import listing
     from harness.runs import plugins as registry
 
     if what not in listing.LISTS:
         raise unknown("list", what, listing.LISTS)
-    use_plugins(plugin, registry.installed() if what == "models" else ())
+    use_plugins(plugin, registry.installed() if what in ("models", "metrics") else ())
     rows = listing.LISTS[what](profile)
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -84,6 +84,7 @@ def check_data(
     from harness.data.check import check
     from harness.data.target import shown
     from harness.runs.settings import resolve
+    from harness.runs.wording import counted
 
     use_plugins(plugin)
     settings = resolve(profile, None, change or [], None)
@@ -99,5 +100,5 @@ def check_data(
             print(line)
         for line in shown(targets):
             print(line)
-        print(f"{len(faults)} faults" if faults else "no fault found")
+        print(counted(len(faults), "fault") if faults else "no fault found")
     raise typer.Exit(3 if faults else 0)

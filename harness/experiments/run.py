@@ -20,7 +20,7 @@ from harness.runs.plan import Plan, plan
 from harness.runs.records import ProbedTraining
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
-from harness.runs.settings import Settings
+from harness.runs.settings import Settings, refuse_other_split
 from harness.runs.suites import Row, suite
 from harness.runs.trial_folder import Action
 from harness.trials import gpu_sharing, probe_run
@@ -37,6 +37,8 @@ class RunRequest(Request):
     suites: Mapping[str, Sequence[Row]]
     """Suite -> the rows of it to run."""
     retry_failed: bool = False
+    tuned: Path | None = None
+    """Of the settings, what a study found on the split of this run."""
 
 
 def fitted(request: RunRequest) -> RunRequest:
@@ -112,6 +114,8 @@ def prepare(request: RunRequest, screen: Screen) -> Plan:
             request.data, request.cache, training=training_of(request.settings), progress=progress
         )
     cases = cut([*prepared.keys, *prepared.dropped]).without(prepared.dropped)
+    if request.tuned:
+        refuse_other_split(request.tuned, cases.digest)
     return plan(
         request.suites,
         request.settings,

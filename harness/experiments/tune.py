@@ -26,6 +26,7 @@ from harness.runs.screen import Screen
 from harness.runs.search_space import Space, changes, even
 from harness.runs.spec import Data, TrialSpec, code_version
 from harness.runs.suites import Row
+from harness.runs.wording import counted
 from harness.systems.catalogue import build, system
 from harness.trials.execute import ray_with_imports, refuse_full_disk
 from harness.trials.placement import Placement, cluster_faults, cluster_of, threads_of
@@ -34,7 +35,7 @@ from harness.trials.task import PointTask
 from harness.trials.train_point import train_point
 from harness.trials.workplace import Workplace
 from tuning.launch import Cluster
-from tuning.search import Params, Past, Search
+from tuning.search import KnownPoint, Params, StudySettings
 from tuning.study import run_study
 
 
@@ -162,8 +163,8 @@ def _announce(request: StudyRequest, folder: RunFolder, prepared: Prepared, scre
     done = sum(point.state != "unfinished" for point in study.points(folder))
     total = request.points * len(request.spaces)
     screen.say(
-        f"search      {request.sampler}, {request.pruner}; {total} points, {request.seeds} seed"
-        f"{'s' * (request.seeds > 1)} each; already done: {done}"
+        f"search      {request.sampler}, {request.pruner}; {counted(total, 'point')}, "
+        f"{counted(request.seeds, 'seed')} each; already done: {done}"
     )
     screen.say(f"output      {folder.path}")
     screen.say(f"MLflow      {request.mirroring.shown}")
@@ -232,7 +233,7 @@ def _search(
 ) -> None:
     search = _search_of(request, space, prepared)
     past = [
-        Past(point.number, point.params, point.values(), point.state)
+        KnownPoint(point.number, point.params, point.values(), point.state)
         for point in study.points(folder, space.name)
     ]
     share = _reference(request, space, prepared).id
@@ -270,14 +271,14 @@ def _search(
         )
 
 
-def _search_of(request: StudyRequest, space: Space, prepared: Prepared) -> Search:
+def _search_of(request: StudyRequest, space: Space, prepared: Prepared) -> StudySettings:
     """Rungs lie on epochs that are validated anyway, so that looking does not change training."""
     protocol = request.settings.protocol_of(space.system)
     stages = _stages(request, space, prepared)
     every = protocol.validate_every
     epochs = protocol.epochs * stages
     grace = max(every, epochs // 9 // every * every)
-    return Search(
+    return StudySettings(
         space.ranges,
         request.points,
         request.sampler,

@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import rankdata
 
+from harness.runs.wording import counted, listed
+
 Floats = NDArray[np.float64]
 
 ALPHA = 0.05
@@ -52,7 +54,9 @@ class Scores:
         absent = np.argwhere(~np.isfinite(table.to_numpy()))
         if len(absent):
             names = [f"{table.index[case]} (seed {table.columns[seed]})" for case, seed in absent]
-            raise ValueError(f"no finite score for {_listed(names)}: a failure counts as the worst")
+            raise ValueError(
+                f"no finite score for {listed(names, 5)}: a failure counts as the worst"
+            )
         self.n_seeds = table.shape[1]
         self.means: pd.Series = table.mean(axis=1).round(DECIMALS)
 
@@ -145,7 +149,7 @@ def aligned(systems: Mapping[str, Scores]) -> pd.DataFrame:
     table = pd.DataFrame({name: scores.means for name, scores in systems.items()})
     partial = table.index[table.isna().any(axis=1)]
     if len(partial):
-        raise ValueError(f"not scored for every system: {_listed(list(partial))}")
+        raise ValueError(f"not scored for every system: {listed(partial, 5)}")
     return table
 
 
@@ -162,8 +166,8 @@ def quantiles(values: Floats, levels: Sequence[float]) -> tuple[float, float]:
 
 def too_small(n: int, what: str) -> str:
     """The note of an estimate that lacks `what`; empty when the `n` cases are enough."""
-    cases = "1 case" if n == 1 else f"{n} cases"
-    return "" if n >= MIN_CASES else f"n too small: {cases}, {what} needs {MIN_CASES}"
+    few = f"n too small: {counted(n, 'case')}, {what} needs {MIN_CASES}"
+    return "" if n >= MIN_CASES else few
 
 
 def _interval(values: Floats, n_seeds: int) -> Interval:
@@ -231,7 +235,3 @@ def _hodges_lehmann(values: Floats) -> float:
 def _walsh_pairs(n: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Every two of n cases, each with itself included."""
     return np.triu_indices(n)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
