@@ -40,10 +40,10 @@ def training():
 
     def train(payload, report, node):
         path, values = Path(payload["path"]), payload["values"]
-        known = len(path.read_text().split()) if path.exists() else 0
+        known = len(path.read_text(encoding="utf-8").split()) if path.exists() else 0
         for epoch, value in enumerate(values, start=1):
             if epoch > known:
-                with open(path, "a") as file:
+                with open(path, "a", encoding="utf-8") as file:
                     file.write(f"{value!r}\n")
             report({"epoch": epoch, "value": value})
         return {"reason": "ok"}

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -31,6 +31,22 @@ class Split:
 
     def to_json(self) -> dict[str, list[str]]:
         return {part: list(ids) for part, ids in asdict(self).items()}
+
+    def without(self, cases: Collection[str]) -> "Split":
+        """The same parts without some cases; the others stay where they are.
+
+        Raises DataError where a part loses its last case.
+        """
+        parts = {part: tuple(case for case in ids if case not in cases)
+                 for part, ids in asdict(self).items()}  # fmt: skip
+        for part, ids in asdict(self).items():
+            if ids and not parts[part]:
+                raise DataError(
+                    f"no case is left in the part '{part}' of the split without {', '.join(ids)}",
+                    remedy="add cases, or another --set split.seed",
+                    code="PFB-D09",
+                )
+        return Split(**parts)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Split":

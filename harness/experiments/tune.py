@@ -63,6 +63,8 @@ class Prepared:
 
 def tune(request: StudyRequest, screen: Screen) -> int:
     """Search every space, write what was found, compare; returns the exit code."""
+    data = datasets.fitted(request.data, runner.training_of(request.settings))
+    request = replace(request, data=data)
     _refuse_impossible(request)
     code = hold(request, screen, lambda session: _tune(request, session))
     if code:
@@ -120,7 +122,14 @@ def _prepare(request: StudyRequest, screen: Screen) -> Prepared:
     cases = split(ids, kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
     seen = {*cases.train, *cases.validation}
     with screen.bar("preparing volumes") as advance:
-        prepared = datasets.prepare(request.data, request.cache, only=seen, progress=advance)
+        prepared = datasets.prepare(
+            request.data,
+            request.cache,
+            only=seen,
+            training=runner.training_of(request.settings),
+            progress=advance,
+        )
+    cases = cases.without(prepared.dropped)
     return Prepared(cases, described(prepared), dict(prepared.keys))
 
 

@@ -69,6 +69,7 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     notes += [caveat.note for caveat in caveats(run.synthetic, run.profile)]
     notes += device_notes(shown)
     notes += unsteady_notes(shown)
+    notes += without_target(folders)
     notes += _windows(run.settings["protocol"], shown)
     notes += _bare_process(folders)
     notes += _memory_unknown(folders, shown)
@@ -107,6 +108,21 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
     wide = [f"{title} ({ratio:.1f} times)" for title, ratio in apart.items() if ratio > STEADY]
     what = "times not steady, 90th percentile over median of the repetitions"
     return [f"{what}: {', '.join(wide)}; other work on the machine may be in them"] if wide else []
+
+
+def without_target(folders: Sequence[RunFolder]) -> list[str]:
+    """How many test cases have no target, and what that means for their scores."""
+    results = (trial.result() for folder in folders for trial in folder.trials())
+    known = [one for one in results if isinstance(one, Scored) and one.n_without_target]
+    if not known:
+        return []
+    some, of = known[0].n_without_target, known[0].n_cases
+    if some == of:
+        return [f"none of the {of} test cases has any target: there is nothing to score"]
+    return [
+        f"{some} of {of} test cases without target: an empty prediction scores Dice 100 and HD95 0 "
+        "there, any other Dice 0 and the diagonal of the volume"
+    ]
 
 
 def _windows(protocol: dict[str, Any], shown: Sequence[ResultTable]) -> list[str]:

@@ -23,6 +23,12 @@ class Finished(Protocol):
     @property
     def extra_metrics(self) -> Mapping[str, float]: ...
 
+    @property
+    def n_cases(self) -> int: ...
+
+    @property
+    def n_without_target(self) -> int: ...
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -99,9 +105,13 @@ class Measure:
     def of(self, result: Finished, measurement: object | None, part: str = "mean") -> float | None:
         """The figure of a finished trial, unscaled; None where it was not taken.
 
+        Where no test case has a target there is no score, whatever was predicted.
+
         `measurement` is the record of measurement.json; `part` of a score is "mean" or "std".
         """
         if self.where == CASES:
+            if result.n_without_target == result.n_cases:
+                return None
             return {**result.metrics, **result.extra_metrics}.get(f"{self.key}_{part}")
         name, _, phase = self.key.partition(".")
         figure = getattr(result if self.where == RESULT else measurement, name, None)

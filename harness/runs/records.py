@@ -90,6 +90,8 @@ class Scored(Ended):
     n_cases: int
     n_failed: int
     """Test cases without any overlap: the worst score."""
+    n_without_target: int = 0
+    """Test cases in whose reference there is nothing to find."""
     transductive: bool
     parameters: int
     parameters_inference: int

@@ -118,7 +118,7 @@ def _folders(found: Mapping[str, Mapping[str, Any]], token: str) -> Iterator[Lac
 
 def _left(path: Path, token: str) -> bool:
     try:
-        return path.read_text() == token
+        return path.read_text(encoding="utf-8") == token
     except OSError:
         return False
 

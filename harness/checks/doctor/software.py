@@ -72,7 +72,11 @@ def constraints(request: Request, path: Path = CONSTRAINTS) -> Iterator[Finding]
     if not path.exists():
         yield Finding("constraints", "ok", "no constraints.txt beside the source to compare with")
         return
-    pinned = [Requirement(line) for line in path.read_text().splitlines() if _names_one(line)]
+    pinned = [
+        Requirement(line)
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if _names_one(line)
+    ]
     different = [
         f"{one.name} {found} ({str(one.specifier).removeprefix('==')})"
         for one in pinned

@@ -106,7 +106,7 @@ def _undisturbed(folder: RunFolder) -> Iterator[None]:
     if not lock.exists():
         yield
         return
-    with open(lock) as file:
+    with open(lock, encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError as error:
