@@ -1,6 +1,6 @@
 """What the harness adds to trials: start, makespan of many on two cores, reports, imports.
 
-A trial's process is forked from a zygote that has imported torch; the peer starts Python for each
+A trial's process is forked from one that has imported torch; the peer starts Python for each
 trial. The time of Ray's own start is left out on both sides, and with it that of our imports, which
 begin with it.
 """
@@ -20,6 +20,7 @@ import harness.trials.preload  # noqa: F401  so that what is forked is as large 
 from benchmarks.timing import Row
 from harness.trials.execute import ray_with_imports
 from harness.trials.supervise import supervise
+from harness.trials.task import Task
 from tuning.launch import Cluster, Job, run_jobs
 
 CORES = 2
@@ -57,8 +58,7 @@ def _report_s() -> float:
     """Seconds that a trial spends on one report; who mirrors it to MLflow reads it afterwards."""
     with tempfile.TemporaryDirectory() as run:
         (Path(run) / "trials" / "0").mkdir(parents=True)
-        task = {"action": "train", "run": run, "cache": run, "threads": 1, "silence_s": 60}
-        job = Job("0", {**task, "trial": "0"}, cpus=1)
+        job = Job("0", Task("train", Path(run), "0", Path(run)), cpus=1)
         talking = partial(supervise, function=f"{__name__}:report")
         outcome = run_jobs([job], talking, Cluster(max_concurrent=CORES), lambda *_: None)["0"]
         if outcome["reason"] != "ok":
@@ -95,8 +95,8 @@ def _makespan_s(number: int, work: Work) -> float:
     with tempfile.TemporaryDirectory() as run:
         for trial in range(number):
             (Path(run) / "trials" / str(trial)).mkdir(parents=True)
-        task = {"action": "train", "run": run, "cache": run, "threads": 1, "silence_s": 60}
-        jobs = [Job(str(n), {**task, "trial": str(n)}, cpus=1) for n in range(number)]
+        tasks = [Task("train", Path(run), str(n), Path(run)) for n in range(number)]
+        jobs = [Job(task.trial, task, cpus=1) for task in tasks]
         began = time.perf_counter()
         outcomes = run_jobs(jobs, work, Cluster(max_concurrent=CORES), lambda *_: None)
         seconds = time.perf_counter() - began
@@ -105,7 +105,7 @@ def _makespan_s(number: int, work: Work) -> float:
     return seconds
 
 
-def start_python(payload: dict[str, Any], report: Any) -> dict[str, Any]:
+def start_python(task: Any, report: Any, node: str) -> dict[str, Any]:
     """The peer: a new Python imports what a trial needs."""
     code = "import harness.trials.preload as trial; trial.main(['--help'])"
     subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=True)

@@ -14,9 +14,9 @@ from torch import Tensor
 from benchmarks.networks import EIGHTH, built, placed
 from benchmarks.timing import Row, medians_ms, require_equal
 from harness.data.grid import PAPER_GRID
-from harness.runs.spec import Protocol
 from harness.systems import catalogue as systems
 from harness.systems.methods import Method, Patches
+from harness.systems.protocol import Protocol
 from models.layout import Layout
 from models.precision import Precision, autocast
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.timing import DEVICE
-from harness.runs.spec import Protocol
 from harness.systems import catalogue as systems
 from harness.systems.methods import Grid, Method, Stage
+from harness.systems.protocol import Protocol
 from harness.systems.train import to
 from models.precision import autocast
 

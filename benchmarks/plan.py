@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 from benchmarks.command import pfbench
 from benchmarks.timing import Row
-from harness.runs.run_folder import RunFolder, TrialFolder
+from harness.runs.records import Measured, Scored
+from harness.runs.run_folder import RunFolder
+from harness.runs.trial_folder import TrialFolder
 
 SUITE = ("--suite", "table5")
 LIMIT = 20.0  # percent
@@ -56,32 +58,32 @@ def rows() -> Iterator[Row]:
 
 
 def _by_name(folder: RunFolder) -> dict[str, TrialFolder]:
-    names = folder.read()["names"]
+    names = folder.run().names
     return {names[trial.id].removesuffix(" seed 0"): trial for trial in folder.trials()}
 
 
 def _pairs(row: dict[str, Any], trial: TrialFolder) -> Iterator[Pair]:
     """Training and, where they are measured, time and memory of a volume."""
     result, measurement = trial.result(), trial.measurement()
-    assert result
+    assert isinstance(result, Scored)
     adapts = trial.spec().base is not None
-    spent = result["seconds"]["adapt" if adapts else "train"]
+    spent = result.seconds["adapt" if adapts else "train"]
     yield Pair("fine-tuning" if adapts else "training", "s", row["train_s"], spent)
     if not adapts:  # a fine-tuned trial's record has the memory of the training it started from
         yield Pair("training memory", "MiB", row["train_peak_mib"], _peak(result))
-    if measurement:
-        yield Pair("inference", "s", row["inference_s"], measurement["inference_s_p50"])
-        peak = measurement["inference_peak_mib"]
+    if isinstance(measurement, Measured):
+        yield Pair("inference", "s", row["inference_s"], measurement.inference_s_p50)
+        peak = measurement.inference_peak_mib
         yield Pair("inference memory", "MiB", row["inference_peak_mib"], peak)
 
 
-def _peak(result: dict[str, Any]) -> float:
-    return float(result["memory"]["train_peak_mib"])
+def _peak(result: Scored) -> float:
+    return result.memory["train_peak_mib"]
 
 
 def _spent_s(trial: TrialFolder) -> float:
     """What the trial's process did itself: a fine-tuned one did not train."""
     result = trial.result()
-    assert result
+    assert isinstance(result, Scored)
     did = ("adapt", "test") if trial.spec().base else ("train", "test")
-    return float(sum(result["seconds"][part] for part in did))
+    return sum(result.seconds[part] for part in did)

@@ -16,13 +16,14 @@ from unittest.mock import patch
 from benchmarks.timing import Row
 from harness.data.datasets import Request as DataRequest
 from harness.experiments.placement_options import chosen_placement
-from harness.experiments.tune import Request, tune
-from harness.runs.run_folder import append
+from harness.experiments.session import Mirroring
+from harness.experiments.tune import StudyRequest, tune
+from harness.runs.files import append
 from harness.runs.screen import Screen
 from harness.runs.search_space import learning_rate
 from harness.runs.settings import resolve
 from harness.tracking.mirror import default_uri
-from harness.trials.train_point import rehearse
+from harness.trials.train_point import train_point
 from tuning.study import run_study
 
 CORES = 2
@@ -42,7 +43,10 @@ def _study_s(out: Path) -> tuple[float, float]:
     """Seconds of the command, and of these from the first point asked for to the last one's end."""
     spent: list[float] = []
     with (
-        patch("harness.experiments.tune.rehearse", partial(rehearse, function=f"{__name__}:burn")),
+        patch(
+            "harness.experiments.tune.train_point",
+            partial(train_point, function=f"{__name__}:burn"),
+        ),
         patch("harness.experiments.tune.run_study", partial(_timed, spent, run_study)),
     ):
         began = time.perf_counter()
@@ -60,10 +64,10 @@ def _timed(spent: list[float], function: Callable[..., Any], *arguments: Any, **
     spent.append(time.perf_counter() - began)
 
 
-def _request(out: Path) -> Request:
+def _request(out: Path) -> StudyRequest:
     """`pfbench tune lr --model resunet3d_up --scheduler none --no-compare`."""
     settings = resolve("quick", None, ["phantom.cases=4"], EPOCHS)
-    return Request(
+    return StudyRequest(
         spaces=(learning_rate("resunet3d_up", settings, {}),),
         settings=settings,
         data=DataRequest("phantom", reduce=settings.reduce, cases=settings.phantom.cases),
@@ -72,15 +76,11 @@ def _request(out: Path) -> Request:
         pruner="none",
         search_seed=0,
         seeds=1,
-        time_budget_s=None,
         compare=False,
         placement=chosen_placement("ray", "cpu", 1, 0, CORES, None, 60),
         out=out,
         cache=out / "cache",
-        tracking_uri=default_uri(out),
-        experiment="benchmark",
-        mlflow=True,
-        mlflow_required=True,
+        mirroring=Mirroring(default_uri(out), "benchmark", required=True),
         command="python -m benchmarks study_overhead",
     )
 

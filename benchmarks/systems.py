@@ -24,10 +24,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.networks import EIGHTH, built, placed, step
 from benchmarks.timing import DEVICE, Row, medians_ms, milliseconds
 from harness.data.grid import PAPER_GRID
-from harness.runs.spec import Protocol
 from harness.systems import catalogue as systems
+from harness.systems.memory import peak_memory_mib
 from harness.systems.methods import Stage
-from harness.trials.measure import peak_memory_mib
+from harness.systems.protocol import Protocol
 from models.layout import Layout
 from models.precision import Precision
 

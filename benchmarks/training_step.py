@@ -29,10 +29,10 @@ from benchmarks.networks import EIGHTH, built, placed, step
 from benchmarks.timing import DEVICE, Row, milliseconds, require_equal
 from harness.data.case import Volume
 from harness.data.grid import PAPER_GRID
-from harness.runs.spec import Protocol
+from harness.systems.memory import peak_memory_mib
 from harness.systems.methods import Grid, Method
+from harness.systems.protocol import Protocol
 from harness.systems.train import Lesson, train
-from harness.trials.measure import peak_memory_mib
 from models.conv import Conv3d, ConvTranspose3d
 from models.norm import InstanceNorm3d
 

@@ -13,15 +13,15 @@ gc.set_threshold(*gc.get_threshold()[:2], 100)
 
 
 @pytest.fixture(scope="session")
-def zygote(tmp_path_factory):
+def fork_server(tmp_path_factory):
     """Calls a function in a process of its own."""
     from forked import Ended
 
-    from harness.trials.fork_server import Call, Zygote
+    from harness.trials.fork_server import Call, ForkServer
 
-    with open(tmp_path_factory.mktemp("zygote") / "stderr.log", "a+b") as log:
+    with open(tmp_path_factory.mktemp("fork_server") / "stderr.log", "a+b") as log:
         paths = f"{TESTS.parent}:{TESTS}"
-        started = Zygote.begun({**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, log)
+        started = ForkServer.begun({**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, log)
 
         def call(function, *arguments, environment=None, meanwhile=lambda child: None):
             place = {**os.environ, **(environment or {})}
@@ -38,14 +38,14 @@ def zygote(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def pfbench(zygote):
+def pfbench(fork_server):
     """Calls a command, which may be told where to crash."""
 
     from harness.runs import crash_points as crash
 
     def call(*arguments, crash_at=None, **how):
         place = {crash.VARIABLE: crash_at} if crash_at else {}
-        return zygote("warm_pfbench:main", *arguments, environment=place, **how)
+        return fork_server("warm_pfbench:main", *arguments, environment=place, **how)
 
     return call
 

@@ -79,7 +79,7 @@ GREEDY = {"vnet": take_all_memory}
 
 
 def trial(arguments):
-    """`python -m harness.trials.trial` of a trial that may fail in training."""
+    """`python -m harness.trials` of a trial that may fail in training."""
     action, run, name, *_ = arguments
     deeds = GREEDY if "GREEDY" in os.environ else DEEDS
     system = RunFolder(Path(run)).trial(name).spec().system
@@ -88,9 +88,9 @@ def trial(arguments):
     return trial_main(arguments)
 
 
-def supervise(payload, report):
+def supervise(task, report, node=""):
     """Where Ray puts it, `harness.trials.supervise` is as it was."""
-    return harness.trials.supervise.supervise(payload, report, "failing:trial")
+    return harness.trials.supervise.supervise(task, report, node, "failing:trial")
 
 
 def pfbench(arguments):

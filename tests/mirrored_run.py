@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.runs.run_folder import RunFolder, write_bytes, write_json
-from harness.runs.spec import Data, Protocol, TrialSpec
+from harness.runs.files import write_bytes, write_json
+from harness.runs.run_folder import RunFolder
+from harness.runs.spec import Data, TrialSpec
 from harness.runs.study_folder import propose
+from harness.systems.protocol import Protocol
 from harness.tracking import mirror as tracking
 from harness.tracking.desired import OTHERS
 

@@ -21,8 +21,9 @@ import pytest
 from in_process import contents, pfbench
 from test_nifti import INF, NAN, content
 
-from harness.runs.run_folder import RunFolder, read_json
-from harness.trials.trial import Task, perform
+from harness.runs.run_folder import RunFolder
+from harness.trials.task import Task
+from harness.trials.trial import perform
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of a trial belong to its log
 
@@ -516,10 +517,10 @@ def test_d12_a_volume_that_vanished_is_a_row_with_a_reason(again):
     folder = RunFolder(again / "out")
     [trial] = folder.trials()
     (trial.path / "result.json").unlink()
-    lost = read_json(folder.path / "data.json")["keys"][CASES[0]]
-    shutil.rmtree(folder.cache / lost)
-    assert perform(Task("train", folder.path, trial.id, folder.cache, 1), print) == "bad_data"
+    lost, cache = folder.volume_keys().key(CASES[0]), folder.path / "cache"
+    shutil.rmtree(cache / lost)
+    assert perform(Task("train", folder.path, trial.id, cache), print) == "bad_data"
     result = trial.result()
-    assert (result["status"], result["reason"]) == ("failed", "bad_data")
-    assert "PFB-D12" in result["detail"] and lost in result["detail"]
+    assert (result.status, result.reason) == ("failed", "bad_data")
+    assert "PFB-D12" in result.detail and lost in result.detail
     assert "bad_data" in pfbench("report", folder.path).out

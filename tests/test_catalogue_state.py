@@ -24,7 +24,9 @@ from in_process import contents, pfbench
 from safetensors.torch import load_file, save_file
 
 from harness.errors import StateError
-from harness.runs.run_folder import RunFolder, TrialFolder, read_json, write_json
+from harness.runs.files import read_json, write_json
+from harness.runs.run_folder import RunFolder
+from harness.runs.trial_folder import TrialFolder
 from harness.trials import checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of a trial belong to its log
@@ -128,7 +130,7 @@ def test_k1_two_damaged_checkpoints_are_a_failed_row_until_they_are_removed(inte
         flip(path)
     before, out = contents(interrupted.checkpoints), interrupted.path.parent.parent
     done = pfbench(*RUN, "--out", out, expect=4)
-    assert interrupted.result()["reason"] == "bad_state"
+    assert interrupted.result().reason == "bad_state"
     assert f"error[PFB-K01]: {interrupted.checkpoints}: every checkpoint is damaged" in done.said
     assert "Try: remove this folder, then the same command with --retry-failed" in done.said
     assert contents(interrupted.checkpoints) == before
@@ -160,7 +162,7 @@ def test_what_is_sealed_but_not_ours_is_never_unpickled(interrupted, tmp_path, c
     seal(path)
     done = pfbench(*RUN, "--out", interrupted.path.parent.parent, expect=4)
     assert f"error[PFB-K04]: {path}: unsafe content" in done.said
-    assert interrupted.result()["reason"] == "bad_state"
+    assert interrupted.result().reason == "bad_state"
     assert not (tmp_path / "marker").exists()
 
 
@@ -229,7 +231,7 @@ def test_k6_weights_of_another_network_are_named_by_their_first_keys(out, tmp_pa
     path = trial.path / "weights.safetensors"
     weights = load_file(path)
     save_file(change(weights), path)
-    write_json(trial.path / "result.json", {**trial.result(), "sha256": trial.sums()})
+    trial.result().model_copy(update={"sha256": trial.sums()}).write(trial.result_file)
     done = pfbench("predict", out, tmp_path / "scan.nii", "--out", tmp_path / "masks", expect=5)
     assert f"error[PFB-K06]: {path}: holds another network: " in done.said
     named = re.search(r"keys do not fit \((.+?)( …)?\)", done.said)[1].split(", ")
@@ -253,8 +255,8 @@ def test_damaged_weights_are_neither_applied_nor_measured(out, tmp_path, damage,
     assert "error[PFB-K03]: " in done.said and says in done.said
     (trial.path / "measurement.json").unlink()
     pfbench(*RUN, "--out", out)
-    assert trial.measurement()["reason"] == "bad_state"
-    assert says in trial.measurement()["detail"]
+    assert trial.measurement().reason == "bad_state"
+    assert says in trial.measurement().detail
 
 
 # Records

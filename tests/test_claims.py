@@ -12,8 +12,9 @@ from harness.results.claims.paper_claims import CLAIMS
 from harness.results.claims.verdicts import judge, records, show
 from harness.runs.run_folder import SCHEMA, RunFolder
 from harness.runs.screen import Screen
-from harness.runs.spec import Data, Protocol, TrialSpec
+from harness.runs.spec import Data, TrialSpec
 from harness.runs.suites import SUITES, suite
+from harness.systems.protocol import Protocol
 
 LEAD = "PFSeg is better than ResUNet3D in Dice"
 BEST = "PFSeg has the best Dice of all systems"

@@ -11,9 +11,9 @@ from harness.experiments.placement_options import Capacity, refuse_address
 from harness.experiments.placement_options import _device_of as device_of
 from harness.experiments.placement_options import _share as share
 from harness.runs.screen import Screen
-from harness.trials.execute import Placement
 from harness.trials.machine_facts import installed, look
 from harness.trials.measuring_machine import chosen
+from harness.trials.placement import Placement
 from harness.trials.preflight import NUMBERS, PLUMBING, lacks_of, refuse_unfit
 from tuning.capacity import Ground, MachineLost
 from tuning.cluster import Cluster, ClusterLost, Unreachable, ray_cluster

@@ -17,7 +17,7 @@ from forked import RUN, assert_killed, assert_same, checkpoint_of, trial_of
 from harness.data import cache
 from harness.data.case import Volume
 from harness.runs import crash_points as crash
-from harness.runs.run_folder import read_json
+from harness.runs.files import read_json
 
 WAY = [
     *("locked", "volume", "split", "data", "spec", "run", "attempts", "checkpoint"),
@@ -63,7 +63,7 @@ def test_one_run_that_dies_everywhere_is_the_undisturbed_one(pfbench, undisturbe
             assert (ended.epochs, trial_of(out).starts("train")) == ([], starts)
     assert "exit code 0" in ended.how
     assert_same(out, undisturbed)
-    assert trial_of(out).result()["attempts"] == trial_of(out).starts("train") > 5
+    assert trial_of(out).result().attempts == trial_of(out).starts("train") > 5
 
 
 def test_a_failure_that_was_set_aside_is_not_lost_when_the_command_dies_then(
@@ -129,11 +129,11 @@ def volume():
     return Volume("a", image, np.uint8(image[0] > 0.5), (1, 1, 1))
 
 
-def test_a_volume_is_in_the_cache_whole_or_not_at_all(zygote, tmp_path):
+def test_a_volume_is_in_the_cache_whole_or_not_at_all(fork_server, tmp_path):
     endings = []
     for calls in range(7):
         folder = tmp_path / str(calls)
-        endings.append(zygote("test_crash_points:die_in_the_cache", folder, calls).how)
+        endings.append(fork_server("test_crash_points:die_in_the_cache", folder, calls).how)
         if (folder / "key").exists():
             np.testing.assert_array_equal(cache.open_volume(folder, "key").image, volume().image)
         cache.write(folder, "key", volume())

@@ -6,6 +6,8 @@ import pytest
 from failing import MIB
 from forked import trials
 
+from harness.runs.records import Failed
+
 TINY = ["run", "--suite", "table5", "--epochs", "1", "--set", "phantom.cases=3", "--no-mlflow"]
 NUMBERS = ["dice_mean", "hd95_mean", "jaccard_mean", "time_s_p50", "infer_peak_mib"]
 RAISED = {
@@ -28,11 +30,11 @@ def only(*models):
 
 
 @pytest.fixture(scope="module")
-def alone(zygote, tmp_path_factory):
+def alone(fork_server, tmp_path_factory):
     """The scores of the network that does not fail, run by itself."""
     out = tmp_path_factory.mktemp("alone") / "out"
     command = [*TINY, *only("resunet3d_up"), "--executor", "inline", "--out", out]
-    ended = zygote("failing:pfbench", *command)
+    ended = fork_server("failing:pfbench", *command)
     assert "exit code 0" in ended.how, ended
     return scores(out)
 
@@ -59,15 +61,15 @@ def assert_rows(out, expected):
     for trial in trials(out):
         result, name = trial.result(), name_of(trial)
         if name in expected:
-            assert result["reason"] == expected[name][0]
-            assert expected[name][1] in result["detail"]
-            assert result.keys() == {"schema", "status", "reason", "detail", "attempts"}
+            assert isinstance(result, Failed)
+            assert result.reason == expected[name][0]
+            assert expected[name][1] in result.detail
 
 
-def test_what_a_trial_raises_is_classified_and_the_others_go_on(zygote, alone, tmp_path):
+def test_what_a_trial_raises_is_classified_and_the_others_go_on(fork_server, alone, tmp_path):
     out = tmp_path / "out"
     models = only(*RAISED, "resunet3d_up")
-    ended = zygote("failing:pfbench", *TINY, *models, "--executor", "inline", "--out", out)
+    ended = fork_server("failing:pfbench", *TINY, *models, "--executor", "inline", "--out", out)
     assert "exit code 4" in ended.how, ended
     assert "Traceback" not in ended.said
     assert_rows(out, RAISED)
@@ -75,14 +77,14 @@ def test_what_a_trial_raises_is_classified_and_the_others_go_on(zygote, alone, t
 
 
 @pytest.mark.long
-def test_on_ray_every_way_to_fail_is_one_row(zygote, alone, tmp_path):
+def test_on_ray_every_way_to_fail_is_one_row(fork_server, alone, tmp_path):
     out = tmp_path / "out"
     models = only(*RAISED, *(DIED.keys() - {AS_TRAINED}), "resunet3d_up")
-    ended = zygote("failing:pfbench", *TINY, *models, "--stall-timeout", 60, "--out", out)
+    ended = fork_server("failing:pfbench", *TINY, *models, "--stall-timeout", 60, "--out", out)
     assert "exit code 4" in ended.how, ended
     assert_rows(out, RAISED | DIED)
     assert scores(out) == alone
-    attempts = {name_of(trial): trial.result()["attempts"] for trial in trials(out)}
+    attempts = {name_of(trial): trial.result().attempts for trial in trials(out)}
     assert attempts == {**dict.fromkeys(RAISED | DIED, 1), AS_TRAINED: 2, "hdresunet": 2,
                         "resunet3d_up": 1}  # fmt: skip
     print(f"\n8 trials failed, each in its way: {RAISED | DIED}; starts: {attempts}")
@@ -90,7 +92,7 @@ def test_on_ray_every_way_to_fail_is_one_row(zygote, alone, tmp_path):
 
 @pytest.mark.long
 def test_a_trial_that_takes_all_memory_is_ended_by_ray_and_the_others_go_on(
-    zygote, alone, tmp_path
+    fork_server, alone, tmp_path
 ):
     out, memory = tmp_path / "out", psutil.virtual_memory()
     if memory.available < 8000 * MIB:
@@ -99,7 +101,7 @@ def test_a_trial_that_takes_all_memory_is_ended_by_ray_and_the_others_go_on(
     environment = {"GREEDY": "1", "RAY_memory_usage_threshold": f"{limit:.3f}",
                    "RAY_memory_monitor_refresh_ms": "100"}  # fmt: skip
     command = [*TINY, *only("vnet", "resunet3d_up"), "--max-concurrent", 1, "--out", out]
-    ended = zygote("failing:pfbench", *command, environment=environment)
+    ended = fork_server("failing:pfbench", *command, environment=environment)
     assert "exit code 4" in ended.how, ended
     assert_rows(out, {"vnet": ("host_oom", "memory")})
     assert scores(out) == alone

@@ -22,9 +22,11 @@ from harness.report import figures as pictures
 from harness.report.case_choice import choose_cases, draw_sheets, largest_slice, stray_components
 from harness.report.outline import outline
 from harness.report.patch_size_plot import ladder_plot
-from harness.runs.run_folder import RunFolder, write_bytes, write_json
-from harness.runs.spec import Data, Protocol, TrialSpec
+from harness.runs.files import write_bytes, write_json
+from harness.runs.run_folder import RunFolder
+from harness.runs.spec import Data, TrialSpec
 from harness.systems.metrics import dice
+from harness.systems.protocol import Protocol
 
 GRID = (16, 32, 24)
 NO_STRAY = pd.Series({"a": 0, "b": 0, "c": 0, "d": 0})

@@ -10,9 +10,10 @@ from safetensors.numpy import load_file
 
 from harness.data import cache
 from harness.data.case import Volume
-from harness.results import rows
-from harness.runs.run_folder import RunFolder, read_json
-from harness.trials.trial import Task, perform
+from harness.results.rows import rows
+from harness.runs.run_folder import RunFolder
+from harness.trials.task import Task
+from harness.trials.trial import perform
 
 RUN = ["--suite", "table3", "--row", "res/none", "--row", "res/tfm", "--epochs", 1,
        "--set", "phantom.cases=3", "--executor", "inline", "--no-mlflow"]  # fmt: skip
@@ -31,7 +32,7 @@ def trials(folder):
 
 def test_the_fine_tuned_row_starts_from_the_trained_one_and_differs(finished):
     trained, tuned = trials(finished)["res/none"], trials(finished)["res/tfm"]
-    assert tuned.result()["base"] == trained.id
+    assert tuned.result().base == trained.id
     assert not (tuned.path / "history.csv").exists()
     before, after = (load_file(t.path / "weights.safetensors") for t in (trained, tuned))
     assert before.keys() == after.keys()
@@ -54,20 +55,20 @@ def test_it_never_reads_a_test_label(finished, tmp_path):
     garble_test_labels(garbled)
     for name in ("result.json", "weights.safetensors", "cases.csv"):
         (tuned.path / name).unlink()
-    task = Task("adapt", garbled.path, tuned.id, garbled.cache, 1)
+    task = Task("adapt", garbled.path, tuned.id, garbled.path / "cache")
     assert perform(task, lambda event: None) == "ok"
     assert (tuned.path / "cases.csv").read_text() != scores  # the labels are others indeed
     assert (tuned.path / "weights.safetensors").read_bytes() == before
 
 
 def garble_test_labels(folder):
-    keys = read_json(folder.path / "data.json")["keys"]
-    for case in read_json(folder.path / "split.json")["test"]:
-        volume = cache.open_volume(folder.cache, keys[case])
+    place = folder.path / "cache"
+    for case in folder.split().test:
+        volume, key = folder.volume(case), folder.volume_keys().key(case)
         noise = np.random.default_rng(0).integers(0, 2, volume.label.shape, dtype=np.uint8)
         other = Volume(case, np.array(volume.image), noise, volume.spacing_mm)
-        shutil.rmtree(folder.cache / keys[case])
-        cache.write(folder.cache, keys[case], other)
+        shutil.rmtree(place / key)
+        cache.write(place, key, other)
 
 
 def test_without_its_base_it_is_a_failed_row_with_the_reason(finished, tmp_path):
@@ -76,18 +77,16 @@ def test_without_its_base_it_is_a_failed_row_with_the_reason(finished, tmp_path)
     (trained.path / "result.json").unlink()
     trained.write_failure("train", "nan_loss", "loss=nan")
     (tuned.path / "result.json").unlink()
-    task = Task("adapt", broken.path, tuned.id, broken.cache, 1)
+    task = Task("adapt", broken.path, tuned.id, broken.path / "cache")
     assert perform(task, lambda event: None) == "base_failed"
-    assert trained.id in tuned.result()["detail"]
+    assert trained.id in tuned.result().detail
 
 
 def test_the_masks_that_were_scored_are_kept(finished):
     tuned = trials(finished)["res/tfm"]
     cases = pd.read_csv(tuned.path / "cases.csv").set_index("case")
     for case in cases.index:
-        volume = cache.open_volume(
-            finished.cache, read_json(finished.path / "data.json")["keys"][case]
-        )
+        volume = finished.volume(case)
         mask, truth = tuned.mask(case), volume.label > 0
         dice = 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
         assert dice == pytest.approx(cases.loc[case, "dice"])

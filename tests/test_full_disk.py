@@ -104,7 +104,7 @@ def save_for_ever(arguments):
 
 
 @pytest.mark.long
-def test_two_hundred_kills_while_a_checkpoint_of_50_mb_is_saved(zygote, tmp_path):
+def test_two_hundred_kills_while_a_checkpoint_of_50_mb_is_saved(fork_server, tmp_path):
     """The generation that loads is the one being saved, or the one before it."""
     rng, seen, newest = random.Random(0), Counter(), 0
 
@@ -114,7 +114,7 @@ def test_two_hundred_kills_while_a_checkpoint_of_50_mb_is_saved(zygote, tmp_path
         os.kill(child.pid, signal.SIGKILL)
 
     for _ in range(200):
-        ended = zygote("test_full_disk:save_for_ever", tmp_path, newest + 1, meanwhile=kill)
+        ended = fork_server("test_full_disk:save_for_ever", tmp_path, newest + 1, meanwhile=kill)
         assert_killed(ended)
         saving = newest + max(1, ended.said.count("\n"))
         state = checkpoint.load(tmp_path)

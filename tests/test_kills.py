@@ -58,7 +58,7 @@ class Command:
             return False
 
     def trials(self):
-        """Trial id -> its process; forked from a zygote, in the folder of its trial."""
+        """Trial id -> its process; forked from a fork server, in the folder of its trial."""
         found = {}
         for process in self.descendants():
             try:
@@ -211,8 +211,8 @@ def test_each_trial_process_killed_once_is_retried_once(undisturbed, tmp_path):
             time.sleep(0.02)
         assert command.end() == 0, command.output
     assert killed == {trial.id for trial in trials(out)}
-    assert [trial.result()["attempts"] for trial in trials(out)] == [2] * len(MODELS)
-    assert [trial.measurement()["attempts"] for trial in trials(out)] == [1] * len(MODELS)
+    assert [trial.result().attempts for trial in trials(out)] == [2] * len(MODELS)
+    assert [trial.measurement().attempts for trial in trials(out)] == [1] * len(MODELS)
     assert command.output.count("started again, from its last checkpoint") == len(MODELS)
     assert_same(out, undisturbed)
     print(f"\n{len(killed)} trial processes killed once each: two starts of each, table the same")

@@ -27,7 +27,7 @@ TOP = Path(__file__).parent.parent
 def work_by_value():
     """A function that Ray carries over; this module is not importable where jobs run."""
 
-    def work(payload, report):
+    def work(payload, report, node):
         report({"event": "epoch", "epoch": 1})
         if payload["do"] == "raise":
             raise ValueError("no such thing")
@@ -100,7 +100,7 @@ def alone():
         import json, psutil, sys
         from tuning.launch import Cluster, Job, ray_cluster, run_jobs
 
-        def work(payload, report):
+        def work(payload, report, node):
             return {"reason": "ok"}
 
         with ray_cluster(Cluster()):

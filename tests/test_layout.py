@@ -9,8 +9,8 @@ from test_precision import method, step, volume
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from harness.runs.spec import Protocol
 from harness.systems import catalogue as systems
+from harness.systems.protocol import Protocol
 from models.layout import channels_last, faster
 
 FIRST, LAST = Protocol(layout="channels_first"), Protocol(layout="channels_last")

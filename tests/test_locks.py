@@ -12,7 +12,8 @@ import pytest
 from forked import RUN, trial_of
 
 from harness.errors import ClusterError
-from harness.runs.run_folder import RunFolder, TrialFolder
+from harness.runs.run_folder import RunFolder
+from harness.runs.trial_folder import TrialFolder
 
 
 def hold(arguments):
@@ -22,7 +23,9 @@ def hold(arguments):
         time.sleep(600)
 
 
-def test_a_second_driver_is_refused_by_the_name_of_the_first_until_that_is_dead(zygote, tmp_path):
+def test_a_second_driver_is_refused_by_the_name_of_the_first_until_that_is_dead(
+    fork_server, tmp_path
+):
     out = tmp_path / "out"
     out.mkdir()
 
@@ -36,7 +39,7 @@ def test_a_second_driver_is_refused_by_the_name_of_the_first_until_that_is_dead(
         assert (refused.value.code, refused.value.exit_code) == ("PFB-K10", 6)
         os.kill(first.pid, signal.SIGKILL)
 
-    zygote("test_locks:hold", out, meanwhile=second)
+    fork_server("test_locks:hold", out, meanwhile=second)
     assert "process" in (out / "driver.lock").read_text()
     with RunFolder(out).lock():
         assert f"process {os.getpid()}\n" in (out / "driver.lock").read_text()
@@ -57,7 +60,7 @@ def hold_the_trial(arguments):
         time.sleep(600)
 
 
-def test_a_trial_waits_for_the_last_breath_of_a_process_that_had_it(zygote, tmp_path):
+def test_a_trial_waits_for_the_last_breath_of_a_process_that_had_it(fork_server, tmp_path):
     def while_held(first):
         first.output.read(4)
         held = TrialFolder(tmp_path).alone(patience_s=0.2)
@@ -68,15 +71,17 @@ def test_a_trial_waits_for_the_last_breath_of_a_process_that_had_it(zygote, tmp_
         with TrialFolder(tmp_path).alone(patience_s=30):
             assert list(tmp_path.glob(".*.tmp")) == []
 
-    zygote("test_locks:hold_the_trial", tmp_path, meanwhile=while_held)
+    fork_server("test_locks:hold_the_trial", tmp_path, meanwhile=while_held)
 
 
-def test_what_has_ended_is_neither_done_again_nor_made_a_failure(zygote, undisturbed, tmp_path):
+def test_what_has_ended_is_neither_done_again_nor_made_a_failure(
+    fork_server, undisturbed, tmp_path
+):
     out = Path(shutil.copytree(undisturbed, tmp_path / "out"))
     trial = trial_of(out)
     before = (trial.path / "result.json").read_bytes()
     trial.write_failure("train", "crash", "killed after it had written its result")
     by_hand = ["train", str(out), trial.id, "--cache", str(out / "cache")]
-    zygote("harness.trials.preload:main", *by_hand)
+    fork_server("harness.trials.preload:main", *by_hand)
     assert (trial.path / "result.json").read_bytes() == before
     assert trial.starts("train") == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.trials.measure import MIB, peak_memory_mib
+from harness.systems.memory import MIB, peak_memory_mib
 
 ASK = (
     "import torch; from harness.trials.measure import peak_memory_mib as peak; "

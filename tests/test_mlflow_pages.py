@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from mirrored_run import METRICS, add_trial, empty_store, history, spec
 
-from harness.runs.run_folder import RunFolder, write_json
+from harness.runs.files import write_json
+from harness.runs.run_folder import RunFolder
 from harness.runs.suites import chosen
 from harness.systems.catalogue import SYSTEMS
 

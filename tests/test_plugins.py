@@ -11,8 +11,9 @@ import pytest
 from in_process import pfbench
 
 from harness.checks import contract
-from harness.runs.spec import Data, Protocol, TrialSpec, digest
+from harness.runs.spec import Data, TrialSpec, digest
 from harness.runs.suites import OURS, SUITES
+from harness.systems.protocol import Protocol
 
 TOP = Path(__file__).parent.parent
 TINY = ["--epochs", 1, "--set", "phantom.cases=3", "--executor", "inline", "--no-mlflow"]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from harness.runs.spec import Protocol
 from harness.systems import catalogue as systems
+from harness.systems.protocol import Protocol
 from models.conv import Conv3d
 from models.precision import autocast, guard
 from models.recompute import recompute

@@ -20,12 +20,13 @@ from harness.data.scan_view import look
 from harness.data.unlabelled import find, read
 from harness.errors import DataError, StateError, UsageError
 from harness.experiments.predict import Request, predict
-from harness.runs.run_folder import SCHEMA, RunFolder, write_json
-from harness.runs.spec import Data, Protocol, TrialSpec, code_version
+from harness.runs.files import write_json
+from harness.runs.run_folder import SCHEMA, RunFolder
+from harness.runs.spec import Data, TrialSpec, code_version
 from harness.systems import catalogue as systems
 from harness.systems.methods import Method
-from harness.trials.network import as_scored, as_trained, choose_trial
-from harness.trials.trial import build
+from harness.systems.protocol import Protocol
+from harness.trials.network import as_scored, as_trained, build, choose_trial
 
 REDUCE = (8, 6, 6)
 GRID = (16, 32, 32)

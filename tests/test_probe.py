@@ -21,15 +21,18 @@ from harness.experiments.estimate import Forecast, estimate, makespan
 from harness.experiments.placement_options import Capacity, chosen_placement
 from harness.runs import plugins as registry
 from harness.runs.plan import Plan, PlannedRow
+from harness.runs.records import Failed, Paced, ProbedInference, ProbedTraining
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.settings import PROFILES
-from harness.runs.spec import Data, Protocol, TrialSpec
+from harness.runs.spec import Data, TrialSpec
 from harness.runs.suites import Row
+from harness.systems.protocol import Protocol
 from harness.trials import measuring_machine as measuring
 from harness.trials import probe_run as probing
-from harness.trials.execute import Placement, execute
+from harness.trials.execute import Workplace, execute
 from harness.trials.gpu_sharing import CONTEXT_MIB, MARGIN, room, shown, sized, together
+from harness.trials.placement import Placement
 from harness.trials.probe import STEPS, fitting
 from harness.trials.probe_run import PREFIX, Probe, company, kind_of
 from tuning.machines import Machine
@@ -166,7 +169,9 @@ def test_what_runs_out_of_memory_is_a_row_with_a_reason(tmp_path):
 # From a probe to an estimate.
 
 TEN_CASES = Split(tuple("abcdef"), tuple("g"), tuple("hij"))
-MEASURED = {"status": "ok", "inference_s": 2.0, "threads": 4}
+MEASURED = ProbedInference(
+    status="ok", inference_s=2.0, peak_mib=100.0, device="some CPU", threads=4
+)
 
 
 def spec(system="unet3d", seed=0, options=None, **protocol):
@@ -178,10 +183,12 @@ def spec(system="unet3d", seed=0, options=None, **protocol):
 
 def found(*paces):
     keys = ("steps", "step_s", "once_s", "epoch_s", "validate_s")
-    paces = [dict(zip(keys, pace, strict=True)) for pace in paces]
-    once = {"build_s": 1.0, "count_s": 0.25, "segment_s": 0.5}
-    place = {"device": "some CPU", "threads": 1, "precision": "fp32", "layout": "channels_first"}
-    return {"status": "ok", "paces": paces, **once, **place}
+    return ProbedTraining(
+        status="ok", build_s=1.0, count_s=0.25, segment_s=0.5,
+        paces=[Paced(**dict(zip(keys, pace, strict=True))) for pace in paces],
+        peak_mib=100.0, device_mib=None, device="some CPU", threads=1, precision="fp32",
+        layout="channels_first",
+    )  # fmt: skip
 
 
 def test_an_epoch_is_a_step_for_each_training_case_and_what_it_ends_with():
@@ -226,7 +233,7 @@ def test_measuring_is_a_warm_up_and_five_repetitions():
 
 
 def test_what_failed_has_no_estimate():
-    failed = {"status": "failed", "reason": "cuda_oom", "detail": "out of GPU memory"}
+    failed = Failed(status="failed", reason="cuda_oom", detail="out of GPU memory")
     assert estimate(spec(), Probe(failed, MEASURED), TEN_CASES).trial_s is None
     half = estimate(spec(), Probe(found((5, 1.0, 0.0, 0.0, 0.0)), failed), TEN_CASES)
     assert half.trial_s is not None and half.measure_s is None
@@ -306,19 +313,27 @@ def test_what_does_not_fit_gets_a_whole_gpu_and_says_so_itself():
     assert together(100 * GIB, 80 * GIB, 100) == 1
 
 
+def probed(reserved_mib, device_mib):
+    """What a probe of training found of a trial that takes so much of a GPU of that size."""
+    return ProbedTraining(
+        status="ok", build_s=1.0, count_s=1.0, segment_s=1.0, paces=[], device="a GPU", threads=1,
+        peak_mib=float(reserved_mib), reserved_mib=float(reserved_mib),
+        device_mib=float(device_mib), precision="fp32", layout="channels_first",
+    )  # fmt: skip
+
+
 def test_a_whole_number_of_trials_shares_a_gpu():
     for count in range(1, 101):
         peak = (80 * GIB / count - CONTEXT_MIB) / MARGIN
-        record = {"status": "ok", "reserved_mib": peak, "device_mib": 80 * GIB + 1}
-        made = sized(placement(packing="gpus"), {"trial": record})
+        made = sized(placement(packing="gpus"), {"trial": probed(peak, 80 * GIB + 1)})
         cpus, gpus = made.size_of("trial")
         assert Machine("", "", 1e6, 1).holds(0, gpus) == count
         assert (cpus, shown(gpus)) == (16, f"1/{count} of a GPU" if count > 1 else "a whole GPU")
 
 
 def test_processors_are_shared_like_the_gpu_unless_they_were_asked_for():
-    record = {"status": "ok", "reserved_mib": 5000, "device_mib": 80 * GIB}
-    found = {"trial": record, "failed": {"status": "failed", "reason": "cuda_oom"}}
+    failed = Failed(status="failed", reason="cuda_oom", detail="")
+    found = {"trial": probed(5000, 80 * GIB), "failed": failed}
     made = sized(placement(cpus=16.0), found)
     assert made.size_of("trial") == (1, 0.0769), "13 of them, each with a processor"
     assert made.size_of("failed") == made.size_of("another") == (16, 1)
@@ -327,8 +342,7 @@ def test_processors_are_shared_like_the_gpu_unless_they_were_asked_for():
 
 
 def test_shares_hold_on_the_smallest_gpu_that_a_probe_met():
-    record = {"status": "ok", "reserved_mib": 5000}
-    found = {"a": record | {"device_mib": 80 * GIB}, "b": record | {"device_mib": 24 * GIB}}
+    found = {"a": probed(5000, 80 * GIB), "b": probed(5000, 24 * GIB)}
     made = sized(placement(packing="gpus"), found)
     assert made.size_of("a") == made.size_of("b") == (16, 0.25)
 
@@ -385,7 +399,7 @@ def test_another_word_than_auto_is_refused(tmp_path):
 
 
 def test_a_run_probes_what_is_unfinished_and_says_what_share_each_got(monkeypatch, tmp_path):
-    record = {"status": "ok", "reserved_mib": 9000.0, "device_mib": 80.0 * GIB}
+    record = probed(9000, 80 * GIB)
     asked = []
 
     def probe(planned, trials, *_, inference):
@@ -408,14 +422,15 @@ def test_each_trial_is_placed_with_its_own_share_and_as_many_threads(monkeypatch
     given = {}
 
     def run_jobs(jobs, work, cluster, tell):
-        given.update({job.id: (job.cpus, job.gpus, job.payload["threads"]) for job in jobs})
+        given.update({job.id: (job.cpus, job.gpus, job.payload.threads) for job in jobs})
 
     monkeypatch.setattr("tuning.launch.run_jobs", run_jobs)
     folder, small, large = RunFolder(tmp_path), spec("unet3d"), spec("pfseg")
     for one in (small, large):
         folder.trial(one.id).write_spec(one)
     packed = replace(placement(), sizes={small.id: (4, 0.25)})
-    execute(folder, tmp_path, [("train", lambda: [small.id, large.id])], packed, print)
+    workplace = Workplace(folder, tmp_path, packed, print)
+    execute(workplace, [("train", lambda: [small.id, large.id])])
     assert given == {small.id: (4, 0.25, 4), large.id: (16, 1, 16)}
 
 
@@ -426,13 +441,14 @@ def test_the_measurement_is_never_packed(monkeypatch, tmp_path, share):
     monkeypatch.setattr(measuring, "machines_for", lambda size, cluster: [here])
 
     def run_jobs(jobs, work, cluster, tell, only):
-        given.extend((job.cpus, job.gpus, cluster.max_concurrent, only) for job in jobs)
+        given.extend(
+            (job.cpus, job.gpus, cluster.max_concurrent, only, job.payload.threads) for job in jobs
+        )
 
     monkeypatch.setattr(measuring, "run_jobs", run_jobs)
     packed = Placement("ray", "cuda", 2, share, None, None, 60, False, "gpus", {"t": (2, share)})
-    threads = []
-    measuring.on_one_machine(
-        RunFolder(tmp_path), lambda: ["t"], lambda trial, n: threads.append(n) or {}, packed, print
-    )
-    assert given == [(32, 1, 1, here)]
-    assert threads == [32]
+    folder, trial = RunFolder(tmp_path), spec("unet3d")
+    folder.trial(trial.id).write_spec(trial)
+    workplace = Workplace(folder, tmp_path, packed, print)
+    measuring.on_one_machine(workplace, "measure", lambda: [trial.id], print)
+    assert given == [(32, 1, 1, here, 32)]

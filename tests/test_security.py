@@ -36,7 +36,8 @@ from harness.data import cache
 from harness.data.case import Volume
 from harness.errors import DataError, StorageError
 from harness.runs.redact import redact, storable
-from harness.runs.run_folder import RunFolder, TrialFolder
+from harness.runs.run_folder import RunFolder
+from harness.runs.trial_folder import TrialFolder
 from harness.tracking.desired import parent_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of a trial belong to its log
@@ -222,7 +223,7 @@ def test_x6_links_in_the_output_folder_are_not_written_through(tmp_path, name):
 
 
 def test_x6_a_file_that_is_replaced_is_not_written_through_its_link(tmp_path):
-    from harness.runs.run_folder import write_bytes
+    from harness.runs.files import write_bytes
 
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "table.csv").symlink_to(tmp_path / "victim")

@@ -38,7 +38,7 @@ def height(params, epoch):
 def training():
     """Climb, epoch for epoch, continuing from a file; a closure, which Ray can carry over."""
 
-    def train(payload, report):
+    def train(payload, report, node):
         path, values = Path(payload["path"]), payload["values"]
         known = len(path.read_text().split()) if path.exists() else 0
         for epoch, value in enumerate(values, start=1):
@@ -119,7 +119,7 @@ def one_by_one(source, work, cluster, sizes):
     while job := source.next():
         source.started(job.id, "")
         try:
-            source.ended(job.id, work(job.payload, report))
+            source.ended(job.id, work(job.payload, report, ""))
         except Stopped:
             pass
         except ValueError as error:
@@ -268,7 +268,7 @@ def test_the_reference_is_never_stopped():
 
 
 def test_a_value_that_is_no_number_is_a_failure_not_a_score(inline, tmp_path):
-    def diverge(payload, report):
+    def diverge(payload, report, node):
         report({"epoch": 1, "value": math.nan})
         return {"reason": "ok"}
 
@@ -368,13 +368,13 @@ def test_no_point_starts_after_the_time_budget(inline, tmp_path):
 
 
 def test_when_time_is_up_a_point_is_left_at_its_next_rung(inline, tmp_path):
-    def slow(payload, report):
+    def slow(payload, report, node):
         def late(event):
             if event["epoch"] == 2:
                 time.sleep(0.2)
             report(event)
 
-        return training()(payload, late)
+        return training()(payload, late, node)
 
     disk = study(Disk(tmp_path), search(), work=slow, time_budget_s=0.1)
     assert disk.kinds(0) == ["proposed", "start", *["epoch"] * 3]
@@ -393,7 +393,7 @@ def ray():
 
 
 def test_failed_and_lost_points_leave_the_others_alone(ray, tmp_path):
-    def unlucky(payload, report):
+    def unlucky(payload, report, node):
         report({"epoch": 1, "value": 0.5 + payload["number"] / 10})
         if payload["number"] == 1:
             raise ValueError("no such thing")
@@ -414,7 +414,7 @@ def test_failed_and_lost_points_leave_the_others_alone(ray, tmp_path):
 
 
 def test_a_stopped_point_leaves_nothing_in_the_process_of_the_next(ray, tmp_path):
-    def watchful(payload, report):
+    def watchful(payload, report, node):
         others = [t.name for t in threading.enumerate() if t.name == "training"]
         threading.current_thread().name = "training"
         try:
@@ -432,7 +432,7 @@ def test_a_stopped_point_leaves_nothing_in_the_process_of_the_next(ray, tmp_path
 
 
 def test_fractions_of_a_cpu_hold_more_points_than_there_are_cpus(ray, tmp_path):
-    def meet(payload, report):
+    def meet(payload, report, node):
         path = Path(payload["path"])
         path.touch()
         until = time.monotonic() + 60

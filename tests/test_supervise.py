@@ -1,6 +1,6 @@
 """A trial's process: forked cheaply, alone in its death, and gone when its owner is.
 
-The functions at the top are what the processes do; they stand in for `harness.trials.trial:main`.
+The functions at the top are what the processes do; they stand in for `harness.trials`.
 """
 
 import json
@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,13 @@ import pytest
 
 from harness.data import cache
 from harness.data.case import Volume
-from harness.runs.run_folder import RunFolder, write_json
-from harness.runs.spec import Data, Protocol, TrialSpec
-from harness.trials.fork_server import Call, Lost, Zygote
+from harness.data.split import Split
+from harness.runs.run_folder import RunFolder
+from harness.runs.spec import Data, TrialSpec
+from harness.systems.protocol import Protocol
+from harness.trials.fork_server import Call, ForkServer, Lost
 from harness.trials.supervise import supervise
+from harness.trials.task import Task
 
 TESTS = Path(__file__).parent
 MIB = 2**20
@@ -38,7 +42,7 @@ def finish():
 
 
 def do_nothing(arguments):
-    say(zygote=os.getppid(), handles=psutil.Process().num_fds())
+    say(fork_server=os.getppid(), handles=psutil.Process().num_fds())
     return finish()
 
 
@@ -71,7 +75,7 @@ def die_the_first_time(arguments):
 
 
 def hang(arguments):
-    say(pid=os.getpid(), zygote=os.getppid())
+    say(pid=os.getpid(), fork_server=os.getppid())
     time.sleep(600)
 
 
@@ -130,20 +134,15 @@ def _the_functions_are_found():
 
 
 @pytest.fixture
-def payload(tmp_path):
+def task(tmp_path):
     (tmp_path / "trials" / "t").mkdir(parents=True)
-    return {"action": "train", "run": str(tmp_path), "trial": "t", "cache": str(tmp_path),
-            "threads": 1, "silence_s": 30}  # fmt: skip
+    return Task("train", tmp_path, "t", tmp_path, silence_s=30)
 
 
-def watched(payload, function):
+def watched(task, function):
     """What `supervise` returns, and the events it reports."""
     events = []
-    return supervise(payload, events.append, f"test_supervise:{function}"), events
-
-
-def result(payload):
-    return RunFolder(Path(payload["run"])).trial("t").result()
+    return supervise(task, events.append, function=f"test_supervise:{function}"), events
 
 
 def gone(pid, within_s=5):
@@ -167,173 +166,174 @@ def gone(pid, within_s=5):
         ("fail", "", "the process ended with exit code 1 and no word; see stderr.log"),
     ],
 )  # fmt: skip
-def test_a_crash_is_tried_once_more_and_says_what_it_was(payload, function, action, detail):
-    outcome, events = watched({**payload, "action": action}, function)
+def test_a_crash_is_tried_once_more_and_says_what_it_was(task, function, action, detail):
+    outcome, events = watched(replace(task, action=action), function)
     assert outcome == {"reason": "crash", "detail": detail}
     assert [event["attempt"] for event in events if event["event"] == "start"] == [1, 2]
-    assert (result(payload)["reason"], result(payload)["detail"]) == ("crash", detail)
+    assert (task.folder.result().reason, task.folder.result().detail) == ("crash", detail)
 
 
-def test_a_trial_that_crashes_once_is_no_failure(payload):
-    outcome, events = watched(payload, "die_the_first_time")
+def test_a_trial_that_crashes_once_is_no_failure(task):
+    outcome, events = watched(task, "die_the_first_time")
     assert outcome["reason"] == "ok"
     assert events == [{"event": "start", "attempt": 1}, {"event": "start", "attempt": 2}]
 
 
-def test_a_silent_trial_is_a_timeout_and_is_killed(payload):
-    watched(payload, "do_nothing")  # what follows is not about the time it takes to start
-    outcome, [_, said] = watched({**payload, "silence_s": 0.5}, "hang")
+def test_a_silent_trial_is_a_timeout_and_is_killed(task):
+    watched(task, "do_nothing")  # what follows is not about the time it takes to start
+    outcome, [_, said] = watched(replace(task, silence_s=0.5), "hang")
     assert outcome == {"reason": "timeout", "detail": "no report for 0.5 s"}
-    assert result(payload)["reason"] == "timeout"
+    assert task.folder.result().reason == "timeout"
     assert gone(said["pid"], within_s=0)
 
 
-def test_when_the_zygote_dies_its_child_ends_and_the_next_attempt_works(payload):
+def test_when_the_fork_server_dies_its_child_ends_and_the_next_attempt_works(task):
     children = []
 
-    def kill_the_zygote(event):
-        if "zygote" in event:
+    def kill_the_fork_server(event):
+        if "fork_server" in event:
             children.append(event["pid"])
-            os.kill(event["zygote"], signal.SIGKILL)
+            os.kill(event["fork_server"], signal.SIGKILL)
 
-    outcome = supervise(payload, kill_the_zygote, "test_supervise:hang_the_first_time")
+    outcome = supervise(task, kill_the_fork_server, function="test_supervise:hang_the_first_time")
     assert outcome["reason"] == "ok"
     assert len(children) == 1
     assert gone(children[0], within_s=0)
 
 
-def test_a_zygote_that_dies_each_time_is_named_as_what_died(payload):
+def test_a_fork_server_that_dies_each_time_is_named_as_what_died(task):
     outcome = supervise(
-        payload,
-        lambda event: "zygote" in event and os.kill(event["zygote"], signal.SIGKILL),
-        "test_supervise:hang",
+        task,
+        lambda event: "fork_server" in event and os.kill(event["fork_server"], signal.SIGKILL),
+        function="test_supervise:hang",
     )
     expected = "the process that starts trials was killed by SIGKILL"
     assert outcome["detail"].startswith(expected)
 
 
-def test_a_zygote_that_died_between_two_trials_is_replaced(payload):
-    _, [_, first] = watched(payload, "do_nothing")
-    os.kill(first["zygote"], signal.SIGKILL)
-    assert gone(first["zygote"])
-    outcome, [_, second] = watched(payload, "do_nothing")
+def test_a_fork_server_that_died_between_two_trials_is_replaced(task):
+    _, [_, first] = watched(task, "do_nothing")
+    os.kill(first["fork_server"], signal.SIGKILL)
+    assert gone(first["fork_server"])
+    outcome, [_, second] = watched(task, "do_nothing")
     assert outcome["reason"] == "ok"
-    assert second["zygote"] != first["zygote"]
+    assert second["fork_server"] != first["fork_server"]
 
 
-def test_code_that_cannot_be_imported_is_a_crash_with_the_reason_in_the_log(payload):
-    outcome, _ = watched(payload, "no_such_function")
+def test_code_that_cannot_be_imported_is_a_crash_with_the_reason_in_the_log(task):
+    outcome, _ = watched(task, "no_such_function")
     assert outcome == {
         "reason": "crash",
         "detail": "the process that starts trials ended with exit code 1 and no word; "
         "see stderr.log",
     }
-    assert "no_such_function" in (Path(payload["run"]) / "trials/t/stderr.log").read_text()
+    assert "no_such_function" in (task.folder.path / "stderr.log").read_text()
 
 
-def test_nothing_outlives_a_killed_owner(payload):
+def test_nothing_outlives_a_killed_owner(task):
     code = (
         "import json, sys\n"
         "from harness.trials.supervise import supervise\n"
-        "supervise(json.loads(sys.argv[1]), lambda event: print(json.dumps(event), flush=True),\n"
-        "          'test_supervise:hang')"
+        "from harness.trials.task import Task\n"
+        "supervise(Task.from_arguments(sys.argv[1:]),\n"
+        "          lambda event: print(json.dumps(event), flush=True),\n"
+        "          function='test_supervise:hang')"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code, json.dumps(payload)],
+        [sys.executable, "-c", code, *task.to_arguments()],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}"},
     ) as owner:
         _, said = (json.loads(owner.stdout.readline()) for _ in range(2))
         owner.kill()
-    assert gone(said["pid"]) and gone(said["zygote"])
+    assert gone(said["pid"]) and gone(said["fork_server"])
 
 
-def test_what_the_process_complains_of_is_in_its_log(payload):
-    watched(payload, "complain")
-    log = Path(payload["run"]) / "trials/t/stderr.log"
+def test_what_the_process_complains_of_is_in_its_log(task):
+    watched(task, "complain")
+    log = task.folder.path / "stderr.log"
     assert log.read_text() == "from Python\nfrom a library\n"
 
 
-def test_the_process_gets_arguments_folder_and_environment_of_its_trial(payload, monkeypatch):
-    watched(payload, "do_nothing")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")  # set after the zygote began
-    _, [_, said] = watched({**payload, "until": 5}, "look_around")
+def test_the_process_gets_arguments_folder_and_environment_of_its_trial(task, monkeypatch):
+    watched(task, "do_nothing")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")  # set after the fork server began
+    _, [_, said] = watched(replace(task, until=5), "look_around")
     assert said == {
         "event": "epoch",
-        "cwd": str(Path(payload["run"]) / "trials/t"),
+        "cwd": str(task.folder.path),
         "device": "7",
-        "arguments": ["train", payload["run"], "t", "--cache", payload["cache"],
-                      "--threads", "1", "--until", "5"],
+        "arguments": replace(task, until=5).to_arguments(),
         "ignored": True,
     }  # fmt: skip
 
 
-def test_fifty_trials_leave_no_open_files_behind(payload):
+def test_fifty_trials_leave_no_open_files_behind(task):
     def handles():
-        _, [_, said] = watched(payload, "do_nothing")
-        zygote = psutil.Process(said["zygote"])
-        return psutil.Process().num_fds(), zygote.num_fds(), said["handles"]
+        _, [_, said] = watched(task, "do_nothing")
+        fork_server = psutil.Process(said["fork_server"])
+        return psutil.Process().num_fds(), fork_server.num_fds(), said["handles"]
 
     before = handles()
     assert [handles() for _ in range(50)][-1] == before
 
 
 @pytest.fixture(scope="module")
-def zygote(tmp_path_factory):
+def fork_server(tmp_path_factory):
     """One that has imported all that a trial needs."""
     paths = f"{TESTS.parent}:{TESTS}"
-    with open(tmp_path_factory.mktemp("zygote") / "stderr.log", "ab") as log:
-        started = Zygote.begun({**os.environ, "PYTHONPATH": paths}, log)
+    with open(tmp_path_factory.mktemp("fork_server") / "stderr.log", "ab") as log:
+        started = ForkServer.begun({**os.environ, "PYTHONPATH": paths}, log)
         run_in(started, "harness.trials.preload:main", "--help")
         yield started
         started.close()
 
 
-def run_in(zygote, function, *arguments):
-    """What a child of `zygote` prints, as events."""
+def run_in(fork_server, function, *arguments):
+    """What a child of `fork server` prints, as events."""
     call = Call(function, list(arguments), "/", dict(os.environ))
-    with zygote.child(call, sys.__stderr__, 60) as child:
+    with fork_server.child(call, sys.__stderr__, 60) as child:
         lines = child.output.read().decode().splitlines()
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 
-def test_a_zygote_has_one_thread_after_importing_all_that_a_trial_needs(zygote):
-    assert len(psutil.Process(zygote.pid).threads()) == 1
+def test_a_fork_server_has_one_thread_after_importing_all_that_a_trial_needs(fork_server):
+    assert len(psutil.Process(fork_server.pid).threads()) == 1
 
 
 @pytest.mark.skipif(os.cpu_count() == 1, reason="needs two processors")
-def test_a_child_computes_on_two_threads(zygote):
-    [said] = run_in(zygote, "test_supervise:convolve")
+def test_a_child_computes_on_two_threads(fork_server):
+    [said] = run_in(fork_server, "test_supervise:convolve")
     *_, second, first = sorted(said["seconds"])
     assert second > first / 4
 
 
-def test_the_peak_memory_of_a_child_is_its_own(zygote):
-    [big], [small] = (run_in(zygote, "test_supervise:need", mib) for mib in ("200", "1"))
-    resident_mib = psutil.Process(zygote.pid).memory_info().rss / MIB
+def test_the_peak_memory_of_a_child_is_its_own(fork_server):
+    [big], [small] = (run_in(fork_server, "test_supervise:need", mib) for mib in ("200", "1"))
+    resident_mib = psutil.Process(fork_server.pid).memory_info().rss / MIB
     assert small["peak_mib"] < resident_mib + 30
     assert big["peak_mib"] - small["peak_mib"] == pytest.approx(199, abs=15)
 
 
-def test_a_child_of_a_dead_zygote_is_refused_with_the_cause(tmp_path):
+def test_a_child_of_a_dead_fork_server_is_refused_with_the_cause(tmp_path):
     with open(tmp_path / "log", "ab") as log:
-        zygote = Zygote.begun(os.environ, log)
-        os.kill(zygote.pid, signal.SIGKILL)
+        fork_server = ForkServer.begun(os.environ, log)
+        os.kill(fork_server.pid, signal.SIGKILL)
         with pytest.raises(Lost, match="the process that starts trials was killed by SIGKILL"):
-            run_in(zygote, "test_supervise:leave")
+            run_in(fork_server, "test_supervise:leave")
 
 
 @pytest.fixture(scope="module")
-def forked(zygote, tmp_path_factory):
+def forked(fork_server, tmp_path_factory):
     """A trial trained by a child, and what it printed."""
     trial = a_run(tmp_path_factory.mktemp("forked"))
-    return trial, run_in(zygote, "test_supervise:train", *arguments(trial))
+    return trial, run_in(fork_server, "test_supervise:train", *arguments(trial))
 
 
-def test_a_trial_gives_the_same_bytes_by_hand_and_from_a_zygote(forked, tmp_path):
+def test_a_trial_gives_the_same_bytes_by_hand_and_from_a_fork_server(forked, tmp_path):
     by_hand = a_run(tmp_path)
     subprocess.run(
-        [sys.executable, "-m", "harness.trials.trial", *arguments(by_hand)],
+        [sys.executable, "-m", "harness.trials", *arguments(by_hand)],
         env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
         stdout=subprocess.DEVNULL,
         check=True,
@@ -346,7 +346,7 @@ def test_a_trial_that_nobody_listens_to_any_longer_is_unfinished_not_failed(tmp_
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [sys.executable, "-m", "harness.trials.trial", *arguments(trial)],
+        [sys.executable, "-m", "harness.trials", *arguments(trial)],
         env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
         stdout=writer,
         check=False,
@@ -374,10 +374,11 @@ def a_run(path):
     protocol = Protocol(epochs=1, validate_every=1)
     spec = TrialSpec(system="resunet3d_up", options={"widths": (4, 4, 8, 8, 8)},
                      protocol=protocol, data=data, split="", device="cpu", code="")  # fmt: skip
-    write_json(path / "data.json", {"keys": {case: case for case in cases}})
-    write_json(path / "split.json", {"train": ["a", "b"], "validation": ["c"], "test": ["d"]})
-    RunFolder(path).trial(spec.id).write_spec(spec)
-    return RunFolder(path).trial(spec.id)
+    folder = RunFolder(path)
+    folder.write_volume_keys({case: case for case in cases}, path / "cache")
+    folder.write_split(Split(("a", "b"), ("c",), ("d",)))
+    folder.trial(spec.id).write_spec(spec)
+    return folder.trial(spec.id)
 
 
 def arguments(trial):

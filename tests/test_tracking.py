@@ -21,7 +21,8 @@ from mirrored_run import (
     spec,
 )
 
-from harness.runs.run_folder import RunFolder, write_bytes
+from harness.runs.files import write_bytes
+from harness.runs.run_folder import RunFolder
 from harness.tracking import mirror as tracking
 from harness.tracking import views as mlflow_views
 from harness.tracking.desired import children_of, parent_of

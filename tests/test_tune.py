@@ -12,11 +12,12 @@ import in_process
 import pandas as pd
 import pytest
 import yaml
+from test_probe import probed
 from test_run import TOP, command, pfbench
 
 from harness.data.split import split
 from harness.errors import UsageError
-from harness.runs.run_folder import RunFolder, read_json
+from harness.runs.run_folder import RunFolder
 from harness.runs.search_space import changes, chosen_spaces, parse_ranges
 from harness.runs.settings import resolve
 from harness.runs.study_folder import best, points
@@ -82,7 +83,7 @@ def test_the_report_in_mlflow_tells_of_the_comparison_too(compared):
 
     client = MlflowClient(default_uri(out))
     [experiment] = [e for e in client.search_experiments() if e.name == "pfbench"]
-    query = f"tags.`pfbench.run_id` = '{RunFolder(out).read()['run_id']}'"
+    query = f"tags.`pfbench.run_id` = '{RunFolder(out).manifest().run_id}'"
     runs = client.search_runs([experiment.experiment_id], query)
     [parent] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     page = Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text()
@@ -117,12 +118,12 @@ def test_what_a_time_budget_left_out_is_said_and_continued(tmp_path):
     done = pfbench(*arguments, "--time-budget", 1)
     assert "time is up, and points are missing; the same command continues" in done.stdout
     assert "nothing to: no point is complete" in done.stdout
-    assert RunFolder(tmp_path).read()["status"] == "interrupted"
+    assert RunFolder(tmp_path).manifest().status == "interrupted"
     done = pfbench(*arguments, "--no-compare", "--time-budget", 1000)
     assert "time is up" not in done.stdout
     assert {point.state for point in points(RunFolder(tmp_path))} <= {"complete", "stopped"}
     assert len(points(RunFolder(tmp_path))) == 2
-    assert RunFolder(tmp_path).read()["status"] == "finished"
+    assert RunFolder(tmp_path).manifest().status == "finished"
 
 
 def test_another_search_in_the_same_folder_is_refused(finished):
@@ -164,9 +165,11 @@ def test_a_killed_study_goes_on_with_the_points_of_an_undisturbed_one(finished, 
 def shared_gpus(monkeypatch):
     """A machine with two GPUs, as far as options can tell; (cpus, gpus) of each study's points."""
     given = []
-    record = {"status": "ok", "reserved_mib": 9000.0, "device_mib": 80.0 * 1024}
-    probed = lambda planned, trials, *_, **__: {t: Probe(record, None) for t in trials}  # noqa: E731
-    monkeypatch.setattr("harness.trials.probe_run.probe", probed)
+
+    def probe(planned, trials, *_, **__):
+        return {trial: Probe(probed(9000, 80 * 1024), None) for trial in trials}
+
+    monkeypatch.setattr("harness.trials.probe_run.probe", probe)
     monkeypatch.setattr("harness.experiments.placement_options._visible_gpus", lambda: 2)
     monkeypatch.setattr("harness.experiments.placement_options.os.cpu_count", lambda: 32)
     monkeypatch.setattr("harness.experiments.tune.ray_with_imports", lambda cluster: nullcontext())
@@ -204,7 +207,7 @@ def test_the_test_cases_are_not_opened(tmp_path):
                  "--modalities", "flair", "--epochs", 1, "--model", "resunet3d_up"]  # fmt: skip
     study = [*arguments, "--trials", 1, "--no-compare", "--out", tmp_path / "study"]
     in_process.pfbench("tune", "lr", *study)
-    assert read_json(tmp_path / "study" / "split.json")["test"] == list(split(ids).test)
+    assert RunFolder(tmp_path / "study").split() == split(ids)
     run = ["run", "--suite", "table5", *arguments, "--out", tmp_path / "run"]
     in_process.pfbench(*run, expect=3)
 

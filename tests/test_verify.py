@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from harness.checks.verify.folder import verify
 from harness.errors import ClusterError, StateError
-from harness.runs.run_folder import RunFolder, read_json, write_json
+from harness.runs.files import read_json, write_json
+from harness.runs.run_folder import RunFolder
 
 RUN = ["--suite", "all", "--row", "selective", "--row", "res/none", "--row", "res/tfm",
        "--epochs", 3, "--set", "phantom.cases=6", "--executor", "inline",
@@ -42,11 +43,11 @@ def run(whole, tmp_path):
 
 
 def trained(folder):
-    return folder.trial(folder.read()["trials"][0])
+    return folder.trial(folder.run().trials[0])
 
 
 def tuned(folder):
-    return folder.trial(folder.read()["trials"][1])
+    return folder.trial(folder.run().trials[1])
 
 
 def edit_json(path, change):

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 Report = Callable[[dict[str, Any]], None]
-Work = Callable[[dict[str, Any], Report], dict[str, Any]]
+Work = Callable[[Any, Report, str], dict[str, Any]]
+"""What does a job: given its payload, where to report, and the name of the machine it runs on."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one Tune trial does; `payload`, and "node" where it runs, go to the work function."""
+    """What one Tune trial does; `payload` goes to the work function."""
 
     id: str
-    payload: dict[str, Any]
+    payload: Any
     cpus: float
     gpus: float = 0.0
 

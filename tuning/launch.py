@@ -41,9 +41,9 @@ def run_jobs(
 ) -> dict[str, dict[str, Any]]:
     """Do every job and return what `work` returned for each, or reason "error" or "lost".
 
-    `work(payload, report)` runs where Ray puts it, or on the `only` machine; that it was placed,
-    its reports and its end arrive at `on_event` in this process. An exception in one job leaves
-    the others alone. Raises LaunchError for jobs that no machine of the cluster can hold,
+    `work(payload, report, node)` runs where Ray puts it, or on the `only` machine; that it was
+    placed, its reports and its end arrive at `on_event` in this process. An exception in one job
+    leaves the others alone. Raises LaunchError for jobs that no machine of the cluster can hold,
     MachineLost when the only one dies, ClusterLost when Ray dies, what `on_event` raises, and
     lets KeyboardInterrupt through.
     """
@@ -122,7 +122,7 @@ def _fit(board: Board, ground: Ground, work: Work) -> None:
         shown = machine.name if len(machines()) > 1 else ""
         tune.report({"begun": [machine.id, shown]})
         try:
-            outcome = work({**job["payload"], "node": machine.name}, report)
+            outcome = work(job["payload"], report, machine.name)
         except Exception as error:
             outcome = {"reason": "error", "detail": f"{type(error).__name__}: {error}"}
         tune.report({"outcome": [outcome]})

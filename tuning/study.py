@@ -12,7 +12,7 @@ from tuning.search import Params, Past, Range, Search, Space
 __all__ = ["Params", "Past", "Range", "Search", "Space", "run_study"]
 
 OnEvent = Callable[[int, dict[str, Any]], None]
-PayloadOf = Callable[[int, Params], dict[str, Any]]
+PayloadOf = Callable[[int, Params], Any]
 
 
 def run_study(
@@ -29,7 +29,7 @@ def run_study(
 ) -> None:
     """Continue the study from `past` until it has `search.points` points, inside `ray_cluster`.
 
-    `work(payload, report)` runs where Ray puts it, with so many `cpus` and `gpus`. It calls
+    `work(payload, report, node)` runs where Ray puts it, with so many `cpus` and `gpus`. It calls
     report({"epoch": e, "value": v, …}) as it goes, at every rung at least, and returns
     {"reason": "ok"} or {"reason": why not, "detail": …}; its last value is the point's. From a
     rung `report` may not return: then SystemExit leaves `work` as soon as its process is needed

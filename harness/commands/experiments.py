@@ -176,16 +176,17 @@ def plan(
     raise typer.Exit(carry_on(work, request.command, screen))
 
 
-def _requested(ctx: typer.Context) -> "runner.Request":
+def _requested(ctx: typer.Context) -> "runner.RunRequest":
     """What the options of a command ask for; those that only `run` has may be missing."""
     from harness.data.datasets import Request as DataRequest
     from harness.experiments import run as runner
     from harness.experiments.placement_options import chosen_placement, refuse_address
+    from harness.experiments.session import Mirroring
     from harness.runs import suite_file
     from harness.runs.settings import resolve
     from harness.runs.suites import chosen
     from harness.tracking.mirror import default_uri
-    from harness.trials.execute import joined
+    from harness.trials.placement import joined
 
     asked = SimpleNamespace(**ctx.params)
     use_plugins(asked.plugin, asked.model or ())
@@ -196,8 +197,8 @@ def _requested(ctx: typer.Context) -> "runner.Request":
     tables = chosen(suite, profile, asked.model or (), asked.row or ())
     refuse_address(asked.address, asked.executor, autoscale=asked.autoscale)
     ctx.with_resource(joined(asked.address))
-    return runner.Request(
-        tables=tables,
+    return runner.RunRequest(
+        suites=tables,
         settings=settings,
         data=DataRequest(
             dataset=asked.dataset,
@@ -221,10 +222,12 @@ def _requested(ctx: typer.Context) -> "runner.Request":
         ),
         out=folder,
         cache=asked.cache or folder / "cache",
-        tracking_uri=ctx.params.get("tracking_uri") or default_uri(folder),
-        experiment=ctx.params.get("experiment", ""),
-        mlflow=ctx.params.get("mlflow", False),
-        mlflow_required=ctx.params.get("mlflow_required", False),
+        mirroring=Mirroring(
+            ctx.params.get("tracking_uri") or default_uri(folder),
+            ctx.params.get("experiment", ""),
+            ctx.params.get("mlflow", False),
+            ctx.params.get("mlflow_required", False),
+        ),
         retry_failed=ctx.params.get("retry_failed", False),
         command=typed_command(),
     )
@@ -333,13 +336,14 @@ def tune(
     from harness.data.datasets import Request as DataRequest
     from harness.experiments import tune as tuner
     from harness.experiments.placement_options import chosen_placement, refuse_address
+    from harness.experiments.session import Mirroring
     from harness.results import study as study_report
     from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
     from harness.runs.search_space import chosen_spaces, parse_ranges
     from harness.runs.settings import resolve
     from harness.tracking.mirror import default_uri
-    from harness.trials.execute import joined
+    from harness.trials.placement import joined
 
     for option, value, known in (
         ("search", search, ("optuna", "random", "grid")),
@@ -355,7 +359,7 @@ def tune(
     folder = out or Path("pfbench-runs") / f"tune-{what}-{dataset}-{profile}"
     refuse_address(address, "ray", autoscale=autoscale)
     ctx.with_resource(joined(address))
-    request = tuner.Request(
+    request = tuner.StudyRequest(
         spaces=chosen_spaces(
             what, settings, parse_ranges(spans or []), tuple(model or ()), space,
             split_tfm=split_tfm, fair_budget=fair_budget,
@@ -383,10 +387,9 @@ def tune(
         ),
         out=folder,
         cache=cache or folder / "cache",
-        tracking_uri=tracking_uri or default_uri(folder),
-        experiment=experiment,
-        mlflow=mlflow,
-        mlflow_required=mlflow_required,
+        mirroring=Mirroring(
+            tracking_uri or default_uri(folder), experiment, mlflow, mlflow_required
+        ),
         command=typed_command(),
     )  # fmt: skip
     code = tuner.tune(request, Screen(quiet=as_json))

@@ -3,13 +3,16 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.data.datasets import DATASETS
 from harness.errors import unknown
 from harness.runs.suites import SUITES, chosen
 from harness.systems import catalogue
 from harness.systems.catalogue import SYSTEMS
+
+if TYPE_CHECKING:
+    from harness.systems.cost import Cost
 
 Rows = list[dict[str, Any]]
 
@@ -40,7 +43,7 @@ def models(profile: str) -> Rows:
     """Name, kind and cost; the costs were counted by harness.systems.cost for one modality."""
     from harness.runs.plugins import plugin_of
 
-    def counted(name: str, profile: str) -> dict[str, float]:
+    def counted(name: str, profile: str) -> "Cost":
         """Of a plug-in's network: loads torch."""
         from harness.systems import cost
 

@@ -81,7 +81,7 @@ def _print_json(folders: "Sequence[RunFolder]") -> None:
     from harness.results import study as study_report
     from harness.results import tables as table
 
-    if folders[0].read()["kind"] == "run":
+    if folders[0].manifest().kind == "run":
         result = table.build(*folders)
         records = json.loads(result.frame.to_json(orient="records"))
         print(json.dumps({"rows": records, "notes": result.notes}, indent=2))
@@ -94,7 +94,7 @@ def _rebuild(folder: "RunFolder") -> None:
     from harness.results import study as study_report
     from harness.runs.screen import Screen
 
-    if folder.read()["kind"] == "run":
+    if folder.manifest().kind == "run":
         print_table(folder.path, as_json=False)
     else:
         study_report.write(folder)
@@ -151,7 +151,7 @@ def figures(
     screen = Screen(quiet=as_json)
     drawn = list(map(str, pictures.draw(run_dir, suite or None, tuple(case or ()), cache)))
     print(json.dumps(drawn, indent=2) if as_json else "\n".join(drawn))
-    logged = RunFolder(run_dir).read()["mlflow"]
+    logged = RunFolder(run_dir).run().mlflow
     if mlflow and (tracking_uri or logged == "here"):
         screen.say(_synced(run_dir, tracking_uri, experiment))
     elif mlflow and logged == "elsewhere":
@@ -189,7 +189,7 @@ def compare(
     from harness.runs.screen import Screen
 
     first, *others = what
-    runs = [first, *(word for word in others[:1] if (Path(word) / "run.json").exists())]
+    runs = [first, *(word for word in others[:1] if RunFolder(Path(word)).begun)]
     folders = [RunFolder(Path(word)) for word in runs]
     found = comparing.compare(folders, what[len(runs) :], suite)
     if as_json:
@@ -331,6 +331,6 @@ def _synced(run_dir: Path, tracking_uri: str, experiment: str) -> str:
     from harness.runs.run_folder import RunFolder
     from harness.tracking import mirror as tracking
 
-    RunFolder(run_dir).read()
+    RunFolder(run_dir).manifest()
     uri = tracking_uri or tracking.default_uri(run_dir)
     return str(tracking.mirror(run_dir, uri, experiment))

@@ -19,12 +19,13 @@ from rich.table import Table
 from harness.data.split import Split
 from harness.experiments import run as runner
 from harness.runs.plan import Plan
+from harness.runs.records import Failed, Paced, ProbedInference, ProbedTraining
 from harness.runs.screen import Screen, clock
 from harness.runs.spec import TrialSpec
 from harness.trials import gpu_sharing as packing
 from harness.trials import probe_run as probing
-from harness.trials.execute import Placement
 from harness.trials.measure import REPETITIONS, WARM_UP
+from harness.trials.placement import Placement
 from harness.trials.preflight import refuse_unfit
 from harness.trials.probe_run import Probe
 
@@ -47,15 +48,14 @@ class Estimate:
 def estimate(spec: TrialSpec, probe: Probe, split: Split) -> Estimate:
     """From seconds of a step to those of a trial."""
     found, measured = probe.training, probe.inference
-    ok = found["status"] == "ok"
     measure_s = 0.0 if measured is None else None
-    if measured and measured["status"] == "ok" and ok:
-        measure_s = found["build_s"] + (WARM_UP + REPETITIONS) * measured["inference_s"]
-    if not ok:
+    if isinstance(found, Failed):
         return Estimate(_steps(spec, split, 1), None, None, measure_s)
-    train_s = sum(_training_s(spec, pace, split) for pace in found["paces"])
-    trial_s = found["build_s"] + train_s + len(split.test) * found["segment_s"] + found["count_s"]
-    return Estimate(_steps(spec, split, len(found["paces"])), train_s, trial_s, measure_s)
+    if isinstance(measured, ProbedInference):
+        measure_s = found.build_s + (WARM_UP + REPETITIONS) * measured.inference_s
+    train_s = sum(_training_s(spec, pace, split) for pace in found.paces)
+    trial_s = found.build_s + train_s + len(split.test) * found.segment_s + found.count_s
+    return Estimate(_steps(spec, split, len(found.paces)), train_s, trial_s, measure_s)
 
 
 def _steps(spec: TrialSpec, split: Split, networks: int) -> int:
@@ -63,14 +63,14 @@ def _steps(spec: TrialSpec, split: Split, networks: int) -> int:
     return len(split.test) if spec.base else networks * spec.protocol.epochs * len(split.train)
 
 
-def _training_s(spec: TrialSpec, pace: Record, split: Split) -> float:
+def _training_s(spec: TrialSpec, pace: Paced, split: Split) -> float:
     if spec.base:
-        return pace["once_s"] + len(split.test) * pace["step_s"]
+        return pace.once_s + len(split.test) * pace.step_s
     protocol = spec.protocol
     validations = -(-protocol.epochs // protocol.validate_every)
-    epoch_s = len(split.train) * pace["step_s"] + pace["epoch_s"]
+    epoch_s = len(split.train) * pace.step_s + pace.epoch_s
     validated = validations * len(split.validation)
-    return pace["once_s"] + protocol.epochs * epoch_s + validated * pace["validate_s"]
+    return pace.once_s + protocol.epochs * epoch_s + validated * pace.validate_s
 
 
 def makespan(jobs: Sequence[tuple[float, float]]) -> float:
@@ -116,27 +116,28 @@ class Forecast:
         spec, probe = self.planned.trials[trial], self.probes[trial]
         made = self.estimates[trial]
         cpus, gpus = self.placement.size_of(trial)
-        found, measured = probe.training, probe.inference or {}
-        faults = [part for part in (found, measured) if part.get("status") == "failed"]
+        trained = probe.training if isinstance(probe.training, ProbedTraining) else None
+        measured = probe.inference if isinstance(probe.inference, ProbedInference) else None
+        faults = [part for part in (probe.training, probe.inference) if isinstance(part, Failed)]
         return {
             "name": self.planned.names[trial].removesuffix(f" seed {spec.seed}"),
             "model": spec.system,
             "trials": len(trials),
             "steps": made.steps,
-            "timed_steps": sum(pace["steps"] for pace in found.get("paces", [])),
-            "step_s": _mean_step_s(found),
+            "timed_steps": sum(pace.steps for pace in trained.paces) if trained else 0,
+            "step_s": _mean_step_s(trained),
             "train_s": made.train_s,
             "trial_s": made.trial_s,
-            "train_peak_mib": found.get("peak_mib"),
-            "train_reserved_mib": found.get("reserved_mib"),
-            "inference_s": measured.get("inference_s"),
-            "inference_peak_mib": measured.get("peak_mib"),
-            "inference_reserved_mib": measured.get("reserved_mib"),
+            "train_peak_mib": trained and trained.peak_mib,
+            "train_reserved_mib": trained and trained.reserved_mib,
+            "inference_s": measured and measured.inference_s,
+            "inference_peak_mib": measured and measured.peak_mib,
+            "inference_reserved_mib": measured and measured.reserved_mib,
             "measure_s": made.measure_s,
             "cpus": cpus,
             "gpus": gpus,
-            "reason": faults[0]["reason"] if faults else "",
-            "detail": faults[0]["detail"] if faults else "",
+            "reason": faults[0].reason if faults else "",
+            "detail": faults[0].detail if faults else "",
         }
 
     @property
@@ -154,11 +155,11 @@ class Forecast:
     def _device_s(self, trial: str, made: Estimate) -> float:
         """Seconds of a processor or GPU: the trial's share, and all while it is measured."""
         cpus, gpus = self.placement.size_of(trial)
-        alone = self.probes[trial].inference or {}
+        alone = self.probes[trial].inference
         if self.placement.device == "cuda":
             share, whole = gpus, math.ceil(gpus)
         else:
-            share, whole = cpus, alone.get("threads", 1)
+            share, whole = cpus, alone.threads if isinstance(alone, ProbedInference) else 1
         return share * (made.trial_s or 0.0) + whole * (made.measure_s or 0.0)
 
     def _jobs(self, trials: Sequence[str]) -> Iterator[tuple[float, float]]:
@@ -177,10 +178,9 @@ class Forecast:
             self.placement, (self.placement.cpus_per_trial, self.placement.gpus_per_trial)
         )
         devices = {
-            f"{found['device']} ({found['threads']} threads, "
-            f"{found['precision']}, {found['layout']})"
+            f"{found.device} ({found.threads} threads, {found.precision}, {found.layout})"
             for found in (probe.training for probe in self.probes.values())
-            if found["status"] == "ok"
+            if isinstance(found, ProbedTraining)
         }
         kinds = probing.kinds(self.planned.trials, self.probes)
         made = [
@@ -201,13 +201,12 @@ class Forecast:
         return any(row["reason"] for row in self.rows)
 
 
-def _mean_step_s(found: Record) -> float | None:
-    """Of all steps of a trial; its networks take equally many."""
-    paces = found.get("paces")
-    return sum(pace["step_s"] for pace in paces) / len(paces) if paces else None
+def _mean_step_s(found: ProbedTraining | None) -> float | None:
+    """Seconds of a step, over all networks of a trial, which take equally many."""
+    return sum(pace.step_s for pace in found.paces) / len(found.paces) if found else None
 
 
-def forecast(request: runner.Request, limit_s: float, screen: Screen) -> Forecast:
+def forecast(request: runner.RunRequest, limit_s: float, screen: Screen) -> Forecast:
     """Prepare the volumes, probe each kind of trial; trains nothing and leaves no run folder."""
     runner.refuse_impossible(request)
     refuse_unfit(request.placement, request.cache, request.cache, screen)

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, get_args
 from harness.errors import UsageError, unknown
 from harness.runs.redact import redact
 from harness.runs.spec import Device
-from harness.trials.execute import Packing, Placement
+from harness.trials.placement import Packing, Placement
 from tuning.machines import machines as joined_machines
 
 

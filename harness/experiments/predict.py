@@ -25,7 +25,8 @@ from harness.data.grid import PAPER_GRID
 from harness.data.scan_view import Field, look
 from harness.data.unlabelled import Unlabelled, find, read
 from harness.errors import DataError, UsageError, together
-from harness.runs.run_folder import RunFolder, write_bytes
+from harness.runs.files import write_bytes
+from harness.runs.run_folder import RunFolder
 from harness.runs.spec import TrialSpec, code_version
 from harness.systems.methods import Method
 from harness.trials.network import Device, as_scored, as_trained

@@ -4,68 +4,49 @@ The cases that test are not even prepared here; they are opened once, at the end
 settings are compared with those they would replace.
 """
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.data import datasets
 from harness.data.split import NO_CASES, Split, split
-from harness.errors import StateError, UsageError
+from harness.errors import UsageError
 from harness.experiments import run as runner
-from harness.experiments.stopping import Stopped, carry_on
+from harness.experiments.session import Request, Session, hold, write_report
+from harness.experiments.stopping import Stopped
 from harness.experiments.study_screen import StudyScreen
 from harness.results import study as study_report
-from harness.runs import plugins as registry
 from harness.runs import study_folder as study
+from harness.runs.manifest import open_study
 from harness.runs.plan import Plan, PlannedRow, described, trials_of
-from harness.runs.redact import redact, storable
-from harness.runs.run_folder import RunFolder, write_json
+from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.search_space import Space, changes, even
-from harness.runs.settings import Settings
-from harness.runs.spec import Data, TrialSpec, code_version, digest
+from harness.runs.spec import Data, TrialSpec, code_version
 from harness.runs.suites import Row
 from harness.systems.catalogue import build, system
-from harness.tracking import mirror as tracking
-from harness.trials.execute import (
-    Placement,
-    cluster_faults,
-    cluster_of,
-    ray_with_imports,
-    refuse_full_disk,
-    threads_of,
-)
+from harness.trials.execute import Workplace, ray_with_imports, refuse_full_disk
+from harness.trials.placement import Placement, cluster_faults, cluster_of, threads_of
 from harness.trials.preflight import refuse_unfit
-from harness.trials.train_point import rehearse
+from harness.trials.task import PointTask
+from harness.trials.train_point import train_point
 from tuning.launch import Cluster
 from tuning.search import Params, Past, Search
 from tuning.study import run_study
 
 
-@dataclass(frozen=True)
-class Request:
-    """What `pfbench tune` was asked for."""
+@dataclass(frozen=True, kw_only=True)
+class StudyRequest(Request):
+    """What `pfbench tune` was asked for; `seeds` are the trainings of each point."""
 
     spaces: tuple[Space, ...]
-    settings: Settings
-    data: datasets.Request
     points: int
     sampler: Literal["optuna", "random", "grid"]
     pruner: Literal["asha", "none"]
     search_seed: int
-    seeds: int
-    time_budget_s: float | None
-    compare: bool
-    placement: Placement
-    out: Path
-    cache: Path
-    tracking_uri: str
-    experiment: str
-    mlflow: bool
-    mlflow_required: bool
-    command: str
+    time_budget_s: float | None = None
+    compare: bool = True
 
 
 @dataclass(frozen=True)
@@ -77,55 +58,45 @@ class Prepared:
     keys: dict[str, str]
 
 
-def tune(request: Request, screen: Screen) -> int:
+def tune(request: StudyRequest, screen: Screen) -> int:
     """Search every space, write what was found, compare; returns the exit code."""
     _refuse_impossible(request)
-    folder = RunFolder(request.out)
-    folder.create()
-    with folder.lock():
-        code = carry_on(lambda: _tune(request, folder, screen), request.command, screen)
+    code = hold(request, screen, lambda session: _tune(request, session))
     if code:
         return code
+    folder = RunFolder(request.out)
     if request.compare:
         code = _conclude(request, folder, screen)
     screen.say(f"report      {folder.path / 'report.html'}")
     return code
 
 
-def _tune(request: Request, folder: RunFolder, screen: Screen) -> int:
-    """All but the comparison, in a folder that is ours."""
+def _tune(request: StudyRequest, session: Session) -> int:
+    """All but the comparison, in a folder that is held."""
+    folder, screen = session.folder, session.screen
     screen.log = folder.path / "study.log"
     refuse_unfit(request.placement, folder.path, request.cache, screen)
     prepared = _prepare(request, screen)
-    content = _open(folder, request, prepared)
+    manifest = open_study(
+        folder, request.spaces, prepared.data, prepared.split, prepared.keys,
+        _protocol(request, prepared), request.cache, request.command,
+    )  # fmt: skip
     _announce(request, folder, prepared, screen)
-    if request.mlflow_required:
-        tracking.mirror(folder.path, request.tracking_uri, request.experiment)
-    mirror = None
-    if request.mlflow:
-        mirror = tracking.start(folder.path, request.tracking_uri, request.experiment)
+    session.begin()
     stopped = _search_all(request, folder, prepared, screen)
     late = _out_of_time(request, folder, prepared)
     study_report.write(folder)
-    folder.write(content | {"status": "interrupted" if stopped or late else "finished"})
-    runner.write_report(folder, screen)
-    behind = mirror.late() if mirror else None
-    if behind:
-        screen.warn(behind)
+    session.close(manifest, interrupted=late or stopped is not None)
     study_report.show(folder, screen)
     if late:
         screen.say("time is up, and points are missing; the same command continues")
-    if stopped:
-        raise stopped
-    if behind and request.mlflow_required:
-        raise behind
+    session.end(stopped)
     return 0
 
 
-def _refuse_impossible(request: Request) -> None:
+def _refuse_impossible(request: StudyRequest) -> None:
     """UsageError for what no data can mend, before a folder is made or a volume is read."""
-    if request.mlflow:
-        tracking.checked(request.tracking_uri)
+    request.mirroring.refuse_unusable()
     expected = Prepared(NO_CASES, described(datasets.expected(request.data)), {})
     for space in request.spaces:
         if request.placement.packing != "given" and not even(space):
@@ -139,7 +110,7 @@ def _refuse_impossible(request: Request) -> None:
             raise UsageError(str(error), where=where, remedy=remedy, code="PFB-C15") from error
 
 
-def _prepare(request: Request, screen: Screen) -> Prepared:
+def _prepare(request: StudyRequest, screen: Screen) -> Prepared:
     """Split by name, then read the cases that train and validate, and no others."""
     chosen = request.settings.split
     ids = datasets.case_ids(request.data)
@@ -150,39 +121,7 @@ def _prepare(request: Request, screen: Screen) -> Prepared:
     return Prepared(cases, described(prepared), dict(prepared.keys))
 
 
-def _open(folder: RunFolder, request: Request, prepared: Prepared) -> dict[str, Any]:
-    """Write down what is searched, refusing a folder that holds another study."""
-    earlier = folder.read() if (folder.path / "run.json").exists() else {}
-    if earlier and earlier["kind"] != "study":
-        raise StateError("holds a run, not a study", where=str(folder.path), remedy="another --out")
-    protocol = _protocol(request, prepared)
-    runner.refuse_other_protocol(folder, earlier, protocol, prepared.keys)
-    write_json(folder.path / "split.json", prepared.split.to_json())
-    cache = runner.cache_place(request.cache, folder)
-    write_json(folder.path / "data.json", {"keys": prepared.keys, "cache": cache})
-    used = sorted(
-        {p for s in request.spaces for p in registry.used_by(s.system, prepared.data.name)}
-    )
-    registry.keep(folder.path, used)
-    content = {
-        "kind": "study",
-        "run_id": earlier.get("run_id") or os.urandom(8).hex(),
-        "suites": [space.name for space in request.spaces],
-        "dataset": prepared.data.name,
-        "profile": request.settings.profile,
-        "protocol": protocol,
-        "protocol_hash": digest(protocol),
-        "synthetic": prepared.data.synthetic,
-        "references": {space.name: space.reference for space in request.spaces},
-        "plugins": registry.merged(earlier.get("plugins", []), used),
-        "command": storable(request.command),
-        "status": "running",
-    }
-    folder.write(content)
-    return content
-
-
-def _protocol(request: Request, prepared: Prepared) -> dict[str, Any]:
+def _protocol(request: StudyRequest, prepared: Prepared) -> dict[str, Any]:
     """What must be equal for points to be comparable, and for a study to be the same one."""
     return {
         "settings": request.settings.model_dump(mode="json"),
@@ -199,7 +138,7 @@ def _protocol(request: Request, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _announce(request: Request, folder: RunFolder, prepared: Prepared, screen: Screen) -> None:
+def _announce(request: StudyRequest, folder: RunFolder, prepared: Prepared, screen: Screen) -> None:
     cases = prepared.split
     kind = ", synthetic" if prepared.data.synthetic else ""
     for space in request.spaces:
@@ -216,11 +155,11 @@ def _announce(request: Request, folder: RunFolder, prepared: Prepared, screen: S
         f"{'s' * (request.seeds > 1)} each; already done: {done}"
     )
     screen.say(f"output      {folder.path}")
-    screen.say(f"MLflow      {redact(request.tracking_uri) if request.mlflow else 'off'}")
+    screen.say(f"MLflow      {request.mirroring.shown}")
 
 
 def _search_all(
-    request: Request, folder: RunFolder, prepared: Prepared, screen: Screen
+    request: StudyRequest, folder: RunFolder, prepared: Prepared, screen: Screen
 ) -> Stopped | None:
     """Every study in turn on one Ray; returns what stopped it, if anything."""
     cluster = cluster_of(request.placement)
@@ -238,7 +177,7 @@ def _search_all(
 
 
 def _packed(
-    request: Request, spaces: Sequence[Space], prepared: Prepared, screen: Screen
+    request: StudyRequest, spaces: Sequence[Space], prepared: Prepared, screen: Screen
 ) -> Placement:
     """The placement; with --gpus-per-trial auto, points have the share of their reference."""
     rows = tuple(
@@ -253,18 +192,18 @@ def _packed(
     return runner.packed(request.placement, request.cache, planned, list(planned.trials), screen)
 
 
-def _reference(request: Request, space: Space, prepared: Prepared) -> TrialSpec:
+def _reference(request: StudyRequest, space: Space, prepared: Prepared) -> TrialSpec:
     """The settings as they are, which every point is measured by."""
     return trials_of_point(request, space, 0, space.reference, prepared)[0]
 
 
-def _unfinished(request: Request, folder: RunFolder, prepared: Prepared, space: Space) -> bool:
+def _unfinished(request: StudyRequest, folder: RunFolder, prepared: Prepared, space: Space) -> bool:
     points = study.points(folder, space.name)
     size = _search_of(request, space, prepared).size
     return len(points) < size or any(point.state == "unfinished" for point in points)
 
 
-def _out_of_time(request: Request, folder: RunFolder, prepared: Prepared) -> bool:
+def _out_of_time(request: StudyRequest, folder: RunFolder, prepared: Prepared) -> bool:
     """Whether the time budget ended a study before its last point."""
     return request.time_budget_s is not None and any(
         _unfinished(request, folder, prepared, space) for space in request.spaces
@@ -272,7 +211,7 @@ def _out_of_time(request: Request, folder: RunFolder, prepared: Prepared) -> boo
 
 
 def _search(
-    request: Request,
+    request: StudyRequest,
     folder: RunFolder,
     prepared: Prepared,
     space: Space,
@@ -286,23 +225,18 @@ def _search(
         for point in study.points(folder, space.name)
     ]
     share = _reference(request, space, prepared).id
+    workplace = Workplace(folder, request.cache, placement, lambda trial, event: None)
 
-    def payload_of(number: int, params: Params) -> dict[str, Any]:
+    def payload_of(number: int, params: Params) -> PointTask:
         specs = trials_of_point(request, space, number, params, prepared)
         for spec in specs:
             folder.trial(spec.id).write_spec(spec)
         point = study.propose(
             folder, space.name, number, space.system, params, [spec.id for spec in specs]
         )
-        return {
-            "run": str(folder.path),
-            "cache": str(request.cache.absolute()),
-            "trials": list(point.trials),
-            "plugins": registry.kept(folder.path, specs[0].plugins),
-            "threads": threads_of(placement, share),
-            "silence_s": placement.silence_s,
-            "stops": [*search.rungs, search.epochs],
-        }
+        threads = threads_of(placement, share)
+        tasks = tuple(workplace.task("train_to", trial, threads) for trial in point.trials)
+        return PointTask(tasks, (*search.rungs, search.epochs))
 
     with StudyScreen(screen, folder, space.name, search.size, search.epochs) as display:
 
@@ -316,7 +250,7 @@ def _search(
         run_study(
             search,
             past,
-            rehearse,
+            train_point,
             payload_of,
             *placement.size_of(share),
             cluster,
@@ -325,7 +259,7 @@ def _search(
         )
 
 
-def _search_of(request: Request, space: Space, prepared: Prepared) -> Search:
+def _search_of(request: StudyRequest, space: Space, prepared: Prepared) -> Search:
     """Rungs lie on epochs that are validated anyway, so that looking does not change training."""
     protocol = request.settings.protocol_of(space.system)
     stages = _stages(request, space, prepared)
@@ -344,7 +278,7 @@ def _search_of(request: Request, space: Space, prepared: Prepared) -> Search:
     )
 
 
-def _stages(request: Request, space: Space, prepared: Prepared) -> int:
+def _stages(request: StudyRequest, space: Space, prepared: Prepared) -> int:
     """How many networks the system trains one after the other."""
     import torch
 
@@ -355,7 +289,11 @@ def _stages(request: Request, space: Space, prepared: Prepared) -> int:
 
 
 def trials_of_point(
-    request: Request, space: Space, number: int, params: Mapping[str, float], prepared: Prepared
+    request: StudyRequest,
+    space: Space,
+    number: int,
+    params: Mapping[str, float],
+    prepared: Prepared,
 ) -> list[TrialSpec]:
     """One trial for each seed, trained with these values and not fine-tuned on test volumes."""
     row = _row(space, str(number), params)
@@ -376,7 +314,7 @@ def _row(space: Space, title: str, params: Mapping[str, float]) -> Row:
     )  # fmt: skip
 
 
-def _conclude(request: Request, folder: RunFolder, screen: Screen) -> int:
+def _conclude(request: StudyRequest, folder: RunFolder, screen: Screen) -> int:
     """Score the reference and the best of each study on the test cases, and report that."""
     rows = _to_compare(request, folder)
     if not rows:
@@ -389,17 +327,17 @@ def _conclude(request: Request, folder: RunFolder, screen: Screen) -> int:
     code = _compare(request, rows, out, screen)
     for line in study_report.differences(RunFolder(out)):
         screen.say(line)
-    runner.write_report(folder, screen)
-    if request.mlflow:
-        late = tracking.start(folder.path, request.tracking_uri, request.experiment).late()
-        if late and request.mlflow_required:
-            raise late
-        if late:
-            screen.warn(late)
+    write_report(folder, screen)
+    mirror = replace(request.mirroring, required=False).start(folder)
+    late = mirror.late() if mirror else None
+    if late and request.mirroring.required:
+        raise late
+    if late:
+        screen.warn(late)
     return code
 
 
-def _to_compare(request: Request, folder: RunFolder) -> list[Row]:
+def _to_compare(request: StudyRequest, folder: RunFolder) -> list[Row]:
     """Two rows for each study that found better settings than the present ones."""
     rows: list[Row] = []
     for space in request.spaces:
@@ -409,21 +347,17 @@ def _to_compare(request: Request, folder: RunFolder) -> list[Row]:
     return rows
 
 
-def _compare(request: Request, rows: list[Row], out: Path, screen: Screen) -> int:
+def _compare(request: StudyRequest, rows: list[Row], out: Path, screen: Screen) -> int:
     """Train the rows in full, as a run of its own."""
-    comparison = runner.Request(
-        tables={"tuned": rows},
+    comparison = runner.RunRequest(
+        suites={"tuned": rows},
         settings=request.settings,
         data=request.data,
         seeds=request.seeds,
         placement=request.placement,
         out=out,
         cache=request.cache,
-        tracking_uri=request.tracking_uri,
-        experiment=request.experiment,
-        mlflow=request.mlflow,
-        mlflow_required=request.mlflow_required,
-        retry_failed=False,
+        mirroring=request.mirroring,
         command=request.command,
     )
     return runner.run(comparison, screen)

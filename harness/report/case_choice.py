@@ -22,11 +22,11 @@ from harness.data.case import Volume
 from harness.errors import StateError, unknown
 from harness.report.case_sheet import Panel, Sheet, draw
 from harness.report.style import write_picture
-from harness.results.claims.evidence import case_scores
 from harness.results.rows import ResultRow, rows
 from harness.results.tables import SYNTHETIC
-from harness.runs.run_folder import RunFolder, TrialFolder
-from harness.runs.suites import suite as suite_called
+from harness.runs.records import Failed
+from harness.runs.run_folder import RunFolder
+from harness.runs.trial_folder import TrialFolder
 from harness.systems import metrics
 
 Mask = NDArray[Any]  # (D, H, W), non-zero is foreground
@@ -105,13 +105,13 @@ def sheets(
     it, else the run's first. Raises UsageError for an unknown suite or case, StateError when no
     trial is finished or a mask is not what was scored.
     """
-    run = folder.read()
-    suite = suite or ("table5" if "table5" in run["suites"] else next(iter(run["suites"])))
+    run = folder.run()
+    suite = suite or ("table5" if "table5" in run.suites else next(iter(run.suites)))
     entries = [_Entry.of(row) for row in rows(folder, suite)]
     dice = _dice_table(entries, folder)
     reasons = _asked_for(cases, dice) if cases else _by_rule(entries, dice, volume_of)
-    about = f"{suite_called(suite).title}, profile {run['profile']}"
-    about += f"\n{SYNTHETIC}" if run["synthetic"] else ""
+    about = f"{run.suite(suite).title}, profile {run.profile}"
+    about += f"\n{SYNTHETIC}" if run.synthetic else ""
     for case, why in reasons.items():
         yield (
             "-".join([*why, case]),
@@ -136,9 +136,9 @@ class _Entry:
         result = trial.result()
         if result is None:
             return cls(row, trial, "not finished", pd.Series(dtype=float))
-        if result["status"] != "ok":
-            return cls(row, trial, f"failed: {result['reason']}", pd.Series(dtype=float))
-        return cls(row, trial, "", pd.Series(case_scores(trial, "dice")))
+        if isinstance(result, Failed):
+            return cls(row, trial, f"failed: {result.reason}", pd.Series(dtype=float))
+        return cls(row, trial, "", pd.Series(trial.scores("dice")))
 
     def panel(self, volume: Volume, index: int) -> Panel:
         """What slice `index` shows of this row."""

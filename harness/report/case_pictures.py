@@ -9,8 +9,8 @@ from harness.report.case_choice import sheets
 from harness.report.case_sheet import Sheet, draw
 from harness.report.document import Bullets, Cell, Picture, Section, Table
 from harness.report.style import png
-from harness.results.rows import merged_rows, volume_of
-from harness.runs.run_folder import RunFolder, read_json
+from harness.results.rows import merged_rows
+from harness.runs.run_folder import RunFolder
 
 DPI = 130
 QUICK_VOXELS = 50e6  # to label components in takes a few seconds
@@ -23,8 +23,8 @@ LEAD = (
 def quick(folders: Sequence[RunFolder]) -> bool:
     """Whether the pictures take seconds, not minutes: components are counted in every test case."""
     found = merged_rows(folders)
-    cases = read_json(folders[0].path / "split.json")["test"]
-    grid = folders[0].read()["protocol"]["data"]["grid"]
+    cases = folders[0].split().test
+    grid = folders[0].run().protocol["data"]["grid"]
     patched = sum(row.kind == "patch-based" for row in found)
     return len(cases) * prod(grid) * max(patched, 1) <= QUICK_VOXELS
 
@@ -34,7 +34,7 @@ def sheets_section(folders: Sequence[RunFolder]) -> Section:
     reasons = []
     for folder in folders:
         try:
-            pictures = [_picture(sheet) for _, sheet in sheets(folder, partial(volume_of, folder))]
+            pictures = [_picture(sheet) for _, sheet in sheets(folder, folder.volume)]
             return Section("pictures", "Pictures", LEAD, tuple(pictures))
         except PfbenchError as error:
             reasons.append(f"Not drawn: {error.what.replace(str(folder.path), 'RUN_DIR')}.")

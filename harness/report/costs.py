@@ -10,7 +10,6 @@ from harness.results import tables as table
 from harness.results.claims.evidence import DICE, HD95, Metric
 from harness.results.standings import Standing
 from harness.results.table_data import ResultTable
-from harness.runs.suites import suite
 
 COSTS = {
     "time": "Time of a volume (s)",
@@ -21,7 +20,7 @@ COSTS = {
 
 def cost_plots(shown: ResultTable, standings: Mapping[str, Standing]) -> Plot | None:
     """None for a table that measures no time, or with nothing to compare."""
-    if "time" not in suite(shown.suite).shows:
+    if "time" not in shown.about.shows:
         return None
     panels: list[Panel] = []
     data: list[Table] = []
@@ -44,13 +43,13 @@ def cost_plots(shown: ResultTable, standings: Mapping[str, Standing]) -> Plot | 
         return None
     lead = "Bars: 95 % interval. The broken line joins the systems that no other beats in both."
     notes = "; ".join(table.device_notes([shown]))
-    title = suite(shown.suite).title
+    title = shown.about.title
     return Plot(title, f"{lead} {notes}".strip(), tuple(panels), tuple(data), LEGEND)
 
 
 def _points(shown: ResultTable, column: table.Column, standing: Standing) -> list[Point]:
     lines = shown.means.to_dict("records")
-    labelled = len(suite(shown.suite).headings) == 1
+    labelled = len(shown.about.headings) == 1
     points = []
     for line, cost in zip(lines, table.values(shown, column), strict=True):
         found = standing.intervals.get(line["key"])

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-import pandas as pd
-
 from harness.report.document import Block, Bullets, Cell, Section, Table
 from harness.results.rows import ResultRow
-from harness.runs.run_folder import RunFolder, TrialFolder, read_json
+from harness.runs.records import Ended, Failed, Scored
+from harness.runs.run_folder import RunFolder
 
 SHOWN = 8  # case ids in a cell
 LEAD = (
@@ -34,19 +33,20 @@ def failures_section(
 
 
 def _failed(folder: RunFolder) -> list[tuple[Cell, ...]]:
-    names = folder.read()["names"]
-    found = []
+    names = folder.run().names
+    found: list[tuple[Cell, ...]] = []
     for trial in folder.trials():
-        records = [("training or scoring", trial.result() or {}),
-                   ("time and memory", trial.measurement() or {})]  # fmt: skip
-        records += [("an earlier attempt", read_json(path))
-                    for path in sorted(trial.path.glob("failure-*.json"))]  # fmt: skip
-        for what, record in records:
-            if record.get("status") == "failed":
+        ends: list[tuple[str, Ended | None]] = [
+            ("training or scoring", trial.result()),
+            ("time and memory", trial.measurement()),
+            *(("an earlier attempt", failure) for failure in trial.failures()),
+        ]
+        for what, ended in ends:
+            if isinstance(ended, Failed):
                 # Of a machine's folders a report says nothing.
-                detail = str(record["detail"]).replace(str(folder.path), "RUN_DIR")
-                texts = (names[trial.id], what, record["reason"], detail)
-                found.append((*map(Cell, texts[:2]), Cell(texts[2], tone="failed"), Cell(detail)))
+                detail = ended.detail.replace(str(folder.path), "RUN_DIR")
+                reason = Cell(ended.reason, tone="failed")
+                found.append((Cell(names[trial.id]), Cell(what), reason, Cell(detail)))
     return found
 
 
@@ -56,16 +56,11 @@ def _missed(rows: Mapping[str, Sequence[ResultRow]]) -> list[tuple[Cell, ...]]:
               for trial in row.trials}  # fmt: skip
     found = []
     for title, trial in trials.values():
-        result = trial.result() or {}
-        if result.get("n_failed"):
-            cases = _missed_cases(trial)
+        result = trial.result()
+        if isinstance(result, Scored) and result.n_failed:
+            cases = trial.missed_cases()
             more = f" and {len(cases) - SHOWN} more" if len(cases) > SHOWN else ""
-            texts = (title, str(trial.spec().seed), f"{result['n_failed']} of {result['n_cases']}",
+            texts = (title, str(trial.spec().seed), f"{result.n_failed} of {result.n_cases}",
                      ", ".join(cases[:SHOWN]) + more)  # fmt: skip
             found.append(tuple(map(Cell, texts)))
     return found
-
-
-def _missed_cases(trial: TrialFolder) -> list[str]:
-    scores = pd.read_csv(trial.path / "cases.csv", dtype={"case": str})
-    return list(scores.loc[scores["failed"].astype(bool), "case"])

@@ -7,9 +7,8 @@ from pathlib import Path
 from harness.report.case_choice import draw_sheets
 from harness.report.patch_size_plot import ladder_plot
 from harness.results import tables as table
-from harness.results.rows import volume_of
 from harness.runs.run_folder import RunFolder
-from harness.runs.suites import suite as suite_called
+from harness.runs.suites import SUITES
 
 FOLDER = "figures"
 LADDER = "fig1"
@@ -22,9 +21,9 @@ def draw(run_dir: Path, suite: str | None, cases: Sequence[str], cache: Path | N
     volumes are gone, StateError where no system has finished.
     """
     folder = RunFolder(run_dir)
-    suites = list(folder.read()["suites"])
+    suites = list(folder.run().suites)
     chosen = suite or ("table5" if "table5" in suites else suites[0])
-    volume = partial(volume_of, folder, cache=cache)
+    volume = partial(folder.volume, cache=cache)
     place = folder.path / FOLDER / chosen
     before = set(place.glob("*"))
     sheets = draw_sheets(folder, volume, place, suite=chosen, cases=cases)
@@ -42,18 +41,18 @@ def _drop(sheets: set[Path]) -> None:
 
 def draw_ladder(folder: RunFolder) -> list[Path]:
     """Fig. 1 from the table of the run; nothing when none of its sizes is there."""
-    about = folder.read()
-    if LADDER not in about["suites"]:
+    run = folder.run()
+    if LADDER not in run.suites:
         return []
     [its_table] = [each for each in table.build(folder).tables if each.suite == LADDER]
-    sizes = [row.key for row in suite_called(LADDER).rows]  # a --model beside them has none
+    sizes = [row.key for row in SUITES[LADDER].rows]  # a --model beside them has none
     frame = its_table.means[its_table.means["key"].isin(sizes)].copy()
     if frame.empty:
         return []
     frame["label"] = [its_table.cells[key][0] for key in frame["key"]]
     frame["voxels"] = [_voxels(label) for label in frame["label"]]
-    note = f"{table.SYNTHETIC}\n" if about["synthetic"] else ""
-    note += f"Profile {about['profile']}"
+    note = f"{table.SYNTHETIC}\n" if run.synthetic else ""
+    note += f"Profile {run.profile}"
     return ladder_plot(frame, folder.path / FOLDER / LADDER, note)
 
 

@@ -74,11 +74,10 @@ def trainings(folders: Sequence[RunFolder]) -> list[Training]:
     """Every network that was trained for some time, its seeds together, in the order of the run."""
     found: dict[str, dict[str, pd.DataFrame]] = {}
     for folder in folders:
-        names = folder.read()["names"]
+        names = folder.run().names
         for trial in folder.trials():
-            path = trial.path / "history.csv"
-            if path.exists() and path.stat().st_size > 1:
-                history = pd.read_csv(path)
+            if epochs := trial.history():
+                history = pd.DataFrame(epochs)
                 if {"epoch", "loss"} <= set(history.columns):
                     name = names[trial.id].partition(" seed ")[0]
                     found.setdefault(name, {}).setdefault(trial.id, history)

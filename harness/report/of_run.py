@@ -18,7 +18,6 @@ from harness.results.compare import METRICS
 from harness.results.rows import ResultRow, merged_rows
 from harness.results.standings import Standing, stand
 from harness.runs.run_folder import RunFolder
-from harness.runs.suites import suite
 
 QUESTION = (
     "A three-dimensional scan is larger than what a network can take in at once. Patch-based "
@@ -55,6 +54,10 @@ class Gathered:
             for name, rows in self.rows.items()
         }
 
+    def title(self, suite: str) -> str:
+        """Title of a suite, as the run has it."""
+        return next(each.about.title for each in self.results.tables if each.suite == suite)
+
     @property
     def systems(self) -> list[str]:
         return list(dict.fromkeys(row.system for rows in self.rows.values() for row in rows))
@@ -67,8 +70,8 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
     read.
     """
     found = Gathered.of(folders)
-    run = folders[0].read()
-    names = ", ".join(suite(name).title.partition(":")[0] for name in found.rows)
+    run = folders[0].run()
+    names = ", ".join(found.title(name).partition(":")[0] for name in found.rows)
     makers: list[Callable[[], Section | None]] = [
         lambda: Section("question", "The question", QUESTION),
         lambda: protocol.section(folders, found.systems),
@@ -85,8 +88,8 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
     ]
     sections = tuple(section for make in makers if (section := make()) is not None)
     return Document(
-        f"{names} on {run['dataset']}",
-        f"profile {run['profile']} · protocol {run['protocol_hash']} · pfbench {__version__}",
+        f"{names} on {run.dataset}",
+        f"profile {run.profile} · protocol {run.protocol_hash} · pfbench {__version__}",
         _warnings(folders, found),
         _key_figures(found),
         sections,
@@ -94,12 +97,12 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
 
 
 def _warnings(folders: Sequence[RunFolder], found: Gathered) -> tuple[str, ...]:
-    run = folders[0].read()
+    run = folders[0].run()
     said = []
-    if run["synthetic"]:
+    if run.synthetic:
         said.append("Synthetic data: these numbers say nothing about patients, or the paper.")
-    if run["profile"] != "paper":
-        said.append(f"Profile {run['profile']}: smaller volumes and networks than the paper's; for "
+    if run.profile != "paper":
+        said.append(f"Profile {run.profile}: smaller volumes and networks than the paper's; for "
                     "trying out, not for conclusions.")  # fmt: skip
     said += [note[0].upper() + note[1:] + "." for note in found.results.notes
              if note.startswith("incomplete")]  # fmt: skip
@@ -162,7 +165,7 @@ def _cases(found: Gathered) -> Section | None:
         kinds = {row.key: row.kind for row in found.rows[name]}
         there = [standing for standing in standings.values() if standing.scores]
         if there:
-            plots.append(standing_blocks.strips(name, suite(name).title, there, kinds))
+            plots.append(standing_blocks.strips(name, found.title(name), there, kinds))
     return Section("cases", "Case by case", (), tuple(plots)) if plots else None
 
 

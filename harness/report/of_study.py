@@ -40,16 +40,16 @@ SCHEDULERS = {"asha": "ASHA, which stops poor points early", "none": "none"}
 
 def document(folder: RunFolder) -> Document:
     """Raises StateError for a folder that cannot be read."""
-    run = folder.read()
+    run = folder.study()
     table = study_report.frame(folder)
     comparison = _comparison(folder)
     warnings = []
-    if run["synthetic"]:
+    if run.synthetic:
         warnings.append("Synthetic data: these numbers say nothing about patients, or the paper.")
-    if run["profile"] != "paper":
-        warnings.append(f"Profile {run['profile']}: for trying out, not for conclusions.")
-    if run["status"] != "finished":
-        warnings.append(f"The study is {run['status']}: some points may be missing.")
+    if run.profile != "paper":
+        warnings.append(f"Profile {run.profile}: for trying out, not for conclusions.")
+    if run.status != "finished":
+        warnings.append(f"The study is {run.status}: some points may be missing.")
     sections = [
         Section("question", "The question", QUESTION),
         _protocol(folder),
@@ -61,8 +61,8 @@ def document(folder: RunFolder) -> Document:
         reproduce_section([folder]),
     ]
     return Document(
-        f"Study of {', '.join(run['suites'])} on {run['dataset']}",
-        f"profile {run['profile']} · study {run['protocol_hash']} · pfbench {__version__}",
+        f"Study of {', '.join(run.suites)} on {run.dataset}",
+        f"profile {run.profile} · study {run.protocol_hash} · pfbench {__version__}",
         tuple(warnings),
         key_figures(folder),
         tuple(sections),
@@ -72,7 +72,7 @@ def document(folder: RunFolder) -> Document:
 def key_figures(folder: RunFolder) -> tuple[tuple[str, str, str], ...]:
     """The best score of each study, and beside what: name, value, note."""
     figures = []
-    for name, reference in folder.read()["references"].items():
+    for name, reference in folder.study().references.items():
         points = study_report.ranked(folder, name)
         values = {point.number: 100 * point.value for point in points if point.value is not None}
         default = [values[p.number] for p in points if p.number in values and p.params == reference]
@@ -86,7 +86,7 @@ def key_figures(folder: RunFolder) -> tuple[tuple[str, str, str], ...]:
 
 def _protocol(folder: RunFolder) -> Section:
     base = protocol.section([folder], [])
-    content = folder.read()["protocol"]
+    content = folder.study().protocol
     search = content["search"]
     facts = Facts(
         (
@@ -97,7 +97,7 @@ def _protocol(folder: RunFolder) -> Section:
     )  # fmt: skip
     rows = [
         [name, parameter, f"{span['low']:g}", f"{span['high']:g}", "yes" if span["log"] else "no",
-         f"{folder.read()['references'][name][parameter]:g}"]
+         f"{folder.study().references[name][parameter]:g}"]
         for name, spans in content["spaces"].items()
         for parameter, span in spans.items()
     ]  # fmt: skip
@@ -108,7 +108,7 @@ def _protocol(folder: RunFolder) -> Section:
 
 def _best(folder: RunFolder) -> list[Block]:
     blocks: list[Block] = []
-    for name in folder.read()["suites"]:
+    for name in folder.study().suites:
         headings = tuple(study_report.headings(folder, name))
         rows = words(study_report.lines(folder, name))
         blocks.append(Table(name, headings, rows, 1))
@@ -142,7 +142,7 @@ def _text(value: object) -> str:
 def _comparison(folder: RunFolder) -> list[Section]:
     """Default and tuned settings on the test cases, where that has been run."""
     out = RunFolder(folder.path / "comparison")
-    if not (out.path / "run.json").exists():
+    if not out.begun:
         return []
     try:
         found = Gathered.of([out])
@@ -157,7 +157,7 @@ def _comparison(folder: RunFolder) -> list[Section]:
 def _after_comparison(folder: RunFolder) -> list[Section]:
     """Learning curves and machines of its networks: those of the points leave no record."""
     out = RunFolder(folder.path / "comparison")
-    if not (out.path / "run.json").exists():
+    if not out.begun:
         return []
     found = learning.trainings([out])
     curves = [Section("learning", "Learning curves", (), (learning.plot(found),))] if found else []

@@ -5,9 +5,9 @@ from typing import Any
 
 from harness.report.document import Bullets, Cell, Facts, Section, Table
 from harness.runs.nested import flat, in_words, pairs
-from harness.runs.run_folder import RunFolder, read_json
+from harness.runs.records import RunManifest
+from harness.runs.run_folder import RunFolder
 from harness.runs.settings import PAPER
-from harness.systems.catalogue import SYSTEMS
 
 NAMES = {
     "epochs": "epochs at most",
@@ -26,9 +26,8 @@ NAMES = {
 
 def section(folders: Sequence[RunFolder], systems: Sequence[str]) -> Section:
     """`systems` are those in the tables."""
-    run = folders[0].read()
-    protocol = run["protocol"]
-    settings = _asked(run)
+    run = folders[0].manifest()
+    protocol, settings = run.protocol, run.settings
     departures = deviations(folders, systems)
     lead = (
         "Every system has the same cases, the same seeds, the same training rule and the same "
@@ -40,58 +39,53 @@ def section(folders: Sequence[RunFolder], systems: Sequence[str]) -> Section:
         "protocol",
         "Protocol",
         lead,
-        (_facts(folders[0], run), Bullets(said, "Deviations")),
+        (_facts(folders[0]), Bullets(said, "Deviations")),
         (_rule(settings["protocol"]), _settings(protocol)),
     )
 
 
-def _facts(folder: RunFolder, run: dict[str, Any]) -> Facts:
-    data = run["protocol"]["data"]
-    split_into = read_json(folder.path / "split.json")
-    cases = {part: split_into[part] for part in ("train", "validation", "test")}
-    split = _asked(run)["split"]
-    sizes = ", ".join(f"{len(cases[part])} for {part}" for part in cases)
+def _facts(folder: RunFolder) -> Facts:
+    run = folder.manifest()
+    data, split = run.protocol["data"], run.settings["split"]
+    parts = folder.split().to_json()
+    sizes = ", ".join(f"{len(cases)} for {part}" for part, cases in parts.items())
     how = {"seeded": f"by patient, from seed {split.get('seed')}", "official": "of the authors"}
     kind = "synthetic" if data["synthetic"] else "patients"
     return Facts(
         (
-            ("Protocol", run["protocol_hash"]),
+            ("Protocol", run.protocol_hash),
             ("Data", f"{data['name']} ({kind}), {', '.join(data['modalities'])}; "
                      f"target {data['target']}; content {data['fingerprint']}"),
             ("Volumes", f"{'×'.join(map(str, data['grid']))} voxels"),
             ("Split", f"{sizes}; fold {split.get('fold', 0)}, "
                       f"{how.get(split.get('kind', ''), split.get('kind', ''))}"),
-            ("Profile", run["profile"]),
-            ("Code", run["protocol"]["code"]),
+            ("Profile", run.profile),
+            ("Code", run.protocol["code"]),
         )
     )  # fmt: skip
 
 
 def deviations(folders: Sequence[RunFolder], systems: Sequence[str]) -> tuple[str, ...]:
     """Everything in which these runs differ from the paper, or one of `systems` from the others."""
-    run = folders[0].read()
-    settings = _asked(run)
+    run = folders[0].manifest()
+    settings = run.settings
     found = _of_training(settings["protocol"])
     if list(settings["reduce"]) != list(PAPER.reduce):
         blocks = "×".join(map(str, settings["reduce"]))
         found.append(f"volumes are averaged over blocks of {blocks} voxels of the paper's grid")
-    if run["profile"] != "paper":
-        found.append(f"networks of profile {run['profile']}, smaller than the paper's")
+    if run.profile != "paper":
+        found.append(f"networks of profile {run.profile}, smaller than the paper's")
     if settings["split"]["kind"] != "official":
         found.append("the split is seeded, with validation cases of its own; the authors' code "
                      "cuts the sorted list and validates on one case")  # fmt: skip
-    found += [SYSTEMS[name].deviation for name in systems if name in SYSTEMS]
+    found += [run.system(name).deviation for name in systems]
     for name, changed in settings["systems"].items():
         found.append(f"{name}: {pairs(changed)}, set by the user")
     for name, changed in settings["exceptions"].items():
         found.append(f"{name}: trained with its own {pairs(changed)}")
-    found += [note for folder in folders for note in folder.read().get("notes", [])]
+    for each in (folder.manifest() for folder in folders):
+        found += each.notes if isinstance(each, RunManifest) else []
     return tuple(dict.fromkeys(filter(None, found)))
-
-
-def _asked(run: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run, or of a study, which keeps them in its protocol."""
-    return run["settings"] if run["kind"] == "run" else run["protocol"]["settings"]
 
 
 def _of_training(protocol: dict[str, Any]) -> list[str]:

@@ -1,8 +1,9 @@
 """Where the numbers come from: machines, versions, and what to type to get them again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from harness.report.document import Block, Cell, Command, Facts, Section, Table
+from harness.runs.records import Measured, RunManifest, Scored
 from harness.runs.run_folder import RunFolder
 
 COLUMNS = {
@@ -21,12 +22,15 @@ def environment_section(folders: Sequence[RunFolder]) -> Section:
     counts: dict[tuple[str, ...], int] = {}
     for folder in folders:
         for trial in folder.trials():
-            for what, record in (("training and scoring", trial.result() or {}),
-                                 ("time and memory", trial.measurement() or {})):  # fmt: skip
-                if record.get("status") == "ok":
-                    about = record.get("environment", record)
-                    row = (what, *(str(about.get(key, "")) for key in COLUMNS))
-                    counts[row] = counts.get(row, 0) + 1
+            result, measurement = trial.result(), trial.measurement()
+            abouts: dict[str, Mapping[str, object]] = {}
+            if isinstance(result, Scored):
+                abouts["training and scoring"] = result.environment
+            if isinstance(measurement, Measured):
+                abouts["time and memory"] = measurement.model_dump()
+            for what, about in abouts.items():
+                row = (what, *(str(about.get(key, "")) for key in COLUMNS))
+                counts[row] = counts.get(row, 0) + 1
     rows = tuple((*map(Cell, row), Cell(str(number))) for row, number in counts.items())
     headings = ("Phase", *COLUMNS.values(), "Trials")
     table = Table("On what the trials ran", headings, rows, len(headings) - 1)
@@ -37,11 +41,11 @@ def reproduce_section(folders: Sequence[RunFolder]) -> Section:
     """The commands, without passwords and without the folder of the volumes."""
     blocks: list[Block] = []
     for folder in folders:
-        run = folder.read()
-        blocks.append(Command(run["command"]))
-        facts = [("State", run["status"]), ("Code", run["protocol"]["code"])]
-        if run.get("fingerprint"):
-            facts.append(("Content of the data", run["fingerprint"]))
+        run = folder.manifest()
+        blocks.append(Command(run.command))
+        facts = [("State", run.status), ("Code", run.protocol["code"])]
+        if isinstance(run, RunManifest):
+            facts.append(("Content of the data", run.fingerprint))
         blocks.append(Facts(tuple(facts)))
     lead = (
         "The same command with the same version on the same volumes gives the same protocol hash, "

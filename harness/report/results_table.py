@@ -6,7 +6,6 @@ from harness.report.document import Cell, Table
 from harness.results import tables as table
 from harness.results.standings import Standing
 from harness.results.table_data import Record, ResultTable, Shown
-from harness.runs.suites import suite
 
 # A column of the table -> the metric whose interval it gets.
 METRIC_OF = {"dice_mean": "dice", "hd95_mean": "hd95_mm", "jaccard_mean": "jaccard"}
@@ -37,7 +36,7 @@ def result_table(shown: ResultTable, standings: Mapping[str, Standing]) -> Table
         if line["status"] != "ok":
             cells[0] = Cell(f"{line['status']}: {line['reason']}", tone="failed")
         rows.append((*map(Cell, table.head(shown, line)), *cells))
-    about = suite(shown.suite)
+    about = shown.about
     headings = tuple(table.headings(shown))
     return Table(about.title, headings, tuple(rows), len(about.headings),
                  _notes(shown, standings))  # fmt: skip
@@ -75,12 +74,12 @@ def _notes(shown: ResultTable, standings: Mapping[str, Standing]) -> tuple[str, 
     notes = [*table.device_notes([shown]), *table.unsteady_notes([shown])]
     if (shown.means["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(table.TRANSDUCTIVE)
-    notes += suite(shown.suite).notes
+    notes += shown.about.notes
     intervals = [i for s in standings.values() for i in s.intervals.values()]
     few = {i.note: None for i in intervals if i.note}
     notes += few
     said = {note: None for standing in standings.values() for note in standing.notes}
     notes += [f"{note} (in the intervals, tests and ranks)" for note in said]
-    measured = set(suite(shown.suite).shows) & {"time", "memory", "gflops"}
+    measured = set(shown.about.shows) & {"time", "memory", "gflops"}
     known = any(i.low is not None for i in intervals)
     return (*notes, UNITS, *[INTERVALS] * known, *[COSTS] * bool(measured), PAPER)

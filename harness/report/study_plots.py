@@ -27,6 +27,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from harness.report.style import BLUE, GREY, LARGE, NORMAL, SMALL, VERMILLION, YELLOW, write_picture
 from harness.results.tables import SYNTHETIC
+from harness.runs.records import StudyManifest
 from harness.runs.run_folder import RunFolder
 from tuning.importance import ALIKE, compared, importance
 from tuning.search import Range
@@ -74,8 +75,8 @@ def draw(folder: RunFolder, table: pd.DataFrame) -> list[Path]:
 
 def pictures(folder: RunFolder, table: pd.DataFrame) -> dict[str, dict[str, Callable[[], Figure]]]:
     """Study -> kind -> what draws it; `table` as for `draw`."""
-    run = folder.read()
-    return {name: _pictures(_Found.of(name, run, table)) for name in run["suites"]}
+    run = folder.study()
+    return {name: _pictures(_Found.of(name, run, table)) for name in run.suites}
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,18 +90,18 @@ class _Found:
     synthetic: bool
 
     @classmethod
-    def of(cls, name: str, run: dict[str, Any], table: pd.DataFrame) -> "_Found":
+    def of(cls, name: str, run: StudyManifest, table: pd.DataFrame) -> "_Found":
         points = table[table["study"] == name].sort_values("number", ignore_index=True)
         value, last = points["value"].astype(float), points["last"].astype(float)
         score = value.where(points["state"] == "complete", last)
         shown = points["state"].isin(list(MARKS))
-        spans = run["protocol"]["spaces"][name]
+        spans = run.protocol["spaces"][name]
         return cls(
             name,
             points.assign(score=100 * score.where(shown)),
             {parameter: Range(**span) for parameter, span in spans.items()},
-            run["references"][name],
-            run["synthetic"],
+            run.references[name],
+            run.synthetic,
         )
 
     def of_state(self, state: str) -> pd.DataFrame:

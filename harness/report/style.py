@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib import style
 from matplotlib.figure import Figure
 
-from harness.runs.run_folder import write_bytes
+from harness.runs.files import write_bytes
 
 # Okabe and Ito, 2008: told apart with every kind of colour vision.
 VERMILLION, SKY_BLUE, BLUE, YELLOW = "#D55E00", "#56B4E9", "#0072B2", "#F0E442"

@@ -11,7 +11,8 @@ from harness.report import html, latex, markdown, of_run, of_study
 from harness.report.document import Document
 from harness.report.results_table import METRIC_OF
 from harness.results import study as study_report
-from harness.runs.run_folder import RunFolder, write_bytes
+from harness.runs.files import write_bytes
+from harness.runs.run_folder import RunFolder
 
 RENDER: dict[str, Callable[[Document], str]] = {
     "html": html.render,
@@ -41,7 +42,7 @@ def render(folders: Sequence[RunFolder], format: str = "html", *, pictures: bool
     StateError for a folder that is no run or study.
     """
     known(format)
-    kinds = [folder.read()["kind"] for folder in folders]
+    kinds = [folder.manifest().kind for folder in folders]
     if "study" in kinds and len(kinds) > 1:
         study = folders[kinds.index("study")].path
         what = "is a study; studies are reported one by one"

@@ -74,9 +74,9 @@ def compare(folders: Sequence[RunFolder], names: Sequence[str], suite: str = "")
 def _compare_runs(
     first: RunFolder, second: RunFolder, names: Sequence[str], suite: str
 ) -> Compared:
-    before, after = first.read(), second.read()
+    before, after = first.run().protocol, second.run().protocol
     for key in ("data", "cases"):
-        if before["protocol"].get(key) != after["protocol"].get(key):
+        if before.get(key) != after.get(key):
             what = f"was scored on other cases than {first.path}, so that nothing can be paired"
             raise UsageError(what, where=str(second.path), remedy="two runs of one split",
                              code="PFB-C05")  # fmt: skip

@@ -1,19 +1,15 @@
 """The rows of a run's tables, or of several runs', each with the trials that it is made from."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
-from harness.data.cache import open_volume
-from harness.data.case import Volume
-from harness.errors import StateError, UsageError
+from harness.errors import UsageError
 from harness.runs.nested import difference
-from harness.runs.run_folder import RunFolder, TrialFolder, read_json
-from harness.runs.suites import OURS
-from harness.runs.suites import suite as suite_called
-from harness.systems.catalogue import Kind, system
+from harness.runs.records import RunManifest
+from harness.runs.run_folder import RunFolder
+from harness.runs.suites import OURS, SUITES
+from harness.runs.trial_folder import TrialFolder
+from harness.systems.catalogue import Kind, SystemEntry
 
 
 @dataclass(frozen=True)
@@ -25,13 +21,15 @@ class ResultRow:
     title: str
     cells: tuple[str, ...]
     system: str
+    entry: SystemEntry
+    """The system as the run knows it, be it of a plug-in that is not in use."""
     trials: tuple[TrialFolder, ...]
     again: tuple[TrialFolder, ...] = ()
     """The same seeds in further runs: for what they cost there, not for their scores."""
 
     @property
     def kind(self) -> Kind:
-        return system(self.system).kind
+        return self.entry.kind
 
 
 def rows(folder: RunFolder, suite: str | None = None) -> list[ResultRow]:
@@ -39,11 +37,8 @@ def rows(folder: RunFolder, suite: str | None = None) -> list[ResultRow]:
 
     UsageError when the run does not have that suite, StateError for the folder of a study.
     """
-    content = folder.read()
-    if content["kind"] != "run":
-        remedy = f"pfbench report {folder.path}"
-        raise StateError("is a study, not a run", where=str(folder.path), remedy=remedy)
-    tables = content["suites"]
+    run = folder.run()
+    tables = run.suites
     if suite is not None and suite not in tables:
         raise UsageError(
             f"this run has {', '.join(tables)}, not {suite}",
@@ -53,11 +48,12 @@ def rows(folder: RunFolder, suite: str | None = None) -> list[ResultRow]:
     return [
         ResultRow(
             name,
-            row["key"],
-            row["title"],
-            tuple(row["cells"]),
-            row["system"],
-            tuple(folder.trial(trial) for trial in row["trials"]),
+            row.key,
+            row.title,
+            tuple(row.cells),
+            row.system,
+            run.system(row.system),
+            tuple(folder.trial(trial) for trial in row.trials),
         )
         for name, table in tables.items()
         if suite in (None, name)
@@ -95,41 +91,22 @@ def _merged(same: Sequence[ResultRow]) -> ResultRow:
 
 def _place(row: ResultRow) -> int:
     """Where the paper has it; what the suite did not foresee stands last."""
-    keys = [known.key for known in suite_called(row.suite).rows]
+    keys = [known.key for known in SUITES[row.suite].rows] if row.suite in SUITES else []
     return keys.index(row.key) if row.key in keys else len(keys)
 
 
-def common_protocol(folders: Sequence[RunFolder]) -> dict[str, Any]:
-    """The run.json of the first; UsageError when another has a different protocol."""
+def common_protocol(folders: Sequence[RunFolder]) -> RunManifest:
+    """What the first run was asked for; UsageError when another has a different protocol."""
     first, *others = folders
-    run = first.read()
+    run = first.run()
     for folder in others:
-        other = folder.read()
-        if other["protocol_hash"] != run["protocol_hash"]:
+        other = folder.run()
+        if other.protocol_hash != run.protocol_hash:
             raise UsageError(
-                f"protocol {other['protocol_hash']} is not {run['protocol_hash']}, that of "
-                f"{first.path} ({difference(run['protocol'], other['protocol'])})",
+                f"protocol {other.protocol_hash} is not {run.protocol_hash}, that of "
+                f"{first.path} ({difference(run.protocol, other.protocol)})",
                 where=str(folder.path),
                 remedy="give runs of one protocol only",
                 code="PFB-C05",
             )
     return run
-
-
-def diagonal_mm(folder: RunFolder, case: str, grid: Sequence[int]) -> float:
-    """Of the prepared volume of a case: the worst HD95 there is.
-
-    StateError when the volume is no longer there.
-    """
-    data = read_json(folder.path / "data.json")
-    meta = read_json(folder.path / data["cache"] / data["keys"][case] / "meta.json")
-    return math.hypot(*(size * step for size, step in zip(grid, meta["spacing_mm"], strict=True)))
-
-
-def volume_of(folder: RunFolder, case: str, cache: Path | None = None) -> Volume:
-    """The prepared volume of a case of the run.
-
-    `cache` where it is no longer where the run left it. Raises DataError when it is not there.
-    """
-    data = read_json(folder.path / "data.json")
-    return open_volume(cache or folder.path / data["cache"], data["keys"][case])

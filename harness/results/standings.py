@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.data.split import Split
 from harness.errors import StateError
-from harness.results.claims.evidence import Metric, case_scores
+from harness.results.claims.evidence import Metric
 from harness.results.rankings import Comparison, Ranking, compare_all, ranking
-from harness.results.rows import ResultRow, diagonal_mm
+from harness.results.rows import ResultRow
 from harness.results.statistics import Interval, Scores, mean_interval
-from harness.runs.run_folder import RunFolder, TrialFolder, read_json
+from harness.runs.run_folder import RunFolder
+from harness.runs.trial_folder import TrialFolder
 
 
 @dataclass(frozen=True)
@@ -90,23 +90,24 @@ def _of_trial(trial: TrialFolder, metric: Metric) -> dict[str, float]:
         return _worst(trial, metric)
     if state != "ok":
         raise _LeftOut(f"seed {trial.spec().seed} is not finished")
-    scores = case_scores(trial, metric.column)
+    scores = trial.scores(metric.column)
     return {case: score * metric.scale for case, score in scores.items()}
 
 
 def _worst(trial: TrialFolder, metric: Metric) -> dict[str, float]:
     """Case -> the worst score it can have."""
     folder = RunFolder(trial.path.parent.parent)
-    cases = Split.from_json(read_json(folder.path / "split.json")).test
+    cases = folder.split().test
     if metric.side > 0:
         return dict.fromkeys(cases, 0.0)
     grid = trial.spec().data.grid
     try:
-        return {case: diagonal_mm(folder, case, grid) * metric.scale for case in cases}
+        return {case: folder.diagonal_mm(case, grid) * metric.scale for case in cases}
     except StateError as error:
         what = f"seed {trial.spec().seed} failed ({_reason(trial)}), and its worst {metric.title}"
         raise _LeftOut(f"{what} is not known without the prepared volumes") from error
 
 
 def _reason(trial: TrialFolder) -> str:
-    return (trial.result() or {}).get("reason", "")
+    result = trial.result()
+    return result.reason if result else ""

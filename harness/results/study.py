@@ -7,13 +7,13 @@ import yaml
 from rich.table import Table
 
 from harness.errors import StateError
-from harness.results.claims.evidence import case_scores
 from harness.results.rows import ResultRow, rows
 from harness.results.statistics import Scores, paired_difference
 from harness.results.tables import SYNTHETIC
 from harness.runs import study_folder as study
+from harness.runs.files import write_bytes
 from harness.runs.nested import merged
-from harness.runs.run_folder import RunFolder, write_bytes
+from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.search_space import changes
 
@@ -57,10 +57,10 @@ def write(folder: RunFolder) -> None:
 
 def settings(folder: RunFolder) -> dict[str, Any]:
     """What `--tuned` takes, and where it comes from; {} while no point is complete."""
-    run = folder.read()
+    run = folder.study()
     chosen: dict[str, Any] = {}
     origin = {}
-    for name in run["suites"]:
+    for name in run.suites:
         best = study.best(folder, name)
         if best is None:
             continue
@@ -74,13 +74,13 @@ def settings(folder: RunFolder) -> dict[str, Any]:
             "point": best.number,
             "values": best.params,
             "validation_dice": best.value,
-            "reference": run["references"][name],
+            "reference": run.references[name],
             "points": len(points),
             "epochs": sum(max(point.values(), default=0) for point in points),
         }
     if not chosen:
         return {}
-    return {"schema": 1, "study": run["protocol_hash"], "settings": chosen, "found": origin}
+    return {"schema": 1, "study": run.protocol_hash, "settings": chosen, "found": origin}
 
 
 def ranked(folder: RunFolder, name: str) -> list[study.Point]:
@@ -96,7 +96,7 @@ def ranked(folder: RunFolder, name: str) -> list[study.Point]:
 
 def lines(folder: RunFolder, name: str) -> list[list[str]]:
     """The best points as people read them, under `headings`."""
-    reference = folder.read()["references"][name]
+    reference = folder.study().references[name]
     shown = []
     for point in ranked(folder, name)[:SHOWN]:
         seen = point.values()
@@ -111,16 +111,16 @@ def lines(folder: RunFolder, name: str) -> list[list[str]]:
 
 def headings(folder: RunFolder, name: str) -> list[str]:
     """Of the table of a study."""
-    return ["Point", *folder.read()["references"][name], "Validation Dice (%)", "Epochs", "State"]
+    return ["Point", *folder.study().references[name], "Validation Dice (%)", "Epochs", "State"]
 
 
 def notes(folder: RunFolder) -> list[str]:
     """What must be said under the tables."""
-    run = folder.read()
+    run = folder.study()
     said = ["chosen by validation cases alone; the test cases were not opened"]
-    if run["synthetic"]:
+    if run.synthetic:
         said.insert(0, SYNTHETIC)
-    for name in run["suites"]:
+    for name in run.suites:
         points = study.points(folder, name)
         epochs = sum(max(point.values(), default=0) for point in points)
         said.append(f"{name}: {len(points)} points, {epochs} epochs in all")
@@ -130,7 +130,7 @@ def notes(folder: RunFolder) -> list[str]:
 def markdown(folder: RunFolder) -> str:
     """The best points of each study, as study.md holds them."""
     text = []
-    for name in folder.read()["suites"]:
+    for name in folder.study().suites:
         titles = headings(folder, name)
         table = [titles, ["---"] * len(titles), *lines(folder, name)]
         text += [f"# {name}", "", *(f"| {' | '.join(line)} |" for line in table), ""]
@@ -139,7 +139,7 @@ def markdown(folder: RunFolder) -> str:
 
 def show(folder: RunFolder, screen: Screen) -> None:
     """The best ten points of each study for the person at the terminal."""
-    for name in folder.read()["suites"]:
+    for name in folder.study().suites:
         table = Table(title=f"{name}: the best points", title_justify="left", header_style="bold")
         for heading in headings(folder, name):
             table.add_column(heading, justify="right" if heading != "State" else "left")
@@ -178,4 +178,4 @@ def differences(folder: RunFolder) -> list[str]:
 
 
 def _dice(row: ResultRow) -> Scores:
-    return Scores({trial.spec().seed: case_scores(trial, "dice") for trial in row.trials})
+    return Scores({trial.spec().seed: trial.scores("dice") for trial in row.trials})

@@ -3,16 +3,17 @@
 trials ─► lines (row = "trial") ─► their mean (row = "mean") ─► ResultTable ─► results.tables
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from harness.results.rows import ResultRow, merged_rows
-from harness.runs.run_folder import RunFolder, TrialFolder
-from harness.runs.suites import printed
-from harness.systems.catalogue import system
+from harness.runs.records import Measured, Measurement, MetricRecord, Scored
+from harness.runs.run_folder import RunFolder
+from harness.runs.suites import Suite, printed
+from harness.runs.trial_folder import TrialFolder
 
 COLUMNS = (
     "suite", "key", "row", "title", "model", "kind", "end_to_end", "dataset", "seed", "fold",
@@ -77,6 +78,10 @@ class ResultTable:
     """
 
     suite: str
+    about: Suite
+    """Title, headings and columns, as the run has them."""
+    titles: Mapping[str, MetricRecord]
+    """Metric of a plug-in -> its title and direction."""
     frame: pd.DataFrame
     cells: dict[str, tuple[str, ...]]
     """Row key -> what stands under the suite's headings."""
@@ -113,10 +118,18 @@ def tables(folders: Sequence[RunFolder]) -> tuple[ResultTable, ...]:
     by_suite: dict[str, list[ResultRow]] = {}
     for row in merged_rows(folders):
         by_suite.setdefault(row.suite, []).append(row)
-    return tuple(_table(name, its_rows) for name, its_rows in by_suite.items())
+    runs = [folder.run() for folder in folders]
+    titles = {k: v for run in runs for plugin in run.plugins for k, v in plugin.metrics.items()}
+    found = []
+    for name, its_rows in by_suite.items():
+        about = next(run for run in runs if name in run.suites).suite(name)
+        found.append(_table(name, about, titles, its_rows))
+    return tuple(found)
 
 
-def _table(name: str, its_rows: Sequence[ResultRow]) -> ResultTable:
+def _table(
+    name: str, about: Suite, titles: Mapping[str, MetricRecord], its_rows: Sequence[ResultRow]
+) -> ResultTable:
     lines: list[Record] = []
     for row in its_rows:
         trials = [_trial_line(row, trial) for trial in row.trials]
@@ -124,7 +137,7 @@ def _table(name: str, its_rows: Sequence[ResultRow]) -> ResultTable:
         known = [*trials, *again]
         lines += [*known, _mean_line(pd.DataFrame(known, columns=[*COLUMNS, *_extra(known)]))]
     frame = pd.DataFrame(lines, columns=[*COLUMNS, *_extra(lines)], dtype=object)
-    return ResultTable(name, frame, {row.key: row.cells for row in its_rows})
+    return ResultTable(name, about, titles, frame, {row.key: row.cells for row in its_rows})
 
 
 def _extra(lines: Sequence[Record]) -> list[str]:
@@ -134,7 +147,7 @@ def _extra(lines: Sequence[Record]) -> list[str]:
 
 def _trial_line(row: ResultRow, trial: TrialFolder) -> Record:
     spec = trial.spec()
-    result = trial.result() or {"status": "unfinished", "reason": trial.state()}
+    result = trial.result()
     line: Record = {
         "suite": row.suite,
         "key": row.key,
@@ -142,24 +155,24 @@ def _trial_line(row: ResultRow, trial: TrialFolder) -> Record:
         "title": row.title,
         "model": row.system,
         "kind": row.kind,
-        "end_to_end": system(row.system).end_to_end,
+        "end_to_end": row.entry.end_to_end,
         "dataset": spec.data.name,
         "seed": spec.seed,
         "fold": spec.fold,
-        "status": result["status"],
-        "reason": result["reason"],
+        "status": result.status if result else "unfinished",
+        "reason": result.reason if result else trial.state(),
         "trial": trial.id,
     }
     for figure, value in printed(row.suite, row.key, spec.data.name).items():
         # Fractions like ours; the paper prints percent.
         line[f"paper_{figure}"] = value / 100 if figure in ("dice", "jaccard") else value
-    if result["status"] == "ok":
-        line |= _figures(result) | _measured(trial.measurement() or {}, result)
+    if isinstance(result, Scored):
+        line |= _figures(result) | _measured(trial.measurement(), result)
     return line
 
 
-def _figures(result: dict[str, Any]) -> Record:
-    metrics = result["metrics"]
+def _figures(result: Scored) -> Record:
+    metrics = result.metrics
     figures: Record = {
         f"{column}_{part}": metrics[f"{name}_{part}"]
         for column, name in METRICS.items()
@@ -168,23 +181,24 @@ def _figures(result: dict[str, Any]) -> Record:
     }
     same = ("n_cases", "parameters", "parameters_inference", "gflops_per_volume", "epochs",
             "transductive")  # fmt: skip
-    figures |= result.get("extra_metrics", {})
-    return figures | {key: result[key] for key in same} | {"n_missed": result["n_failed"]}
+    figures.update(result.extra_metrics)
+    return figures | {key: getattr(result, key) for key in same} | {"n_missed": result.n_failed}
 
 
-def _measured(measurement: dict[str, Any], result: dict[str, Any]) -> Record:
+def _measured(measurement: Measurement | None, result: Scored) -> Record:
+    found = measurement if isinstance(measurement, Measured) else None
     return {
-        "time_s_p50": measurement.get("inference_s_p50"),
-        "time_s_p90": measurement.get("inference_s_p90"),
-        "infer_peak_mib": measurement.get("inference_peak_mib"),
-        "train_peak_mib": result["memory"].get("train_peak_mib"),
-        "crop_s": measurement.get("crop_s"),
-        "crop_variance": measurement.get("crop_variance"),
-        "device": measurement.get("device"),
-        "threads": measurement.get("threads"),
-        "precision": measurement.get("precision"),
-        "layout": measurement.get("layout"),
-        "train_device": result["environment"].get("device"),
+        "time_s_p50": found and found.inference_s_p50,
+        "time_s_p90": found and found.inference_s_p90,
+        "infer_peak_mib": found and found.inference_peak_mib,
+        "train_peak_mib": result.memory.get("train_peak_mib"),
+        "crop_s": found and found.crop_s,
+        "crop_variance": found and found.crop_variance,
+        "device": found and found.device,
+        "threads": found and found.threads,
+        "precision": found and found.precision,
+        "layout": found and found.layout,
+        "train_device": result.environment.get("device"),
     }
 
 

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 from rich.table import Table as RichTable
 
+from harness.results.rows import merged_rows
 from harness.results.table_data import SHOWN, Record, ResultTable, Shown, tables
+from harness.runs.files import write_bytes
 from harness.runs.nested import pairs
-from harness.runs.plugins import title_of
-from harness.runs.run_folder import RunFolder, write_bytes
+from harness.runs.records import Failed
+from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
-from harness.runs.suites import suite
-from harness.systems.catalogue import system
 
 SYNTHETIC = "synthetic data: not comparable with the paper"
 STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
@@ -57,33 +57,32 @@ def build(*folders: RunFolder) -> Results:
 
 
 def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[str, ...]:
-    run = folders[0].read()
+    run = folders[0].run()
     lines = pd.concat([table.frame[table.frame["row"] == "trial"] for table in shown])
     trials = lines.drop_duplicates("trial")
     done = int(trials["status"].isin(["ok", "failed"]).sum())
     notes = []
     if done < len(trials):
         notes.append(f"incomplete: {done} of {len(trials)} trials finished")
-    if run["synthetic"]:
+    if run.synthetic:
         notes.append(SYNTHETIC)
-    if run["profile"] != "paper":
+    if run.profile != "paper":
         notes.append(
-            f"profile {run['profile']}: smaller volumes and networks than the paper's; "
+            f"profile {run.profile}: smaller volumes and networks than the paper's; "
             "for trying out, not for conclusions"
         )
     notes += device_notes(shown)
     notes += unsteady_notes(shown)
     if (trials["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(TRANSDUCTIVE)
-    notes += [deviation for name in dict.fromkeys(trials["model"])
-              if (deviation := system(name).deviation)]  # fmt: skip
+    notes += filter(None, dict.fromkeys(row.entry.deviation for row in merged_rows(folders)))
     for table in shown:
-        notes += suite(table.suite).notes
-    changed = run["settings"]["systems"]
+        notes += table.about.notes
+    changed = run.settings["systems"]
     notes += [f"{name} with {pairs(options)}, set by the user" for name, options in changed.items()]
-    alone = run["settings"]["exceptions"]
+    alone = run.settings["exceptions"]
     notes += [f"{name} trained with its own {pairs(values)}" for name, values in alone.items()]
-    told = [note for folder in folders for note in (*folder.read()["notes"], *_failures(folder))]
+    told = [note for folder in folders for note in (*folder.run().notes, *_failures(folder))]
     return (*notes, *dict.fromkeys(told), UNITS)
 
 
@@ -102,7 +101,7 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
     """The times in the tables whose repetitions lie far apart."""
     apart: Record = {}
     for table in shown:
-        if "time" in suite(table.suite).shows:
+        if "time" in table.about.shows:
             lines = table.frame[(table.frame["row"] != "mean") & table.frame["time_s_p50"].notna()]
             ratios = (lines["time_s_p90"] / lines["time_s_p50"]).groupby(lines["title"], sort=False)
             apart |= ratios.max().to_dict()
@@ -114,15 +113,16 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
 def _failures(folder: RunFolder) -> list[str]:
     """One sentence for each trial that failed or could not be measured."""
     notes = []
-    run = folder.read()
+    names = folder.run().names
     for trial in folder.trials():
-        name = run["names"][trial.id]
-        result, measurement = trial.result() or {}, trial.measurement() or {}
-        if result.get("status") == "failed":
-            notes.append(f"{name} failed ({result['reason']}): {result['detail']}")
-        notes += [f"{name}: {what}: {why}" for what, why in result.get("extra_faults", {}).items()]
-        if measurement.get("status") == "failed":
-            why = f"({measurement['reason']}): {measurement['detail']}"
+        name = names[trial.id]
+        result, measurement = trial.result(), trial.measurement()
+        if isinstance(result, Failed):
+            notes.append(f"{name} failed ({result.reason}): {result.detail}")
+        elif result:
+            notes += [f"{name}: {what}: {why}" for what, why in result.extra_faults.items()]
+        if isinstance(measurement, Failed):
+            why = f"({measurement.reason}): {measurement.detail}"
             notes.append(f"{name}: time and memory not measured {why}")
     return notes
 
@@ -135,7 +135,7 @@ def write(folder: RunFolder, results: Results) -> None:
 
 def columns(table: ResultTable) -> list[Column]:
     """The figures of a table; one that depends on the device has a column for each device."""
-    shown = [*(SHOWN[name] for name in suite(table.suite).shows), *_of_plugins(table)]
+    shown = [*(SHOWN[name] for name in table.about.shows), *_of_plugins(table)]
     devices = {each: table.devices(each.column) if each.place else [] for each in shown}
     numbers = {name: f"device {n}" for n, name in enumerate(_each_once(devices.values()), 1)}
     found = []
@@ -152,8 +152,8 @@ def _of_plugins(table: ResultTable) -> Iterator[Shown]:
     for column in table.extra:
         name = column.removesuffix("_mean")
         if name != column:
-            told = title_of(name)
-            yield Shown(told.title, column, 3, 1, f"{name}_std", "", told.better)
+            known = table.titles[name]
+            yield Shown(known.title, column, 3, 1, f"{name}_std", "", known.better)
 
 
 def _each_once(groups: Iterable[Iterable[str]]) -> list[str]:
@@ -161,7 +161,7 @@ def _each_once(groups: Iterable[Iterable[str]]) -> list[str]:
 
 
 def headings(table: ResultTable) -> list[str]:
-    return [*suite(table.suite).headings, *(column.heading for column in columns(table))]
+    return [*table.about.headings, *(column.heading for column in columns(table))]
 
 
 def values(table: ResultTable, column: Column) -> list[float | None]:
@@ -193,7 +193,7 @@ def head(table: ResultTable, line: Record) -> list[str]:
     """What tells a row from the others, under the suite's headings."""
     words = list(table.cells[line["key"]])
     # A model that the suite did not foresee has its title alone.
-    words += [""] * (len(suite(table.suite).headings) - len(words))
+    words += [""] * (len(table.about.headings) - len(words))
     if line["transductive"] is True:
         words[0] += " †"
     return words
@@ -239,7 +239,7 @@ def markdown(results: Results) -> str:
     lines: list[str] = []
     for table in results.tables:
         titles = headings(table)
-        lines += [f"# {suite(table.suite).title}", "", _row(titles), _row(["---"] * len(titles))]
+        lines += [f"# {table.about.title}", "", _row(titles), _row(["---"] * len(titles))]
         lines += [*(_row(row) for row in cells(table)), ""]
     return "\n".join([*lines, *(f"- {note}" for note in results.notes)]) + "\n"
 
@@ -258,9 +258,9 @@ def show(results: Results, screen: Screen) -> None:
 
 def _terminal(table: ResultTable) -> RichTable:
     """For a rich console: best in bold."""
-    title = suite(table.suite).title
+    title = table.about.title
     shown = RichTable(title=title, title_justify="left", header_style="bold")
-    texts = len(suite(table.suite).headings)
+    texts = len(table.about.headings)
     for number, heading in enumerate(headings(table)):
         shown.add_column(heading, justify="left" if number < texts else "right")
     for row in cells(table):

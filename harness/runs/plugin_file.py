@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data.datasets import Dataset
 from harness.errors import UsageError
-from harness.systems.catalogue import System
+from harness.systems.catalogue import SystemEntry
 
 if TYPE_CHECKING:
     from harness.systems.plugin_metrics import Metric
@@ -36,7 +36,7 @@ class Plugin:
 
     name: str
     source: bytes
-    systems: Mapping[str, System]
+    systems: Mapping[str, SystemEntry]
     metrics: Mapping[str, "Metric"]
     datasets: Mapping[str, Dataset]
 

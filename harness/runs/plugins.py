@@ -1,22 +1,21 @@
-"""Which plug-ins a command uses, and which of them a trial depends on.
+"""The plug-ins that a command uses, and which of them a trial depends on.
 
-Their systems, data sets and suites join the lists of ours when a command names them. Of those
-that a run folder tells of, names and titles become known and nothing is executed: its tables can
-be made again anywhere, its networks only with the plug-in.
+Their systems and data sets join the built-in lists when a command names their file. A run folder
+records names and titles (harness.runs.records), so its tables can be made again without the
+plug-in, its networks only with it. The plug-ins in use are one set for the whole process.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from harness.data.datasets import DATASETS, Dataset
+from harness.data.datasets import DATASETS
 from harness.errors import UsageError
-from harness.runs.plugin_file import COPY, Plugin, load, wrong
-from harness.systems.catalogue import SYSTEMS, Kind, System
+from harness.runs.plugin_file import Plugin, load, wrong
+from harness.runs.records import MetricRecord, PluginRecord, SystemRecord
+from harness.systems.catalogue import SYSTEMS
 
 if TYPE_CHECKING:
     from harness.systems.plugin_metrics import Metric
@@ -24,39 +23,6 @@ if TYPE_CHECKING:
 GROUP = "pfbench.models"
 OURS = {"systems": frozenset(SYSTEMS), "datasets": frozenset(DATASETS)}
 _active: dict[str, Plugin] = {}
-_told: dict[str, set[str]] = {"systems": set(), "datasets": set()}  # known from a run folder only
-_titles: dict[str, "MetricRecord"] = {}
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class SystemRecord(_Strict):
-    """What run.json keeps of a plug-in's system."""
-
-    title: str
-    kind: Kind
-    reference: str
-    end_to_end: bool
-    deviation: str
-
-
-class MetricRecord(_Strict):
-    """What run.json keeps of a plug-in's metric."""
-
-    title: str
-    better: Literal["max", "min", ""]
-
-
-class Record(_Strict):
-    """What run.json keeps of a plug-in."""
-
-    id: str = Field(pattern=f"^{COPY.pattern}$")
-    systems: dict[str, SystemRecord]
-    metrics: dict[str, MetricRecord]
-    datasets: dict[str, str]
-    """Name -> title."""
 
 
 def add(paths: Iterable[Path]) -> list[Plugin]:
@@ -98,10 +64,7 @@ def clear() -> None:
         del SYSTEMS[name]
     for name in set(DATASETS) - OURS["datasets"]:
         del DATASETS[name]
-    for names in _told.values():
-        names.clear()
     _active.clear()
-    _titles.clear()
 
 
 def active() -> tuple[Plugin, ...]:
@@ -150,50 +113,16 @@ def require(ids: Sequence[str]) -> None:
                          remedy=remedy, code="PFB-C44")  # fmt: skip
 
 
-def keep(run: Path, ids: Sequence[str]) -> None:
-    """Copy the source of these plug-ins into a run folder, readable by its owner only."""
-    from harness.runs.run_folder import write_bytes
-
-    for plugin_id, path in zip(ids, kept(run, ids), strict=True):
-        write_bytes(Path(path), _active[plugin_id].source)
+def sources(ids: Iterable[str]) -> dict[str, bytes]:
+    """The source of these plug-ins, by id."""
+    return {plugin_id: _active[plugin_id].source for plugin_id in ids}
 
 
-def kept(run: Path, ids: Sequence[str]) -> list[str]:
-    """Where a run folder keeps the source of these plug-ins."""
-    return [str(run / "plugins" / f"{plugin_id}.py") for plugin_id in ids]
-
-
-def merged(earlier: Sequence[Mapping[str, Any]], ids: Iterable[str]) -> list[dict[str, Any]]:
-    """What run.json keeps: the plug-ins that it told of `earlier`, and these."""
-    now = [_record(_active[plugin_id]).model_dump() for plugin_id in ids]
-    known = {each["id"] for each in now}
-    return [*(dict(each) for each in earlier if each["id"] not in known), *now]
-
-
-def tell(records: Sequence[Mapping[str, Any]]) -> None:
-    """Make known what a run folder tells of its plug-ins; executes nothing.
-
-    Raises pydantic's ValidationError for records that are none.
-    """
-    for content in records:
-        told = Record.model_validate(content)
-        _titles.update(told.metrics)
-        for name, system in told.systems.items():
-            if name not in SYSTEMS or name in _told["systems"]:
-                _told["systems"].add(name)
-                SYSTEMS[name] = System(network="", method="", **system.model_dump())
-        for name, title in told.datasets.items():
-            if name not in DATASETS or name in _told["datasets"]:
-                _told["datasets"].add(name)
-                DATASETS[name] = Dataset(title, (), {}, plugin=told.id)
-
-
-def title_of(metric: str) -> MetricRecord:
-    """Title and direction of a plug-in's metric, in use or told by a run folder."""
-    for plugin in _active.values():
-        if metric in plugin.metrics:
-            return _record(plugin).metrics[metric]
-    return _titles.get(metric, MetricRecord(title=metric, better=""))
+def merged(earlier: Sequence[PluginRecord], ids: Iterable[str]) -> list[PluginRecord]:
+    """The records that a run folder keeps: those that it had `earlier`, and these."""
+    now = [_record(_active[plugin_id]) for plugin_id in sorted(ids)]
+    known = {each.id for each in now}
+    return [*(each for each in earlier if each.id not in known), *now]
 
 
 def plugin_of(system: str) -> str:
@@ -207,16 +136,14 @@ def _join(plugin: Plugin) -> None:
     _active[plugin.id] = plugin
     SYSTEMS.update(plugin.systems)
     DATASETS.update({k: replace(entry, plugin=plugin.id) for k, entry in plugin.datasets.items()})
-    for kind, names in (("systems", plugin.systems), ("datasets", plugin.datasets)):
-        _told[kind] -= set(names)
 
 
 def _refuse_taken(plugin: Plugin, path: Path) -> None:
     from harness.systems.metrics import CaseScore
 
     taken = {
-        "SYSTEMS": set(SYSTEMS) - _told["systems"],
-        "DATASETS": set(DATASETS) - _told["datasets"],
+        "SYSTEMS": set(SYSTEMS),
+        "DATASETS": set(DATASETS),
         "METRICS": {"case", *CaseScore._fields, *(m for p in active() for m in p.metrics)},
     }
     given = {"SYSTEMS": plugin.systems, "DATASETS": plugin.datasets, "METRICS": plugin.metrics}
@@ -246,8 +173,8 @@ def _unusable(entry: EntryPoint, what: str) -> UsageError:
     return UsageError(what, where=where, remedy=remedy, code="PFB-C41")
 
 
-def _record(plugin: Plugin) -> Record:
-    return Record(
+def _record(plugin: Plugin) -> PluginRecord:
+    return PluginRecord(
         id=plugin.id,
         systems={
             name: SystemRecord(

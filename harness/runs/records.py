@@ -1,59 +1,104 @@
-"""What run.json, result.json and measurement.json have to hold, to be checked after the fact."""
+"""The JSON files of a run folder as types: writers write them, readers get them.
 
-from typing import Annotated, Any, Literal
+run.json           RunManifest | StudyManifest      what was asked
+data.json          VolumeKeys                       which entry of the cache is a case
+result.json        Scored | Failed                  how training and scoring ended
+measurement.json   Measured | Failed                time and memory of inference
+probe_*.json       ProbedTraining, ProbedInference | Failed
+point.json         PointRecord                      one point of a study
+points/…/result.json   PointEnd
+"""
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, TypeAdapter
-from pydantic import field_validator as validated
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
+
+from harness.errors import StateError
+from harness.runs.files import damaged, read_json, write_json
+from harness.runs.plugin_file import COPY
+from harness.runs.suites import Suite, suite
+from harness.systems import catalogue
+from harness.systems.catalogue import SYSTEMS, Kind, SystemEntry
 from harness.systems.evaluate import MEANS
 
 TrialId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 STATISTICS = {f"{name}_{part}" for name in MEANS for part in ("mean", "std")}
+SCHEMA: Literal[3] = 3
+"""Version of run.json."""
+T = TypeVar("T")
 
 
 class Record(BaseModel):
     """Keys that are not named are let through; numbers are numbers, and finite."""
 
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+
+    def write(self, path: Path) -> None:
+        """Write the keys that were given, whole or not at all."""
+        write_json(path, self.model_dump(mode="json", by_alias=True, exclude_unset=True))
 
 
-class Failed(Record):
-    """Why there are no numbers; result.json or measurement.json."""
+class Ended(Record):
+    """How an action of a trial ended."""
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    attempts: int | None = None
+    """How often the action was started."""
+
+
+class Failed(Ended):
+    """Why there are no numbers."""
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_: Literal[1] = Field(alias="schema")
     status: Literal["failed"]
     reason: str = Field(min_length=1)
+    """One word of a table, see harness.trials.failure."""
     detail: str
-    attempts: int | None = None
 
 
-class Scored(Record):
+class Scored(Ended):
     """result.json of a trial that came to its end."""
 
     status: Literal["ok"]
     reason: Literal[""]
     system: str
-    kind: str
+    kind: Kind
     metrics: dict[str, float]
+    """Mean and standard deviation over the test cases, of each score of cases.csv."""
     extra_metrics: dict[str, float] = Field(default_factory=dict)
+    """The same of the metrics that plug-ins brought."""
     extra_faults: dict[str, str] = Field(default_factory=dict)
+    """Metric and case -> why a plug-in's metric has no value."""
     n_cases: int
     n_failed: int
+    """Test cases without any overlap: the worst score."""
     transductive: bool
     parameters: int
     parameters_inference: int
     gflops_per_volume: float
     epochs: int
     seconds: dict[str, NonNegativeFloat] = Field(min_length=1)
+    """Phase -> seconds."""
     memory: dict[str, NonNegativeFloat] = Field(min_length=1)
+    """Of training, in MiB."""
     sha256: dict[str, str]
+    """File of the trial -> its SHA-256."""
     environment: dict[str, str | int] = Field(min_length=1)
     base: TrialId | None = None
-    attempts: int | None = None
+    """The trial whose network was fine-tuned."""
 
-    @validated("metrics")
+    @field_validator("metrics")
     @classmethod
     def _complete(cls, metrics: dict[str, float]) -> dict[str, float]:
         if metrics.keys() != STATISTICS:
@@ -61,21 +106,144 @@ class Scored(Record):
         return metrics
 
 
-class Measured(Record):
+class Measured(Ended):
     """measurement.json of a trial that could be measured."""
 
     status: Literal["ok"]
     inference_s: list[PositiveFloat] = Field(min_length=2)
+    """Seconds of each repetition."""
     inference_s_p50: PositiveFloat
     inference_s_p90: PositiveFloat
     inference_peak_mib: PositiveFloat
+    inference_reserved_mib: NonNegativeFloat | None = None
+    resident_before_mib: NonNegativeFloat | None = None
+    crop_s: NonNegativeFloat | None = None
+    """Seconds of choosing one guidance patch."""
+    crop_variance: float | None = None
+    """Richness of the guidance patch, as a share of the richest there is."""
     device: str
     threads: int
     precision: str
-    attempts: int | None = None
+    layout: str = ""
+    node: str = ""
 
 
-class Row(Record):
+class Paced(Record):
+    """The training of one network, in seconds, as a probe has timed it."""
+
+    steps: int
+    """How many steps were timed."""
+    step_s: float
+    once_s: float
+    """By how much the first step was longer."""
+    epoch_s: float = 0.0
+    """Of the checkpoint that every epoch ends with."""
+    validate_s: float = 0.0
+    """Of one case."""
+
+
+class ProbedTraining(Ended):
+    """probe_training.json of a trial that could be trained."""
+
+    status: Literal["ok"]
+    build_s: float
+    count_s: float
+    segment_s: float
+    """Of one test case in the process that trains."""
+    paces: list[Paced]
+    """One for each network that the system trains."""
+    peak_mib: float
+    reserved_mib: float | None = None
+    device_mib: float | None
+    """Memory of the whole GPU; None on a CPU."""
+    device: str
+    threads: int
+    precision: str
+    layout: str
+
+
+class ProbedInference(Ended):
+    """probe_inference.json of a trial that could be applied to a volume."""
+
+    status: Literal["ok"]
+    inference_s: float
+    peak_mib: float
+    reserved_mib: float | None = None
+    device: str
+    threads: int
+
+
+class VolumeKeys(Record):
+    """data.json: where the prepared volumes are."""
+
+    keys: dict[str, str]
+    """Case -> its entry in the cache."""
+    cache: str = "cache"
+    """Folder of the cache: below the run folder, or absolute."""
+
+    def key(self, case: str) -> str:
+        """The entry of `case`; StateError for a case that the run does not have."""
+        if case not in self.keys:
+            what, remedy = f"has no case '{case}'", "the data of this run, or its own command again"
+            raise StateError(what, where="data.json", remedy=remedy, code="PFB-K08")
+        return self.keys[case]
+
+
+class SystemRecord(BaseModel):
+    """What run.json keeps of a plug-in's system."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    title: str
+    kind: Kind
+    reference: str
+    end_to_end: bool
+    deviation: str
+
+    @property
+    def entry(self) -> SystemEntry:
+        """The system without its code: enough for a table, not to be built."""
+        return SystemEntry(network="", method="", **self.model_dump())
+
+
+class MetricRecord(BaseModel):
+    """What run.json keeps of a plug-in's metric."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    title: str
+    better: Literal["max", "min", ""]
+
+
+class PluginRecord(BaseModel):
+    """What run.json keeps of a plug-in; its source lies in plugins/."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    id: str = Field(pattern=f"^{COPY.pattern}$")
+    systems: dict[str, SystemRecord]
+    metrics: dict[str, MetricRecord]
+    datasets: dict[str, str]
+    """Name -> title."""
+
+
+class SuiteColumns(BaseModel):
+    """What run.json keeps of a suite that is not built in, so that its tables can be made again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    title: str = Field(min_length=1)
+    headings: list[str] = Field(min_length=1)
+    shows: list[str] = Field(min_length=1)
+    notes: list[str]
+
+    @property
+    def suite(self) -> Suite:
+        """The suite without its rows, which stand in the run folder itself."""
+        return Suite(self.title, (), tuple(self.headings), tuple(self.shows), tuple(self.notes))
+
+
+class RowRecord(Record):
     """One row of a table, in run.json."""
 
     key: str
@@ -83,36 +251,76 @@ class Row(Record):
     cells: list[str]
     system: str
     trials: list[TrialId]
+    """One for each seed, in order of seed."""
 
 
-class Common(Record):
+class Manifest(Record):
     """What run.json holds of a run and of a study."""
 
+    schema_: Literal[3] = Field(SCHEMA, alias="schema")
+    run_id: str
     dataset: str
     profile: str
     synthetic: bool
     protocol: dict[str, Any]
+    """What must be equal for two numbers to be comparable."""
     protocol_hash: str
+    plugins: list[PluginRecord] = Field(default_factory=list)
+    command: str
     status: Literal["running", "interrupted", "finished"]
 
+    def system(self, name: str) -> SystemEntry:
+        """The system called `name`: one of ours or in use, else as the plug-in of the run had it.
 
-class Run(Common):
+        Raises UsageError when neither knows the name.
+        """
+        told = {key: each for plugin in self.plugins for key, each in plugin.systems.items()}
+        if name not in SYSTEMS and name in told:
+            return told[name].entry
+        return catalogue.system(name)
+
+    def metric(self, name: str) -> MetricRecord:
+        """Title and direction of a plug-in's metric."""
+        told = {key: each for plugin in self.plugins for key, each in plugin.metrics.items()}
+        return told.get(name, MetricRecord(title=name, better=""))
+
+
+class RunManifest(Manifest):
+    """run.json of `pfbench run`."""
+
     kind: Literal["run"]
     fingerprint: str
+    """Of the content of the data."""
     settings: dict[str, Any]
     notes: list[str]
-    suites: dict[str, list[Row]]
+    suites: dict[str, list[RowRecord]]
+    suite_files: dict[str, SuiteColumns] = Field(default_factory=dict)
     names: dict[str, str]
+    """Trial -> what a person calls it."""
     trials: list[TrialId]
+    mlflow: Literal["off", "here", "elsewhere"] = "off"
+
+    def suite(self, name: str) -> Suite:
+        """The suite called `name`, with the columns that it had in this run."""
+        return self.suite_files[name].suite if name in self.suite_files else suite(name)
 
 
-class Study(Common):
+class StudyManifest(Manifest):
+    """run.json of `pfbench tune`."""
+
     kind: Literal["study"]
     suites: list[str]
+    """Names of the searches."""
     references: dict[str, dict[str, float]]
+    """Search -> the settings as they are, which every point is measured by."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of every point, but for what is searched."""
+        return self.protocol["settings"]
 
 
-class Point(Record):
+class PointRecord(Record):
     """point.json of a study."""
 
     study: str
@@ -122,21 +330,54 @@ class Point(Record):
     trials: list[TrialId] = Field(min_length=1)
 
 
-class End(Record):
+class PointEnd(Record):
     """result.json of a point."""
 
+    schema_: Literal[1] = Field(1, alias="schema")
     state: Literal["complete", "stopped", "failed"]
     reason: str
     detail: str
     value: float | None
 
 
-RESULT: TypeAdapter[Scored | Failed] = TypeAdapter(
-    Annotated[Scored | Failed, Field(discriminator="status")]
+Result = Scored | Failed
+Measurement = Measured | Failed
+AnyManifest = RunManifest | StudyManifest
+RESULT: TypeAdapter[Result] = TypeAdapter(Annotated[Result, Field(discriminator="status")])
+MEASUREMENT: TypeAdapter[Measurement] = TypeAdapter(
+    Annotated[Measurement, Field(discriminator="status")]
 )
-MEASUREMENT: TypeAdapter[Measured | Failed] = TypeAdapter(
-    Annotated[Measured | Failed, Field(discriminator="status")]
+PROBED_TRAINING: TypeAdapter[ProbedTraining | Failed] = TypeAdapter(
+    Annotated[ProbedTraining | Failed, Field(discriminator="status")]
 )
-FOLDER: TypeAdapter[Run | Study] = TypeAdapter(Annotated[Run | Study, Field(discriminator="kind")])
-POINT = TypeAdapter(Point)
-END = TypeAdapter(End)
+PROBED_INFERENCE: TypeAdapter[ProbedInference | Failed] = TypeAdapter(
+    Annotated[ProbedInference | Failed, Field(discriminator="status")]
+)
+MANIFEST: TypeAdapter[AnyManifest] = TypeAdapter(
+    Annotated[AnyManifest, Field(discriminator="kind")]
+)
+VOLUME_KEYS = TypeAdapter(VolumeKeys)
+POINT = TypeAdapter(PointRecord)
+POINT_END = TypeAdapter(PointEnd)
+
+
+def read(path: Path, kind: TypeAdapter[T]) -> T:
+    """The record in `path`; StateError naming file and key when it is missing or damaged."""
+    content = read_json(path)
+    try:
+        return kind.validate_python(content)
+    except ValidationError as error:
+        key, what = wrong_keys(error)[0]
+        raise damaged(path, f"lacks '{key}'" if what == MISSING else f"{key}: {what}") from error
+
+
+MISSING = "is missing"
+
+
+def wrong_keys(error: ValidationError) -> list[tuple[str, str]]:
+    """Dotted key and fault, in few words, of everything that a record has wrong."""
+    plain = {"missing": MISSING, "extra_forbidden": "does not belong here"}
+    return [
+        (".".join(map(str, fault["loc"])), plain.get(fault["type"], fault["msg"]))
+        for fault in error.errors(include_url=False, include_context=False, include_input=False)
+    ]

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from harness.errors import PfbenchError
-from harness.runs.run_folder import append
+from harness.runs.files import append
 
 WIDE = 170  # columns where there is no terminal to ask
 

@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from harness.errors import UsageError, together, unknown
 from harness.runs.nested import merged, nest
-from harness.runs.spec import Frozen, Protocol
 from harness.runs.yaml_file import line_of, parse_value, read_config
 from harness.systems.catalogue import SYSTEMS
+from harness.systems.protocol import Frozen, Protocol
 
 Where = Callable[[Sequence[str]], str]
 """Where a person wrote a nested key: "suite.yaml:14", "--set"."""

@@ -9,15 +9,19 @@
 A point's score after an epoch is the mean validation Dice of its trials after that epoch.
 """
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from harness.runs.run_folder import RunFolder, TrialFolder, read_json, write_json
+from harness.runs import records
+from harness.runs.records import POINT, POINT_END, PointEnd, PointRecord
+from harness.runs.run_folder import RunFolder
 from harness.runs.spec import digest
+from harness.runs.trial_folder import TrialFolder
 from tuning.search import State
+
+END_FILE = "result.json"
 
 
 @dataclass(frozen=True)
@@ -40,32 +44,41 @@ class Point:
         return digest([self.study, self.number, self.params, self.trials])
 
     @property
-    def result(self) -> dict[str, Any]:
-        """{} while there is none."""
-        path = self.path / "result.json"
-        return read_json(path) if path.exists() else {}
+    def end_file(self) -> Path:
+        return self.path / END_FILE
+
+    @property
+    def ended(self) -> PointEnd | None:
+        """How the point ended, or None while it did not."""
+        return records.read(self.end_file, POINT_END) if self.end_file.exists() else None
 
     @property
     def state(self) -> State:
-        return self.result.get("state", "unfinished")
+        return self.ended.state if self.ended else "unfinished"
 
     @property
     def reason(self) -> str:
-        return self.result.get("reason", "")
+        return self.ended.reason if self.ended else ""
 
     @property
     def value(self) -> float | None:
-        """The score after the last epoch; None while it is not complete."""
-        return self.result.get("value") if self.state == "complete" else None
+        """The score after the last epoch; None while the point is not complete."""
+        return self.ended.value if self.ended and self.ended.state == "complete" else None
 
     def values(self) -> dict[int, float]:
         """Epoch -> score, as far as every trial has come."""
         return scores([self.folder.trial(trial) for trial in self.trials])
 
-    def end(self, state: State, value: float | None, reason: str = "", detail: str = "") -> None:
+    def end(
+        self,
+        state: Literal["complete", "stopped", "failed"],
+        value: float | None,
+        reason: str = "",
+        detail: str = "",
+    ) -> None:
         """Write down what became of it; a failed point has no value."""
-        record = {"schema": 1, "state": state, "reason": reason, "detail": detail}
-        write_json(self.path / "result.json", {**record, "value": value})
+        ended = PointEnd(schema=1, state=state, reason=reason, detail=detail, value=value)
+        ended.write(self.end_file)
 
 
 def place(folder: RunFolder, study: str, number: int) -> Path:
@@ -77,9 +90,10 @@ def propose(
     trials: Sequence[str],
 ) -> Point:  # fmt: skip
     """Write a point down before it starts, so that it is known whatever happens to it."""
-    content = {"study": study, "number": number, "system": system, "params": params}
-    record = {**content, "trials": list(trials)}
-    write_json(place(folder, study, number) / "point.json", record)
+    record = PointRecord(
+        study=study, number=number, system=system, params=params, trials=list(trials)
+    )
+    record.write(place(folder, study, number) / "point.json")
     return Point(folder, study, number, system, params, tuple(trials))
 
 
@@ -88,14 +102,14 @@ def points(folder: RunFolder, study: str = "*") -> list[Point]:
     return [
         Point(
             folder,
-            content["study"],
-            content["number"],
-            content["system"],
-            content["params"],
-            tuple(content["trials"]),
+            point.study,
+            point.number,
+            point.system,
+            point.params,
+            tuple(point.trials),
         )
         for path in sorted((folder.path / "points").glob(f"{study}/*/point.json"))
-        for content in [read_json(path)]
+        if (point := records.read(path, POINT))
     ]
 
 
@@ -113,9 +127,6 @@ def scores(trials: Sequence[TrialFolder]) -> dict[int, float]:
 
 
 def _validated(trial: TrialFolder) -> Iterator[tuple[int, float]]:
-    path = trial.path / "history.csv"
-    if path.exists():
-        with open(path, newline="") as file:
-            for row in csv.DictReader(file):
-                if row.get("val_dice"):
-                    yield int(float(row["epoch"])), float(row["val_dice"])
+    for row in trial.history():
+        if "val_dice" in row:
+            yield int(row["epoch"]), row["val_dice"]

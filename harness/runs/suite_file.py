@@ -7,7 +7,7 @@ rows:
   - {key: wide, title: "UNet3D, {widths}", system: unet3d, options: {widths: [8, 16, 32]}}
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,16 @@ from pydantic import Field, ValidationError
 
 from harness.errors import UsageError, together, unknown
 from harness.runs.plugin_file import NAME
-from harness.runs.spec import Frozen
+from harness.runs.records import SuiteColumns
 from harness.runs.suites import ALL, OURS, SHOWABLE, SUITES, Row, Suite
 from harness.runs.yaml_file import line_of, read_config
 from harness.systems.catalogue import SYSTEMS
+from harness.systems.protocol import Frozen
 
 ENDINGS = (".yaml", ".yml")
 
 
-class RowRecord(Frozen):
+class RowEntry(Frozen):
     """One row as it stands in the file; see harness.runs.suites.Row."""
 
     key: str = Field(pattern=r"^[\w.+/-]{1,64}$")
@@ -40,11 +41,11 @@ class RowRecord(Frozen):
                    tuple(self.cells), self.protocol)  # fmt: skip
 
 
-class SuiteRecord(Frozen):
-    """The whole file; what it says of the columns is also what run.json keeps."""
+class SuiteFile(Frozen):
+    """The whole file."""
 
     title: str = Field(min_length=1)
-    rows: list[RowRecord] = Field(min_length=1)
+    rows: list[RowEntry] = Field(min_length=1)
     headings: list[str] = Field(default_factory=lambda: ["Model"], min_length=1)
     shows: list[str] = Field(default_factory=lambda: list(Suite("", ()).shows), min_length=1)
     notes: list[str] = Field(default_factory=list)
@@ -73,24 +74,24 @@ def use(name: str) -> str:
     return path.stem
 
 
-def record(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What run.json keeps of suites that are not ours, so that their tables can be made again."""
+def columns(names: Sequence[str]) -> dict[str, SuiteColumns]:
+    """What run.json keeps of suites that are not built in, to make their tables again."""
     return {
-        name: {
-            "title": SUITES[name].title,
-            "headings": list(SUITES[name].headings),
-            "shows": list(SUITES[name].shows),
-            "notes": list(SUITES[name].notes),
-        }
+        name: SuiteColumns(
+            title=SUITES[name].title,
+            headings=list(SUITES[name].headings),
+            shows=list(SUITES[name].shows),
+            notes=list(SUITES[name].notes),
+        )
         for name in names
         if name in SUITES and name not in OURS
     }
 
 
-def _read(path: Path) -> SuiteRecord:
+def _read(path: Path) -> SuiteFile:
     content = read_config(path)
     try:
-        made = SuiteRecord.model_validate(content)
+        made = SuiteFile.model_validate(content)
     except ValidationError as error:
         faults = [_fault(path, each) for each in error.errors()]
         raise together(faults, "the suite") from error
@@ -104,14 +105,14 @@ def _fault(path: Path, error: Any) -> UsageError:
     keys = tuple(map(str, error["loc"]))
     name = ".".join(keys)
     if error["type"] == "extra_forbidden":
-        kind = RowRecord if keys[0] == "rows" else SuiteRecord
+        kind = RowEntry if keys[0] == "rows" else SuiteFile
         where = line_of(path, keys)
         return unknown("key", keys[-1], kind.model_fields, where=where, code="PFB-C45")
     what = f"{name}: {error['msg'].removeprefix('Value error, ')}"
     return UsageError(what, where=line_of(path, keys), remedy="correct it", code="PFB-C45")
 
 
-def _wrong_rows(path: Path, made: SuiteRecord) -> list[UsageError]:
+def _wrong_rows(path: Path, made: SuiteFile) -> list[UsageError]:
     """Names that there are not, keys that stand twice, titles that name no option."""
     faults: list[UsageError] = []
     seen: set[str] = set()
@@ -135,22 +136,9 @@ def _wrong_rows(path: Path, made: SuiteRecord) -> list[UsageError]:
     return faults
 
 
-def _wrong_columns(path: Path, made: SuiteRecord) -> list[UsageError]:
+def _wrong_columns(path: Path, made: SuiteFile) -> list[UsageError]:
     return [
         unknown("column", name, SHOWABLE, where=line_of(path, ("shows", str(n))), code="PFB-C45")
         for n, name in enumerate(made.shows)
         if name not in SHOWABLE
     ]
-
-
-def tell(content: Mapping[str, Any]) -> None:
-    """Make known the suites that a run folder tells of; their rows stand in the folder itself.
-
-    Raises pydantic's ValidationError for what is none.
-    """
-    for name, told in content.items():
-        if name in OURS:
-            continue
-        row = {"key": "told", "title": "told", "system": "told"}
-        made = SuiteRecord.model_validate({**told, "rows": [row]}).suite
-        SUITES.setdefault(name, Suite(made.title, (), made.headings, made.shows, made.notes))

@@ -20,7 +20,7 @@ Grid = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class System:
+class SystemEntry:
     """What can be compared, as it stands in Table V.
 
     `network` and `method` are "module:name", or the thing itself in a plug-in; the network is
@@ -51,35 +51,35 @@ class System:
 QUICK_UNET = {"widths": (8, 8, 16, 32, 64)}
 
 # fmt: off
-SYSTEMS: dict[str, System] = {
-    "vnet": System(
+SYSTEMS: dict[str, SystemEntry] = {
+    "vnet": SystemEntry(
         "V-Net", "patch-based", "baselines.vnet:VNet", "harness.systems.methods:Patches",
         "Milletari et al., arXiv:1606.04797", quick={"widths": (4, 8, 16, 32, 64)},
         method_options=("window",),
     ),
-    "unet3d": System(
+    "unet3d": SystemEntry(
         "UNet3D", "patch-based", "baselines.unet3d:UNet3D", "harness.systems.methods:Patches",
         "Çiçek et al., arXiv:1606.06650", quick=QUICK_UNET, method_options=("window",),
     ),
-    "resunet3d": System(
+    "resunet3d": SystemEntry(
         "ResUNet3D", "patch-based", "baselines.resunet3d:ResUNet3D",
         "harness.systems.methods:Patches", "Yu et al., AAAI 2017",
         quick=QUICK_UNET, method_options=("window",),
     ),
-    "resunet3d_up": System(
+    "resunet3d_up": SystemEntry(
         "ResUNet3D↑", "patch-free", "baselines.resunet3d:ResUNet3D",
         "harness.systems.methods:LowResolution", "Wang et al., arXiv:2210.14645, Sec. IV-C",
         quick=QUICK_UNET,
     ),
-    "hdresunet": System(
+    "hdresunet": SystemEntry(
         "HDResUNet", "patch-free", "baselines.hdresunet:HDResUNet",
         "harness.systems.methods:WholeVolume", "HDC/DUC on ResUNet3D", quick=QUICK_UNET,
     ),
-    "san": System(
+    "san": SystemEntry(
         "SAN", "patch-free", "baselines.san:SAN", "harness.systems.methods:WholeVolume",
         "Ho et al., Point-Unet, arXiv:2203.08964 (saliency network)", quick={"width": 8},
     ),
-    "point_unet": System(
+    "point_unet": SystemEntry(
         "Point-Unet", "patch-free", "baselines.point_unet:PointUNet",
         "harness.systems.points:Points", "Ho et al., arXiv:2203.08964", end_to_end=False,
         options={"points": 365_000, "post": "open", "learning_rate_factor": 10.0},
@@ -90,7 +90,7 @@ SYSTEMS: dict[str, System] = {
         method_options=("points", "post", "learning_rate_factor"),
         deviation="Point-Unet: its point network learns faster, 10x in profile paper, 2x in quick",
     ),
-    "pfseg": System(
+    "pfseg": SystemEntry(
         "PFSeg", "patch-free", "models.pfseg:build", "harness.systems.methods:PatchFree",
         "Wang et al., arXiv:2210.14645",
         options={
@@ -105,7 +105,7 @@ SYSTEMS: dict[str, System] = {
 # fmt: on
 
 
-def system(name: str) -> System:
+def system(name: str) -> SystemEntry:
     """The entry called `name`; UsageError with the nearest name when there is none."""
     if name not in SYSTEMS:
         raise unknown("model", name, SYSTEMS)

@@ -7,7 +7,7 @@ loading torch; a test holds the file to what is counted here.
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -20,7 +20,15 @@ from harness.systems.methods import Grid
 COSTS = Path(__file__).parent / "costs.json"
 
 
-def cost(name: str, options: dict[str, Any], modalities: int, grid: Grid) -> dict[str, float]:
+class Cost(TypedDict):
+    """What a system takes, whatever it was trained on."""
+
+    parameters: int
+    parameters_inference: int
+    gflops_per_volume: float
+
+
+def cost(name: str, options: dict[str, Any], modalities: int, grid: Grid) -> Cost:
     """Parameters in training and inference, and GFLOPs for one volume with all its windows.
 
     1 GFLOP = 10^9 operations of convolutions and matrix products, multiply and add counted
@@ -44,12 +52,12 @@ def parameters(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def costs() -> dict[str, dict[str, dict[str, float]]]:
+def costs() -> dict[str, dict[str, Cost]]:
     """profile -> system -> cost, for one modality."""
     return costs_of(systems.SYSTEMS)
 
 
-def costs_of(names: Iterable[str]) -> dict[str, dict[str, dict[str, float]]]:
+def costs_of(names: Iterable[str]) -> dict[str, dict[str, Cost]]:
     """The same of some systems."""
     names = tuple(names)
     return {

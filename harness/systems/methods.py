@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from baselines.resunet3d_up import low_resolution_label, upsample_keys
 from harness.data.lowres import halve
-from harness.runs.spec import Protocol
+from harness.systems.protocol import Protocol
 from harness.systems.sliding_window import sliding_window, starts
 from models import cropping
 from models.layout import Layout, channels_last, faster

@@ -14,10 +14,10 @@ from torch import Tensor
 from harness.data.augment import augment
 from harness.data.case import Volume
 from harness.data.prefetch import ahead
-from harness.runs.spec import Protocol as Settings
+from harness.systems.memory import peak_memory_mib
 from harness.systems.methods import Method, Stage
 from harness.systems.metrics import dice
-from harness.trials.measure import peak_memory_mib
+from harness.systems.protocol import Protocol as Settings
 from models.precision import autocast
 
 Row = dict[str, float]

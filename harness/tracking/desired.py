@@ -6,7 +6,6 @@ that "Model", "Type" and "Dice" are what it shows unasked. No name has a "-": it
 names there.
 """
 
-import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,10 +14,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.runs.nested import flat
+from harness.runs.records import (
+    AnyManifest,
+    Measured,
+    Measurement,
+    Result,
+    RunManifest,
+    Scored,
+    StudyManifest,
+)
 from harness.runs.redact import redact
-from harness.runs.run_folder import RunFolder, TrialFolder, read_json
+from harness.runs.run_folder import RunFolder
 from harness.runs.study_folder import Point, points
-from harness.systems.catalogue import system
+from harness.runs.trial_folder import TrialFolder
 
 Status = Literal["running", "stopped", "ok", "failed"]
 DERIVED = (
@@ -106,34 +114,34 @@ class Parent:
 
 def parent_of(folder: RunFolder) -> Parent:
     """The parent of whatever `folder` holds."""
-    run = folder.read()
-    title = f"{' '.join(run['suites'])} {run['dataset']} {run['profile']}"
+    run = folder.manifest()
+    title = f"{' '.join(run.suites)} {run.dataset} {run.profile}"
+    searched = run.references if isinstance(run, StudyManifest) else {}
     return Parent(
-        run["run_id"],
+        run.run_id,
         title,
         title,
-        {**_common(run), "pfbench.command": redact(run["command"])},
+        {**_common(run), "pfbench.command": redact(run.command)},
         _dataset(folder, run),
-        run["status"],
+        run.status,
         _description(folder, run),
         _own(sorted(path for kind in DERIVED for path in folder.path.glob(kind))),
-        tuple(run["suites"]),
-        SCORE if run["kind"] == "study" else "Dice",
-        {name: tuple(map(allowed, params)) for name, params in run.get("references", {}).items()},
+        tuple(run.suites),
+        SCORE if run.kind == "study" else "Dice",
+        {name: tuple(map(allowed, params)) for name, params in searched.items()},
     )
 
 
-def _description(folder: RunFolder, run: dict[str, Any]) -> str:
+def _description(folder: RunFolder, run: AnyManifest) -> str:
     """Markdown: the tables as they are shown elsewhere, and what made them."""
-    shown = folder.path / ("study.md" if run["kind"] == "study" else "table.md")
+    shown = folder.path / ("study.md" if run.kind == "study" else "table.md")
     text = shown.read_text() if shown.exists() else ""
-    return f"{text}\nProtocol `{run['protocol_hash']}`, made by\n\n    {redact(run['command'])}\n"
+    return f"{text}\nProtocol `{run.protocol_hash}`, made by\n\n    {redact(run.command)}\n"
 
 
-def _dataset(folder: RunFolder, run: dict[str, Any]) -> Dataset:
-    data = run["protocol"]["data"]
-    split = read_json(folder.path / "split.json")
-    counts = {part: len(split[part]) for part in ("train", "validation", "test")}
+def _dataset(folder: RunFolder, run: AnyManifest) -> Dataset:
+    data = run.protocol["data"]
+    counts = {part: len(cases) for part, cases in folder.split().to_json().items()}
     profile = {key: data[key] for key in ("modalities", "target", "grid", "synthetic")}
     return Dataset(f"{data['name']} {data['target']}", data["fingerprint"], profile | counts)
 
@@ -148,29 +156,29 @@ def children_of(folder: RunFolder) -> Iterator[tuple[Any, Callable[[], Child]]]:
 
     Each as a footprint, which changes whenever the child does, and how to read it.
     """
-    run = folder.read()
-    if run["kind"] == "study":
+    run = folder.manifest()
+    if isinstance(run, StudyManifest):
         for point in points(folder):
-            places = [folder.trial(trial).path for trial in point.trials]
-            prints = [_footprint(place, "history.csv") for place in places]
-            ended = _footprint(point.path, "result.json")
-            yield (point.id, run["status"], ended, *prints), partial(_of_point, point, run)
+            trials = map(folder.trial, point.trials)
+            prints = [_footprint(trial.history_file) for trial in trials]
+            ended = _footprint(point.end_file)
+            yield (point.id, run.status, ended, *prints), partial(_of_point, point, run)
         return
     tables = _tables(run)
     for trial in folder.trials():
-        print_ = _footprint(trial.path, "history.csv", "result.json", "measurement.json")
+        print_ = _footprint(trial.history_file, trial.result_file, trial.measurement_file)
         if any(print_) or trial.checkpoints.exists():
             shown = tables.get(trial.id, "")
-            key = (trial.id, run["status"], shown, print_)
+            key = (trial.id, run.status, shown, print_)
             yield key, partial(_of_trial, trial, run, shown)
 
 
-def _footprint(folder: Path, *names: str) -> tuple[tuple[int, int] | None, ...]:
+def _footprint(*files: Path) -> tuple[tuple[int, int] | None, ...]:
     """When each of the files was last written, and how long it is."""
     found: list[tuple[int, int] | None] = []
-    for name in names:
+    for path in files:
         try:
-            status = (folder / name).stat()
+            status = path.stat()
         except OSError:
             found.append(None)
         else:
@@ -178,38 +186,38 @@ def _footprint(folder: Path, *names: str) -> tuple[tuple[int, int] | None, ...]:
     return tuple(found)
 
 
-def _tables(run: Mapping[str, Any]) -> dict[str, str]:
+def _tables(run: RunManifest) -> dict[str, str]:
     """Trial -> the suites that have a row of it; the base of a fine-tuned one is in none."""
     shown: dict[str, list[str]] = {}
-    for suite, rows in run["suites"].items():
-        for trial in dict.fromkeys(trial for row in rows for trial in row["trials"]):
+    for suite, rows in run.suites.items():
+        for trial in dict.fromkeys(trial for row in rows for trial in row.trials):
             shown.setdefault(trial, []).append(suite)
     return {trial: " ".join(suites) for trial, suites in shown.items()}
 
 
-def _common(run: dict[str, Any]) -> dict[str, str]:
+def _common(run: AnyManifest) -> dict[str, str]:
     return {
-        "pfbench.run_id": run["run_id"],
-        "pfbench.suite": " ".join(run["suites"]),
-        "pfbench.dataset": run["dataset"],
-        "pfbench.profile": run["profile"],
-        "pfbench.protocol": run["protocol_hash"],
+        "pfbench.run_id": run.run_id,
+        "pfbench.suite": " ".join(run.suites),
+        "pfbench.dataset": run.dataset,
+        "pfbench.profile": run.profile,
+        "pfbench.protocol": run.protocol_hash,
     }
 
 
-def _of_trial(trial: TrialFolder, run: dict[str, Any], tables: str) -> Child:
+def _of_trial(trial: TrialFolder, run: RunManifest, tables: str) -> Child:
     spec = trial.spec()
     result = trial.result()
-    status: Status = "running" if run["status"] == "running" else "stopped"
+    status: Status = "running" if run.status == "running" else "stopped"
     if result:
-        status = "ok" if result["status"] == "ok" else "failed"
-    entry = system(spec.system)
+        status = result.status
+    entry = run.system(spec.system)
     names = {"Model": entry.title, "Type": entry.kind, "View": entry.view}
     if spec.base:
         names["Model"] += " †"
     return Child(
         trial.id,
-        run["names"][trial.id],
+        run.names[trial.id],
         {
             **_common(run),
             "pfbench.model": spec.system,
@@ -218,39 +226,39 @@ def _of_trial(trial: TrialFolder, run: dict[str, Any], tables: str) -> Child:
             "pfbench.fold": str(spec.fold),
         },
         {**names, **_params(spec.model_dump(mode="json"))},
-        partial(history, trial.path / "history.csv"),
-        final_metrics(result, trial.measurement() or {}) if result else {},
+        trial.history,
+        final_metrics(result, trial.measurement()),
         status,
         {
             "pfbench.status": status,
-            "pfbench.reason": result["reason"] if result else "",
+            "pfbench.reason": result.reason if result else "",
             "pfbench.tables": tables,
         },
-        _own(trial.path / name for name in ("cases.csv", "history.csv")),
+        _own((trial.cases_file, trial.history_file)),
         _seconds(trial, result),
-        (trial.path / "result.json").stat().st_mtime if result else None,
+        trial.result_file.stat().st_mtime if result else None,
     )
 
 
-def _seconds(trial: TrialFolder, result: dict[str, Any] | None) -> float:
+def _seconds(trial: TrialFolder, result: Result | None) -> float:
     """What a trial took: as it says itself, or the sum of its epochs so far."""
-    if result and "seconds" in result:
-        return sum(result["seconds"].values())
-    return sum(row.get("seconds", 0.0) for row in history(trial.path / "history.csv"))
+    if isinstance(result, Scored):
+        return sum(result.seconds.values())
+    return sum(row.get("seconds", 0.0) for row in trial.history())
 
 
-def _of_point(point: Point, run: dict[str, Any]) -> Child:
+def _of_point(point: Point, run: StudyManifest) -> Child:
     statuses: dict[str, Status] = {"complete": "ok", "stopped": "ok", "failed": "failed"}
-    waiting: Status = "running" if run["status"] == "running" else "stopped"
+    waiting: Status = "running" if run.status == "running" else "stopped"
     status = statuses.get(point.state, waiting)
-    result = point.path / "result.json"
+    result = point.end_file
     seen = point.values()
     finals = {SCORE: point.value, LAST: seen[max(seen)] if status == "ok" and seen else None}
     return Child(
         point.id,
         f"{point.study} {point.number}",
         {**_common(run), "pfbench.model": point.system, "pfbench.study": point.study},
-        {"Model": system(point.system).title, **_params(point.params)},
+        {"Model": run.system(point.system).title, **_params(point.params)},
         lambda: ({"epoch": epoch, "val_dice": dice} for epoch, dice in seen.items()),
         {name: _short(value) for name, value in finals.items() if value is not None},
         status,
@@ -263,19 +271,11 @@ def _of_point(point: Point, run: dict[str, Any]) -> Child:
     )
 
 
-def history(path: Path) -> Iterator[dict[str, float]]:
-    """The rows of a history.csv, those of its cells that hold something; none without the file."""
-    if path.exists():
-        with open(path, newline="") as file:
-            for row in csv.DictReader(file):
-                yield {key: float(value) for key, value in row.items() if value}
-
-
-def final_metrics(result: dict[str, Any], measurement: dict[str, Any]) -> dict[str, float]:
+def final_metrics(result: Result | None, measurement: Measurement | None) -> dict[str, float]:
     """The names under which MLflow shows a finished trial; none of a failed one."""
-    if result["status"] != "ok":
+    if not isinstance(result, Scored):
         return {}
-    scores, memory = result["metrics"], result["memory"]
+    scores, memory = result.metrics, result.memory
     values = {
         "Dice": scores["dice_mean"],
         "HD95 mm": scores["hd95_mm_mean"],
@@ -283,15 +283,17 @@ def final_metrics(result: dict[str, Any], measurement: dict[str, Any]) -> dict[s
     }
     values |= {f"test/{name}.std": scores[f"{name}_std"] for name in OTHERS}
     values |= {f"test/{name}.mean": scores[f"{name}_mean"] for name in OTHERS[3:]}
-    for name, value in result.get("extra_metrics", {}).items():
+    for name, value in result.extra_metrics.items():
         own, _, part = name.rpartition("_")
         values[f"test/{own}.{part}"] = value
-    values |= {new: result[old] for old, new in SIZES.items() if old in result}
-    values |= {new: measurement[old] for old, new in MEASURED.items() if old in measurement}
+    values |= {new: getattr(result, old) for old, new in SIZES.items()}
+    if isinstance(measurement, Measured):
+        found = {new: getattr(measurement, old) for old, new in MEASURED.items()}
+        values |= {name: value for name, value in found.items() if value is not None}
     if "train_peak_mib" in memory:
         values["Training MiB"] = memory["train_peak_mib"]
-    if "train" in result.get("seconds", {}):
-        values["Training s"] = result["seconds"]["train"]
+    if "train" in result.seconds:
+        values["Training s"] = result.seconds["train"]
     return {name: _short(value) for name, value in values.items()}
 
 

@@ -22,8 +22,9 @@ from urllib.parse import urlsplit
 
 import harness
 from harness.errors import PfbenchError, TrackingError, UsageError
+from harness.runs.files import open_own
 from harness.runs.redact import redact
-from harness.runs.run_folder import RunFolder, open_own
+from harness.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from harness.tracking.store import Store, Summary
@@ -94,7 +95,7 @@ class Looker:
 
     def look(self) -> "Summary":
         """Bring over what is new. Raises what `mirror` does; the next look then starts afresh."""
-        self.folder.read()
+        self.folder.manifest()
         with _alone(self.folder) as lock:
             lock.seek(0)
             if lock.read() != self.turn:  # another mirror of this run has written since

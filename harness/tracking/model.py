@@ -11,6 +11,7 @@ import numpy as np
 
 import harness
 from harness.errors import PfbenchError
+from harness.runs.records import Scored
 from harness.runs.run_folder import RunFolder
 from harness.tracking import mirror as tracking
 from harness.trials import network as trained
@@ -62,6 +63,8 @@ def _log(folder: RunFolder, trial: str, run_id: str) -> str:
 
     spec, _ = trained.as_scored(folder.path, trial, "cpu")
     files = folder.trial(trial)
+    result = files.result()
+    assert isinstance(result, Scored)  # its weights were found to fit
     top = Path(harness.__file__).parent.parent
     with TemporaryDirectory(prefix="pfbench-") as staged:  # MLflow notes where files came from
         info = Model.log(
@@ -71,10 +74,10 @@ def _log(folder: RunFolder, trial: str, run_id: str) -> str:
             run_id=run_id,
             python_model=str(Path(__file__).with_name("servable.py")),
             artifacts={
-                "spec": shutil.copy(files.path / "spec.json", staged),
-                "weights": shutil.copy(files.path / "weights.safetensors", staged),
+                "spec": shutil.copy(files.spec_file, staged),
+                "weights": shutil.copy(files.weights_file, staged),
             },
-            model_config={"sha256": (files.result() or {})["sha256"]["weights.safetensors"]},
+            model_config={"sha256": result.sha256[files.weights_file.name]},
             code_paths=[str(top / package) for package in PACKAGES],
             pip_requirements=requirements(),
             signature=_signature(),

@@ -22,7 +22,7 @@ from harness.data.grid import PAPER_GRID
 from harness.data.scan_view import look
 from harness.runs.spec import TrialSpec
 from harness.trials.checkpoint import parse_weights, put_in
-from harness.trials.trial import build
+from harness.trials.network import build
 
 SPACING_MM = (1.0, 1.0, 1.0)
 

@@ -83,7 +83,7 @@ class Store:
         self.notes: list[str] = []
         self.client = MlflowClient(uri)
         self.experiment = self._experiment(uri, experiment, restore)
-        self.run_id = folder.read()["run_id"]
+        self.run_id = folder.manifest().run_id
         self.parent = next(iter(self._known("suite").values()), None)
         self.children = self._known("trial")
         self.prints: dict[str, Any] = {}

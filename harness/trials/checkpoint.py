@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from harness.errors import StateError
 from harness.runs.crash_points import crash_point
-from harness.runs.run_folder import TrialFolder, write_bytes
+from harness.runs.files import write_bytes
+from harness.runs.records import Scored
+from harness.runs.trial_folder import TrialFolder
 
 GENERATIONS = 2
 SHOWN = 3  # keys of a network that a message names
@@ -85,12 +87,13 @@ def load_weights(network: nn.Module, folder: TrialFolder) -> None:
 
     Raises StateError when they are missing, not what the trial wrote, or of another network.
     """
-    path = folder.path / "weights.safetensors"
+    path = folder.weights_file
     try:
         content = path.read_bytes()
     except OSError as error:
         raise _unusable(path, "has no weights that can be read", "PFB-K03") from error
-    written = (folder.result() or {}).get("sha256", {}).get(path.name)
+    result = folder.result()
+    written = result.sha256.get(path.name) if isinstance(result, Scored) else None
     if written != hashlib.sha256(content).hexdigest():
         raise _unusable(path, "damaged: its SHA-256 is not that in result.json", "PFB-K03")
     try:
@@ -119,3 +122,32 @@ def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
 def _unusable(path: Path, what: str, code: str) -> StateError:
     remedy = "remove the folder of this trial and repeat its `pfbench run`, which trains it anew"
     return StateError(what, where=str(path), remedy=remedy, code=code)
+
+
+class CheckpointStore:
+    """A trial's checkpoints and history on disk; the history is a copy of the checkpoint's.
+
+    `warn` is given one line for each checkpoint that is damaged.
+    """
+
+    def __init__(self, folder: TrialFolder, warn: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.warn = warn
+
+    def save(self, epoch: int, state: dict[str, Any]) -> None:
+        save(self.folder.checkpoints, epoch, {"trial": self.folder.id, **state})
+        self._write_history(state)
+
+    def load(self) -> dict[str, Any] | None:
+        state = load(self.folder.checkpoints, self.warn)
+        if state is None:
+            return None
+        if state.get("trial") != self.folder.id:
+            where, remedy = str(self.folder.checkpoints), AGAIN
+            what = f"holds the checkpoints of another trial ({state.get('trial')})"
+            raise StateError(what, where=where, remedy=remedy, code="PFB-K06")
+        self._write_history(state)
+        return state
+
+    def _write_history(self, state: dict[str, Any]) -> None:
+        self.folder.write_history(state["progress"]["history"])

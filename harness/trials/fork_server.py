@@ -1,15 +1,15 @@
-"""A process that imports a task's code once and forks a child for each task (a zygote).
+"""A process that imports a task's code once and forks a child for each task (a fork server).
 
-    owner                        zygote                     child
+    owner                      fork server                   child
       call, output, errors ────►   import, fork ──────────►   function(arguments)
       pid                  ◄────
       end                  ────►   kill, wait
       exit code            ◄────
 
-Importing torch takes seconds, a fork milliseconds. The zygote does nothing but import: it has one
-thread, ran no parallel region and never touched CUDA, so its children can do all of that. It has
-one child at a time. When the owner is gone its socket closes, and zygote and child end; when the
-zygote is gone the child notices and ends.
+Importing torch takes seconds, a fork milliseconds. The fork server does nothing but import: it has
+one thread, ran no parallel region and never touched CUDA, so its children can do all of that. It
+has one child at a time. When the owner is gone its socket closes, and fork server and child end;
+when the fork server is gone the child notices and ends.
 
 Runs as `python -m harness.trials.fork_server`, with one end of a Unix socket pair as its standard
 input.
@@ -25,13 +25,13 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import IO, NoReturn, Self
+
+from harness.trials.parent_watch import end_with_parent
 
 NUMBER = struct.Struct("!i")
 END = NUMBER.pack(0)  # in place of the length of a call
@@ -40,7 +40,7 @@ ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_t
 
 
 class Lost(Exception):
-    """The zygote is gone, and with it its child; the message says what ended it."""
+    """The fork server is gone, and with it its child; the message says what ended it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Child:
     """Afterwards, what ended it."""
 
 
-class Zygote:
+class ForkServer:
     """The owner's side: a socket, and the process behind it where that is the owner's own."""
 
     def __init__(
@@ -170,7 +170,7 @@ def _what_happened(code: int) -> str:
 
 
 def main() -> int:
-    """The zygote, and each of its children."""
+    """The fork server, and each of its children."""
     gc.disable()  # while importing, the collector would take a fifth of the time and find nothing
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which ends this one
     owner = socket.socket(fileno=os.dup(0))
@@ -180,7 +180,7 @@ def main() -> int:
 
 
 def live(owner: socket.socket) -> int:
-    """Be a zygote for as long as the owner is there, and each of its children."""
+    """Be a fork server for as long as the owner is there, and each of its children."""
     task = None
     with suppress(ConnectionError):  # the owner is gone
         task = _serve(owner)
@@ -197,10 +197,10 @@ def _serve(owner: socket.socket) -> Callable[[], int] | None:
         call = Call(**json.loads(owner.recv(size, socket.MSG_WAITALL)))
         function = pkgutil.resolve_name(call.function)
         gc.freeze()  # the children's collector need not look at what was imported
-        zygote, child = os.getpid(), os.fork()
+        server, child = os.getpid(), os.fork()
         if not child:
             owner.close()
-            _settle(call, handles, zygote)
+            _settle(call, handles, server)
             return partial(function, call.arguments)
         for handle in handles:
             os.close(handle)
@@ -212,9 +212,9 @@ def _serve(owner: socket.socket) -> Callable[[], int] | None:
             owner.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
 
 
-def _settle(call: Call, handles: list[int], zygote: int) -> None:
+def _settle(call: Call, handles: list[int], server: int) -> None:
     """Make a fresh child what a process started with this call would be."""
-    _end_with(zygote)
+    end_with_parent(server)
     for handle, standard in zip(handles, (1, 2), strict=True):
         os.dup2(handle, standard)
         os.close(handle)
@@ -222,17 +222,6 @@ def _settle(call: Call, handles: list[int], zygote: int) -> None:
     os.environ.clear()
     os.environ.update(call.environment)
     gc.enable()
-
-
-def _end_with(parent: int) -> None:
-    """Leave when the process that started this one is gone: no trial outlives its driver."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def leave(code: int) -> NoReturn:

@@ -4,9 +4,9 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from harness.trials.execute import Placement
+from harness.runs.records import Failed, ProbedTraining
+from harness.trials.placement import Placement
 from tuning.capacity import Size
 from tuning.machines import Machine
 from tuning.machines import room as joined_room
@@ -25,7 +25,7 @@ def together(peak_mib: float, device_mib: float, most: int) -> int:
     return max(1, min(most, int(device_mib / needed)))
 
 
-def sized(placement: Placement, found: Mapping[str, Mapping[str, Any]]) -> Placement:
+def sized(placement: Placement, found: Mapping[str, ProbedTraining | Failed]) -> Placement:
     """The placement with a share of a GPU for each trial, by the record of its probe.
 
     What could not be probed keeps a whole one. Processors are shared in the same way, unless their
@@ -33,11 +33,11 @@ def sized(placement: Placement, found: Mapping[str, Mapping[str, Any]]) -> Place
     """
     if placement.packing == "given":
         return placement
-    probed = {trial: record for trial, record in found.items() if record["status"] == "ok"}
-    smallest = min((record["device_mib"] for record in probed.values()), default=0.0)
+    probed = {trial: one for trial, one in found.items() if isinstance(one, ProbedTraining)}
+    smallest = min((one.device_mib or 0.0 for one in probed.values()), default=0.0)
     sizes = {
-        trial: _size(placement, record["reserved_mib"], smallest)
-        for trial, record in probed.items()
+        trial: _size(placement, one.reserved_mib or one.peak_mib, smallest)
+        for trial, one in probed.items()
     }
     return replace(placement, sizes=sizes)
 

@@ -4,47 +4,19 @@ The timed region is from an array in memory to a mask in memory: guidance croppi
 window and interpolation included, disk excluded, training-only modules removed.
 """
 
-import resource
 import statistics
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
+from harness.systems.memory import MIB, peak_memory_mib
 from harness.systems.methods import Image, Method
 from harness.trials.machine_facts import cpu_name
 
-MIB = 1024**2
 WARM_UP = 1
 REPETITIONS = 5
-
-
-def peak_memory_mib(device: torch.device) -> dict[str, float]:
-    """Peak memory of this process so far in MiB.
-
-    On CUDA what the allocator handed out and what it held; on CPU the peak resident memory of
-    the process, the Python runtime and libraries included.
-    """
-    if device.type == "cuda":
-        return {
-            "peak_mib": torch.cuda.max_memory_allocated(device) / MIB,
-            "reserved_mib": torch.cuda.max_memory_reserved(device) / MIB,
-        }
-    return {"peak_mib": _peak_resident_mib()}
-
-
-def _peak_resident_mib() -> float:
-    """On Linux of this program alone: getrusage counts what its process held before it, too."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    peaks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
-    if peaks:
-        return int(peaks[0]) / 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
 
 
 def measure(method: Method, image: Image) -> dict[str, Any]:

@@ -4,11 +4,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
+from harness.runs.records import Measured
 from harness.runs.run_folder import RunFolder
-from harness.trials.execute import OnEvent, Phase, Placement, cluster_of
+from harness.runs.trial_folder import Action
+from harness.trials.execute import Workplace
 from harness.trials.machine_facts import device
+from harness.trials.placement import OnEvent, Phase, Placement, cluster_of
 from harness.trials.supervise import supervise
 from tuning.capacity import machines_for
 from tuning.cluster import Cluster, ClusterLost
@@ -17,27 +19,22 @@ from tuning.machines import Machine, everywhere
 
 Kind = tuple[str, int]
 """Device and threads: times of different kinds never stand in one column."""
-PayloadOf = Callable[[str, int], dict[str, Any]]
 PATIENCE_S = 120
 
 
-def on_one_machine(
-    folder: RunFolder, trials: Phase, payload: PayloadOf, placement: Placement, tell: OnEvent
-) -> None:
-    """Measure what `trials` names, one after another; when the machine dies, the rest on another.
-
-    `payload(trial, threads)` is what the trial's supervisor is given.
-    """
+def on_one_machine(workplace: Workplace, action: Action, trials: Phase, tell: OnEvent) -> None:
+    """Carry out `action` for each of `trials`, alone; if the machine dies, the rest on another."""
+    placement = workplace.placement
     cluster = replace(cluster_of(placement), max_concurrent=1)
     while waiting := trials():
 
         def note(message: str, trial: str = waiting[0]) -> None:
             tell(trial, {"event": "note", "message": message})
 
-        machine = _machine(folder, placement, cluster, note)
+        machine = _machine(workplace.folder, placement, cluster, note)
         whole = (machine.cpus, math.ceil(placement.gpus_per_trial))
         threads = max(1, int(machine.cpus))
-        jobs = [Job(trial, payload(trial, threads), *whole) for trial in waiting]
+        jobs = [Job(trial, workplace.task(action, trial, threads), *whole) for trial in waiting]
         try:
             run_jobs(jobs, supervise, replace(cluster, grows=False), tell, only=machine)
             return
@@ -90,8 +87,4 @@ def _kinds(machines: Sequence[Machine], *, gpu: bool) -> dict[Machine, Kind]:
 def _before(folder: RunFolder) -> dict[str, Kind]:
     """Node -> what it measured with, of the trials that were measured."""
     found = [trial.measurement() for trial in folder.trials()]
-    return {
-        one.get("node", ""): (one["device"], one["threads"])
-        for one in found
-        if one and one["status"] == "ok"
-    }
+    return {one.node: (one.device, one.threads) for one in found if isinstance(one, Measured)}

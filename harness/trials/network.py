@@ -1,18 +1,21 @@
 """The network of a finished trial, to be applied to scans it has never seen."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
+
+import torch
 
 from harness.errors import StateError, UsageError
-from harness.runs.run_folder import RunFolder, TrialFolder
-from harness.runs.spec import TrialSpec
+from harness.runs import plugins as registry
+from harness.runs.records import RowRecord
+from harness.runs.run_folder import RunFolder
+from harness.runs.spec import Device, TrialSpec
+from harness.runs.trial_folder import TrialFolder
 from harness.systems import catalogue as systems
 from harness.systems.methods import Method
 from harness.trials.checkpoint import load_weights
-from harness.trials.trial import build
 from models.tpf import Strategy, check
-
-Device = Literal["cpu", "cuda"]
 
 
 class Trained(NamedTuple):
@@ -30,28 +33,28 @@ def choose_trial(run: Path, name: str | None, seed: int | None) -> str:
     none or several are meant.
     """
     folder = RunFolder(run)
-    content = folder.read()
-    if name in content["trials"]:
+    manifest = folder.run()
+    if name in manifest.trials:
         return str(name)
-    meant = _meant([row for rows in content["suites"].values() for row in rows], name)
+    meant = _meant([row for rows in manifest.suites.values() for row in rows], name)
     seeds = {trial: folder.trial(trial).spec().seed for trial in meant}
     wanted = min(seeds.values(), default=0) if seed is None else seed
     chosen = [trial for trial in meant if seeds[trial] == wanted]
     if len(chosen) == 1:
         return chosen[0]
-    candidates = "\n".join(f"  {t}  {content['names'][t]}" for t in meant or content["trials"])
+    candidates = "\n".join(f"  {t}  {manifest.names[t]}" for t in meant or manifest.trials)
     fit = f"{len(chosen)} trials fit" if chosen else "no trial fits"
     asked = f"'{name}', seed {wanted}" if name else f"seed {wanted}"
     what = f"{fit} {asked}; pass the id of one of\n{candidates}"
     raise UsageError(what, where="--model", code="PFB-C01")
 
 
-def _meant(rows: list[dict[str, Any]], name: str | None) -> list[str]:
+def _meant(rows: Sequence[RowRecord], name: str | None) -> list[str]:
     """Trials, each once, of all rows, of those that have the name, or else of that system."""
     for fields in (("key", "title"), ("system",)):
-        named = [row for row in rows if name is None or name in (row[field] for field in fields)]
+        named = [row for row in rows if name is None or name in (getattr(row, f) for f in fields)]
         if named:
-            return list(dict.fromkeys(trial for row in named for trial in row["trials"]))
+            return list(dict.fromkeys(trial for row in named for trial in row.trials))
     return []
 
 
@@ -111,3 +114,16 @@ def _load(spec: TrialSpec, source: TrialFolder, device: Device) -> Trained:
         raise StateError(what, where=where, remedy=remedy, code="PFB-K06") from error
     load_weights(method.network, source)
     return Trained(spec, method)
+
+
+def build(spec: TrialSpec) -> Method:
+    """The system of a trial, its first weights drawn from the trial's seed.
+
+    Raises UsageError for a plug-in that it needs and that is not in use.
+    """
+    registry.require(spec.plugins)
+    torch.manual_seed(spec.seed)
+    method = systems.build(spec.system, spec.options, len(spec.data.modalities), spec.data.grid)
+    method.network.to(spec.device)
+    method.follow(spec.protocol)
+    return method

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.errors import ClusterError, together
-from harness.runs.run_folder import write_bytes
+from harness.runs.files import write_bytes
 from harness.runs.screen import Screen
-from harness.trials.execute import Placement, cluster_faults, cluster_of
 from harness.trials.machine_facts import installed, look
+from harness.trials.placement import Placement, cluster_faults, cluster_of
 from tuning.capacity import machines_for
 from tuning.machines import Machine, Silent, everywhere
 

@@ -1,8 +1,8 @@
-"""`harness.trials.trial` with all that it imports on first use: a zygote does so for all trials."""
+"""`harness.trials` with all that it imports on first use: a fork server does so for all trials."""
 
 import scipy.spatial  # noqa: F401  for the surface distances: 0.2 s
 import torch._inductor  # noqa: F401  for deterministic algorithms and optimisers: 1.3 s
 
-from harness.trials.trial import main
+from harness.trials.__main__ import main
 
 __all__ = ["main"]

@@ -17,9 +17,10 @@ import torch
 
 from harness.data.case import Volume
 from harness.data.split import Split
+from harness.systems.memory import MIB, peak_memory_mib
 from harness.systems.methods import Image, Method, Stage
 from harness.systems.train import Lesson, Row, train
-from harness.trials.measure import MIB, describe_device, peak_memory_mib
+from harness.trials.measure import describe_device
 
 EPOCHS = 2
 SAMPLE = 8

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import PfbenchError
-from harness.runs import plugins as registry
+from harness.runs.manifest import open_run
 from harness.runs.plan import Plan
-from harness.runs.run_folder import Action, RunFolder, write_json
+from harness.runs.records import Failed, ProbedInference, ProbedTraining
+from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.spec import TrialSpec, digest
-from harness.trials.execute import Phase, Placement, execute, refuse_full_disk
+from harness.runs.trial_folder import Action
+from harness.trials.execute import Workplace, execute, refuse_full_disk
 from harness.trials.gpu_sharing import room
+from harness.trials.placement import Phase, Placement
 
 LIMIT_S = 10.0
 PREFIX = ".probe-"
@@ -31,12 +34,15 @@ SCHEDULE = {
 """Parts of the protocol that say how long and how fast it learns, not what a step takes."""
 
 
+LOST = Failed(status="failed", reason="lost", detail="the probe ended without a word")
+
+
 @dataclass(frozen=True)
 class Probe:
-    """What was found out of one kind of trials; a failed part has "status" and "reason"."""
+    """What was found out of one kind of trials."""
 
-    training: dict[str, Any]
-    inference: dict[str, Any] | None
+    training: ProbedTraining | Failed
+    inference: ProbedInference | Failed | None
     """None for what is never measured."""
 
 
@@ -87,7 +93,8 @@ def probe(
     together = [company(group, places) for group in groups]
     alone = [first[kind] for kind in shown]
     with _folder(cache) as folder:
-        _write(folder, planned, [trial for group in together for trial in group], limit_s)
+        open_run(folder, planned, cache, "")
+        folder.write_probe_limit(limit_s)
         phases: list[tuple[Action, Phase]] = [
             *(("probe_training", _unprobed(folder, "probe_training", group)) for group in together),
             ("probe_inference", _unprobed(folder, "probe_inference", alone)),
@@ -95,8 +102,8 @@ def probe(
         _carry_out(folder, cache, phases, placement, planned, screen)
         found = {
             kind: Probe(
-                _record(folder, "probe_training", trial),
-                _record(folder, "probe_inference", trial) if kind in shown else None,
+                folder.trial(trial).probed_training() or LOST,
+                (folder.trial(trial).probed_inference() or LOST) if kind in shown else None,
             )
             for kind, trial in first.items()
         }
@@ -111,9 +118,10 @@ def _folder(cache: Path) -> Iterator[RunFolder]:
         tempfile.TemporaryDirectory(prefix=PREFIX, dir=cache, ignore_cleanup_errors=True) as place,
         RunFolder(Path(place)).lock(),
     ):
-        for lock in cache.glob(f"{PREFIX}*/driver.lock"):
-            with suppress(PfbenchError, OSError), RunFolder(lock.parent).lock():
-                shutil.rmtree(lock.parent, ignore_errors=True)
+        for left in map(RunFolder, cache.glob(f"{PREFIX}*")):
+            if left.lock_file.exists():
+                with suppress(PfbenchError, OSError), left.lock():
+                    shutil.rmtree(left.path, ignore_errors=True)
         yield RunFolder(Path(place))
 
 
@@ -131,25 +139,8 @@ def _carry_out(
 
     names = {trial: planned.names[trial] for _, trials in phases for trial in trials()}
     with screen.trials(names):
-        execute(folder, cache, phases, placement, tell)
-
-
-def _record(folder: RunFolder, action: Action, trial: str) -> dict[str, Any]:
-    lost = {"status": "failed", "reason": "lost", "detail": "the probe ended without a word"}
-    return folder.trial(trial).end(action) or lost
+        execute(Workplace(folder, cache, placement, tell), phases)
 
 
 def _unprobed(folder: RunFolder, action: Action, trials: Sequence[str]) -> Phase:
     return lambda: [trial for trial in trials if folder.trial(trial).end(action) is None]
-
-
-def _write(folder: RunFolder, planned: Plan, trials: Sequence[str], limit_s: float) -> None:
-    """What a trial's process reads in its run folder."""
-    folder.write({"trials": list(trials)})
-    write_json(folder.path / "split.json", planned.split.to_json())
-    write_json(folder.path / "data.json", {"keys": planned.keys})
-    write_json(folder.path / "probe.json", {"limit_s": limit_s})
-    specs = [planned.trials[trial] for trial in trials]
-    registry.keep(folder.path, sorted({plugin for spec in specs for plugin in spec.plugins}))
-    for spec in specs:
-        folder.trial(spec.id).write_spec(spec)

@@ -1,14 +1,14 @@
 """The imports of trials, begun before there is a worker to ask for them, and once for all workers.
 
-    driver                    shared zygote              worker
+    driver                    shared fork server              worker
       begin, listen  ────────►   import
       start Ray                  fork  ◄──────────────────   connect
-                                   a zygote of the worker's own, see harness.trials.fork_server
+                                   a fork server of the worker's own, see harness.trials.fork_server
 
 Ray takes as long to start as torch to be imported, and each of its phases has new workers. Those
 find the socket by an environment variable that they inherit, so on the driver's machine alone; it
-lies in a folder that only its user may enter. A worker that finds none has a zygote imported for
-itself. The shared one ends with the driver, those that it forked with their workers.
+lies in a folder that only its user may enter. A worker that finds none has a fork server of
+its own imported. The shared one ends with the driver, those that it forked with their workers.
 
 Runs as `python -m harness.trials.shared_fork_server FUNCTION`, with the listening socket as
 standard input and the driver's as standard output.
@@ -30,17 +30,17 @@ from pathlib import Path
 
 from harness.trials.fork_server import ONE_THREAD, leave, live
 
-PLACE = "PFBENCH_ZYGOTE"
+PLACE = "PFBENCH_FORK_SERVER"
 SHORT = 64  # of the hundred or so bytes that the address of a socket has
 
 
 @contextmanager
-def shared_zygote(function: str, environment: Mapping[str, str]) -> Iterator[None]:
-    """While the block lasts, processes begun in it find a zygote that has imported `function`."""
+def shared_fork_server(function: str, environment: Mapping[str, str]) -> Iterator[None]:
+    """While the block lasts, processes begun in it find a fork server with `function` imported."""
     mine, theirs = socket.socketpair()
     usual = tempfile.gettempdir()
     short = usual if len(usual) < SHORT else "/tmp"  # where Ray has its sockets, too
-    with mine, tempfile.TemporaryDirectory(prefix="pfbench-zygote-", dir=short) as folder:
+    with mine, tempfile.TemporaryDirectory(prefix="pfbench-fork-", dir=short) as folder:
         place = str(Path(folder) / "socket")
         with theirs, socket.socket(socket.AF_UNIX) as listener:
             listener.bind(place)
@@ -49,7 +49,7 @@ def shared_zygote(function: str, environment: Mapping[str, str]) -> Iterator[Non
                 [sys.executable, "-P", "-m", "harness.trials.shared_fork_server", function],
                 stdin=listener.fileno(),
                 stdout=theirs.fileno(),
-                stderr=subprocess.DEVNULL,  # a worker's own zygote will say the same to its log
+                stderr=subprocess.DEVNULL,  # a worker's own will say the same to its log
                 env={**environment, **ONE_THREAD},
             )
         os.environ[PLACE] = place
@@ -62,7 +62,7 @@ def shared_zygote(function: str, environment: Mapping[str, str]) -> Iterator[Non
 
 
 def connected() -> socket.socket | None:
-    """A zygote of the caller's own, forked from the shared one; None where there is none."""
+    """A fork server of the caller's own, forked from the shared one; None where there is none."""
     place = os.environ.get(PLACE)
     if not place:
         return None
@@ -76,7 +76,7 @@ def connected() -> socket.socket | None:
 
 
 def main() -> int:
-    """The shared zygote, each of those that it forks, and each child of theirs."""
+    """The shared fork server, each of those that it forks, and each child of theirs."""
     gc.disable()  # see harness.trials.fork_server
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which ends this one
     listener, driver = (socket.socket(fileno=os.dup(standard)) for standard in (0, 1))
@@ -93,7 +93,7 @@ def main() -> int:
 
 
 def _next_owner(listener: socket.socket, driver: socket.socket) -> socket.socket | None:
-    """In a forked zygote its owner; in the shared one None, when the driver is gone."""
+    """In a forked fork server its owner; in the shared one None, when the driver is gone."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that are forked
     while True:
         ready, _, _ = select.select([listener, driver], [], [])

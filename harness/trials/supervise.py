@@ -1,8 +1,8 @@
 """Watch one trial's process: pass on what it reports, and say what happened when it dies.
 
 A crash (a signal, an exit without a word) is tried once more from the last checkpoint; a trial
-that says why it failed is not. The process is a child of this process's zygote, which has
-imported `harness.trials.trial` or was forked from one that has.
+that says why it failed is not. The process is a child of this process's fork server, which has
+imported `harness.trials` or was forked from one that has.
 """
 
 import atexit
@@ -10,96 +10,90 @@ import json
 import os
 import select
 from collections.abc import Callable, Iterator
-from itertools import chain
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import harness
 from harness.errors import StorageError
-from harness.runs.run_folder import RunFolder, TrialFolder, open_to_append
-from harness.trials.fork_server import Call, Lost, Zygote
+from harness.runs.files import open_to_append
+from harness.runs.records import Failed
+from harness.trials.fork_server import Call, ForkServer, Lost
 from harness.trials.shared_fork_server import connected
+from harness.trials.task import Task
 
 ATTEMPTS = 2
 TRIAL = "harness.trials.preload:main"
 Report = Callable[[dict[str, Any]], None]
-_zygote: Zygote | None = None
+_fork_server: ForkServer | None = None
+"""One for each process that supervises: its children are forked from one set of imports."""
 
 
 class Silence(Exception):
     """The trial said nothing for longer than allowed."""
 
 
-def supervise(payload: dict[str, Any], report: Report, function: str = TRIAL) -> dict[str, Any]:
-    """Run the task of `payload` to its end; returns {"reason": "ok" | why not}.
+def supervise(task: Task, report: Report, node: str = "", function: str = TRIAL) -> dict[str, Any]:
+    """Run the task to its end; returns {"reason": "ok" | why not, "detail": one line}.
 
-    `payload`: action, run, trial, cache, threads, silence_s, node; plugins, the files that the
-    trial needs, where it needs any; and, of a rehearsal, until. Runs where Ray put it; `function`
-    is what the process calls, given the arguments of `python -m harness.trials.trial`.
+    `node` is the machine on which Ray put this call. `function` ("module:name") is called by the
+    process of the trial, with the arguments of `python -m harness.trials`.
     """
+    task = replace(task, node=node or task.node)
     for attempt in range(1, ATTEMPTS + 1):
         report({"event": "start", "attempt": attempt})
         try:
-            reason, detail, final = _attempt(payload, report, function)
+            reason, detail, final = _attempt(task, report, function)
         except StorageError as error:
             return {"reason": "storage", "detail": f"{error.where}: {error.what}"}
         if final:
             return {"reason": reason, "detail": detail}
-    return _fail(payload, reason, detail)
+    return _fail(task, reason, detail)
 
 
-def _fail(payload: dict[str, Any], reason: str, detail: str) -> dict[str, Any]:
+def _fail(task: Task, reason: str, detail: str) -> dict[str, Any]:
     """Record the failure, unless the process died after it had recorded its end."""
-    folder = _folder(payload)
-    folder.write_failure(payload["action"], reason, detail)
-    ended = folder.end(payload["action"]) or {}
-    return {"reason": ended.get("reason") or "ok", "detail": ended.get("detail", "")}
+    task.folder.write_failure(task.action, reason, detail)
+    ended = task.folder.end(task.action)
+    if isinstance(ended, Failed):
+        return {"reason": ended.reason, "detail": ended.detail}
+    return {"reason": "ok", "detail": ""}
 
 
-def _attempt(payload: dict[str, Any], report: Report, function: str) -> tuple[str, str, bool]:
+def _attempt(task: Task, report: Report, function: str) -> tuple[str, str, bool]:
     """Reason, detail, and whether that is the last word."""
-    folder = _folder(payload)
-    call = Call(function, _arguments(payload), str(folder.path), trial_environment())
-    silence_s = payload["silence_s"]
-    with open_to_append(folder.path / "stderr.log", "ab") as log:
+    place = task.folder.path
+    call = Call(function, task.to_arguments(), str(place), trial_environment())
+    with open_to_append(place / "stderr.log", "ab") as log:
         try:
-            with _living_zygote(log).child(call, log, silence_s) as child:
-                for event in _events(child.output, silence_s):
+            with _living_fork_server(log).child(call, log, task.silence_s) as child:
+                for event in _events(child.output, task.silence_s):
                     if event["event"] == "end":
                         return event["reason"], "", True
                     if event["event"] == "storage":
                         return "storage", event["message"], True
                     report(event)
         except Silence:
-            ended = _fail(payload, "timeout", f"no report for {silence_s:g} s")
+            ended = _fail(task, "timeout", f"no report for {task.silence_s:g} s")
             return ended["reason"], ended["detail"], True
         except Lost as lost:
             return "crash", str(lost), False
     return "crash", child.ending, False
 
 
-def _folder(payload: dict[str, Any]) -> TrialFolder:
-    return RunFolder(Path(payload["run"])).trial(payload["trial"])
-
-
-def _living_zygote(log: IO[bytes]) -> Zygote:
-    """The zygote of this process: begun with its first task, and again when it has died."""
-    global _zygote
-    if _zygote and not _zygote.alive:
-        _zygote.close()
-        _zygote = None
-    if _zygote is None:
+def _living_fork_server(log: IO[bytes]) -> ForkServer:
+    """The fork server of this process: begun with its first task, and again when it has died."""
+    global _fork_server
+    if _fork_server and not _fork_server.alive:
+        _fork_server.close()
+        _fork_server = None
+    if _fork_server is None:
         connection = connected()
-        _zygote = Zygote(connection) if connection else Zygote.begun(trial_environment(), log)
-        atexit.register(_zygote.close)
-    return _zygote
-
-
-def _arguments(payload: dict[str, Any]) -> list[str]:
-    places = [payload["action"], payload["run"], payload["trial"], "--cache", payload["cache"]]
-    optional = [(f"--{name}", str(payload[name])) for name in ("node", "until") if name in payload]
-    optional += [("--plugin", path) for path in payload.get("plugins", ())]
-    return [*places, "--threads", str(payload["threads"]), *chain.from_iterable(optional)]
+        _fork_server = (
+            ForkServer(connection) if connection else ForkServer.begun(trial_environment(), log)
+        )
+        atexit.register(_fork_server.close)
+    return _fork_server
 
 
 def trial_environment() -> dict[str, str]:

@@ -1,47 +1,43 @@
 """Train one point of a study from rung to rung; runs where Ray put it."""
 
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from harness.runs.run_folder import RunFolder
 from harness.runs.study_folder import scores
 from harness.trials.supervise import TRIAL, supervise
+from harness.trials.task import PointTask
 
 Report = Callable[[dict[str, Any]], None]
 
 
-def rehearse(payload: dict[str, Any], report: Report, function: str = TRIAL) -> dict[str, Any]:
-    """Train every seed of the point to each of `stops` in turn; {"reason": "ok" | why not}.
+def train_point(
+    point: PointTask, report: Report, node: str = "", function: str = TRIAL
+) -> dict[str, Any]:
+    """Train every seed of the point to each of its stops; returns {"reason": "ok" | why not}.
 
-    `payload`: run, cache, plugins, threads, silence_s, node, trials (one for each seed), stops
-    (epochs). Reports epoch and score. No process is left running while a stop is reported, so
-    that the study may end the point there; at the next rung training goes on from the checkpoint.
-    `function` is what the processes call, as for `supervise`.
+    Reports epoch and score. No process is left running while a stop is reported, so that the
+    study may end the point there; at the next rung training goes on from the checkpoint.
+    `node` and `function` are those of `supervise`.
     """
-    last = payload["trials"][-1]
-    trials = [RunFolder(Path(payload["run"])).trial(trial) for trial in payload["trials"]]
-    handed_on = ("run", "cache", "plugins", "threads", "silence_s", "node")
-    task = {key: payload[key] for key in handed_on}
-    for until in payload["stops"]:
+    trials = [task.folder for task in point.tasks]
+    last = point.tasks[-1]
+    for until in point.stops:
 
-        def tell(event: dict[str, Any], until: int = until) -> None:
+        def on_epoch(event: dict[str, Any], until: int = until) -> None:
             """The last seed's epochs complete those of the others."""
             if event["event"] == "epoch" and event["epoch"] < until:
                 known = scores(trials)
                 if event["epoch"] in known:
                     report({"epoch": event["epoch"], "value": known[event["epoch"]]})
 
-        for trial in payload["trials"]:
-            step = {**task, "action": "rehearse", "trial": trial, "until": until}
-            outcome = supervise(step, tell if trial == last else _hear_nothing, function)
+        for task in point.tasks:
+            to_rung = replace(task, until=until)
+            hear = on_epoch if task is last else lambda event: None
+            outcome = supervise(to_rung, hear, node, function)
             if outcome["reason"] != "ok":
                 return outcome
         known = scores(trials)
         # Training may have ended before, and a continued point may have been trained further.
         report({"epoch": until, "value": known.get(until, known[max(known)])})
     return {"reason": "ok"}
-
-
-def _hear_nothing(event: dict[str, Any]) -> None:
-    """Epochs of all seeds but the last complete no score."""

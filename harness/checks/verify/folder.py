@@ -22,7 +22,7 @@ from harness.data.cache import open_volume
 from harness.data.ingest import digest as fingerprint
 from harness.data.split import Split
 from harness.errors import ClusterError, DataError, StateError
-from harness.runs.records import FOLDER, Common, Run, Study
+from harness.runs.records import MANIFEST, AnyManifest, RunManifest, StudyManifest
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import code_version, digest
 
@@ -67,7 +67,7 @@ def verify(run: Path, cache: Path | None = None) -> Report:
     Raises StateError when it is no such folder, ClusterError while a driver works on it.
     """
     folder = RunFolder(run)
-    folder.read()
+    folder.recognise()
     found = Inspection(folder.path)
     trials = _check(folder, cache, found)
     _access(found)
@@ -77,21 +77,21 @@ def verify(run: Path, cache: Path | None = None) -> Report:
 def _check(folder: RunFolder, cache: Path | None, found: Inspection) -> int:
     """All of one folder, and of the comparison inside a study; the number of trials."""
     with _undisturbed(folder):
-        content = found.record(folder.path / "run.json", FOLDER)
+        content = found.record(folder.manifest_file, MANIFEST)
         split = _split(folder, found)
         if content is None or split is None:
             return 0
         _protocol(content, split, folder, found)
         _data(content, split, folder, found)
-        if isinstance(content, Study):
+        if isinstance(content, StudyManifest):
             trials = check_study(content, folder, found)
         else:
             trials = _check_run(content, split, folder, cache, found)
         _strays(trials, folder, found)
     comparison = RunFolder(folder.path / "comparison")
-    if isinstance(content, Run) or not comparison.path.exists():
+    if isinstance(content, RunManifest) or not comparison.path.exists():
         return len(trials)
-    if not (comparison.path / "run.json").exists():
+    if not comparison.begun:
         found.note("comparison holds no run: the study was cut off before its last part")
         return len(trials)
     return len(trials) + _check(comparison, cache, found)
@@ -100,7 +100,7 @@ def _check(folder: RunFolder, cache: Path | None, found: Inspection) -> int:
 @contextmanager
 def _undisturbed(folder: RunFolder) -> Iterator[None]:
     """Keep drivers out while the files are compared. Raises ClusterError when one is at work."""
-    lock = folder.path / "driver.lock"
+    lock = folder.lock_file
     if not lock.exists():
         yield
         return
@@ -116,7 +116,7 @@ def _undisturbed(folder: RunFolder) -> Iterator[None]:
 
 
 def _split(folder: RunFolder, found: Inspection) -> Split | None:
-    path = folder.path / "split.json"
+    path = folder.split_file
     content = found.json(path)
     if content is None:
         return None
@@ -127,18 +127,18 @@ def _split(folder: RunFolder, found: Inspection) -> Split | None:
         return None
 
 
-def _protocol(content: Common, split: Split, folder: RunFolder, found: Inspection) -> None:
+def _protocol(content: AnyManifest, split: Split, folder: RunFolder, found: Inspection) -> None:
     """run.json against itself and the split."""
-    path, protocol = folder.path / "run.json", content.protocol
+    path, protocol = folder.manifest_file, content.protocol
     if digest(protocol) != content.protocol_hash:
         what = f"protocol: has hash {digest(protocol)}, not {content.protocol_hash}"
         found.fault(path, what)
     if protocol.get("cases") != split.digest:
         what = f"has digest {split.digest}, not {protocol.get('cases')} as in run.json"
-        found.fault(folder.path / "split.json", what)
+        found.fault(folder.split_file, what)
     data = protocol.get("data", {})
     expected = {"dataset": data.get("name"), "synthetic": data.get("synthetic")}
-    if isinstance(content, Run):
+    if isinstance(content, RunManifest):
         expected |= {"fingerprint": data.get("fingerprint"), "profile": protocol.get("profile")}
         for key in ("profile", "protocol", "systems", "exceptions", "split"):
             if content.settings.get(key) != protocol.get(key):
@@ -150,9 +150,9 @@ def _protocol(content: Common, split: Split, folder: RunFolder, found: Inspectio
         found.note(f"written by {protocol.get('code')}, looked at by {code_version()}")
 
 
-def _data(content: Common, split: Split, folder: RunFolder, found: Inspection) -> None:
+def _data(content: AnyManifest, split: Split, folder: RunFolder, found: Inspection) -> None:
     """data.json names the volumes of the split by content; those of a study do not test."""
-    path = folder.path / "data.json"
+    path = folder.volume_keys_file
     data = found.json(path)
     if data is None:
         return
@@ -160,7 +160,7 @@ def _data(content: Common, split: Split, folder: RunFolder, found: Inspection) -
     if not isinstance(data.get("cache"), str):
         found.fault(path, "cache: is no path")
     cases = {*split.train, *split.validation}
-    if isinstance(content, Run):
+    if isinstance(content, RunManifest):
         cases |= {*split.test}
     if not isinstance(keys, dict) or keys.keys() != cases:
         found.fault(path, "keys: are not the cases of split.json")
@@ -169,19 +169,19 @@ def _data(content: Common, split: Split, folder: RunFolder, found: Inspection) -
 
 
 def _check_run(
-    run: Run, split: Split, folder: RunFolder, cache: Path | None, found: Inspection
+    run: RunManifest, split: Split, folder: RunFolder, cache: Path | None, found: Inspection
 ) -> list[str]:
     trials = {name: read(folder.trial(name), found) for name in run.trials}
-    _rows(run, trials, folder.path / "run.json", found)
+    _rows(run, trials, folder.manifest_file, found)
     for trial in trials.values():
         check_training(trial, run.protocol, found)
-        check_outcome(trial, _base(trial, trials, found), split, found)
+        check_outcome(trial, _base(trial, trials, found), run, split, found)
     _labels([trial for trial in trials.values() if trial.scored], split, folder, cache, found)
     check_tables(run, folder, found)
     return list(trials)
 
 
-def _rows(run: Run, trials: dict[str, Trial], path: Path, found: Inspection) -> None:
+def _rows(run: RunManifest, trials: dict[str, Trial], path: Path, found: Inspection) -> None:
     """Every row of a table has trials of its system, and every trial a name."""
     for suite, rows in run.suites.items():
         for row in rows:
@@ -203,7 +203,7 @@ def _base(trial: Trial, trials: dict[str, Trial], found: Inspection) -> Trial | 
     base = trials.get(trial.spec.base.id)
     if base is None or base.spec is None:
         what = f"the trial that it fine-tunes, {trial.spec.base.id}, is not in the run"
-        found.fault(trial.folder.path / "spec.json", what)
+        found.fault(trial.folder.spec_file, what)
     return base
 
 
@@ -211,7 +211,7 @@ def _labels(
     trials: list[Trial], split: Split, folder: RunFolder, cache: Path | None, found: Inspection
 ) -> None:
     """Score the masks again, case by case, so that a label is read once."""
-    data = found.json(folder.path / "data.json") or {}
+    data = found.json(folder.volume_keys_file) or {}
     place = cache or folder.path / str(data.get("cache"))
     keys = data.get("keys")
     if not isinstance(keys, dict) or not place.is_dir():

@@ -4,7 +4,7 @@ import csv
 import errno
 import math
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import StateError
-from harness.runs.run_folder import read_json, sha256
+from harness.runs.files import read_json, sha256
+from harness.runs.records import wrong_keys
 
 T = TypeVar("T")
 
@@ -93,7 +94,7 @@ class Inspection:
         try:
             return kind.validate_python(content)
         except ValidationError as error:
-            for key, what in _wrong_keys(error):
+            for key, what in wrong_keys(error):
                 self.fault(path, f"{key}: {what}")
             return None
 
@@ -134,13 +135,6 @@ class Inspection:
             else:
                 self.fault(path, f"{name} is '{cell}', not a finite number", line.number)
         return found
-
-
-def _wrong_keys(error: ValidationError) -> Iterator[tuple[str, str]]:
-    """Dotted key and what is wrong with it, in few words."""
-    plain = {"missing": "is missing", "extra_forbidden": "does not belong here"}
-    for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        yield ".".join(map(str, fault["loc"])), plain.get(fault["type"], fault["msg"])
 
 
 def same(first: float, second: float) -> bool:

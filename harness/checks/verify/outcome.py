@@ -22,10 +22,11 @@ from harness.checks.verify.trial import Trial
 from harness.data.case import Volume
 from harness.data.split import Split
 from harness.errors import StateError
-from harness.runs.records import Measured, Scored
+from harness.runs.records import Measured, RunManifest, Scored
 from harness.runs.spec import TrialSpec
-from harness.systems import catalogue as systems
+from harness.runs.trial_folder import CASES, HISTORY, RESULT_FILE, WEIGHTS
 from harness.systems import plugin_metrics as extra_metrics
+from harness.systems.catalogue import Kind
 from harness.systems.cost import parameters
 from harness.systems.evaluate import summary
 from harness.systems.metrics import CaseScore, overlap
@@ -33,38 +34,46 @@ from harness.systems.metrics import CaseScore, overlap
 SCORES = tuple(name for name in CaseScore._fields if name != "failed")
 
 
-def check_outcome(trial: Trial, base: Trial | None, split: Split, found: Inspection) -> None:
+def check_outcome(
+    trial: Trial, base: Trial | None, run: RunManifest, split: Split, found: Inspection
+) -> None:
     """Everything but what the masks score; `base` is the trial that this one fine-tunes."""
-    path = trial.folder.path
     if trial.spec and trial.scored:
-        _sums(trial.spec, trial.scored, path, split, found)
-        _result(trial, trial.spec, trial.scored, base, found)
-        _scores(trial.scored, path / "cases.csv", split, found)
+        _sums(trial, trial.spec, trial.scored, split, found)
+        kind = run.system(trial.spec.system).kind
+        _result(trial, trial.spec, kind, trial.scored, base, found)
+        _scores(trial.scored, trial.folder.cases_file, split, found)
         _masks(trial, trial.spec, split, found)
         _weights(trial, base, found)
     if isinstance(trial.measurement, Measured):
-        _measurement(trial.measurement, path / "measurement.json", found)
+        _measurement(trial.measurement, trial.folder.measurement_file, found)
 
 
-def _sums(spec: TrialSpec, result: Scored, path: Path, split: Split, found: Inspection) -> None:
-    names = {"weights.safetensors", "cases.csv", *(f"masks/{case}.npz" for case in split.test)}
+def _sums(trial: Trial, spec: TrialSpec, result: Scored, split: Split, found: Inspection) -> None:
+    path = trial.folder.path
+    names = {WEIGHTS, CASES, *(f"masks/{case}.npz" for case in split.test)}
     if spec.base is None:
-        names.add("history.csv")
+        names.add(HISTORY)
     if different := result.sha256.keys() ^ names:
-        found.fault(path / "result.json", f"sha256: differs in {', '.join(sorted(different))}")
+        found.fault(trial.folder.result_file, f"sha256: differs in {', '.join(sorted(different))}")
     for name in sorted(names & result.sha256.keys()):
         if found.sum_of(path / name) not in (None, result.sha256[name]):
             found.fault(path / name, "is not what was written (SHA-256)")
 
 
 def _result(
-    trial: Trial, spec: TrialSpec, result: Scored, base: Trial | None, found: Inspection
+    trial: Trial,
+    spec: TrialSpec,
+    kind: Kind,
+    result: Scored,
+    base: Trial | None,
+    found: Inspection,
 ) -> None:
     """What follows from the specification: names, counts and the network that was fine-tuned."""
-    path = trial.folder.path / "result.json"
+    path = trial.folder.result_file
     expected: dict[str, object] = {
         "system": spec.system,
-        "kind": systems.system(spec.system).kind,
+        "kind": kind,
         "transductive": spec.base is not None,
         "base": spec.base.id if spec.base else None,
     }
@@ -101,7 +110,7 @@ def _scores(result: Scored, path: Path, split: Split, found: Inspection) -> None
         for line, row in zip(lines, rows, strict=True):
             for what in _impossible(row, line):
                 found.fault(path, what, line.number)
-        _summed_up(result, rows, path.with_name("result.json"), found)
+        _summed_up(result, rows, path.with_name(RESULT_FILE), found)
 
 
 def _impossible(row: dict[str, float], line: Line) -> list[str]:
@@ -160,7 +169,7 @@ def _masks(trial: Trial, spec: TrialSpec, split: Split, found: Inspection) -> No
 
 def check_case(trial: Trial, volume: Volume, found: Inspection) -> None:
     """Overlap and volume of the mask of one case, which its line in cases.csv has to tell."""
-    path = trial.folder.path / "cases.csv"
+    path = trial.folder.cases_file
     lines = found.table(path) if path.exists() else None
     line = next((line for line in lines or () if line.cells.get("case") == volume.case), None)
     try:
@@ -185,7 +194,7 @@ def check_case(trial: Trial, volume: Volume, found: Inspection) -> None:
 
 
 def _weights(trial: Trial, base: Trial | None, found: Inspection) -> None:
-    path = trial.folder.path / "weights.safetensors"
+    path = trial.folder.weights_file
     weights = _loaded(path)
     if weights is None:
         if path.exists():

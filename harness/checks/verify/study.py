@@ -7,16 +7,14 @@ from harness.checks.verify.tables import DAMAGED, in_words, same_csv, same_text
 from harness.checks.verify.trial import check_training, read
 from harness.errors import UsageError
 from harness.results import study as study_report
-from harness.runs.records import END, POINT, End, Point, Study
+from harness.runs.records import POINT, POINT_END, PointEnd, PointRecord, StudyManifest
 from harness.runs.run_folder import RunFolder
-from harness.runs.study_folder import place, scores
+from harness.runs.study_folder import END_FILE, place, scores
 from harness.runs.yaml_file import read_config
 from tuning.search import Range
 
-OF_TESTING = ("weights.safetensors", "cases.csv", "masks", "measurement.json")
 
-
-def check_study(study: Study, folder: RunFolder, found: Inspection) -> list[str]:
+def check_study(study: StudyManifest, folder: RunFolder, found: Inspection) -> list[str]:
     """Check points, trials and derived files; the ids of the trials that belong to points."""
     trials: list[str] = []
     for name in study.suites:
@@ -29,12 +27,14 @@ def check_study(study: Study, folder: RunFolder, found: Inspection) -> list[str]
                 trials += point.trials
                 _point(study, name, point, path, found)
                 _trials(study, point, folder, found)
-                _end(point, path.with_name("result.json"), folder, found)
+                _end(point, path.with_name(END_FILE), folder, found)
     _derived(study, folder, found)
     return trials
 
 
-def _point(study: Study, name: str, point: Point, path: Path, found: Inspection) -> None:
+def _point(
+    study: StudyManifest, name: str, point: PointRecord, path: Path, found: Inspection
+) -> None:
     """The point is that of its folder, and lies where the study looked."""
     expected = {"study": name, "number": int(path.parent.name)}
     for key, value in expected.items():
@@ -53,22 +53,21 @@ def _point(study: Study, name: str, point: Point, path: Path, found: Inspection)
                 found.fault(path, f"params.{key}: {value:g} is not in {span}")
 
 
-def _trials(study: Study, point: Point, folder: RunFolder, found: Inspection) -> None:
+def _trials(study: StudyManifest, point: PointRecord, folder: RunFolder, found: Inspection) -> None:
     """One for each seed, trained as its files say and never shown a test case."""
     for seed, name in enumerate(point.trials):
         trial = read(folder.trial(name), found)
         check_training(trial, study.protocol, found)
         if trial.spec and (trial.spec.system, trial.spec.seed) != (point.system, seed):
             what = f"is {trial.spec.system} seed {trial.spec.seed}, not {point.system} seed {seed}"
-            found.fault(trial.folder.path / "spec.json", what)
-        for left in OF_TESTING:
-            if (trial.folder.path / left).exists():
-                found.fault(trial.folder.path / left, "is of testing, which a study does not do")
+            found.fault(trial.folder.spec_file, what)
+        for left in trial.folder.of_testing():
+            found.fault(left, "is of testing, which a study does not do")
 
 
-def _end(point: Point, path: Path, folder: RunFolder, found: Inspection) -> None:
+def _end(point: PointRecord, path: Path, folder: RunFolder, found: Inspection) -> None:
     """The value is the score after the last epoch, by the histories of the trials."""
-    end = found.record(path, END) if path.exists() else None
+    end = found.record(path, POINT_END) if path.exists() else None
     if end is None:
         return
     if end.state == "failed":
@@ -83,14 +82,14 @@ def _end(point: Point, path: Path, folder: RunFolder, found: Inspection) -> None
         found.fault(path, f"value: is {end.value}, but the histories give {value}")
 
 
-def _failed(end: End, path: Path, found: Inspection) -> None:
+def _failed(end: PointEnd, path: Path, found: Inspection) -> None:
     if end.value is not None:
         found.fault(path, f"value: is {end.value}, of a point that failed")
     if not end.reason:
         found.fault(path, "reason: is missing")
 
 
-def _derived(study: Study, folder: RunFolder, found: Inspection) -> None:
+def _derived(study: StudyManifest, folder: RunFolder, found: Inspection) -> None:
     """study.csv, study.md and best.yaml, made again in memory."""
     if study.status == "running":
         found.note("tables are not compared: the study was cut off; the same command continues it")

@@ -10,14 +10,14 @@ from pathlib import Path
 from harness.checks.verify.inspection import Inspection, same
 from harness.errors import PfbenchError
 from harness.results import tables as table
-from harness.runs.records import Run
+from harness.runs.records import RunManifest
 from harness.runs.run_folder import RunFolder
 
 DAMAGED = (PfbenchError, OSError, KeyError, TypeError, ValueError)
 """What the code that derives files raises for records that were tampered with."""
 
 
-def check_tables(run: Run, folder: RunFolder, found: Inspection) -> None:
+def check_tables(run: RunManifest, folder: RunFolder, found: Inspection) -> None:
     """Compare every cell of table.csv and every line of table.md.
 
     A run whose driver died has the tables of an earlier command; they are not compared.

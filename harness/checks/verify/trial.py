@@ -22,8 +22,8 @@ from harness.checks.verify.inspection import Inspection, same
 from harness.errors import StateError
 from harness.runs import plugins as registry
 from harness.runs.records import MEASUREMENT, RESULT, Failed, Measured, Scored
-from harness.runs.run_folder import TrialFolder
 from harness.runs.spec import TrialSpec
+from harness.runs.trial_folder import MEASUREMENT_FILE, RESULT_FILE, TrialFolder
 from harness.systems import catalogue as systems
 from harness.systems.methods import Method
 from harness.trials import checkpoint
@@ -68,7 +68,7 @@ class Trial:
 
 def read(folder: TrialFolder, found: Inspection) -> Trial:
     """The records of the trial, with a fault for each that is damaged."""
-    result, measurement = (folder.path / f"{name}.json" for name in ("result", "measurement"))
+    result, measurement = folder.result_file, folder.measurement_file
     return Trial(
         folder,
         _spec(folder, found),
@@ -78,7 +78,7 @@ def read(folder: TrialFolder, found: Inspection) -> Trial:
 
 
 def _spec(folder: TrialFolder, found: Inspection) -> TrialSpec | None:
-    path = folder.path / "spec.json"
+    path = folder.spec_file
     if found.json(path) is None:
         return None
     try:
@@ -94,26 +94,25 @@ def check_training(trial: Trial, protocol: Mapping[str, Any], found: Inspection)
     """Everything that training left, of a trial of this protocol, finished or not."""
     if trial.spec is None:
         return
-    path = trial.folder.path
     spec = trial.spec.model_dump(mode="json")
     for key, of_run in (("data", "data"), ("split", "cases"), ("code", "code")):
         if spec[key] != protocol.get(of_run):
-            found.fault(path / "spec.json", f"{key}: is not protocol.{of_run} of run.json")
+            found.fault(trial.folder.spec_file, f"{key}: is not protocol.{of_run} of run.json")
     if trial.lacks_plugin:
         needed = ", ".join(trial.spec.plugins)
         found.note(f"trial {trial.folder.id}: network not rebuilt without --plugin ({needed})")
     elif trial.method is None:
-        found.fault(path / "spec.json", "describes a network that this version cannot build")
-    if (path / "history.csv").exists():
+        found.fault(trial.folder.spec_file, "describes a network that this version cannot build")
+    if trial.folder.history_file.exists():
         _history(trial, trial.spec, found)
     elif trial.scored and not trial.spec.base:
-        found.fault(path / "history.csv", "is missing")
+        found.fault(trial.folder.history_file, "is missing")
     _checkpoints(trial, found)
     _attempts(trial, found)
 
 
 def _history(trial: Trial, spec: TrialSpec, found: Inspection) -> None:
-    path = trial.folder.path / "history.csv"
+    path = trial.folder.history_file
     lines = found.table(path)
     if not lines:
         return
@@ -176,7 +175,7 @@ def _checkpoints(trial: Trial, found: Inspection) -> None:
 
 def _same_history(trial: Trial, rows: list[dict[str, float]], found: Inspection) -> None:
     """history.csv is copied from the checkpoint; the copy may be missing when it was cut off."""
-    path = trial.folder.path / "history.csv"
+    path = trial.folder.history_file
     lines = (found.table(path) if path.exists() else None) or []
     if len(lines) != len(rows) and (trial.result or len(lines) != len(rows) - 1):
         found.fault(path, f"{len(lines)} epochs, but {len(rows)} in the newest checkpoint")
@@ -199,8 +198,8 @@ def _attempts(trial: Trial, found: Inspection) -> None:
             found.fault(path, what, line.number)
     measured = counts.pop("measure", 0)
     for name, end, starts in (
-        ("result.json", trial.result, counts.total()),
-        ("measurement.json", trial.measurement, measured),
+        (RESULT_FILE, trial.result, counts.total()),
+        (MEASUREMENT_FILE, trial.measurement, measured),
     ):
         if end and end.attempts is None:
             found.note("trials of an earlier version have no log of their starts")

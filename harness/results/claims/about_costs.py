@@ -19,8 +19,8 @@ from harness.data.grid import PAPER_GRID
 from harness.results.claims.evidence import (
     NOT_PRINTED,
     Finding,
-    Measured,
     NoEvidence,
+    Repetitions,
     TableEvidence,
     Word,
 )
@@ -127,7 +127,7 @@ def _guidance_parameters(key: str) -> tuple[int, int]:
     return parameters(network.get_submodule("sgm")), parameters(network)
 
 
-def _refuse_other_devices(first: Measured, second: Measured) -> None:
+def _refuse_other_devices(first: Repetitions, second: Repetitions) -> None:
     devices = sorted(first.devices | second.devices)
     if len(devices) > 1:
         raise NoEvidence(f"measured on different devices: {'; '.join(devices)}")

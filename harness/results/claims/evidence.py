@@ -7,15 +7,14 @@ What is not there raises NoEvidence with the reason; nothing is filled in.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import pandas as pd
-
-from harness.errors import StateError
 from harness.results.rows import merged_rows
 from harness.results.statistics import Interval, Scores
-from harness.runs.run_folder import RunFolder, TrialFolder
+from harness.runs.records import Failed, Measured, RunManifest, Scored
+from harness.runs.run_folder import RunFolder
 from harness.runs.suites import printed, suite
+from harness.runs.trial_folder import TrialFolder
 
 Seeds = dict[int, TrialFolder]
 Word = Literal["supported", "not supported", "undecided", "not run"]
@@ -57,7 +56,7 @@ HD95 = Metric("hd95_mm", "hd95", 1, -1, "mm", "HD95 (mm)")
 JACCARD = Metric("jaccard", "jaccard", 100, 1, "percentage points", "Jaccard (%)")
 
 
-class Measured(NamedTuple):
+class Repetitions(NamedTuple):
     """Repeated measurements and the devices they were made on."""
 
     values: tuple[float, ...]
@@ -78,30 +77,32 @@ class RowEvidence:
             {
                 seed: {
                     case: score * metric.scale
-                    for case, score in case_scores(trial, metric.column).items()
+                    for case, score in trial.scores(metric.column).items()
                 }
                 for seed, trial in enumerate(self.trials)
             }
         )
 
-    def seconds(self) -> Measured:
+    def seconds(self) -> Repetitions:
         """Of every timed repetition, all seeds together. NoEvidence when one was not timed."""
-        absent: dict[str, Any] = {"status": "failed", "reason": "not measured"}
-        records = [trial.measurement() or absent for trial in self.trials]
-        for record in records:
-            if record["status"] != "ok":
-                raise NoEvidence(f"{self.title} not timed: {record['reason']}")
-        values = tuple(value for record in records for value in record["inference_s"])
-        devices = frozenset(f"{r['device']}, {r['threads']} threads" for r in records)
-        return Measured(values, devices)
+        records = []
+        for trial in self.trials:
+            record = trial.measurement()
+            if not isinstance(record, Measured):
+                why = record.reason if record else "not measured"
+                raise NoEvidence(f"{self.title} not timed: {why}")
+            records.append(record)
+        values = tuple(value for record in records for value in record.inference_s)
+        devices = frozenset(f"{r.device}, {r.threads} threads" for r in records)
+        return Repetitions(values, devices)
 
-    def train_peak_mib(self) -> Measured:
+    def train_peak_mib(self) -> Repetitions:
         """Peak memory of training, one value for each seed. NoEvidence when there is none."""
-        results: list[dict[str, Any]] = [trial.result() or {} for trial in self.trials]
-        if any("train_peak_mib" not in result["memory"] for result in results):
+        results = [r for trial in self.trials if isinstance(r := trial.result(), Scored)]
+        if any("train_peak_mib" not in result.memory for result in results):
             raise NoEvidence(f"{self.title}: training memory not recorded")
-        values = tuple(result["memory"]["train_peak_mib"] for result in results)
-        return Measured(values, frozenset(r["environment"]["device"] for r in results))
+        values = tuple(result.memory["train_peak_mib"] for result in results)
+        return Repetitions(values, frozenset(str(r.environment["device"]) for r in results))
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,8 @@ class TableEvidence:
             result = trial.result()
             if result is None:
                 raise NoEvidence(f"{title} not finished")
-            if result["status"] != "ok":
-                raise NoEvidence(f"{title} failed: {result['reason']}")
+            if isinstance(result, Failed):
+                raise NoEvidence(f"{title} failed: {result.reason}")
         return RowEvidence(title, tuple(self.trials[key].values()))
 
     def printed(self, key: str, figure: str) -> float | None:
@@ -156,24 +157,12 @@ def gather(folders: Sequence[RunFolder]) -> Evidence:
     for row in merged_rows(folders):
         seeds = {trial.spec().seed: trial for trial in row.trials}
         suites.setdefault(row.suite, {})[row.key] = seeds
-    run = folders[0].read()
-    return Evidence(run["dataset"], run["profile"], _caveat(run), suites)
+    run = folders[0].run()
+    return Evidence(run.dataset, run.profile, _caveat(run), suites)
 
 
-def _caveat(run: Mapping[str, Any]) -> str:
-    reasons = ["synthetic data"] if run["synthetic"] else []
-    if run["profile"] != "paper":
-        reasons.append(f"profile {run['profile']} instead of the paper's networks and volumes")
+def _caveat(run: RunManifest) -> str:
+    reasons = ["synthetic data"] if run.synthetic else []
+    if run.profile != "paper":
+        reasons.append(f"profile {run.profile} instead of the paper's networks and volumes")
     return ", ".join(reasons)
-
-
-def case_scores(trial: TrialFolder, column: str) -> dict[str, float]:
-    """Case -> one score of cases.csv. StateError when it is not what the trial wrote."""
-    path = trial.path / "cases.csv"
-    try:
-        scores = pd.read_csv(path, dtype={"case": str}, na_filter=False)
-        return dict(zip(scores["case"], scores[column].astype(float), strict=True))
-    except (OSError, ValueError, KeyError) as error:
-        remedy = "remove the folder of this trial; the same command makes it anew"
-        what = "has no readable scores"
-        raise StateError(what, where=str(path), remedy=remedy, code="PFB-K08") from error

@@ -12,19 +12,22 @@ import psutil
 import pytest
 from test_supervise import TESTS, gone
 
-from harness.trials.shared_fork_server import PLACE, shared_zygote
+from harness.trials.shared_fork_server import PLACE, shared_fork_server
+from harness.trials.task import Task
 
 WORKER = """
 import json, sys
-from harness.supervise import supervise
+from harness.trials.supervise import supervise
+from harness.trials.task import Task
 tell = lambda event: print(json.dumps(event), flush=True)
-for task in ("do_nothing", "hang"):
-    tell(supervise(json.loads(sys.argv[1]), tell, f"test_supervise:{task}"))
+for work in ("do_nothing", "hang"):
+    task = Task.from_arguments(sys.argv[1:])
+    tell(supervise(task, tell, function=f"test_supervise:{work}"))
 """
 DRIVER = """
 import os, sys, time
-from harness.shared_zygote import PLACE, shared_zygote
-with shared_zygote("test_supervise:do_nothing", os.environ):
+from harness.trials.shared_fork_server import PLACE, shared_fork_server
+with shared_fork_server("test_supervise:do_nothing", os.environ):
     print(os.environ[PLACE], flush=True)
     time.sleep(600)
 """
@@ -39,11 +42,10 @@ def worker(tmp_path):
     def start():
         name = str(len(begun))
         (tmp_path / "trials" / name).mkdir(parents=True)
-        payload = {"action": "train", "run": str(tmp_path), "trial": name,
-                   "cache": str(tmp_path), "threads": 1, "silence_s": 30}  # fmt: skip
+        task = Task("train", tmp_path, name, tmp_path)
         place = {PLACE: os.environ[PLACE]} if PLACE in os.environ else {}
         process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, json.dumps(payload)],
+            [sys.executable, "-c", WORKER, *task.to_arguments()],
             stdout=subprocess.PIPE,
             env={**ENVIRONMENT, **place},
         )
@@ -58,7 +60,7 @@ def worker(tmp_path):
 
 @pytest.fixture
 def shared():
-    with shared_zygote("test_supervise:do_nothing", ENVIRONMENT):
+    with shared_fork_server("test_supervise:do_nothing", ENVIRONMENT):
         yield
 
 
@@ -66,17 +68,17 @@ def next_event(process):
     return json.loads(process.stdout.readline())
 
 
-def zygote_of(process):
-    """The zygote of a worker that has done nothing so far."""
+def fork_server_of(process):
+    """The fork server of a worker that has done nothing so far."""
     assert next_event(process) == {"event": "start", "attempt": 1}
-    zygote = next_event(process)["zygote"]
+    fork_server = next_event(process)["fork_server"]
     assert next_event(process)["reason"] == "ok"
-    return psutil.Process(zygote)
+    return psutil.Process(fork_server)
 
 
-def test_each_worker_has_a_zygote_of_its_own_forked_from_one(shared, worker):
+def test_each_worker_has_a_fork_server_of_its_own_forked_from_one(shared, worker):
     one, other = worker(), worker()
-    first, second = zygote_of(one), zygote_of(other)
+    first, second = fork_server_of(one), fork_server_of(other)
     assert first != second
     assert first.ppid() == second.ppid() != one.pid
     assert [next_event(process)["event"] for process in (one, other)] == ["start", "start"]
@@ -84,35 +86,35 @@ def test_each_worker_has_a_zygote_of_its_own_forked_from_one(shared, worker):
 
 def test_with_a_killed_worker_its_trial_ends_and_no_other(shared, worker):
     killed, other = worker(), worker()
-    zygote, spared = zygote_of(killed), zygote_of(other)
+    fork_server, spared = fork_server_of(killed), fork_server_of(other)
     next_event(killed), next_event(other)
     trial, running = next_event(killed)["pid"], next_event(other)["pid"]
-    shared_one = zygote.ppid()
+    shared_one = fork_server.ppid()
     killed.kill()
-    assert gone(trial) and gone(zygote.pid)
+    assert gone(trial) and gone(fork_server.pid)
     assert all(psutil.pid_exists(pid) for pid in (running, spared.pid, shared_one))
 
 
 def test_without_one_a_worker_imports_for_itself(worker, monkeypatch, tmp_path):
     monkeypatch.setenv(PLACE, str(tmp_path / "not_there"))
     alone = worker()
-    assert zygote_of(alone).ppid() == alone.pid
+    assert fork_server_of(alone).ppid() == alone.pid
 
 
-def test_one_that_dies_takes_no_zygote_of_a_worker_along(worker):
-    with shared_zygote("test_supervise:do_nothing", ENVIRONMENT):
+def test_one_that_dies_takes_no_fork_server_of_a_worker_along(worker):
+    with shared_fork_server("test_supervise:do_nothing", ENVIRONMENT):
         process = worker()
-        zygote = zygote_of(process)
+        fork_server = fork_server_of(process)
         next_event(process)
         trial = next_event(process)["pid"]
-        os.kill(zygote.ppid(), signal.SIGKILL)
+        os.kill(fork_server.ppid(), signal.SIGKILL)
         assert not gone(trial, within_s=1)
         later = worker()
-        assert zygote_of(later).ppid() == later.pid
+        assert fork_server_of(later).ppid() == later.pid
 
 
 def test_what_it_cannot_import_the_worker_tries_itself(worker):
-    with shared_zygote("no_such_module:main", ENVIRONMENT):
+    with shared_fork_server("no_such_module:main", ENVIRONMENT):
         alone = worker()
         events = iter(lambda: next_event(alone), {"reason": "ok", "detail": ""})
         said = [event["event"] for event in events]
@@ -122,7 +124,7 @@ def test_what_it_cannot_import_the_worker_tries_itself(worker):
 def test_it_ends_with_its_block_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = psutil.Process().children()
-    with shared_zygote("test_supervise:do_nothing", ENVIRONMENT):
+    with shared_fork_server("test_supervise:do_nothing", ENVIRONMENT):
         place = Path(os.environ[PLACE])
         assert place.is_socket()
         assert oct(place.parent.stat().st_mode & 0o777) == "0o700"
@@ -146,5 +148,5 @@ def test_a_long_temporary_path_is_no_obstacle(tmp_path, monkeypatch):
     deep = tmp_path / ("d" * 100)
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
-    with shared_zygote("test_supervise:do_nothing", ENVIRONMENT):
+    with shared_fork_server("test_supervise:do_nothing", ENVIRONMENT):
         assert Path(os.environ[PLACE]).is_socket()

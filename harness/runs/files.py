@@ -1,0 +1,148 @@
+"""Files that are written whole or not at all, and read with an error that names them."""
+
+import errno
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import IO, Any
+
+from harness.errors import StateError, StorageError
+from harness.runs.crash_points import crash_while_writing
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write all of `content` or leave what was there.
+
+    Raises StorageError naming path and bytes when the disk is full or read-only.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open_own(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        crash_while_writing(path, named=False)
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise storage_error(error, path, len(content)) from error
+    crash_while_writing(path, named=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new name, too, is on disk only then."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def append(path: Path, text: str) -> None:
+    """Add lines to a log. Raises StorageError as `write_bytes` does."""
+    content = text.encode()
+    try:
+        with open_own(path, "ab") as file:
+            file.write(content)
+    except OSError as error:
+        raise storage_error(error, path, len(content)) from error
+
+
+def open_to_append(path: Path, mode: str) -> IO[Any]:
+    """Open a file that grows. Raises StorageError when the disk has no room for even its name."""
+    try:
+        return open_own(path, mode)
+    except OSError as error:
+        raise storage_error(error, path, 0) from error
+
+
+def remove_temporary(*folders: Path) -> None:
+    """What writers left behind that were killed before they gave their file its name."""
+    for folder in folders:
+        for path in folder.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
+
+def open_own(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
+    """Open a file of the run folder to write: never through a link that somebody left there."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW, 0o600)
+
+    try:
+        return open(path, mode, encoding=encoding, opener=opener)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        what = "is a link; what it points to is not written"
+        raise StorageError(what, where=str(path), remedy="remove it", code="PFB-S02") from error
+
+
+def storage_error(error: OSError, path: Path, size: int) -> Exception:
+    """StorageError for a disk that is full or read-only, else the error itself."""
+    if error.errno in FULL or isinstance(error, PermissionError):
+        done = f"cannot write {size:,} bytes" if size else "cannot be made"
+        what = f"{done}: {os.strerror(error.errno or errno.EIO)}"
+        remedy = "free space or pass another --out; the same command continues this run"
+        return StorageError(what, where=str(path), remedy=remedy, code="PFB-S01")
+    return error
+
+
+def write_json(path: Path, content: object) -> None:
+    write_bytes(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+
+
+class Incomplete(StateError, KeyError):
+    """A record lacks a key."""
+
+
+class _Record(dict[str, Any]):
+    """What a JSON file holds; a key that it lacks is the file's fault, not ours."""
+
+    def __init__(self, content: dict[str, Any], path: Path) -> None:
+        super().__init__(content)
+        self.path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise damaged(self.path, f"lacks '{key}'", Incomplete)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in `path`; StateError when the file, or later a key of it, is missing or damaged.
+
+    The keys of the object itself raise it when they are looked up, those of objects in it do not.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise damaged(path, f"cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, "is not readable JSON") from error
+    if not isinstance(content, dict):
+        raise damaged(path, "does not hold a JSON object")
+    return _Record(content, path)
+
+
+def outcome(path: Path) -> dict[str, Any] | None:
+    """A record that says how something ended; None while there is none."""
+    if not path.exists():
+        return None
+    content = read_json(path)
+    if content["status"] not in ("ok", "failed"):
+        raise damaged(path, f"has status {content['status']!r}, neither ok nor failed")
+    return content
+
+
+def damaged(path: Path, what: str, kind: type[StateError] = StateError) -> StateError:
+    remedy = f"remove {path.name}; the same `pfbench run` or `tune` then makes it anew"
+    return kind(what, where=str(path), remedy=remedy, code="PFB-K08")
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,44 @@
+"""One process at a time: a lock file that the kernel frees when its holder dies."""
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from harness.errors import ClusterError
+from harness.runs.files import open_to_append, storage_error
+
+
+@contextmanager
+def held(path: Path, patience_s: float, remedy: str) -> Iterator[None]:
+    """Hold the lock file `path` for this process; the lock of a dead process is no lock.
+
+    Raises ClusterError naming the host and process that holds it for longer than `patience_s`.
+    """
+    with open_to_append(path, "a+") as file:
+        deadline = time.monotonic() + patience_s
+        while not _locked(file):
+            if time.monotonic() >= deadline:
+                file.seek(0)
+                what = f"in use by {file.read().strip() or 'another process'}"
+                raise ClusterError(what, where=str(path.parent), remedy=remedy, code="PFB-K10")
+            time.sleep(0.1)
+        holder = f"host {socket.gethostname()}, process {os.getpid()}\n".encode()
+        try:
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), holder)
+        except OSError as error:
+            raise storage_error(error, path, len(holder)) from error
+        yield
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,270 @@
+"""The folder of one trial: the only reader and writer of its files.
+
+TRIAL/spec.json                      everything that determines the trial; the folder is its hash
+      attempts.csv                   a line for each start, before it starts
+      history.csv, checkpoints/      while it trains
+      weights.safetensors, cases.csv, masks/<case>.npz    when it is done
+      result.json                    last: its presence means finished
+      measurement.json               time and memory, from a phase of their own
+      failure-<n>.json               why earlier starts failed
+"""
+
+import csv
+import io
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from harness.data.case import valid_case_id
+from harness.data.layout import unusable_id
+from harness.errors import StateError
+from harness.runs import records
+from harness.runs.crash_points import crash_point
+from harness.runs.files import damaged, read_json, remove_temporary, sha256, write_bytes, write_json
+from harness.runs.locks import held
+from harness.runs.records import (
+    MEASUREMENT,
+    PROBED_INFERENCE,
+    PROBED_TRAINING,
+    RESULT,
+    Failed,
+    Measurement,
+    ProbedInference,
+    ProbedTraining,
+    Result,
+)
+from harness.runs.spec import TrialSpec
+
+State = Literal["new", "interrupted", "ok", "failed"]
+Action = Literal["train", "adapt", "measure", "train_to", "probe_training", "probe_inference"]
+PATIENCE_S = 60.0  # with a process that still works on a trial
+ANEW = "remove the folder of this trial; the same command makes it anew"
+HISTORY = "history.csv"
+CASES = "cases.csv"
+WEIGHTS = "weights.safetensors"
+RESULT_FILE = "result.json"
+MEASUREMENT_FILE = "measurement.json"
+
+
+class TrialFolder:
+    """The files of one trial."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.spec_file = path / "spec.json"
+        self.attempts_file = path / "attempts.csv"
+        self.history_file = path / HISTORY
+        self.weights_file = path / WEIGHTS
+        self.cases_file = path / CASES
+        self.result_file = path / RESULT_FILE
+        self.measurement_file = path / MEASUREMENT_FILE
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    def write_spec(self, spec: TrialSpec) -> None:
+        """Write the spec once; it never changes, because the folder's name is its hash."""
+        if not self.spec_file.exists():
+            write_json(self.spec_file, spec.model_dump(mode="json"))
+
+    def spec(self) -> TrialSpec:
+        """What the trial is; StateError when spec.json is not what the folder is named after."""
+        path = self.spec_file
+        try:
+            spec = TrialSpec.model_validate(read_json(path))
+        except ValidationError as error:
+            raise damaged(path, f"is no specification ({error.error_count()} faults)") from error
+        if spec.id != self.id:
+            raise StateError(
+                f"describes trial {spec.id}, not {self.id}",
+                where=str(path),
+                remedy="remove the folder of this trial; the same command makes it anew",
+                code="PFB-K09",
+            )
+        return spec
+
+    def result(self) -> Result | None:
+        """How training and scoring ended, or None while they did not."""
+        return records.read(self.result_file, RESULT) if self.result_file.exists() else None
+
+    def measurement(self) -> Measurement | None:
+        """Time and memory of inference, or None while they were not measured."""
+        place = self.measurement_file
+        return records.read(place, MEASUREMENT) if place.exists() else None
+
+    def probed_training(self) -> ProbedTraining | Failed | None:
+        """What a probe of training found, or None while it has not ended."""
+        place = self.record_file("probe_training")
+        return records.read(place, PROBED_TRAINING) if place.exists() else None
+
+    def probed_inference(self) -> ProbedInference | Failed | None:
+        """What a probe of inference found, or None while it has not ended."""
+        place = self.record_file("probe_inference")
+        return records.read(place, PROBED_INFERENCE) if place.exists() else None
+
+    def end(self, action: Action) -> records.Ended | None:
+        """How `action` ended, or None while it did not."""
+        match action:
+            case "measure":
+                return self.measurement()
+            case "probe_training":
+                return self.probed_training()
+            case "probe_inference":
+                return self.probed_inference()
+            case _:
+                return self.result()
+
+    def record_file(self, action: Action) -> Path:
+        """The file that says how `action` ended."""
+        match action:
+            case "measure":
+                return self.measurement_file
+            case "probe_training" | "probe_inference":
+                return self.path / f"{action}.json"
+            case _:
+                return self.result_file
+
+    def failures(self) -> list[Failed]:
+        """Why earlier starts failed, the first one first."""
+        found = []
+        for path in sorted(self.path.glob("failure-*.json")):
+            ended = records.read(path, RESULT)
+            if isinstance(ended, Failed):
+                found.append(ended)
+        return found
+
+    @contextmanager
+    def alone(self, patience_s: float = PATIENCE_S) -> Iterator[None]:
+        """Hold the trial for one process, and remove what one that was killed left unfinished.
+
+        A driver that dies takes its trials with it, but not at once: its successor waits here.
+        Raises ClusterError naming the process that holds the trial for longer.
+        """
+        remedy = "end that process, then the same command with --retry-failed"
+        with held(self.path / "trial.lock", patience_s, remedy):
+            remove_temporary(self.path, self.checkpoints, self.path / "masks")
+            yield
+
+    def begin(self, action: Action) -> int:
+        """Write down that `action` starts; the number of this start, counted from 1."""
+        path = self.attempts_file
+        lines = path.read_text() if path.exists() else "action,attempt,started\n"
+        attempt = self.starts(action) + 1
+        line = f"{action},{attempt},{time.strftime('%Y-%m-%dT%H:%M:%S')}\n"
+        write_bytes(path, (lines + line).encode())
+        return attempt
+
+    def starts(self, action: Action) -> int:
+        """How often `action` was started."""
+        path = self.attempts_file
+        lines = path.read_text().splitlines() if path.exists() else []
+        return sum(line.startswith(f"{action},") for line in lines)
+
+    def write_history(self, epochs: Sequence[Mapping[str, float]]) -> None:
+        """Write one line for each epoch."""
+        write_bytes(self.history_file, pd.DataFrame(epochs).to_csv(index=False).encode())
+
+    def history(self) -> list[dict[str, float]]:
+        """The epochs so far, of each the cells that hold a number; StateError when one does not."""
+        if not self.history_file.exists():
+            return []
+        try:
+            with open(self.history_file, newline="", encoding="utf-8") as file:
+                return [
+                    {key: float(value) for key, value in row.items() if value}
+                    for row in csv.DictReader(file)
+                ]
+        except (OSError, ValueError, TypeError) as error:
+            what, place = "has no readable epochs", str(self.history_file)
+            raise StateError(what, where=place, remedy=ANEW, code="PFB-K08") from error
+
+    def write_cases(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Write one line of scores for each test case."""
+        write_bytes(self.cases_file, pd.DataFrame(rows).to_csv(index=False).encode())
+
+    def scores(self, column: str) -> dict[str, float]:
+        """Test case -> one of its scores; StateError when they are not what the trial wrote."""
+        try:
+            rows = pd.read_csv(self.cases_file, dtype={"case": str}, na_filter=False)
+            return dict(zip(rows["case"], rows[column].astype(float), strict=True))
+        except (OSError, ValueError, KeyError) as error:
+            what, place = "has no readable scores", str(self.cases_file)
+            raise StateError(what, where=place, remedy=ANEW, code="PFB-K08") from error
+
+    def missed_cases(self) -> list[str]:
+        """The test cases without any overlap, which have the worst score."""
+        with open(self.cases_file, newline="", encoding="utf-8") as file:
+            return [row["case"] for row in csv.DictReader(file) if row["failed"] == "True"]
+
+    def write_mask(self, case: str, mask: NDArray[np.bool_]) -> None:
+        """Keep the mask (D, H, W) that is scored for `case`."""
+        content = io.BytesIO()
+        np.savez_compressed(content, mask=mask)
+        write_bytes(self.mask_path(case), content.getvalue())
+
+    def mask(self, case: str) -> NDArray[np.bool_]:
+        """The mask (D, H, W) that was scored for `case`; StateError when it is not there."""
+        path = self.mask_path(case)
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                return content["mask"]
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            what = "has no readable mask"
+            raise StateError(what, where=str(path), remedy=ANEW, code="PFB-K08") from error
+
+    def mask_path(self, case: str) -> Path:
+        """Where the mask of `case` is; DataError for a name that could lead out of the folder."""
+        if not valid_case_id(case):
+            raise unusable_id(case)
+        return self.path / "masks" / f"{case}.npz"
+
+    def of_testing(self) -> list[Path]:
+        """The files that only scoring and measuring leave, as far as they are there."""
+        files = (self.weights_file, self.cases_file, self.path / "masks", self.measurement_file)
+        return [path for path in files if path.exists()]
+
+    def sums(self) -> dict[str, str]:
+        """SHA-256 of what a finished trial consists of: name below the folder -> digits."""
+        named = (self.history_file, self.weights_file, self.cases_file)
+        files = [*named, *sorted(self.path.glob("masks/*.npz"))]
+        return {
+            path.relative_to(self.path).as_posix(): sha256(path) for path in files if path.exists()
+        }
+
+    def state(self) -> State:
+        result = self.result()
+        if result is not None:
+            return result.status
+        return "interrupted" if self.checkpoints.exists() else "new"
+
+    def write_failure(self, action: Action, reason: str, detail: str) -> None:
+        """Record why there are no numbers: a row of the table with a reason and no metrics.
+
+        What has ended already stays as it is.
+        """
+        if self.end(action):
+            return
+        attempts = self.starts(action)
+        failed = Failed(schema=1, status="failed", reason=reason, detail=detail, attempts=attempts)
+        failed.write(self.record_file(action))
+
+    def forget_failure(self) -> None:
+        """Let a failed trial run again; what it reported is kept beside."""
+        for path, ended in (
+            (self.result_file, self.result()),
+            (self.measurement_file, self.measurement()),
+        ):
+            if isinstance(ended, Failed):
+                number = len(list(self.path.glob("failure-*.json"))) + 1
+                path.rename(self.path / f"failure-{number}.json")
+                crash_point("failure-set-aside")

@@ -1,0 +1,30 @@
+"""Why a trial has no numbers: the reasons that stand in a table, one word each."""
+
+import torch
+
+from harness.errors import DataError, PfbenchError, StateError
+from harness.systems.train import NotFinite
+
+
+class BaseMissing(Exception):
+    """There is no trained network to fine-tune; the message names the trial."""
+
+
+def classify(error: BaseException) -> tuple[str, str]:
+    """The reason of a failure, as one word of a table, and one line of detail."""
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        peak = torch.cuda.max_memory_allocated() / 2**20
+        return "cuda_oom", f"out of GPU memory at a peak of {peak:.0f} MiB; use a larger device"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "host_oom", "out of host memory; lower --max-concurrent"
+    if isinstance(error, NotFinite | FloatingPointError):
+        return "nan_loss", str(error)
+    if isinstance(error, BaseMissing):
+        return "base_failed", str(error)
+    if isinstance(error, DataError | OSError):
+        return "bad_data", str(error)
+    if isinstance(error, StateError):
+        return "bad_state", str(error)
+    if isinstance(error, PfbenchError):
+        return "error", str(error)
+    return "error", f"{type(error).__name__}: {error}"

@@ -1,0 +1,21 @@
+"""A process that ends with the one that started it: no trial outlives its driver."""
+
+import os
+import threading
+import time
+
+
+def end_with_parent(parent: int | None = None) -> None:
+    """Watch the parent process from a thread, and exit with code 1 when it is gone.
+
+    `parent` is its process id where this process was forked a moment ago and the parent may be
+    gone already; the present parent without it.
+    """
+    expected = os.getppid() if parent is None else parent
+
+    def watch() -> None:
+        while os.getppid() == expected:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
