@@ -111,7 +111,9 @@ class Measured(Ended):
 
     status: Literal["ok"]
     inference_s: list[PositiveFloat] = Field(min_length=2)
-    """Seconds of each repetition."""
+    """Seconds of each repetition, of all processes together."""
+    inference_s_by_process: list[list[PositiveFloat]] | None = None
+    """The same, process by process."""
     inference_s_p50: PositiveFloat
     inference_s_p90: PositiveFloat
     inference_peak_mib: PositiveFloat
@@ -126,6 +128,11 @@ class Measured(Ended):
     precision: str
     layout: str = ""
     node: str = ""
+
+    @property
+    def by_process(self) -> list[list[float]]:
+        """Seconds of the repetitions in each process; of one, where it was not repeated."""
+        return self.inference_s_by_process or [self.inference_s]
 
 
 class Paced(Record):
