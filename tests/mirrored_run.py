@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+from harness.systems.case_score import MEANS
 
 from harness.runs.files import write_bytes, write_json
 from harness.runs.run_folder import RunFolder
@@ -15,9 +16,8 @@ from harness.runs.spec import Data, TrialSpec
 from harness.runs.study_folder import propose
 from harness.systems.protocol import Protocol
 from harness.tracking import mirror as tracking
-from harness.tracking.desired import OTHERS
 
-METRICS = {f"{name}_{part}": 0.5 for name in OTHERS for part in ("mean", "std")}
+METRICS = {f"{name}_{part}": 0.5 for name in MEANS for part in ("mean", "std")}
 DATA = Data(name="phantom", modalities=("flair",), target="wt", grid=(32, 64, 64),
             fingerprint="f00d", synthetic=True)  # fmt: skip
 

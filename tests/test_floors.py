@@ -64,7 +64,9 @@ def test_nothing_unpickles_what_it_did_not_write():
             assert "weights_only=False" not in source.read_text(), source
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list", "models"], ["list", "suites"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list", "models"], ["list", "suites"], ["list", "metrics"]]
+)
 def test_help_and_lists_load_no_heavy_library(arguments):
     code = (
         "import sys; sys.argv = ['pfbench', *sys.argv[1:]]\n"

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from harness.results.intervals import Interval, Paired, paired_difference
 from harness.results.rankings import (
     Comparison,
     compare_all,
@@ -17,7 +18,6 @@ from harness.results.rankings import (
     significance_map,
     verdict,
 )
-from harness.results.intervals import Interval, Paired, paired_difference
 from harness.results.scores import MIN_CASES, Scores
 
 

@@ -23,10 +23,10 @@ from harness.report.document import Picture, Section
 from harness.report.panels import SCREEN
 from harness.report.score_plots import strip
 from harness.report.write import render
-from harness.results.claims.evidence import DICE, HD95
 from harness.results.rows import merged_rows
 from harness.results.standings import stand
 from harness.results.tables import build, markdown
+from harness.runs.measures import DICE, HD95
 from harness.runs.run_folder import RunFolder
 
 PAIR = ("resunet3d", "pfseg")

@@ -27,13 +27,13 @@ def list_(
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """Show the suites, their rows, the models or the data sets there are."""
+    """Show the suites, their rows, the models, the metrics or the data sets there are."""
     from harness.commands import listing
     from harness.runs import plugins as registry
 
     if what not in listing.LISTS:
         raise unknown("list", what, listing.LISTS)
-    use_plugins(plugin, registry.installed() if what == "models" else ())
+    use_plugins(plugin, registry.installed() if what in ("models", "metrics") else ())
     rows = listing.LISTS[what](profile)
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data.datasets import DATASETS
 from harness.errors import unknown
+from harness.runs.measures import MEASURES, of_plugin
 from harness.runs.suites import SUITES, chosen
 from harness.systems import catalogue
 from harness.systems.catalogue import SYSTEMS
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from harness.systems.cost import Cost
 
 Rows = list[dict[str, Any]]
+BETTER = {"max": "higher", "min": "lower", "": ""}
 
 
 def suites(profile: str) -> Rows:
@@ -66,6 +68,26 @@ def models(profile: str) -> Rows:
     ]
 
 
+def metrics(profile: str) -> Rows:
+    """Every figure of a trial and where its files have it; those of plug-ins in use at the end."""
+    from harness.runs.plugins import active
+
+    added = [(name, each) for plugin in active() for name, each in plugin.metrics.items()]
+    known = [*MEASURES, *(of_plugin(name, each.title, each.better) for name, each in added)]
+    return [
+        {
+            "name": measure.name,
+            "heading": measure.label,
+            "unit": measure.unit,
+            "better": BETTER[measure.better],
+            "where": f"{measure.where}: {measure.key}",
+            "shown": measure.shown,
+            "meaning": measure.meaning,
+        }
+        for measure in known
+    ]
+
+
 def datasets(profile: str) -> Rows:
     return [
         {"name": name, "title": dataset.title, "modalities": list(dataset.modalities)}
@@ -77,6 +99,7 @@ LISTS: dict[str, Callable[[str], Rows]] = {
     "suites": suites,
     "rows": rows,
     "models": models,
+    "metrics": metrics,
     "datasets": datasets,
 }
 

@@ -3,7 +3,6 @@
 import textwrap
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,26 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from harness.report.style import BLUE, GREY, LARGE, NORMAL, SMALL, VERMILLION, write_picture
+from harness.runs.measures import DICE, HD95, JACCARD, Measure
 from harness.runs.suites import suite
 
 INCHES = (3.5, 5.2)  # a column of a journal
 NOTE_LETTERS = 75  # in a line of that width
+SHOWN = (DICE, JACCARD, HD95)  # from top to bottom
 MARGIN = 1.5  # times fewer and more voxels than there are patches of
 SEVERAL = "Mean over the test cases; bars: their standard deviation."
 SINGLE = "A single test case."
-
-
-class _Measure(NamedTuple):
-    title: str
-    column: str
-    scale: float
-
-
-MEASURES = (
-    _Measure("Dice (%)", "dice", 100),
-    _Measure("Jaccard (%)", "jaccard", 100),
-    _Measure("HD95 (mm)", "hd95", 1),
-)
 
 
 def ladder_plot(table: pd.DataFrame, out_stem: Path, note: str = "") -> list[Path]:
@@ -47,8 +35,8 @@ def ladder_plot(table: pd.DataFrame, out_stem: Path, note: str = "") -> list[Pat
 def draw(table: pd.DataFrame, note: str) -> Figure:
     """The plot as a figure, for `drawing.write_picture`."""
     figure = Figure(INCHES, layout="constrained")
-    places = figure.subplots(len(MEASURES), sharex=True)
-    for axes, measure in zip(places, MEASURES, strict=True):
+    places = figure.subplots(len(SHOWN), sharex=True)
+    for axes, measure in zip(places, SHOWN, strict=True):
         _draw_measure(axes, table, measure)
     bottom = places[-1]
     bottom.xaxis.set_major_locator(FixedLocator(list(table["voxels"])))
@@ -64,10 +52,10 @@ def draw(table: pd.DataFrame, note: str) -> Figure:
     return figure
 
 
-def _draw_measure(axes: Axes, table: pd.DataFrame, measure: _Measure) -> None:
+def _draw_measure(axes: Axes, table: pd.DataFrame, measure: Measure) -> None:
     done = table[table["status"] == "ok"]
-    mean = done[f"{measure.column}_mean"].astype(float) * measure.scale
-    spread = done[f"{measure.column}_std"].astype(float) * measure.scale
+    mean = done[measure.column].astype(float) * measure.scale
+    spread = done[measure.spread].astype(float) * measure.scale
     axes.errorbar(done["voxels"], mean, spread, color=BLUE, marker="o", markersize=3.5,
                   linewidth=1, elinewidth=0.7, capsize=2)  # fmt: skip
     for place, value, rising in zip(done["voxels"], mean, mean.diff(-1) < 0, strict=True):

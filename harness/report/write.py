@@ -9,7 +9,6 @@ import pandas as pd
 from harness.errors import StateError, UsageError, unknown
 from harness.report import html, latex, markdown, of_run, of_study
 from harness.report.document import Document
-from harness.report.results_table import METRIC_OF
 from harness.results import study as study_report
 from harness.runs.files import write_bytes
 from harness.runs.run_folder import RunFolder
@@ -68,7 +67,10 @@ def write(
 
 
 def _csv(folders: Sequence[RunFolder], kind: str) -> str:
-    """The lines of the tables; the means have the intervals of the scores, too, as fractions."""
+    """The lines of the tables; the means have the intervals of the scores, too, as fractions.
+
+    Those of HD95 are of its median.
+    """
     if kind == "study":
         return study_report.frame(folders[0]).to_csv(index=False)
     found = of_run.Gathered.of(folders)
@@ -76,11 +78,11 @@ def _csv(folders: Sequence[RunFolder], kind: str) -> str:
     for shown in found.results.tables:
         frame = shown.frame.copy()
         mean = (frame["row"] == "mean") & (frame["status"] == "ok")
-        for column, metric in METRIC_OF.items():
-            standing = found.standings[shown.suite][metric]
+        for standing in found.standings[shown.suite].values():
             for end in ("low", "high"):
                 ends = {key: getattr(each, end) for key, each in standing.intervals.items()}
                 values = frame["key"].map(ends).astype(float) / standing.metric.scale
-                frame[column.replace("mean", f"{end}95")] = values.where(mean)
+                name = standing.metric.name + "_median" * (standing.metric.centre == "median")
+                frame[f"{name}_{end}95"] = values.where(mean)
         frames.append(frame)
     return pd.concat(frames, ignore_index=True).to_csv(index=False)

@@ -9,12 +9,15 @@ from typing import Any
 
 from harness.data.grid import PAPER_GRID
 from harness.runs.nested import in_words, pairs
+from harness.runs.records import RunManifest
 from harness.runs.settings import PAPER
 
 PAPER_TARGET = "wt"
 PAPER_MODALITIES = ({"t2"}, {"flair", "t1", "t1ce", "t2"})
 """Of BraTS: the released code reads T2 alone, the text speaks of four modalities."""
-LIVER = "liver scans of your own: the paper's are 347 MRI scans of one hospital that nobody else has"
+LIVER = (
+    "liver scans of your own: the paper's are 347 MRI scans of one hospital that nobody else has"
+)
 
 
 def of_data(data: Mapping[str, Any]) -> list[str]:
@@ -53,14 +56,13 @@ def of_systems(settings: Mapping[str, Any]) -> list[str]:
     return found + [f"{name} trained with its own {pairs(values)}" for name, values in alone]
 
 
-def departures(run: Mapping[str, Any]) -> list[str]:
-    """Everything in which a run departs from the paper; `run` is its run.json."""
-    found = of_data(run["protocol"]["data"])
-    profile = run["profile"]
-    if profile != "paper":
-        return [*found, f"profile {profile} instead of the paper's networks, volumes and training",
-                *of_systems(run["settings"])]  # fmt: skip
-    return [*found, *of_training(run["settings"]["protocol"]), *of_systems(run["settings"])]
+def departures(run: RunManifest) -> list[str]:
+    """Everything in which a run departs from the paper."""
+    found, settings = of_data(run.protocol["data"]), run.settings
+    if run.profile != "paper":
+        profile = f"profile {run.profile} instead of the paper's networks, volumes and training"
+        return [*found, profile, *of_systems(settings)]
+    return [*found, *of_training(settings["protocol"]), *of_systems(settings)]
 
 
 def _size(grid: Sequence[int]) -> str:

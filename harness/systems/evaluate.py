@@ -8,10 +8,11 @@ import numpy as np
 from harness.data.case import Volume
 from harness.systems import plugin_metrics as extra_metrics
 from harness.systems.methods import Mask, Method
-from harness.systems.metrics import score
+from harness.systems.metrics import CaseScore, score
 from harness.systems.plugin_metrics import Metric
 
-MEANS = ("dice", "jaccard", "hd95_mm", "hd95_max_mm", "hd95_voxels", "hd95_official")
+MEANS = tuple(name for name in CaseScore._fields if name not in ("pred_ml", "target_ml", "failed"))
+"""The scores of a case that a trial has a mean of."""
 
 
 def evaluate(
@@ -38,10 +39,10 @@ def evaluate(
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Mean and standard deviation (over cases, population) of each metric."""
+    """Mean and standard deviation of the sample of cases, 0 of a single one, of each metric."""
     figures: dict[str, float] = {}
     for name in MEANS:
         values = np.array([row[name] for row in rows], dtype=float)
         figures[f"{name}_mean"] = float(values.mean())
-        figures[f"{name}_std"] = float(values.std())
+        figures[f"{name}_std"] = float(values.std(ddof=1)) if len(values) > 1 else 0.0
     return figures

@@ -21,8 +21,8 @@ from harness.results.claims.evidence import (
     Finding,
     NoEvidence,
     Repetitions,
-    Timings,
     TableEvidence,
+    Timings,
     Word,
 )
 from harness.results.intervals import Interval, ratio_interval
@@ -137,9 +137,7 @@ def _median(timings: Timings) -> float:
     return median(median(seconds) for seconds in timings.processes)
 
 
-def _refuse_other_devices(
-    first: Repetitions | Timings, second: Repetitions | Timings
-) -> None:
+def _refuse_other_devices(first: Repetitions | Timings, second: Repetitions | Timings) -> None:
     devices = sorted(first.devices | second.devices)
     if len(devices) > 1:
         raise NoEvidence(f"measured on different devices: {'; '.join(devices)}")

@@ -9,9 +9,10 @@ say (`judge`), which raises NoEvidence when a row that it needs has no result.
 
 from dataclasses import dataclass
 
-from harness.results.claims.evidence import NOT_PRINTED, Finding, Metric, Rated, TableEvidence, Word
+from harness.results.claims.evidence import NOT_PRINTED, Finding, Rated, TableEvidence, Word
 from harness.results.intervals import Interval, Paired, paired_difference
 from harness.results.scores import MIN_CASES
+from harness.runs.measures import Measure
 
 CHANCE, OPPOSITE = "may be chance", "the opposite holds"
 ONE_TRAINING = "one training each: about these networks, not the methods"
@@ -29,12 +30,12 @@ class Better:
 
     first: tuple[str, ...]
     second: tuple[str, ...]
-    metric: Metric
+    metric: Measure
     or_equal: bool = False
 
     @property
     def unit(self) -> str:
-        return self.metric.unit
+        return self.metric.difference_unit
 
     def paper(self, table: TableEvidence) -> str:
         first, second = (_printed(keys, table, self.metric) for keys in (self.first, self.second))
@@ -56,11 +57,11 @@ class Best:
 
     key: str
     others: tuple[str, ...]
-    metric: Metric
+    metric: Measure
 
     @property
     def unit(self) -> str:
-        return self.metric.unit
+        return self.metric.difference_unit
 
     def paper(self, table: TableEvidence) -> str:
         figures = {key: _printed((key,), table, self.metric) for key in (self.key, *self.others)}
@@ -88,7 +89,7 @@ class Best:
 
 
 def _compared(
-    first: Rated, second: Rated, metric: Metric, margin: float = 0.0, *, or_equal: bool = False
+    first: Rated, second: Rated, metric: Measure, margin: float = 0.0, *, or_equal: bool = False
 ) -> Finding:
     """Supported when the whole interval of first - second lies on the claimed side of -`margin`.
 
@@ -112,11 +113,11 @@ def _compared(
     return Finding(ours, difference, "undecided", CHANCE)
 
 
-def _within(margin: float, metric: Metric) -> str:
-    return f"within the margin of {margin:g} {metric.unit}"
+def _within(margin: float, metric: Measure) -> str:
+    return f"within the margin of {margin:g} {metric.difference_unit}"
 
 
-def _in_words(first: Rated, second: Rated, paired: Paired, metric: Metric) -> str:
+def _in_words(first: Rated, second: Rated, paired: Paired, metric: Measure) -> str:
     """ "70.00 vs 65.00 (+5.00 [+4.10, +5.90])"; of HD95 with the means and what was missed."""
     difference = paired.difference
     span = f"{_signed(difference.estimate)}"
@@ -137,14 +138,14 @@ def _least_gain(interval: Interval, side: int) -> float:
     return min(side * (interval.estimate if end is None else end) for end in ends)
 
 
-def _printed(keys: tuple[str, ...], table: TableEvidence, metric: Metric) -> float | None:
+def _printed(keys: tuple[str, ...], table: TableEvidence, metric: Measure) -> float | None:
     """The mean of the paper's figures; None where it does not print all of them."""
-    figures = [table.printed(key, metric.figure) for key in keys]
+    figures = [table.printed(key, metric.paper) for key in keys]
     there = [figure for figure in figures if figure is not None]
     return sum(there) / len(there) if len(there) == len(keys) else None
 
 
-def _printed_difference(first: float | None, second: float | None, metric: Metric) -> str:
+def _printed_difference(first: float | None, second: float | None, metric: Measure) -> str:
     if first is None or second is None:
         return NOT_PRINTED
     text = f"{first:.2f} vs {second:.2f} ({_signed(first - second)})"

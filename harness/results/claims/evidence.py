@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from harness.results.rows import merged_rows
-from harness.results.intervals import Centre, Interval
+from harness.results.intervals import Interval
 from harness.results.misses import Misses, misses
+from harness.results.rows import merged_rows
 from harness.results.scores import Scores
 from harness.runs.departures import departures
+from harness.runs.measures import Measure
 from harness.runs.records import Failed, Measured, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.suites import printed, suite
@@ -37,30 +38,6 @@ class Finding(NamedTuple):
     why: str = ""
 
 
-class Metric(NamedTuple):
-    """A score of cases.csv as it is compared; `side` is 1 where more is better, else -1."""
-
-    column: str
-    figure: str
-    """Its name in paper_tables.json."""
-    scale: float
-    side: int
-    unit: str
-    title: str
-    """Of a column of such scores."""
-    centre: Centre = "mean"
-    """What carries interval, test and verdict."""
-
-    @property
-    def name(self) -> str:
-        return self.title.partition(" ")[0]
-
-
-DICE = Metric("dice", "dice", 100, 1, "percentage points", "Dice (%)")
-HD95 = Metric("hd95_mm", "hd95", 1, -1, "mm", "HD95 (mm)", "median")
-JACCARD = Metric("jaccard", "jaccard", 100, 1, "percentage points", "Jaccard (%)")
-
-
 class Margins(NamedTuple):
     """By how much a row may be worse and still be "at least as good"."""
 
@@ -69,7 +46,7 @@ class Margins(NamedTuple):
     mm: float = 1.0
     """Of HD95."""
 
-    def of(self, metric: Metric) -> float:
+    def of(self, metric: Measure) -> float:
         """In the unit of `metric`."""
         return self.mm if metric.unit == "mm" else self.points
 
@@ -104,13 +81,12 @@ class RowEvidence:
     trials: tuple[TrialFolder, ...]
     """One for each seed."""
 
-    def scores(self, metric: Metric) -> Scores:
+    def scores(self, metric: Measure) -> Scores:
         """By case and seed, times `metric.scale`."""
         return Scores(
             {
                 seed: {
-                    case: score * metric.scale
-                    for case, score in trial.scores(metric.column).items()
+                    case: score * metric.scale for case, score in trial.scores(metric.key).items()
                 }
                 for seed, trial in enumerate(self.trials)
             }
@@ -152,7 +128,7 @@ class TableEvidence:
     trials: Mapping[str, Seeds]
     margins: Margins = Margins()
 
-    def group(self, keys: Sequence[str], metric: Metric) -> Rated:
+    def group(self, keys: Sequence[str], metric: Measure) -> Rated:
         """Rows as one. NoEvidence when one was not run, failed or is not finished."""
         rows = {key: self.row(key) for key in keys}
         counts = [row.misses() for row in rows.values()]
