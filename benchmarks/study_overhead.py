@@ -15,7 +15,6 @@ from unittest.mock import patch
 
 from benchmarks.timing import Row
 from harness.data.datasets import Request as DataRequest
-from harness.experiments.placement_options import chosen_placement
 from harness.experiments.session import Mirroring
 from harness.experiments.tune import StudyRequest, tune
 from harness.runs.files import append
@@ -23,6 +22,7 @@ from harness.runs.screen import Screen
 from harness.runs.search_space import learning_rate
 from harness.runs.settings import resolve
 from harness.tracking.mirror import default_uri
+from harness.trials.placement import Placement
 from harness.trials.train_point import train_point
 from tuning.study import run_study
 
@@ -77,7 +77,7 @@ def _request(out: Path) -> StudyRequest:
         search_seed=0,
         seeds=1,
         compare=False,
-        placement=chosen_placement("ray", "cpu", 1, 0, CORES, None, 60),
+        placement=Placement("ray", "cpu", 1, 0, CORES, None, 60),
         out=out,
         cache=out / "cache",
         mirroring=Mirroring(default_uri(out), "benchmark", required=True),

@@ -6,10 +6,8 @@ import re
 import pytest
 from in_process import pfbench
 
+from harness.commands.placement import Capacity, device_of, refuse_address, share
 from harness.errors import ClusterError, UsageError
-from harness.experiments.placement_options import Capacity, refuse_address
-from harness.experiments.placement_options import _device_of as device_of
-from harness.experiments.placement_options import _share as share
 from harness.runs.screen import Screen
 from harness.trials.machine_facts import installed, look
 from harness.trials.measuring_machine import chosen

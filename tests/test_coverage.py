@@ -20,7 +20,7 @@ from harness.results.scores import Scores
 
 PAGE = Path(__file__).parent.parent / "docs" / "statistics.md"
 CASES = (6, 7, 8, 10, 20, 50, 74)
-STUDIES = 3000
+STUDIES = 2000
 SPREADS = (0.0, 0.25, 0.5, 1.0)  # of trainings, in points of Dice
 DICE = (0.0, 100.0)
 PENALTY = 300.0  # mm: a missed target

@@ -33,16 +33,16 @@ def test_a_command_in_a_block_is_understood_with_every_name_in_it(shown):
         assert "--install-completion" in options(command)
         return
     context = command.make_context("pfbench", rest)
-    foreign = bool(context.params.get("plugin"))
+    foreign = bool(context.params.get("plugins"))
     for param in command.params:
         value = context.params[param.name]
         values = value if isinstance(value, list | tuple) else [value]
-        if param._custom_shell_complete and not (foreign and param.name == "model"):
+        if param._custom_shell_complete and not (foreign and param.name in ("model", "models")):
             known = {item.value for item in param.shell_complete(context, "")}
             assert known.issuperset(filter(None, values)), f"{param.name}: {known}"
     if not foreign:
-        resolve(context.params.get("profile") or "quick", None, context.params.get("change") or [],
-                None)  # fmt: skip
+        profile, changes = map(context.params.get, ("profile", "changes"))
+        resolve(profile or "quick", None, changes or [], None)
 
 
 REFUSED = {"repair"}  # docs/errors.md says why there is none

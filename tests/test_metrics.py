@@ -13,7 +13,8 @@ from scipy.spatial.distance import cdist
 
 from harness.systems import metrics
 from harness.systems import surface_distances as surface
-from harness.systems.metrics import CaseScore, dice, hd95, jaccard, score
+from harness.systems.case_score import CaseScore
+from harness.systems.metrics import dice, hd95, jaccard, score
 
 MM = (1.0, 1.0, 1.0)
 BRATS = (155 / 128, 1.0, 1.0)

@@ -13,12 +13,12 @@ import pytest
 from in_process import contents, pfbench
 from written_run import WrittenRun
 
+from harness.commands.options import PlacementOptions
+from harness.commands.placement import Capacity, placement_of, share
 from harness.data.split import Split
 from harness.errors import UsageError
-from harness.experiments import placement_options as options
 from harness.experiments import run
 from harness.experiments.estimate import Forecast, estimate, makespan
-from harness.experiments.placement_options import Capacity, chosen_placement
 from harness.runs import plugins as registry
 from harness.runs.plan import Plan, PlannedRow
 from harness.runs.records import Failed, Paced, ProbedInference, ProbedTraining
@@ -30,11 +30,12 @@ from harness.runs.suites import Row
 from harness.systems.protocol import Protocol
 from harness.trials import measuring_machine as measuring
 from harness.trials import probe_run as probing
-from harness.trials.execute import Workplace, execute
+from harness.trials.execute import execute
 from harness.trials.gpu_sharing import CONTEXT_MIB, MARGIN, room, shown, sized, together
 from harness.trials.placement import Placement
 from harness.trials.probe import STEPS, fitting
 from harness.trials.probe_run import PREFIX, Probe, company, kind_of
+from harness.trials.workplace import Workplace
 from tuning.machines import Machine
 
 TOP = Path(__file__).parent.parent
@@ -358,20 +359,21 @@ def test_room_is_what_this_machine_holds(monkeypatch):
 @pytest.fixture
 def gpus(monkeypatch):
     """A machine with two GPUs, as far as options can tell."""
-    monkeypatch.setattr(options, "_visible_gpus", lambda: 2)
-    monkeypatch.setattr("harness.experiments.placement_options.os.cpu_count", lambda: 32)
+    monkeypatch.setattr("harness.commands.placement._visible_gpus", lambda: 2)
+    monkeypatch.setattr("harness.commands.placement.os.cpu_count", lambda: 32)
 
 
 def test_auto_probes_on_whole_gpus_and_shares_what_was_not_asked_for(gpus):
-    made = chosen_placement("ray", "cuda", None, "auto", None, None, 60)
+    made = placement_of(PlacementOptions(device="cuda", gpus_per_trial="auto"))
     assert (made.cpus_per_trial, made.gpus_per_trial, made.packing) == (16, 1, "gpus and cpus")
-    asked = chosen_placement("ray", "cuda", 4.0, "auto", None, None, 60)
+    asked = placement_of(PlacementOptions(device="cuda", cpus_per_trial=4.0, gpus_per_trial="auto"))
     assert (asked.cpus_per_trial, asked.packing) == (4, "gpus")
 
 
 def test_trials_that_share_a_gpu_share_its_processors(gpus):
-    assert chosen_placement("ray", "cuda", None, 0.5, None, None, 60).cpus_per_trial == 8
-    assert options._share([Capacity(16, 1)], "cuda", 0.3333) == 5
+    half = PlacementOptions(device="cuda", gpus_per_trial=0.5)
+    assert placement_of(half).cpus_per_trial == 8
+    assert share([Capacity(16, 1)], "cuda", 0.3333) == 5
 
 
 @pytest.mark.parametrize(
@@ -380,7 +382,7 @@ def test_trials_that_share_a_gpu_share_its_processors(gpus):
 )
 def test_auto_is_refused_where_nothing_could_share_a_gpu(gpus, device, executor, said):
     with pytest.raises(UsageError, match=said):
-        chosen_placement(executor, device, None, "auto", None, None, 60)
+        placement_of(PlacementOptions(device=device, gpus_per_trial="auto"), executor)
 
 
 @pytest.mark.parametrize("command", ["run", "plan"])

@@ -15,10 +15,12 @@ import yaml
 from test_probe import probed
 from test_run import TOP, command, pfbench
 
+from harness.commands.options import SpaceOptions
+from harness.commands.spaces import parsed_ranges, spaces_of
 from harness.data.split import split
 from harness.errors import UsageError
 from harness.runs.run_folder import RunFolder
-from harness.runs.search_space import changes, chosen_spaces, parse_ranges
+from harness.runs.search_space import changes
 from harness.runs.settings import resolve
 from harness.runs.study_folder import best, points
 from harness.tracking.mirror import default_uri
@@ -170,8 +172,8 @@ def shared_gpus(monkeypatch):
         return {trial: Probe(probed(9000, 80 * 1024), None) for trial in trials}
 
     monkeypatch.setattr("harness.trials.probe_run.probe", probe)
-    monkeypatch.setattr("harness.experiments.placement_options._visible_gpus", lambda: 2)
-    monkeypatch.setattr("harness.experiments.placement_options.os.cpu_count", lambda: 32)
+    monkeypatch.setattr("harness.commands.placement._visible_gpus", lambda: 2)
+    monkeypatch.setattr("harness.commands.placement.os.cpu_count", lambda: 32)
     monkeypatch.setattr("harness.experiments.tune.ray_with_imports", lambda cluster: nullcontext())
     monkeypatch.setattr("harness.experiments.tune.run_study", lambda *a, **_: given.append(a[4:6]))
     return given
@@ -279,9 +281,8 @@ def test_mlflow_has_one_parent_and_one_child_for_each_point(fair):
     assert {"study.csv", "best.yaml", "report.html", "figures"} <= kept
 
 
-def spaces(what, *texts, models=(), file=None, **switches):
-    switches = {"split_tfm": False, "fair_budget": False, **switches}
-    return chosen_spaces(what, QUICK, parse_ranges(texts), models, file, **switches)
+def spaces(what, *ranges, **options):
+    return spaces_of(SpaceOptions(what=what, ranges=ranges, **options), QUICK)
 
 
 def test_loss_weights_are_three_and_their_reference_is_the_papers():
@@ -317,10 +318,10 @@ def test_a_baseline_named_twice_gets_one_study():
     [
         ("loss-weights", {"models": ("vnet",)}, "--model: has no part in tune loss-weights"),
         ("loss-weights", {"models": ("pfseg",), "fair_budget": True}, "--model: pfseg gets its"),
-        ("loss-weights", {"file": "s.yaml"}, "--space: has no part in tune loss-weights"),
+        ("loss-weights", {"space": "s.yaml"}, "--space: has no part in tune loss-weights"),
         ("lr", {"split_tfm": True}, "--split-tfm: has no part in tune lr"),
         ("lr", {"fair_budget": True}, "--fair-budget: has no part in tune lr"),
-        ("space", {"models": ("vnet",), "file": "s.yaml"}, "--model: has no part in tune space"),
+        ("space", {"models": ("vnet",), "space": "s.yaml"}, "--model: has no part in tune space"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(what, options, said):
@@ -333,7 +334,7 @@ def test_any_number_of_the_protocol_can_be_searched(tmp_path):
     path.write_text(
         "model: unet3d\nspace:\n  protocol.plateau_epochs: {low: 3, high: 20, integer: true}\n"
     )
-    [space] = chosen_spaces("space", QUICK, {}, (), path, split_tfm=False, fair_budget=False)
+    [space] = spaces("space", space=path)
     assert space.system == "unet3d"
     assert space.reference["protocol.plateau_epochs"] == QUICK.protocol.plateau_epochs
 
@@ -342,7 +343,7 @@ def test_a_number_that_the_system_does_not_have_cannot_be_searched(tmp_path):
     path = tmp_path / "space.yaml"
     path.write_text("model: unet3d\nspace:\n  options.weights.srt: {low: 0.1, high: 1}\n")
     with pytest.raises(UsageError, match=r"options\.weights\.srt: unet3d has no number"):
-        chosen_spaces("space", QUICK, {}, (), path, split_tfm=False, fair_budget=False)
+        spaces("space", space=path)
 
 
 @pytest.mark.parametrize(
@@ -357,7 +358,7 @@ def test_a_number_that_the_system_does_not_have_cannot_be_searched(tmp_path):
 )
 def test_a_wrong_range_is_explained(texts, said):
     with pytest.raises(UsageError, match=said):
-        parse_ranges(texts)
+        parsed_ranges(texts)
 
 
 def test_a_range_of_another_study_is_refused():
@@ -369,7 +370,7 @@ def test_a_parameter_that_the_system_does_not_have_is_refused(tmp_path):
     path = tmp_path / "space.yaml"
     path.write_text("model: unet3d\nspace: {protocol.speed: {low: 1, high: 2}}")
     with pytest.raises(UsageError, match="no number of this name"):
-        chosen_spaces("space", QUICK, {}, (), path, split_tfm=False, fair_budget=False)
+        spaces("space", space=path)
 
 
 def test_a_file_of_something_else_is_not_taken_for_tuned_settings(tmp_path):

@@ -6,14 +6,12 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.arguments import DataRoot, Json, RunDir, TrackingUri
+from harness.commands.options import DataRoot, Json, RunCache, RunDir, TrackingUri
 
 
 def verify(
     run_dir: RunDir,
-    cache: Annotated[
-        Path | None, typer.Option(help="Prepared volumes. Default: where the run left them.")
-    ] = None,
+    cache: RunCache = None,
     as_json: Json = False,
 ) -> None:
     """Check a run or study after the fact: nothing is trained, scored anew or written.

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from harness.commands import completion
-from harness.commands.arguments import Json, Modalities, Plugins, use_plugins, words
+from harness.commands.options import Json, Modalities, Plugins, words
+from harness.commands.plugins import use_plugins
 from harness.errors import unknown
 
 data_app = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
@@ -51,8 +52,8 @@ def make_phantom(
     ] = "155x240x240",
 ) -> None:
     """Write synthetic volumes as NIfTI files in the layout of BraTS2020."""
+    from harness.commands.placement import parse_size
     from harness.data import phantom
-    from harness.experiments.placement_options import parse_size
 
     phantom.write(out, cases=cases, shape=parse_size(size), seed=seed)
     print(f"{cases} synthetic cases in {out}")

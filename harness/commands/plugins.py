@@ -1,13 +1,14 @@
-"""`pfbench check-plugin` and `pfbench init`: models, metrics and data of your own."""
+"""`--plugin`, `pfbench check-plugin` and `pfbench init`: models, metrics and data of your own."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.commands import completion
-from harness.commands.arguments import Json
+from harness.commands.options import Json
 
 
 def check_plugin(
@@ -65,3 +66,12 @@ def init(
     for path in scaffold.write(what, name, folder):
         print(path)
     print(scaffold.next_step(what, name, folder))
+
+
+def use_plugins(files: Iterable[Path] | None, models: Iterable[str] = ()) -> None:
+    """Execute the plug-ins that were named, and those installed that bring one of `models`."""
+    from harness.runs import plugins as registry
+    from harness.systems.catalogue import SYSTEMS
+
+    registry.add(files or ())
+    registry.add_installed({name for name in models if name not in SYSTEMS})

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands import completion
-from harness.commands.arguments import (
-    DeviceName,
+from harness.commands.options import (
     Experiment,
+    FiguresOptions,
     Json,
-    Plugins,
+    PredictOptions,
     RunDir,
     TrackingUri,
-    use_plugins,
 )
+from harness.commands.plugins import use_plugins
+from harness.commands.signature import with_options
 
 if TYPE_CHECKING:
     from harness.runs.run_folder import RunFolder
@@ -91,13 +91,14 @@ def _print_json(folders: "Sequence[RunFolder]") -> None:
 
 def _rebuild(folder: "RunFolder") -> None:
     """Write the derived files of a run or study anew, and show its tables."""
+    from harness.report import study_files
     from harness.results import study as study_report
     from harness.runs.screen import Screen
 
     if folder.manifest().kind == "run":
         print_table(folder.path, as_json=False)
     else:
-        study_report.write(folder)
+        study_files.write(folder)
         study_report.show(folder, Screen())
 
 
@@ -117,28 +118,8 @@ def print_table(folder: Path, *, as_json: bool) -> None:
     screen.say(f"table       {folder / 'table.md'} (and table.csv)")
 
 
-def figures(
-    run_dir: RunDir,
-    suite: Annotated[
-        str,
-        typer.Option(
-            help="Whose systems to show. Default: table5 if it was run.",
-            autocompletion=completion.tables,
-        ),
-    ] = "",
-    case: Annotated[
-        list[str] | None, typer.Option(help="Draw this case; may be repeated. Default: by rule.")
-    ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Prepared volumes. Default: where the run left them.")
-    ] = None,
-    mlflow: Annotated[
-        bool, typer.Option("--mlflow/--no-mlflow", help="Log the pictures to MLflow.")
-    ] = True,
-    tracking_uri: TrackingUri = "",
-    experiment: Experiment = "pfbench",
-    as_json: Json = False,
-) -> None:
+@with_options
+def figures(options: FiguresOptions) -> None:
     """Draw every system's mask on chosen test cases (Figs. 5 and 6), as PNG and SVG.
 
     The best, the median and the worst case by mean Dice, and the one with the most scattered
@@ -148,13 +129,15 @@ def figures(
     from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
 
-    screen = Screen(quiet=as_json)
-    drawn = list(map(str, pictures.draw(run_dir, suite or None, tuple(case or ()), cache)))
-    print(json.dumps(drawn, indent=2) if as_json else "\n".join(drawn))
+    screen = Screen(quiet=options.as_json)
+    run_dir, cases = options.run_dir, tuple(options.cases or ())
+    files = pictures.draw(run_dir, options.suite or None, cases, options.cache)
+    drawn = list(map(str, files))
+    print(json.dumps(drawn, indent=2) if options.as_json else "\n".join(drawn))
     logged = RunFolder(run_dir).run().mlflow
-    if mlflow and (tracking_uri or logged == "here"):
-        screen.say(_synced(run_dir, tracking_uri, experiment))
-    elif mlflow and logged == "elsewhere":
+    if options.mlflow and (options.tracking_uri or logged == "here"):
+        screen.say(_synced(run_dir, options.tracking_uri, options.experiment))
+    elif options.mlflow and logged == "elsewhere":
         screen.say("not logged to MLflow: pass the run's --tracking-uri")
 
 
@@ -234,35 +217,8 @@ def claims(
         tested.show(verdicts, Screen())
 
 
-def predict(
-    run_dir: RunDir,
-    inputs: Annotated[
-        list[Path], typer.Argument(help="NIfTI files, or folders of them or of patients.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for the masks.")],
-    model: Annotated[
-        str,
-        typer.Option(
-            help="Row, system or trial id. Default: the only one there is.",
-            autocompletion=completion.models,
-        ),
-    ] = "",
-    seed: Annotated[int | None, typer.Option(min=0, help="Default: the lowest.")] = None,
-    probability: Annotated[
-        bool, typer.Option("--probability", help="Write the probability of each voxel, too.")
-    ] = False,
-    tpf: Annotated[
-        str,
-        typer.Option(
-            help="Fine-tune on these volumes first: none, srt, srt+ust, srt+ust+tfm, tfm.",
-            autocompletion=completion.strategies,
-        ),
-    ] = "",
-    plugin: Plugins = None,
-    device: DeviceName = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks.")] = False,
-    as_json: Json = False,
-) -> None:
+@with_options
+def predict(options: PredictOptions) -> None:
     """Segment new volumes with a trained network; each mask lies on the voxels of its volume.
 
     A network of a plug-in needs its code, which the run kept in RUN_DIR/plugins. It is executed
@@ -274,26 +230,26 @@ def predict(
 
         pfbench predict RUN_DIR scans/ --model mine --out masks/ --plugin RUN_DIR/plugins/mine-*.py
     """
+    from harness.commands.placement import chosen_device
     from harness.experiments import predict as predictor
-    from harness.experiments.placement_options import chosen_device
     from harness.runs.screen import Screen
     from harness.trials.network import choose_trial
 
-    use_plugins(plugin)
+    use_plugins(options.plugins)
     request = predictor.Request(
-        run=run_dir,
-        trial=choose_trial(run_dir, model or None, seed),
-        inputs=tuple(inputs),
-        out=out,
-        probability=probability,
-        tpf=tpf,  # type: ignore[arg-type]
-        device=chosen_device(device),
-        overwrite=overwrite,
+        run=options.run_dir,
+        trial=choose_trial(options.run_dir, options.model or None, options.seed),
+        inputs=tuple(options.inputs),
+        out=options.out,
+        probability=options.probability,
+        tpf=options.tpf,  # type: ignore[arg-type]
+        device=chosen_device(options.device),
+        overwrite=options.overwrite,
     )
-    screen = Screen(quiet=as_json)
+    screen = Screen(quiet=options.as_json)
     with screen.bar("predicting") as advance:
         made = predictor.predict(request, advance)
-    if as_json:
+    if options.as_json:
         files = list(map(str, made.files))
         print(json.dumps({"files": files, "notes": list(made.notes)}, indent=2))
         return

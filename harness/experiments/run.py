@@ -22,9 +22,10 @@ from harness.runs.screen import Screen
 from harness.runs.suites import Row, suite
 from harness.runs.trial_folder import Action
 from harness.trials import gpu_sharing, probe_run
-from harness.trials.execute import Workplace, execute, refuse_full_disk
+from harness.trials.execute import execute, refuse_full_disk
 from harness.trials.placement import Phase, Placement
 from harness.trials.preflight import refuse_unfit
+from harness.trials.workplace import Workplace
 
 
 @dataclass(frozen=True, kw_only=True)

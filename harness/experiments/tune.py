@@ -16,6 +16,7 @@ from harness.experiments import run as runner
 from harness.experiments.session import Request, Session, hold, write_report
 from harness.experiments.stopping import Stopped
 from harness.experiments.study_screen import StudyScreen
+from harness.report import study_files
 from harness.results import study as study_report
 from harness.runs import study_folder as study
 from harness.runs.manifest import open_study
@@ -26,11 +27,12 @@ from harness.runs.search_space import Space, changes, even
 from harness.runs.spec import Data, TrialSpec, code_version
 from harness.runs.suites import Row
 from harness.systems.catalogue import build, system
-from harness.trials.execute import Workplace, ray_with_imports, refuse_full_disk
+from harness.trials.execute import ray_with_imports, refuse_full_disk
 from harness.trials.placement import Placement, cluster_faults, cluster_of, threads_of
 from harness.trials.preflight import refuse_unfit
 from harness.trials.task import PointTask
 from harness.trials.train_point import train_point
+from harness.trials.workplace import Workplace
 from tuning.launch import Cluster
 from tuning.search import Params, Past, Search
 from tuning.study import run_study
@@ -85,7 +87,7 @@ def _tune(request: StudyRequest, session: Session) -> int:
     session.begin()
     stopped = _search_all(request, folder, prepared, screen)
     late = _out_of_time(request, folder, prepared)
-    study_report.write(folder)
+    study_files.write(folder)
     session.close(manifest, interrupted=late or stopped is not None)
     study_report.show(folder, screen)
     if late:

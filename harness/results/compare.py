@@ -225,7 +225,7 @@ def cells(found: Found, each: Comparison) -> list[str]:
 
 
 def in_figures(standing: Standing, key: str) -> str:
-    """ "83.41"; of distances "12.30, median 5.10, missed 1 + 0": targets missed and false alarms."""
+    """ "83.41"; of distances "12.30, median 5.10, missed 1 + 0", the second of false alarms."""
     values, missed = standing.scores[key].values, standing.misses[key]
     mean = f"{values.mean():.2f}"
     if standing.metric.centre == "mean":

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pandas as pd
-import yaml
 from rich.table import Table
 
 from harness.errors import StateError
@@ -12,7 +11,6 @@ from harness.results.rows import ResultRow, rows
 from harness.results.scores import Scores
 from harness.results.tables import SYNTHETIC
 from harness.runs import study_folder as study
-from harness.runs.files import write_bytes
 from harness.runs.nested import merged
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
@@ -38,22 +36,6 @@ def _record(point: study.Point) -> dict[str, Any]:
         **point.params,
         "reason": point.reason,
     }
-
-
-def write(folder: RunFolder) -> None:
-    """Every derived file of the study."""
-    table = frame(folder)
-    write_bytes(folder.path / "study.csv", table.to_csv(index=False).encode())
-    write_bytes(folder.path / "study.md", markdown(folder).encode())
-    found = settings(folder)
-    if found:
-        header = "# What `pfbench tune` found; use it with: pfbench run --tuned best.yaml\n"
-        text = header + yaml.safe_dump(found, sort_keys=False)
-        write_bytes(folder.path / "best.yaml", text.encode())
-    if len(table):
-        from harness.report.study_plots import draw
-
-        draw(folder, table)
 
 
 def settings(folder: RunFolder) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Measure:
     counted: bool = False
     """On the network alone: all seeds of a row have the same."""
     centre: Literal["mean", "median"] = "mean"
-    """Of a score: what carries interval, test and verdict; the column is of the mean in any case."""
+    """Of a score: what carries interval, test and verdict; its column is of the mean even so."""
     beside: str = ""
     """The shown figure that this one stands beside in every table: what its mean hides."""
 

@@ -139,7 +139,7 @@ def _join(plugin: Plugin) -> None:
 
 
 def _refuse_taken(plugin: Plugin, path: Path) -> None:
-    from harness.systems.metrics import CaseScore
+    from harness.systems.case_score import CaseScore
 
     taken = {
         "SYSTEMS": set(SYSTEMS),

@@ -28,8 +28,8 @@ from harness.runs.files import damaged, read_json, write_json
 from harness.runs.plugin_file import COPY
 from harness.runs.suites import Suite, suite
 from harness.systems import catalogue
+from harness.systems.case_score import MEANS
 from harness.systems.catalogue import SYSTEMS, Kind, SystemEntry
-from harness.systems.evaluate import MEANS
 
 TrialId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 STATISTICS = {f"{name}_{part}" for name in MEANS for part in ("mean", "std")}

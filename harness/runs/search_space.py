@@ -6,7 +6,7 @@ lr                            the learning rate
 protocol.KEY, options.KEY     any other number of the protocol or of the system
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from harness.errors import UsageError, unknown
 from harness.runs.nested import flat, merged, nest
 from harness.runs.settings import Settings
 from harness.runs.yaml_file import read_config
-from harness.systems.catalogue import SYSTEMS, options, system
+from harness.systems.catalogue import options, system
 from tuning.search import Params, Range
 
 KEYS: dict[str, tuple[str, ...]] = {
@@ -28,12 +28,6 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 EQUATION_19 = 0.5
 WEIGHT = Range(0.05, 2.0, log=True)
-HELP = {
-    "--model": "--fair-budget for baselines beside pfseg, or tune lr; a space.yaml names its model",
-    "--space": "tune space",
-    "--split-tfm": "tune loss-weights",
-    "--fair-budget": "tune loss-weights",
-}
 AROUND = 10.0  # a learning rate is looked for between a tenth and ten times the present one
 
 
@@ -95,7 +89,7 @@ def changes(params: Mapping[str, float]) -> dict[str, Any]:
     """Values under people's names -> {"options": {...}, "protocol": {...}}."""
     result: dict[str, Any] = {"options": {}, "protocol": {}}
     for name, value in params.items():
-        for key in _keys(name):
+        for key in keys_of(name):
             result = merged(result, nest(key, value))
     return result
 
@@ -106,32 +100,8 @@ def even(space: Space) -> bool:
     return not changed.keys() - {"weights"}
 
 
-def parse_ranges(texts: Sequence[str]) -> dict[str, Range]:
-    """ "w_srt=0.05:2:log" -> {"w_srt": Range(0.05, 2, log=True)}; UsageError says what is wrong."""
-    ranges = {}
-    for text in texts:
-        name, _, bounds = text.partition("=")
-        low, _, rest = bounds.partition(":")
-        high, _, scale = rest.partition(":")
-        _keys(name)
-        if scale not in ("", "log", "int"):
-            what, where = f"'{scale}' is neither log nor int", f"--range {name}"
-            remedy = f"{where}=0.05:2:log"
-            raise UsageError(what, where=where, remedy=remedy, code="PFB-C15")
-        try:
-            ranges[name] = Range(
-                float(low), float(high), log=scale == "log", integer=scale == "int"
-            )
-        except ValueError as error:
-            what = f"'{bounds}' is no range: {error}"
-            example = f"--range {name}=0.05:2:log"
-            where = f"--range {name}"
-            raise UsageError(what, where=where, remedy=example, code="PFB-C15") from error
-    return ranges
-
-
 def _range(name: str, value: Any, path: Path) -> Range:
-    _keys(name)
+    keys_of(name)
     try:
         return Range(**value)
     except (TypeError, ValueError) as error:
@@ -140,7 +110,8 @@ def _range(name: str, value: Any, path: Path) -> Range:
         raise UsageError(what, where=where, remedy=remedy, code="PFB-C15") from error
 
 
-def _keys(name: str) -> tuple[str, ...]:
+def keys_of(name: str) -> tuple[str, ...]:
+    """The settings that a parameter stands for; UsageError for a name that there is not."""
     if name.startswith(("protocol.", "options.")):
         return (name,)
     if name not in KEYS:
@@ -156,7 +127,7 @@ def _now(name: str, chosen: Mapping[str, Range], settings: Settings) -> Params:
         known |= {f"options.weights.{term}": EQUATION_19 for term in ("srt", "sgl", "tel", "ssl")}
     reference = {}
     for parameter in chosen:
-        value = known.get(_keys(parameter)[0])
+        value = known.get(keys_of(parameter)[0])
         if not isinstance(value, int | float) or isinstance(value, bool):
             what = f"{name} has no number of this name"
             remedy = "protocol.KEY or options.KEY of a number that it has"
@@ -169,60 +140,3 @@ def _refuse_others(ranges: Mapping[str, Range], names: Sequence[str]) -> None:
     for name in ranges:
         if name not in names:
             raise unknown("parameter of this study", name, names)
-
-
-def chosen_spaces(
-    what: str,
-    settings: Settings,
-    ranges: Mapping[str, Range],
-    models: tuple[str, ...],
-    file: Path | None,
-    *,
-    split_tfm: bool,
-    fair_budget: bool,
-) -> tuple[Space, ...]:
-    """The studies that a command asks for.
-
-    With `fair_budget` every baseline (or those in `models`) gets a study of its learning rate
-    beside that of the loss weights. Raises UsageError for options that do not go together.
-    """
-    models = tuple(dict.fromkeys(models))
-    given = {
-        "--model": bool(models),
-        "--space": file is not None,
-        "--split-tfm": split_tfm,
-        "--fair-budget": fair_budget,
-    }
-    if what == "loss-weights":
-        of_fair = {"--model"} if fair_budget else set()
-        _refuse_idle(what, given, {"--split-tfm", "--fair-budget"} | of_fair)
-        rates = {name: span for name, span in ranges.items() if name == "lr" and fair_budget}
-        weights = {name: span for name, span in ranges.items() if name not in rates}
-        others = _baselines(models) if fair_budget else ()
-        fair = [learning_rate(name, settings, rates) for name in others]
-        return (loss_weights(split_tfm, weights), *fair)
-    if what == "lr":
-        _refuse_idle(what, given, {"--model"})
-        names = models or tuple(SYSTEMS)
-        return tuple(learning_rate(name, settings, ranges) for name in names)
-    if what == "space" and file:
-        _refuse_idle(what, given, {"--space"})
-        return (from_file(file, settings, ranges),)
-    raise unknown("study", what, ("loss-weights", "lr", "space"))
-
-
-def _refuse_idle(study: str, given: Mapping[str, bool], used: Set[str]) -> None:
-    """UsageError for an option that this study would pass over in silence."""
-    for option, there in given.items():
-        if there and option not in used:
-            raise UsageError(
-                f"has no part in tune {study}", where=option, remedy=HELP[option], code="PFB-C15"
-            )
-
-
-def _baselines(models: tuple[str, ...]) -> tuple[str, ...]:
-    """Those that are to be tuned beside pfseg, which has its budget in the loss weights."""
-    if "pfseg" in models:
-        what, remedy = "pfseg gets its trials for the loss weights", "baselines only"
-        raise UsageError(what, where="--model", remedy=remedy, code="PFB-C15")
-    return models or tuple(name for name in SYSTEMS if name != "pfseg")

@@ -7,12 +7,10 @@ import numpy as np
 
 from harness.data.case import Volume
 from harness.systems import plugin_metrics as extra_metrics
+from harness.systems.case_score import MEANS
 from harness.systems.methods import Mask, Method
-from harness.systems.metrics import CaseScore, score
+from harness.systems.metrics import score
 from harness.systems.plugin_metrics import Metric
-
-MEANS = tuple(name for name in CaseScore._fields if name not in ("pred_ml", "target_ml", "failed"))
-"""The scores of a case that a trial has a mean of."""
 
 
 def evaluate(

@@ -13,30 +13,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.systems.case_score import CaseScore
 from harness.systems.surface_distances import DIRECTED, POOLED, Surfaces
 
 Mask = NDArray[Any]  # (D, H, W), non-zero is foreground
 Spacing = Sequence[float]  # (D, H, W) in mm
 PART = 1 << 18  # voxels that are counted at once: they stay in the cache, and most hold no target
-
-
-class CaseScore(NamedTuple):
-    """One row of the results: every metric of one case."""
-
-    dice: float
-    jaccard: float
-    hd95_mm: float
-    """Both directions pooled (medpy), in mm."""
-    hd95_max_mm: float
-    """The larger of the two directed percentiles (MONAI), in mm."""
-    hd95_voxels: float
-    """Pooled without the spacing, as the authors' code calls it: Table V."""
-    hd95_official: float
-    """`hd95_voxels`, but 0 when either mask is empty: the authors' code on any exception."""
-    pred_ml: float
-    target_ml: float
-    failed: bool
-    """Exactly one of the two masks is empty."""
 
 
 class Overlap(NamedTuple):

@@ -3,48 +3,21 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from harness.errors import StorageError
-from harness.runs.run_folder import RunFolder
 from harness.runs.trial_folder import Action
 from harness.trials.placement import (
     ALONE,
     PROBES,
-    OnEvent,
     Phase,
-    Placement,
     cluster_faults,
     cluster_of,
     threads_of,
 )
-from harness.trials.task import Task
+from harness.trials.workplace import Workplace
 from tuning.cluster import Cluster, ray_cluster
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """Where the trials of a run folder are carried out, and who is told of it."""
-
-    folder: RunFolder
-    cache: Path
-    placement: Placement
-    on_event: OnEvent
-
-    def task(self, action: Action, trial: str, threads: int) -> Task:
-        """One action of one trial of the folder."""
-        return Task(
-            action=action,
-            run=self.folder.path,
-            trial=trial,
-            cache=self.cache.absolute(),
-            threads=threads,
-            plugins=self.folder.kept(self.folder.trial(trial).spec().plugins),
-            silence_s=self.placement.silence_s,
-        )
 
 
 def execute(workplace: Workplace, phases: Sequence[tuple[Action, Phase]]) -> None:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from harness.runs.records import Measured
 from harness.runs.run_folder import RunFolder
 from harness.runs.trial_folder import Action
-from harness.trials.execute import Workplace
 from harness.trials.machine_facts import device
 from harness.trials.placement import OnEvent, Phase, Placement, cluster_of
 from harness.trials.supervise import supervise
+from harness.trials.workplace import Workplace
 from tuning.capacity import machines_for
 from tuning.cluster import Cluster, ClusterLost
 from tuning.launch import Job, MachineLost, run_jobs

@@ -21,9 +21,10 @@ from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.spec import TrialSpec, digest
 from harness.runs.trial_folder import Action
-from harness.trials.execute import Workplace, execute, refuse_full_disk
+from harness.trials.execute import execute, refuse_full_disk
 from harness.trials.gpu_sharing import room
 from harness.trials.placement import Phase, Placement
+from harness.trials.workplace import Workplace
 
 LIMIT_S = 10.0
 PREFIX = ".probe-"

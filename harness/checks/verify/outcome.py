@@ -26,10 +26,11 @@ from harness.runs.records import Measured, RunManifest, Scored
 from harness.runs.spec import TrialSpec
 from harness.runs.trial_folder import CASES, HISTORY, RESULT_FILE, WEIGHTS
 from harness.systems import plugin_metrics as extra_metrics
+from harness.systems.case_score import CaseScore
 from harness.systems.catalogue import Kind
 from harness.systems.cost import parameters
 from harness.systems.evaluate import summary
-from harness.systems.metrics import CaseScore, overlap
+from harness.systems.metrics import overlap
 
 SCORES = tuple(name for name in CaseScore._fields if name != "failed")
 

@@ -14,7 +14,7 @@ from harness.results.intervals import Interval, Paired, paired_difference
 from harness.results.scores import MIN_CASES
 from harness.runs.measures import Measure
 
-CHANCE, OPPOSITE = "may be chance", "the opposite holds"
+CHANCE, OPPOSITE, EQUAL = "may be chance", "the opposite holds", "no difference"
 ONE_TRAINING = "one training each: about these networks, not the methods"
 DISAGREE = "mean and median point to opposite sides"
 SEVERITY: tuple[Word, ...] = ("not supported", "undecided", "supported")
@@ -110,6 +110,8 @@ def _compared(
         return Finding(ours, difference, "supported", _within(margin, metric) if least < 0 else "")
     if most < -margin:
         return Finding(ours, difference, "not supported", OPPOSITE)
+    if most == 0 and not or_equal:
+        return Finding(ours, difference, "not supported", EQUAL)
     return Finding(ours, difference, "undecided", CHANCE)
 
 

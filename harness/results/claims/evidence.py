@@ -51,6 +51,9 @@ class Margins(NamedTuple):
         return self.mm if metric.unit == "mm" else self.points
 
 
+MARGINS = Margins()
+
+
 class Repetitions(NamedTuple):
     """Repeated measurements and the devices they were made on."""
 
@@ -126,7 +129,7 @@ class TableEvidence:
     dataset: str
     titles: Mapping[str, str]
     trials: Mapping[str, Seeds]
-    margins: Margins = Margins()
+    margins: Margins = MARGINS
 
     def group(self, keys: Sequence[str], metric: Measure) -> Rated:
         """Rows as one. NoEvidence when one was not run, failed or is not finished."""
@@ -162,7 +165,7 @@ class Evidence:
     profile: str
     caveat: str
     suites: Mapping[str, Mapping[str, Seeds]]
-    margins: Margins = Margins()
+    margins: Margins = MARGINS
 
     def table(self, name: str) -> TableEvidence:
         titles = {row.key: row.in_profile(self.profile).title for row in suite(name).rows}
@@ -170,7 +173,7 @@ class Evidence:
                              self.margins)  # fmt: skip
 
 
-def gather(folders: Sequence[RunFolder], margins: Margins = Margins()) -> Evidence:
+def gather(folders: Sequence[RunFolder], margins: Margins = MARGINS) -> Evidence:
     """The rows of all runs, the seeds of a row together.
 
     The same seed in two runs is one network and counts once: by the first that is finished.

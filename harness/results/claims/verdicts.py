@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args
 from rich.markup import escape
 from rich.table import Table
 
-from harness.results.claims.evidence import Evidence, Margins, NoEvidence, Word, gather
+from harness.results.claims.evidence import MARGINS, Evidence, Margins, NoEvidence, Word, gather
 from harness.results.claims.paper_claims import ABOUT_FOUR, CLAIMS, Claim
 from harness.results.intervals import Interval
 from harness.results.scores import MIN_CASES
@@ -24,8 +24,9 @@ from harness.runs.screen import Screen
 MARK = "*"
 RULES = (
     "Supported: the whole interval lies on the claimed side of zero; not supported: on the other "
-    "side; undecided: in between. 'At least as good': the same of minus the margin, --margin-points "
-    "and --margin-mm. Best: so against each of the others; shown is the hardest to beat.",
+    "side; undecided: in between. 'At least as good': the same of minus the margin "
+    "(--margin-points, --margin-mm). Best: so against each of the others; shown is the hardest "
+    "to beat.",
     f"About 4 times: the whole interval is at {ABOUT_FOUR:.2f} or above, the least of the paper's "
     "own factors. Memory: no two trainings differ by more than the paper's percent, rounded up. "
     "Parameters: counted on the full-size network; the share rounds to the paper's.",
@@ -57,7 +58,7 @@ class Verdict(NamedTuple):
         return self.word + (MARK if self.caveat else "")
 
 
-def judge(folders: Sequence[RunFolder], margins: Margins = Margins()) -> list[Verdict]:
+def judge(folders: Sequence[RunFolder], margins: Margins = MARGINS) -> list[Verdict]:
     """A verdict on every claim, from all runs together; writes nothing.
 
     `margins` are what "at least as good" leaves room for.

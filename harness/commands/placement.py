@@ -1,15 +1,19 @@
-"""Options of the command line that need a look at the machine."""
+"""Where trials run: the options of placement, held against this machine or the cluster."""
 
 import math
 import os
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, NamedTuple
 
-from harness.errors import UsageError, unknown
+from harness.commands.options import PlacementOptions, one_of
+from harness.errors import UsageError
 from harness.runs.redact import redact
 from harness.runs.spec import Device
-from harness.trials.placement import Packing, Placement
+from harness.trials.placement import Packing, Placement, joined
 from tuning.machines import machines as joined_machines
+
+AskedDevice = Literal["auto", Device]
 
 
 class Capacity(NamedTuple):
@@ -19,54 +23,48 @@ class Capacity(NamedTuple):
     gpus: float
 
 
-def chosen_placement(
-    executor: str,
-    device: str,
-    cpus: float | None,
-    gpus: float | Literal["auto"] | None,
-    max_concurrent: int | None,
-    address: str | None,
-    silence_s: float,
-    autoscale: bool = False,
-) -> Placement:
+def placement_of(options: PlacementOptions, executor: str = "ray") -> Placement:
     """Defaults: on GPUs one trial each; on CPUs as many trials as eight share the cores.
 
     With an address, of the machines of the cluster that this process has joined.
     """
-    fields = Placement.__annotations__
-    if executor not in get_args(fields["executor"]):
-        raise unknown("executor", executor, get_args(fields["executor"]))
+    address, cpus, gpus = options.address, options.cpus_per_trial, options.gpus_per_trial
+    where = one_of("executor", executor, Placement.__annotations__["executor"])
     if executor == "ray":
         _refuse_environment(address)
-    if address:
-        machines = [Capacity(machine.cpus, machine.gpus) for machine in joined_machines()]
-        chosen = _device_of(device, machines)
-    else:
-        chosen = chosen_device(device)
-        machines = [Capacity(os.cpu_count() or 1, _visible_gpus() if chosen == "cuda" else 0)]
+    device, machines = _machines(options.device, address)
     packing: Packing = "given"
     if gpus == "auto":
-        _refuse_auto(executor, chosen)
+        _refuse_auto(executor, device)
         packing, gpus = "gpus and cpus" if cpus is None else "gpus", 1.0
     if gpus is None:
-        gpus = 1.0 if chosen == "cuda" else 0.0
+        gpus = 1.0 if device == "cuda" else 0.0
     if cpus is None:
-        cpus = _share(machines, chosen, gpus)
+        cpus = share(machines, device, gpus)
     _in_range("--cpus-per-trial", cpus, 0.0, exclusive=True)
-    _in_range("--gpus-per-trial", gpus, 0.0, exclusive=chosen == "cuda")
+    _in_range("--gpus-per-trial", gpus, 0.0, exclusive=device == "cuda")
     if not address:
-        _refuse_absent(cpus, gpus, chosen)
+        _refuse_absent(cpus, gpus, device)
     return Placement(
-        executor,  # type: ignore[arg-type]
-        chosen,
+        where,
+        device,
         cpus,
         gpus,
-        max_concurrent,
+        options.max_concurrent,
         address,
-        silence_s,
-        autoscale,
+        options.stall_timeout,
+        options.autoscale,
         packing,
     )
+
+
+def _machines(device: str, address: str | None) -> tuple[Device, list[Capacity]]:
+    """The device that trials use, and the machines that they may run on."""
+    if address:
+        machines = [Capacity(machine.cpus, machine.gpus) for machine in joined_machines()]
+        return device_of(device, machines), machines
+    chosen = chosen_device(device)
+    return chosen, [Capacity(os.cpu_count() or 1, _visible_gpus() if chosen == "cuda" else 0)]
 
 
 def _refuse_auto(executor: str, device: Device) -> None:
@@ -80,13 +78,24 @@ def _refuse_auto(executor: str, device: Device) -> None:
         raise UsageError(what, where=where, remedy="--executor ray", code="PFB-C02")
 
 
-def _share(machines: Sequence[Capacity], device: Device, gpus: float = 1.0) -> float:
+def share(machines: Sequence[Capacity], device: Device, gpus: float = 1.0) -> float:
     """Processors of a trial that even the smallest machine has, for its share of a GPU."""
     if device == "cuda":
         shares = [one.cpus * min(gpus, 1) // one.gpus for one in machines if one.gpus >= 1]
     else:
         shares = [one.cpus // 8 for one in machines if one.cpus]
     return float(max(1, min(shares, default=1)))
+
+
+@contextmanager
+def joined_cluster(options: PlacementOptions, executor: str = "ray") -> Iterator[None]:
+    """Be part of the cluster of --address, if there is one, within the block.
+
+    Raises UsageError for options that no cluster goes with, ClusterError for one out of reach.
+    """
+    refuse_address(options.address, executor, autoscale=options.autoscale)
+    with joined(options.address):
+        yield
 
 
 def refuse_address(address: str | None, executor: str, *, autoscale: bool) -> None:
@@ -105,19 +114,17 @@ def refuse_address(address: str | None, executor: str, *, autoscale: bool) -> No
         raise UsageError(what, where="--address", remedy=remedy)
 
 
-def _device_of(device: str, machines: Sequence[Capacity]) -> Device:
+def device_of(device: str, machines: Sequence[Capacity]) -> Device:
     """ "auto" takes GPUs where the cluster has any."""
-    if device not in ("auto", *get_args(Device)):
-        raise unknown("device", device, ("auto", *get_args(Device)))
-    if device == "auto":
+    asked = one_of("device", device, AskedDevice)
+    if asked == "auto":
         return "cuda" if any(one.gpus for one in machines) else "cpu"
-    return device  # type: ignore[return-value]
+    return asked
 
 
 def chosen_device(device: str) -> Device:
     """ "auto" takes a GPU where there is one; UsageError for a GPU that is not there."""
-    if device not in ("auto", *get_args(Device)):
-        raise unknown("device", device, ("auto", *get_args(Device)))
+    one_of("device", device, AskedDevice)
     visible = _visible_gpus() if device != "cpu" else 0
     if device == "cuda" and not visible:
         what = f"requested cuda, 0 GPUs visible ({_visibility()})"

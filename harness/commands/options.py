@@ -1,0 +1,372 @@
+"""The options of the commands: a dataclass for each group that belongs together, one for each
+command with many options, and names for those that single commands share.
+
+    RunOptions, PlanOptions ─► SuiteOptions ─┬─► DataOptions, SettingOptions, PlacementOptions
+    RunOptions, TuneOptions ─► MlflowOptions │
+    TuneOptions ─────────────────────────────┘
+
+The order of the fields is that of `--help`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import typer
+
+from harness.commands import completion
+from harness.errors import unknown
+
+
+def _gpus(text: str) -> float | Literal["auto"]:
+    """ "0.5" -> 0.5, "auto" -> "auto"."""
+    if text == "auto":
+        return "auto"
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is neither a number nor auto") from None
+
+
+DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the volumes.")]
+Modalities = Annotated[
+    str, typer.Option(help="Comma-separated, for example flair,t1ce. Default: the data set's.")
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        help="Only this model; may be given several times.",
+        autocompletion=completion.models,
+    ),
+]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        help="Python file with models, metrics or data sets of your own; may be repeated. It is "
+        "executed.",
+    ),
+]
+DeviceName = Annotated[
+    str, typer.Option(help="auto, cpu or cuda.", autocompletion=completion.devices)
+]
+Cache = Annotated[Path | None, typer.Option(help="Preprocessed volumes. Default: OUT/cache.")]
+RunCache = Annotated[
+    Path | None, typer.Option(help="Prepared volumes. Default: where the run left them.")
+]
+TrackingUri = Annotated[
+    str,
+    typer.Option(
+        envvar="MLFLOW_TRACKING_URI",
+        help="MLflow store or server. Default: sqlite in the output folder.",
+    ),
+]
+Experiment = Annotated[str, typer.Option(help="MLflow experiment.")]
+RunDir = Annotated[Path, typer.Argument(help="The output folder that `pfbench run` printed.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Which volumes a run or study reads, and which region of them is segmented."""
+
+    dataset: Annotated[
+        str,
+        typer.Option(
+            help="phantom (built in), brats, liver, or folder: nnU-Net's and Decathlon's layout.",
+            autocompletion=completion.datasets,
+        ),
+    ] = "phantom"
+    data_root: DataRoot = None
+    modalities: Modalities = ""
+    target: Annotated[
+        str,
+        typer.Option(
+            help="BraTS region: wt, tc or et; of a folder the name or number of a label.",
+            autocompletion=completion.targets,
+        ),
+    ] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingOptions:
+    """The profile, and what changes its settings."""
+
+    profile: Annotated[
+        str,
+        typer.Option(
+            help="quick or paper. Default: quick for the phantom, else paper.",
+            autocompletion=completion.profiles,
+        ),
+    ] = ""
+    epochs: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="At most; default: the profile's.")
+    ] = None
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting, e.g. protocol.learning_rate=3e-4."),
+    ] = None
+    config: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacementOptions:
+    """Where trials run, how many at once, and how long one may be silent."""
+
+    device: DeviceName = "auto"
+    cpus_per_trial: Annotated[float | None, typer.Option(help="Processors of a trial.")] = None
+    gpus_per_trial: Annotated[
+        float | Literal["auto"] | None,
+        typer.Option(
+            parser=_gpus,
+            metavar="FLOAT|auto",
+            help="GPUs of a trial; fractions share one. auto: by the memory that each takes.",
+        ),
+    ] = None
+    max_concurrent: Annotated[
+        int | None, typer.Option(min=1, help="Trials at the same time, at most.")
+    ] = None
+    address: Annotated[
+        str | None,
+        typer.Option(help="A Ray cluster that this machine has joined, e.g. 10.0.0.1:6379."),
+    ] = None
+    autoscale: Annotated[
+        bool,
+        typer.Option("--autoscale", help="The cluster grows on demand: ask for machines, wait."),
+    ] = False
+    stall_timeout: Annotated[
+        float, typer.Option(min=1, help="End a trial that is silent for so many seconds.")
+    ] = 7200
+
+
+@dataclass(frozen=True, kw_only=True)
+class MlflowOptions:
+    """Whether, where and how strictly results are mirrored to MLflow."""
+
+    tracking_uri: TrackingUri = ""
+    experiment: Experiment = "pfbench"
+    enabled: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow.")] = True
+    required: Annotated[
+        bool,
+        typer.Option(
+            "--mlflow-required",
+            help="End with exit code 8 where MLflow cannot be written, before anything is trained.",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteOptions:
+    """The trials of a suite: which there are, and how they are carried out."""
+
+    suite: Annotated[
+        str,
+        typer.Option(
+            help="A table or figure of the paper (`pfbench list suites`), all, or a YAML file.",
+            autocompletion=completion.suites,
+        ),
+    ]
+    data: DataOptions = DataOptions()
+    models: Models = None
+    plugins: Plugins = None
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--row",
+            help="Only this row, by its key in `pfbench list rows`; may be repeated.",
+            autocompletion=completion.rows,
+        ),
+    ] = None
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Trials of each row.")] = 1
+    settings: SettingOptions = SettingOptions()
+    tuned: Annotated[
+        Path | None, typer.Option(help="The best.yaml of `pfbench tune`: use what it found.")
+    ] = None
+    placement: PlacementOptions = PlacementOptions()
+    executor: Annotated[
+        str,
+        typer.Option(
+            help="ray, or inline: one after another in this process.",
+            autocompletion=completion.executors,
+        ),
+    ] = "ray"
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Output folder. Default: pfbench-runs/SUITE-DATASET-PROFILE."),
+    ] = None
+    cache: Cache = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(SuiteOptions):
+    """`pfbench run`."""
+
+    mlflow: MlflowOptions = MlflowOptions()
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run trials again that failed before.")
+    ] = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the trials and what is already done.")
+    ] = False
+    as_json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions(SuiteOptions):
+    """`pfbench plan`."""
+
+    limit: Annotated[
+        float,
+        typer.Option(min=0.1, help="Seconds of steps that are timed of each kind of trial."),
+    ] = 10
+    as_json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How a study goes through its space."""
+
+    trials: Annotated[int, typer.Option(min=1, max=100_000, help="Points of each study.")] = 20
+    search: Annotated[
+        str,
+        typer.Option(help="optuna (TPE), random or grid.", autocompletion=completion.samplers),
+    ] = "optuna"
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            help="asha (stops poor points early) or none.", autocompletion=completion.schedulers
+        ),
+    ] = "asha"
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings of each point.")] = 1
+    search_seed: Annotated[int, typer.Option(min=0, help="Of the search itself.")] = 0
+    time_budget: Annotated[
+        float | None,
+        typer.Option(min=1, help="Seconds after which a study starts no further point."),
+    ] = None
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare/--no-compare",
+            help="At the end, score the default and the best on the test cases.",
+        ),
+    ] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceOptions:
+    """Which numbers of which systems are searched: one study or several."""
+
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="loss-weights, lr, or space (with --space).", autocompletion=completion.studies
+        ),
+    ]
+    models: Models = None
+    plugins: Plugins = None
+    space: Annotated[
+        Path | None, typer.Option("--space", "-C", help="YAML file with a model and its ranges.")
+    ] = None
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option("--range", help="NAME=LOW:HIGH, with :log or :int; may be repeated."),
+    ] = None
+    split_tfm: Annotated[
+        bool, typer.Option("--split-tfm", help="Tune the weights of L_tel and L_ssl apart.")
+    ] = False
+    fair_budget: Annotated[
+        bool,
+        typer.Option(
+            "--fair-budget",
+            help="With loss-weights: as many trials for the learning rate of every baseline.",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions:
+    """`pfbench tune`."""
+
+    spaces: SpaceOptions
+    search: SearchOptions = SearchOptions()
+    data: DataOptions = DataOptions()
+    settings: SettingOptions = SettingOptions()
+    placement: PlacementOptions = PlacementOptions()
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Output folder. Default: pfbench-runs/tune-WHAT-DATASET-PROFILE."),
+    ] = None
+    cache: Cache = None
+    mlflow: MlflowOptions = MlflowOptions()
+    as_json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FiguresOptions:
+    """`pfbench figures`."""
+
+    run_dir: RunDir
+    suite: Annotated[
+        str,
+        typer.Option(
+            help="Whose systems to show. Default: table5 if it was run.",
+            autocompletion=completion.tables,
+        ),
+    ] = ""
+    cases: Annotated[
+        list[str] | None,
+        typer.Option("--case", help="Draw this case; may be repeated. Default: by rule."),
+    ] = None
+    cache: RunCache = None
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow/--no-mlflow", help="Log the pictures to MLflow.")
+    ] = True
+    tracking_uri: TrackingUri = ""
+    experiment: Experiment = "pfbench"
+    as_json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """`pfbench predict`."""
+
+    run_dir: RunDir
+    inputs: Annotated[
+        list[Path], typer.Argument(help="NIfTI files, or folders of them or of patients.")
+    ]
+    out: Annotated[Path, typer.Option(help="Folder for the masks.")]
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Row, system or trial id. Default: the only one there is.",
+            autocompletion=completion.models,
+        ),
+    ] = ""
+    seed: Annotated[int | None, typer.Option(min=0, help="Default: the lowest.")] = None
+    probability: Annotated[
+        bool, typer.Option("--probability", help="Write the probability of each voxel, too.")
+    ] = False
+    tpf: Annotated[
+        str,
+        typer.Option(
+            help="Fine-tune on these volumes first: none, srt, srt+ust, srt+ust+tfm, tfm.",
+            autocompletion=completion.strategies,
+        ),
+    ] = ""
+    plugins: Plugins = None
+    device: DeviceName = "auto"
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks.")] = False
+    as_json: Json = False
+
+
+def one_of(what: str, value: str, words: Any) -> Any:
+    """The value, if it is one of the words of a Literal; UsageError with the nearest otherwise."""
+    if value not in get_args(words):
+        raise unknown(what, value, get_args(words))
+    return value
+
+
+def words(text: str) -> tuple[str, ...]:
+    """ "flair,t1ce" -> ("flair", "t1ce")."""
+    return tuple(filter(None, text.split(",")))

@@ -1,0 +1,129 @@
+"""From the options of `pfbench run`, `plan` and `tune` to the requests that experiments carry out.
+
+A request is made within the cluster that it names, because shares of a machine depend on it.
+"""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.commands.options import (
+    DataOptions,
+    MlflowOptions,
+    SettingOptions,
+    SuiteOptions,
+    TuneOptions,
+    one_of,
+    words,
+)
+from harness.commands.placement import joined_cluster, placement_of
+from harness.commands.plugins import use_plugins
+from harness.commands.spaces import spaces_of
+from harness.data import datasets
+from harness.experiments import run as runner
+from harness.experiments import tune as tuner
+from harness.experiments.session import Mirroring
+from harness.runs import suite_file
+from harness.runs.redact import redact
+from harness.runs.settings import Settings, resolve
+from harness.runs.suites import chosen
+from harness.tracking.mirror import default_uri
+from tuning.search import Pruner, Sampler
+
+RUNS = Path("pfbench-runs")
+
+
+@contextmanager
+def run_request(
+    options: SuiteOptions, mlflow: MlflowOptions, *, retry_failed: bool = False
+) -> Iterator[runner.RunRequest]:
+    """The run that the options ask for, within the cluster that they name.
+
+    Raises UsageError for names that there are not and options that do not go together.
+    """
+    use_plugins(options.plugins, options.models or ())
+    suite = suite_file.use(options.suite)
+    profile = _profile(options.settings, options.data)
+    settings = _settings(options.settings, profile, options.tuned)
+    tables = chosen(suite, profile, options.models or (), options.rows or ())
+    folder = options.out or RUNS / f"{suite}-{options.data.dataset}-{profile}"
+    with joined_cluster(options.placement, options.executor):
+        yield runner.RunRequest(
+            suites=tables,
+            settings=settings,
+            data=_data(options.data, settings),
+            seeds=options.seeds,
+            placement=placement_of(options.placement, options.executor),
+            out=folder,
+            cache=options.cache or folder / "cache",
+            mirroring=_mirroring(mlflow, folder),
+            retry_failed=retry_failed,
+            command=typed_command(),
+        )
+
+
+@contextmanager
+def study_request(options: TuneOptions) -> Iterator[tuner.StudyRequest]:
+    """The studies that the options ask for, within the cluster that they name.
+
+    Raises UsageError for names that there are not and options that do not go together.
+    """
+    search, mlflow = options.search, options.mlflow
+    sampler = one_of("search", search.search, Sampler)
+    pruner = one_of("scheduler", search.scheduler, Pruner)
+    use_plugins(options.spaces.plugins, options.spaces.models or ())
+    profile = _profile(options.settings, options.data)
+    settings = _settings(options.settings, profile)
+    spaces = spaces_of(options.spaces, settings)
+    folder = options.out or RUNS / f"tune-{options.spaces.what}-{options.data.dataset}-{profile}"
+    with joined_cluster(options.placement):
+        yield tuner.StudyRequest(
+            spaces=spaces,
+            settings=settings,
+            data=_data(options.data, settings),
+            points=search.trials,
+            sampler=sampler,
+            pruner=pruner,
+            search_seed=search.search_seed,
+            seeds=search.seeds,
+            time_budget_s=search.time_budget,
+            compare=search.compare,
+            placement=placement_of(options.placement),
+            out=folder,
+            cache=options.cache or folder / "cache",
+            mirroring=_mirroring(mlflow, folder),
+            command=typed_command(),
+        )
+
+
+def _profile(options: SettingOptions, data: DataOptions) -> str:
+    """The profile that was asked for, or the one that suits the data set."""
+    return options.profile or ("quick" if data.dataset == "phantom" else "paper")
+
+
+def _settings(options: SettingOptions, profile: str, tuned: Path | None = None) -> Settings:
+    return resolve(profile, options.config, options.changes or (), options.epochs, tuned)
+
+
+def _mirroring(options: MlflowOptions, folder: Path) -> Mirroring:
+    uri = options.tracking_uri or default_uri(folder)
+    return Mirroring(uri, options.experiment, options.enabled, options.required)
+
+
+def _data(options: DataOptions, settings: Settings) -> datasets.Request:
+    return datasets.Request(
+        dataset=options.dataset,
+        root=options.data_root,
+        modalities=words(options.modalities),
+        target=options.target,
+        reduce=settings.reduce,
+        cases=settings.phantom.cases,
+        seed=settings.phantom.seed,
+    )
+
+
+def typed_command() -> str:
+    """The command as typed, without credentials that a tracking URI may hold."""
+    return shlex.join(["pfbench", *(redact(word) for word in sys.argv[1:])])
