@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 import nibabel
 import numpy as np
 import pytest
-from in_process import contents, pfbench
+from helper_in_process import contents, pfbench
 from test_nifti import INF, NAN, content
 
 from harness.runs.run_folder import RunFolder
+from harness.runs.wording import counted
 from harness.trials.task import Task
 from harness.trials.trial import perform
 
@@ -336,7 +337,7 @@ def test_all_faults_of_all_cases_are_told_in_one_pass(checked):
     assert [fault["code"] for fault in told_of(checked, "both")] == ["V01", "V04"]
     faults = [line for line in checked.lines if LINE.fullmatch(line)]
     assert len(faults) == len(BAD) + 1
-    assert checked.lines[-1] == f"{len(faults)} faults"
+    assert checked.lines[-1] == counted(len(faults), "fault")
     assert len(checked.lines) == len(faults) + 3 + 1  # notes, and the sum
 
 
@@ -420,7 +421,7 @@ def test_a_folder_that_cannot_be_used_is_told_as_one_fault(root, case):
     before = contents(root)
     done = pfbench("data", "check", root, expect=3)
     fault, total = done.out.splitlines()
-    assert LINE.fullmatch(fault) and total == "1 faults"
+    assert LINE.fullmatch(fault) and total == "1 fault"
     for words in (f"error[PFB-{case[:3]}]", *says):
         assert words in fault
     assert fault.isascii() and fault.isprintable()

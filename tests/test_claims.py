@@ -1,102 +1,41 @@
-"""Verdicts that are known by construction, from run folders written by hand."""
+"""Verdicts that are known by construction, from runs whose scores are."""
 
 import json
 from io import StringIO
 
-import pandas as pd
 import pytest
+from helper_made_run import MadeRun
 from rich.console import Console
-from written_run import measured, put, scored
 
 from harness.errors import StateError, UsageError
 from harness.results.claims.evidence import MARGINS, Margins
 from harness.results.claims.paper_claims import CLAIMS
 from harness.results.claims.verdicts import judge, records, show
-from harness.runs.run_folder import SCHEMA, RunFolder
+from harness.runs.nested import merged
 from harness.runs.screen import Screen
-from harness.runs.settings import PAPER
-from harness.runs.spec import Data, TrialSpec
 from harness.runs.suites import SUITES, suite
-from harness.systems.protocol import Protocol
 
 LEAD = "PFSeg is better than ResUNet3D in Dice"
 BEST = "PFSeg has the best Dice of all systems"
 GROUPS = "Patch-free systems are better than patch-based ones in HD95"
 FASTER = "PFSeg is about 4 times as fast as ResUNet3D"
 EIGHT = (0.5, 0.6, 0.7, 0.8, 0.5, 0.6, 0.7, 0.8)
-DATA = Data(name="brats", modalities=("t2",), target="wt", grid=(128, 192, 192), fingerprint="f",
-            synthetic=False)  # fmt: skip
 
 
-class Run:
-    """A run folder of the given suites; every row scores `EIGHT` until told otherwise.
+class Run(MadeRun):
+    """A run of the given suites; every row scores `EIGHT` until told otherwise.
 
-    In three trainings, each measured in one process, that lie as far apart as the rows are told.
+    In three trainings, each measured in one process.
     """
 
     def __init__(self, path, *suites, seeds=(0, 1, 2), **about):
-        self.folder = RunFolder(path)
-        self.seeds = seeds
-        self.trials = {}
-        data = DATA.model_dump(mode="json")
-        self.content = {
-            "schema": SCHEMA, "kind": "run", "run_id": "r", "dataset": "brats", "profile": "paper",
-            "synthetic": False, "protocol_hash": "p1", "protocol": {"data": data},
-            "fingerprint": "f", "settings": PAPER.model_dump(mode="json"), "notes": [],
-            "names": {}, "trials": [], "command": "pfbench run", "status": "finished",
-            "suites": {name: [self._add(name, row, seeds) for row in suite(name).rows]
-                       for name in suites},
-        }  # fmt: skip
-        self.change(**about)
-
-    def change(self, **about):
-        """Other values in run.json; `data` and `settings` change single ones."""
-        self.content["protocol"]["data"] |= about.pop("data", {})
-        self.content["settings"] |= about.pop("settings", {})
-        self.content |= about
-        put(self.folder.path / "run.json", self.content)
-        return self
-
-    def _add(self, name, row, seeds):
-        for seed in seeds:
-            spec = TrialSpec(system=row.system, options={"row": f"{name} {row.key}"}, data=DATA,
-                             protocol=Protocol(), split="s", seed=seed, device="cpu",
-                             code="c")  # fmt: skip
-            trial = self.trials[row.key, seed] = self.folder.trial(spec.id)
-            put(trial.path / "spec.json", spec.model_dump(mode="json"))
-            self.score(row.key, seed=seed).cost(row.key, seed=seed)
-        trials = [self.trials[row.key, seed].id for seed in seeds]
-        return {"key": row.key, "title": row.title, "cells": [], "system": row.system,
-                "trials": trials}  # fmt: skip
-
-    def score(self, key, dice=EIGHT, hd95=None, missed=(), seed=None):
-        """Of all trainings, or of one."""
-        cases = [f"case-{number}" for number in range(len(dice))]
-        table = pd.DataFrame({
-            "case": cases, "dice": dice, "hd95_mm": hd95 or [5.0] * len(dice), "target_ml": 9.0,
-            "failed": [number in missed for number in range(len(dice))],
-        })  # fmt: skip
-        for each in self.seeds if seed is None else [seed]:
-            table.to_csv(self.trials[key, each].path / "cases.csv", index=False)
-        return self
-
-    def cost(self, key, *, processes=((1.0,) * 5,), mib=6000.0, device="cpu", seed=None):
-        for each in self.seeds if seed is None else [seed]:
-            trial = self.trials[key, each]
-            result = scored(trial.spec().system, memory={"train_peak_mib": mib},
-                            environment={"device": device})  # fmt: skip
-            put(trial.path / "result.json", result)
-            put(trial.path / "measurement.json", measured(processes, device=device))
-        return self
+        super().__init__(path, *suites, seeds=seeds, alike=EIGHT, device="cpu", **about)
 
     def timed(self, key, *seconds):
         """One process for each training."""
-        for seed, each in zip(self.seeds, seconds, strict=True):
+        for seed, each in enumerate(seconds):
             self.cost(key, processes=[[each] * 5], seed=seed)
         return self
-
-    def shift(self, key, by, seed=None):
-        return self.score(key, [dice + by for dice in EIGHT], seed=seed)
 
     def verdict(self, text):
         return verdict([self], text)
@@ -248,20 +187,19 @@ def test_the_rival_with_the_widest_interval_can_be_the_hardest(table5):
 
 
 def test_a_failed_trial_leaves_the_claim_undecided_with_its_reason(table5):
-    (table5.trials["resunet3d", 0].path / "result.json").unlink()
-    table5.trials["resunet3d", 0].write_failure("train", "cuda_oom", "out of memory")
+    table5.fail("resunet3d", "cuda_oom", "out of memory")
     found = table5.shift("pfseg", 0.05).verdict(LEAD)
     assert (found.word, found.why) == ("undecided", "ResUNet3D failed: cuda_oom")
 
 
 def test_an_unfinished_seed_leaves_the_claim_undecided(tmp_path):
     run = Run(tmp_path, "table5", seeds=(0, 1))
-    (run.trials["resunet3d", 1].path / "result.json").unlink()
+    run.unfinish("resunet3d", seed=1)
     assert run.verdict(LEAD).why == "ResUNet3D not finished"
 
 
 def test_a_row_that_was_left_out_is_named(table5):
-    rows = [row for row in table5.content["suites"]["table5"] if row["key"] != "resunet3d"]
+    rows = [row for row in table5.manifest.suites["table5"] if row.key != "resunet3d"]
     table5.change(suites={"table5": rows})
     assert table5.verdict(LEAD).why == "ResUNet3D not run"
 
@@ -273,7 +211,7 @@ def test_claims_of_an_absent_suite_are_not_run_but_say_what_the_paper_prints(tab
 
 
 def test_damaged_scores_are_named(table5):
-    path = table5.trials["pfseg", 0].path / "cases.csv"
+    path = table5.trials["pfseg", 0].cases_file
     path.write_text("case,dice\ncase-0,half\n")
     with pytest.raises(StateError, match=r"cases\.csv: has no readable scores"):
         table5.verdict(LEAD)
@@ -329,7 +267,7 @@ def test_times_of_different_devices_are_not_compared(table5):
 
 
 def test_a_system_that_was_not_timed_is_named(table5):
-    (table5.trials["pfseg", 0].path / "measurement.json").unlink()
+    table5.trials["pfseg", 0].measurement_file.unlink()
     assert table5.verdict(FASTER).why == "PFSeg not timed: not measured"
 
 
@@ -379,8 +317,7 @@ def test_the_same_seed_in_two_runs_counts_once(tmp_path):
 
 def test_a_trial_that_failed_in_one_run_counts_by_the_other(tmp_path):
     runs = [Run(tmp_path / name, "table5").shift("pfseg", 0.02) for name in "ab"]
-    (runs[0].trials["pfseg", 0].path / "result.json").unlink()
-    runs[0].trials["pfseg", 0].write_failure("train", "cuda_oom", "out of memory")
+    runs[0].fail("pfseg", "cuda_oom", "out of memory")
     assert verdict(runs, LEAD).word == "supported"
 
 
@@ -393,9 +330,11 @@ def test_suites_of_two_runs_are_judged_together(tmp_path):
 
 
 def test_runs_of_different_protocols_are_refused_with_what_differs(tmp_path):
-    other = {"protocol_hash": "p2", "data": {"target": "tc"}}
-    runs = [Run(tmp_path / "a", "table5"), Run(tmp_path / "b", "table5", **other)]
-    said = r"/b: protocol p2 is not p1, that of .*/a \(data.target: wt → tc\)"
+    runs = [Run(tmp_path / name, "table5") for name in "ab"]
+    runs[0].change(protocol_hash="p1")
+    shorter = merged(runs[1].manifest.protocol, {"protocol": {"epochs": 9}})
+    runs[1].change(protocol_hash="p2", protocol=shorter)
+    said = r"/b: protocol p2 is not p1, that of .*/a \(protocol.epochs: 80 → 9\)"
     with pytest.raises(UsageError, match=said):
         judge([run.folder for run in runs])
 
@@ -450,7 +389,7 @@ def shown(run):
 
 
 def test_on_a_phantom_the_first_line_warns_and_each_verdict_is_marked(tmp_path):
-    run = Run(tmp_path, "table5", data={"synthetic": True}).shift("pfseg", 0.05)
+    run = Run(tmp_path, "table5", synthetic=True).shift("pfseg", 0.05)
     first, *rest = shown(run).splitlines()
     assert first == "* synthetic data: these verdicts say nothing about the paper"
     assert any(LEAD in line and "supported*" in line for line in rest)
@@ -460,8 +399,16 @@ def test_on_a_phantom_the_first_line_warns_and_each_verdict_is_marked(tmp_path):
 
 def test_a_small_profile_is_marked_too(tmp_path):
     found = Run(tmp_path, "table5", profile="quick").verdict(LEAD)
-    assert found.caveat == "profile quick instead of the paper's networks, volumes and training"
+    assert found.caveat == "profile quick instead of the paper's networks and volumes"
     assert found.marked == "not supported*"
+
+
+def departing(path, data=None, settings=None):
+    """A run on other data than the paper's, or with other settings."""
+    run = Run(path, "table5")
+    about = run.manifest
+    protocol = merged(about.protocol, {"data": data or {}})
+    return run.change(protocol=protocol, settings=merged(about.settings, settings or {}))
 
 
 @pytest.mark.parametrize(
@@ -472,7 +419,7 @@ def test_a_small_profile_is_marked_too(tmp_path):
         ({"data": {"modalities": ["flair"]}}, "modality flair instead of t2"),
         ({"data": {"target": "tc"}}, "target tc instead of wt"),
         ({"data": {"grid": [64, 96, 96]}}, "volumes of 64×96×96 voxels instead of 128×192×192"),
-        ({"settings": {"protocol": {**PAPER.protocol.model_dump(), "epochs": 9}}},
+        ({"settings": {"protocol": {"epochs": 9}}},
          "epochs 9 instead of 80"),
         ({"settings": {"exceptions": {"pfseg": {"learning_rate": 0.01}}}},
          "pfseg trained with its own learning_rate 0.01"),
@@ -481,17 +428,17 @@ def test_a_small_profile_is_marked_too(tmp_path):
     ],
 )  # fmt: skip
 def test_every_departure_from_the_paper_marks_the_verdicts(tmp_path, about, said):
-    found = Run(tmp_path, "table5", **about).verdict(LEAD)
+    found = departing(tmp_path, **about).verdict(LEAD)
     assert found.caveat.startswith(said) and found.marked.endswith("*")
 
 
 def test_four_modalities_are_the_papers_as_t2_alone_is(tmp_path):
-    run = Run(tmp_path, "table5", data={"modalities": ["flair", "t1", "t1ce", "t2"]})
+    run = departing(tmp_path, data={"modalities": ["flair", "t1", "t1ce", "t2"]})
     assert run.verdict(LEAD).caveat == ""
 
 
 def test_what_is_counted_needs_no_mark(tmp_path):
-    run = Run(tmp_path, "table5", data={"synthetic": True}, profile="quick")
+    run = Run(tmp_path, "table5", synthetic=True, profile="quick")
     found = run.verdict("The SGM has 5 % of the parameters at inference, Res blocks")
     assert found.marked == "supported"
 
@@ -511,7 +458,7 @@ def test_suites_that_were_not_run_take_one_line(table5):
 
 
 def test_records_are_json_with_the_marked_verdict_and_its_numbers(tmp_path):
-    run = Run(tmp_path, "table5", data={"synthetic": True}).shift("pfseg", 0.05)
+    run = Run(tmp_path, "table5", synthetic=True).shift("pfseg", 0.05)
     table = json.loads(json.dumps(records(judge([run.folder]))))
     [found] = [record for record in table if record["claim"] == LEAD]
     assert found | {"estimate": 5, "low": 5, "high": 5} == {

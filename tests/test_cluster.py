@@ -4,7 +4,7 @@ import platform
 import re
 
 import pytest
-from in_process import pfbench
+from helper_in_process import pfbench
 
 from harness.commands.placement import Capacity, device_of, refuse_address, share
 from harness.errors import ClusterError, UsageError
@@ -63,7 +63,7 @@ def test_a_machine_like_the_drivers_own_lacks_nothing(shared):
 
 def test_a_whole_look_on_a_real_node_leaves_nothing_behind(one_node, tmp_path, screen):
     refuse_unfit(placement(), tmp_path / "out", tmp_path / "out" / "cache", screen)
-    assert f"1 nodes ({platform.node()};" in (tmp_path / "run.log").read_text()
+    assert f"1 node ({platform.node()};" in (tmp_path / "run.log").read_text()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["cache"]
 
 

@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from in_process import pfbench
+from helper_in_process import pfbench
 
-from harness.runs.measures import BY_NAME, CASES, MEASURES
-from harness.runs.suites import paper_tables
-from harness.systems.evaluate import MEANS
+from harness.results.paper import paper_tables
+from harness.runs.measures import BY_NAME, CASES, MEASUREMENT, MEASURES, RESULT
+from harness.runs.records import Measured, Scored
+from harness.systems.case_score import MEANS
 
 TOP = Path(__file__).parent.parent
 LINE = """    Measure("precision", "Precision", "%", CASES, "precision", "precision_mean",
@@ -21,11 +22,10 @@ LINE = """    Measure("precision", "Precision", "%", CASES, "precision", "precis
 FIELD = "    precision: float\n"
 COMPUTED = "        precision=counts.common / max(counts.pred, 1),\n"
 LOOK = """
-import json, sys
+import json
 from pathlib import Path
+import helper_made_run
 import numpy as np
-import pandas as pd
-from written_run import WrittenRun, put
 from harness.commands.listing import LISTS
 from harness.report import write
 from harness.results import tables
@@ -33,13 +33,9 @@ from harness.systems.evaluate import summary
 from harness.systems.metrics import score
 from harness.tracking.desired import HEADLINES, children_of
 
-run = WrittenRun(Path("run"), rows=("unet3d", "pfseg"))
-for trial in run.trials.values():
-    cases = pd.read_csv(trial.path / "cases.csv").assign(precision=0.25)
-    cases.to_csv(trial.path / "cases.csv", index=False)
-    result = trial.result()
-    result["metrics"] |= {"precision_mean": 0.25, "precision_std": 0.125}
-    put(trial.path / "result.json", result)
+line = helper_made_run._line
+helper_made_run._line = lambda *given, **named: line(*given, **named) | {"precision": 0.25}
+run = helper_made_run.MadeRun(Path("run"), rows=("unet3d", "pfseg"))
 mask = np.zeros((4, 4, 4), bool)
 mask[:2] = True
 whole = np.ones_like(mask)
@@ -63,7 +59,7 @@ def with_one_more(tmp_path_factory):
     home = tmp_path_factory.mktemp("copy")
     shutil.copytree(TOP / "harness", home / "harness")
     insert(home / "harness/runs/measures.py", LINE, before='    Measure("hd95_max"')
-    insert(home / "harness/systems/metrics.py", FIELD, before="    pred_ml: float")
+    insert(home / "harness/systems/case_score.py", FIELD, before="    pred_ml: float")
     insert(home / "harness/systems/metrics.py", COMPUTED, before="        pred_ml=")
     paths = f"import sys; sys.path[1:1] = [{str(TOP / 'tests')!r}, {str(TOP)!r}]\n"
     done = subprocess.run([sys.executable, "-c", paths + LOOK], cwd=home, capture_output=True,
@@ -85,7 +81,7 @@ def test_a_metric_of_one_more_line_is_computed_and_averaged(with_one_more):
 def test_it_is_a_column_of_the_tables(with_one_more):
     assert with_one_more["table.csv"] == [0.25] * 4
     assert "| Precision |" in with_one_more["table.md"]
-    assert "25.00 ± 12.50" in with_one_more["table.md"]
+    assert "25.00 ± 0.00" in with_one_more["table.md"]
 
 
 @pytest.mark.parametrize("name", ["html", "md", "latex"])
@@ -107,7 +103,7 @@ def test_it_is_listed_with_its_unit_and_place(with_one_more):
 
 def test_mlflow_compares_runs_by_it(with_one_more):
     for finals in with_one_more["mlflow"]:
-        assert finals["Precision"] == 0.25 and finals["test/precision.std"] == 0.125
+        assert finals["Precision"] == 0.25 and finals["test/precision.std"] == 0
     assert "Precision" in with_one_more["headlines"]
 
 
@@ -115,6 +111,13 @@ def test_mlflow_compares_runs_by_it(with_one_more):
 def test_no_two_figures_share_a_name(of):
     names = [name for measure in MEASURES if (name := getattr(measure, of))]
     assert len(set(names)) == len(names)
+
+
+def test_every_figure_is_a_key_of_the_record_that_it_stands_in():
+    fields = {RESULT: Scored.model_fields, MEASUREMENT: Measured.model_fields}
+    for measure in MEASURES:
+        if measure.where in fields:
+            assert measure.key.partition(".")[0] in fields[measure.where], measure.name
 
 
 def test_every_score_that_is_averaged_has_a_line():

@@ -75,6 +75,7 @@ def check_data(
 ) -> None:
     """Report every fault of every case in one pass; exit code 3 when there is one."""
     from harness.data.check import check
+    from harness.runs.wording import counted
 
     use_plugins(plugin)
     faults, notes = check(root, dataset, words(modalities))
@@ -85,5 +86,5 @@ def check_data(
     else:
         for line in (*faults, *(f"note: {note}" for note in notes)):
             print(line)
-        print(f"{len(faults)} faults" if faults else "no fault found")
+        print(counted(len(faults), "fault") if faults else "no fault found")
     raise typer.Exit(3 if faults else 0)

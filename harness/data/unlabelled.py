@@ -120,8 +120,8 @@ def _below(folder: Path, modalities: Sequence[str], notes: list[str]) -> list[Pa
     own = list(_images(folder))
     named = [path for path in own if _name(path, modalities).modality]
     if named or len(modalities) > 1:
-        notes += [f"{place(path)}: not used, its name tells no modality" for path in own
-                  if path not in named]  # fmt: skip
+        unused = [path for path in own if path not in named]
+        notes += [f"{place(path)}: not used, its name tells no modality" for path in unused]
         own = named
     for patient in entries(folder):
         if patient.is_dir():

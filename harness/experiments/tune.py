@@ -26,6 +26,7 @@ from harness.runs.screen import Screen
 from harness.runs.search_space import Space, changes, even
 from harness.runs.spec import Data, TrialSpec, code_version
 from harness.runs.suites import Row
+from harness.runs.wording import counted
 from harness.systems.catalogue import build, system
 from harness.trials.execute import ray_with_imports, refuse_full_disk
 from harness.trials.placement import Placement, cluster_faults, cluster_of, threads_of
@@ -153,8 +154,8 @@ def _announce(request: StudyRequest, folder: RunFolder, prepared: Prepared, scre
     done = sum(point.state != "unfinished" for point in study.points(folder))
     total = request.points * len(request.spaces)
     screen.say(
-        f"search      {request.sampler}, {request.pruner}; {total} points, {request.seeds} seed"
-        f"{'s' * (request.seeds > 1)} each; already done: {done}"
+        f"search      {request.sampler}, {request.pruner}; {counted(total, 'point')}, "
+        f"{counted(request.seeds, 'seed')} each; already done: {done}"
     )
     screen.say(f"output      {folder.path}")
     screen.say(f"MLflow      {request.mirroring.shown}")

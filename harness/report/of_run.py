@@ -14,10 +14,12 @@ from harness.report.failures import failures_section
 from harness.report.reproduce import environment_section, reproduce_section
 from harness.report.results_table import result_table
 from harness.results import tables as table
+from harness.results.caveats import caveats
 from harness.results.rows import ResultRow, merged_rows
 from harness.results.standings import Standing, stand
 from harness.runs.measures import SCORES, TIME
 from harness.runs.run_folder import RunFolder
+from harness.runs.wording import counted
 
 QUESTION = (
     "A three-dimensional scan is larger than what a network can take in at once. Patch-based "
@@ -98,12 +100,7 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
 
 def _warnings(folders: Sequence[RunFolder], found: Gathered) -> tuple[str, ...]:
     run = folders[0].run()
-    said = []
-    if run.synthetic:
-        said.append("Synthetic data: these numbers say nothing about patients, or the paper.")
-    if run.profile != "paper":
-        said.append(f"Profile {run.profile}: smaller volumes and networks than the paper's; for "
-                    "trying out, not for conclusions.")  # fmt: skip
+    said = [caveat.warning for caveat in caveats(run.synthetic, run.profile)]
     said += [note[0].upper() + note[1:] + "." for note in found.results.notes
              if note.startswith("incomplete")]  # fmt: skip
     return tuple(said)
@@ -132,8 +129,8 @@ def _key_figures(found: Gathered) -> tuple[tuple[str, str, str], ...]:
     if some:
         cases = len(next(iter(some)).means)
         seeds = sorted({scores.n_seeds for scores in some})
-        many = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
-        figures.append(("Test cases", str(cases), f"{many} seed{'s' * (seeds[-1] > 1)} each"))
+        fewest = f"{seeds[0]} to " if len(seeds) > 1 else ""
+        figures.append(("Test cases", str(cases), f"{fewest}{counted(seeds[-1], 'seed')} each"))
     return tuple(figures)
 
 

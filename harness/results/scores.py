@@ -7,12 +7,14 @@ eight patients are eight observations. How far trainings lie apart is kept besid
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from harness.runs.wording import counted, listed
 
 Floats = NDArray[np.float64]
 
@@ -38,7 +40,7 @@ class Scores:
         absent = np.argwhere(~np.isfinite(table))
         if len(absent):
             names = [f"{cases[case]} (seed {seeds[seed]})" for case, seed in absent]
-            raise ValueError(f"no finite score for {_listed(names)}: a miss counts as the worst")
+            raise ValueError(f"no finite score for {listed(names, 5)}: a miss counts as the worst")
         patients, place, cases_of = np.unique(
             [(unit or {}).get(case, case) for case in cases],
             return_inverse=True,
@@ -110,15 +112,10 @@ def aligned(systems: Mapping[str, Scores]) -> Floats:
     known = Counter(patient for scores in systems.values() for patient in scores.patients)
     partial = sorted(patient for patient, times in known.items() if times < len(systems))
     if partial:
-        raise ValueError(f"not scored for every system: {_listed(partial)}")
+        raise ValueError(f"not scored for every system: {listed(partial, 5)}")
     return np.column_stack([scores.values for scores in systems.values()])
 
 
 def too_small(n: int, what: str) -> str:
     """The note of an estimate that lacks `what`; empty when `n` patients are enough."""
-    cases = "1 case" if n == 1 else f"{n} cases"
-    return "" if n >= MIN_CASES else f"n too small: {cases}, {what} needs {MIN_CASES}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return "" if n >= MIN_CASES else f"n too small: {counted(n, 'case')}, {what} needs {MIN_CASES}"

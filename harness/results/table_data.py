@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.results.departures import of_data
 from harness.results.misses import misses
+from harness.results.paper import printed
 from harness.results.rows import ResultRow, merged_rows
 from harness.results.scores import Scores
-from harness.runs.departures import of_data
 from harness.runs.measures import HD95, MEASURES, SCORES, measures_of, of_plugin
-from harness.runs.records import Measured, Measurement, MetricRecord, Scored
+from harness.runs.records import Measurement, MetricRecord, Scored
 from harness.runs.run_folder import RunFolder
-from harness.runs.suites import Suite, printed
+from harness.runs.suites import Suite
 from harness.runs.trial_folder import TrialFolder
 
 PAPER = sorted((m for m in MEASURES if m.paper), key=lambda measure: measure.where)
@@ -155,8 +156,7 @@ def _figures(result: Scored, measurement: Measurement | None) -> Record:
     }
     figures |= {key: getattr(result, key) for key in ("n_cases", "epochs", "transductive")}
     where = ("device", "threads", "precision", "layout")
-    found = measurement if isinstance(measurement, Measured) else None
-    figures |= {key: found and getattr(found, key) for key in where}
+    figures |= {key: getattr(measurement, key, None) for key in where}
     device = result.environment.get("device")
     return figures | {"train_device": device}
 

@@ -9,16 +9,17 @@ from typing import Any, NamedTuple
 import pandas as pd
 from rich.table import Table as RichTable
 
+from harness.results.caveats import caveats
+from harness.results.departures import of_data, of_systems, of_training
+from harness.results.markdown import markdown_table
 from harness.results.rows import merged_rows
 from harness.results.table_data import Record, ResultTable, tables
-from harness.runs.departures import of_data, of_systems, of_training
 from harness.runs.files import write_bytes
 from harness.runs.measures import BY_NAME, DICE, MEASURES, TIME, TIME_P90, Measure, of_plugin
-from harness.runs.records import Failed
+from harness.runs.records import Failed, Measured
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 
-SYNTHETIC = "synthetic data: not comparable with the paper"
 STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
 TRANSDUCTIVE = "† fine-tuned on the test volumes, without their labels: its scores are transductive"
 OVER_CASES = "over the cases"
@@ -70,19 +71,15 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     notes = []
     if done < len(trials):
         notes.append(f"incomplete: {done} of {len(trials)} trials finished")
-    if run.synthetic:
-        notes.append(SYNTHETIC)
-    elif others := of_data(run.protocol["data"]):
+    notes += [caveat.note for caveat in caveats(run.synthetic, run.profile)]
+    if not run.synthetic and (others := of_data(run.protocol["data"])):
         notes.append(NOT_BESIDE.format(", ".join(others)))
-    if run.profile != "paper":
-        notes.append(
-            f"profile {run.profile}: smaller volumes and networks than the paper's; "
-            "for trying out, not for conclusions"
-        )
-    else:
+    if run.profile == "paper":
         notes += of_training(run.settings["protocol"])
     notes += device_notes(shown)
     notes += unsteady_notes(shown)
+    notes += _windows(run.settings["protocol"], shown)
+    notes += _bare_process(folders)
     if (trials["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(TRANSDUCTIVE)
     notes += filter(None, dict.fromkeys(row.entry.deviation for row in merged_rows(folders)))
@@ -126,6 +123,35 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
     return [f"{what}: {', '.join(wide)}; other work on the machine may be in them"] if wide else []
 
 
+def _windows(protocol: dict[str, Any], shown: Sequence[ResultTable]) -> list[str]:
+    """How much of a training volume patch-based systems see, where the rows do not tell."""
+    kinds = {kind for table in shown if table.suite != "equal_voxels"
+             for kind in table.frame["kind"]}  # fmt: skip
+    if "patch-based" not in kinds:
+        return []
+    count = protocol.get("windows_per_volume", 1)
+    share = protocol.get("foreground_share", 0.0)
+    windows = "one window" if count == 1 else f"{count} windows"
+    where = f"{share:.0%} of them around the target" if share else "anywhere"
+    what = f"patch-based systems learn from {windows} of each volume in an epoch, {where}"
+    if count == 1 and not share:
+        return [f"{what}, as in the paper: of half the side, that is 1/8 of the voxels that "
+                "patch-free ones see; suite equal_voxels tells what that does"]  # fmt: skip
+    return [f"{what}, set by the user; the paper's from one, anywhere"]
+
+
+def _bare_process(folders: Sequence[RunFolder]) -> list[str]:
+    """How much of the memory of inference is none of the system's, where it is a process's."""
+    found = [trial.measurement() for folder in folders for trial in folder.trials()]
+    bare = [one.bare_process_mib for one in found
+            if isinstance(one, Measured) and one.bare_process_mib
+            and one.inference_reserved_mib is None]  # fmt: skip
+    if not bare:
+        return []
+    what = "memory on a CPU is that of the process"
+    return [f"{what}; Python and its libraries alone are {min(bare):,.0f} MiB of it"]
+
+
 def _failures(folder: RunFolder) -> list[str]:
     """One sentence for each trial that failed or could not be measured."""
     notes = []
@@ -137,6 +163,7 @@ def _failures(folder: RunFolder) -> list[str]:
             notes.append(f"{name} failed ({result.reason}): {result.detail}")
         elif result:
             notes += [f"{name}: {what}: {why}" for what, why in result.extra_faults.items()]
+            notes += [f"{name}: {remark}" for remark in result.remarks]
         if isinstance(measurement, Failed):
             why = f"({measurement.reason}): {measurement.detail}"
             notes.append(f"{name}: time and memory not measured {why}")
@@ -270,16 +297,12 @@ def absent(value: Any) -> bool:
 
 
 def markdown(results: Results) -> str:
+    """The tables and their notes, as table.md holds them."""
     lines: list[str] = []
     for table in results.tables:
-        titles = headings(table)
-        lines += [f"# {table.about.title}", "", _row(titles), _row(["---"] * len(titles))]
-        lines += [*(_row(row) for row in cells(table)), ""]
+        lines += [f"# {table.about.title}", ""]
+        lines += [*markdown_table(headings(table), cells(table)), ""]
     return "\n".join([*lines, *(f"- {note}" for note in results.notes)]) + "\n"
-
-
-def _row(row: Sequence[str]) -> str:
-    return f"| {' | '.join(row)} |"
 
 
 def show(results: Results, screen: Screen) -> None:

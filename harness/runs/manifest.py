@@ -19,6 +19,7 @@ from harness.runs.redact import storable
 from harness.runs.run_folder import RunFolder
 from harness.runs.search_space import Space
 from harness.runs.spec import Data, digest
+from harness.runs.wording import listed
 
 MlflowPlace = Literal["off", "here", "elsewhere"]
 
@@ -157,12 +158,7 @@ def _changed_cases(before: Mapping[str, str], now: Mapping[str, str]) -> str:
         "removed": sorted(before.keys() - now),
         "added": sorted(now.keys() - before),
     }
-    told = [
-        f"{', '.join(cases[:3])}{f' and {len(cases) - 3} more' * (len(cases) > 3)} {what}"
-        for what, cases in groups.items()
-        if cases
-    ]
-    return "; ".join(told)
+    return "; ".join(f"{listed(cases, 3)} {what}" for what, cases in groups.items() if cases)
 
 
 def _tables(planned: Plan) -> dict[str, list[RowRecord]]:

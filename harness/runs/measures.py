@@ -2,20 +2,26 @@
 
 The columns of suites, table.csv, reports and `pfbench list metrics`, the scores that are compared
 and claimed, and the names in MLflow come from here. To add one: let a function compute it (a score
-is a field of `harness.systems.metrics.CaseScore`) and write its line into `MEASURES`.
+is a field of `harness.systems.case_score.CaseScore`) and write its line into `MEASURES`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
-
-from harness.runs.nested import flat
-
-if TYPE_CHECKING:
-    from harness.runs.records import Measurement, Scored
+from typing import Final, Literal, Protocol
 
 CASES: Final = "cases.csv"
 RESULT: Final = "result.json"
 MEASUREMENT: Final = "measurement.json"
+
+
+class Finished(Protocol):
+    """The scores of a finished trial: `harness.runs.records.Scored`, which this file lies below."""
+
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+
+    @property
+    def extra_metrics(self) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True)
@@ -99,17 +105,17 @@ class Measure:
         parts = {self.column: "mean", self.spread: "std", self.spread_of_seeds: "seed_std"}
         return {column: part for column, part in parts.items() if column}
 
-    def of(
-        self, result: "Scored", measurement: "Measurement | None", part: str = "mean"
-    ) -> float | None:
+    def of(self, result: Finished, measurement: object | None, part: str = "mean") -> float | None:
         """The figure of a finished trial, unscaled; None where it was not taken.
 
-        `part` of a score is "mean" or "std"; what only cases.csv can say is None.
+        `measurement` is the record of measurement.json; `part` of a score is "mean" or "std".
+        What only cases.csv can say is None.
         """
         if self.where == CASES:
             return {**result.metrics, **result.extra_metrics}.get(f"{self.key}_{part}")
-        record = result if self.where == RESULT else measurement
-        return flat(record.model_dump()).get(self.key) if record else None
+        name, _, phase = self.key.partition(".")
+        figure = getattr(result if self.where == RESULT else measurement, name, None)
+        return figure.get(phase) if isinstance(figure, Mapping) else figure
 
 
 # fmt: off
@@ -188,7 +194,7 @@ def of_plugin(name: str, title: str, better: Literal["max", "min", ""]) -> Measu
                    better=better, mlflow=f"test/{name}.mean")  # fmt: skip
 
 
-def measures_of(result: "Scored") -> tuple[Measure, ...]:
+def measures_of(result: Finished) -> tuple[Measure, ...]:
     """`MEASURES`, and the metrics of plug-ins that a finished trial was scored by."""
     added = dict.fromkeys(name.rpartition("_")[0] for name in result.extra_metrics)
     return (*MEASURES, *(of_plugin(name, name, "") for name in added))

@@ -38,7 +38,7 @@ DERIVED = (
     "figures/**/*.png",
     "figures/**/*.svg",
 )
-HEADLINES = tuple(m.mlflow for m in MEASURES if m.headline)
+HEADLINES = tuple(measure.mlflow for measure in MEASURES if measure.headline)
 """What a comparison is about: quality first, then what it costs."""
 EPOCH = "train/epoch"
 """How far a child has come: a metric whose value is its step."""

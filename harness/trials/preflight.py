@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from harness.errors import ClusterError, together
 from harness.runs.files import write_bytes
 from harness.runs.screen import Screen
+from harness.runs.wording import counted
 from harness.trials.machine_facts import installed, look
 from harness.trials.placement import Placement, cluster_faults, cluster_of
 from tuning.capacity import machines_for
@@ -146,7 +147,7 @@ def _announce(address: str, answers: Mapping[Machine, Answer], screen: Screen) -
     cpus = sum(machine.cpus for machine in answers)
     gpus = sum(machine.gpus for machine in answers)
     held = f"{cpus:g} CPUs, {gpus:g} GPUs"
-    screen.say(f"cluster     {address}: {len(answers)} nodes ({names}; {held})")
+    screen.say(f"cluster     {address}: {counted(len(answers), 'node')} ({names}; {held})")
     facts = [answer for answer in answers.values() if isinstance(answer, dict)]
     devices = Counter(fact["device"] for fact in facts)
     if len(devices) > 1:

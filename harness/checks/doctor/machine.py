@@ -15,6 +15,7 @@ from harness.data import brats
 from harness.data.check import layout_of
 from harness.data.datasets import DATASETS, survey
 from harness.errors import DataError
+from harness.runs.wording import counted
 
 GIB = 2**30
 LEAST_GIB, ENOUGH_GIB = 1, 10
@@ -109,10 +110,11 @@ def data(request: Request) -> Iterator[Finding]:
     except DataError as error:
         yield Finding("data", "fail", error.what, remedy)
         return
-    what = f"{name}: {len(found.cases)} cases with {', '.join(modalities)}"
+    what = f"{name}: {counted(len(found.cases), 'case')} with {', '.join(modalities)}"
     if found.faults:
-        more = f"{what}; {len(found.faults)} faults, the first: {found.faults[0].what}"
-        yield Finding("data", "fail", more, remedy)
+        faults = counted(len(found.faults), "fault")
+        what = f"{what}; {faults}, the first: {found.faults[0].what}"
+        yield Finding("data", "fail", what, remedy)
     else:
         yield Finding("data", "ok", f"{what}; `{remedy}` looks into them")
 

@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from harness.results.departures import departures
 from harness.results.intervals import Interval
 from harness.results.misses import Misses, misses
+from harness.results.paper import printed
 from harness.results.rows import merged_rows
 from harness.results.scores import Scores
-from harness.runs.departures import departures
 from harness.runs.measures import Measure
 from harness.runs.records import Failed, Measured, Scored
 from harness.runs.run_folder import RunFolder
-from harness.runs.suites import printed, suite
+from harness.runs.suites import suite
 from harness.runs.trial_folder import TrialFolder
 
 Seeds = dict[int, TrialFolder]

@@ -10,8 +10,9 @@ from itertools import pairwise
 
 from harness.results.claims.about_costs import Faster, MemoryAtMost, ShareIs
 from harness.results.claims.about_scores import Best, Better
+from harness.results.paper import paper_tables
 from harness.runs.measures import DICE, HD95, Measure
-from harness.runs.suites import PARTS, paper_tables
+from harness.runs.suites import PARTS
 from harness.systems.catalogue import system
 
 Kind = Better | Best | Faster | MemoryAtMost | ShareIs

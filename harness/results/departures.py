@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.data.grid import PAPER_GRID
+from harness.results.caveats import SYNTHETIC, caveats
 from harness.runs.nested import in_words, pairs
 from harness.runs.records import RunManifest
 from harness.runs.settings import PAPER
@@ -23,7 +24,7 @@ LIVER = (
 def of_data(data: Mapping[str, Any]) -> list[str]:
     """In what the volumes are not the paper's; `data` is the part of a run's protocol."""
     if data["synthetic"]:
-        return ["synthetic data"]
+        return [SYNTHETIC.reason]
     if data["name"] == "liver":
         return [LIVER]
     if data["name"] != "brats":
@@ -58,11 +59,12 @@ def of_systems(settings: Mapping[str, Any]) -> list[str]:
 
 def departures(run: RunManifest) -> list[str]:
     """Everything in which a run departs from the paper."""
-    found, settings = of_data(run.protocol["data"]), run.settings
-    if run.profile != "paper":
-        profile = f"profile {run.profile} instead of the paper's networks, volumes and training"
-        return [*found, profile, *of_systems(settings)]
-    return [*found, *of_training(settings["protocol"]), *of_systems(settings)]
+    found = [caveat.reason for caveat in caveats(run.synthetic, run.profile)]
+    if not run.synthetic:
+        found += of_data(run.protocol["data"])
+    if run.profile == "paper":
+        found += of_training(run.settings["protocol"])
+    return [*found, *of_systems(run.settings)]
 
 
 def _size(grid: Sequence[int]) -> str:
