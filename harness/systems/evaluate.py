@@ -54,10 +54,10 @@ def evaluate(
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Mean and standard deviation (over cases, population) of each metric."""
+    """Mean and standard deviation of the sample of cases, 0 of a single one, of each metric."""
     figures: dict[str, float] = {}
     for name in MEANS:
         values = np.array([row[name] for row in rows], dtype=float)
         figures[f"{name}_mean"] = float(values.mean())
-        figures[f"{name}_std"] = float(values.std())
+        figures[f"{name}_std"] = float(values.std(ddof=1)) if len(values) > 1 else 0.0
     return figures
