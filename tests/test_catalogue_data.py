@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import nibabel
 import numpy as np
 import pytest
-from in_process import contents, pfbench
+from helper_in_process import contents, pfbench
 from test_nifti import INF, NAN, content
 
 from harness.runs.run_folder import RunFolder
-from harness.runs.wording import counted
+from harness.data.wording import counted
 from harness.trials.task import Task
 from harness.trials.trial import perform
 

@@ -4,7 +4,7 @@ import platform
 import re
 
 import pytest
-from in_process import pfbench
+from helper_in_process import pfbench
 
 from harness.commands.placement import Capacity, device_of, refuse_address, share
 from harness.errors import ClusterError, UsageError

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from forked import RUN, assert_killed, assert_same, checkpoint_of
+from helper_forked import RUN, assert_killed, assert_same, checkpoint_of
 
 from harness.trials import checkpoint
 

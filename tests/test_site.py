@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from documents import TOP
+from helper_documents import TOP
 from typer.core import TyperGroup
 from typer.main import get_command
 

@@ -18,14 +18,15 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from harness.checks.finding import Finding
+from harness.data.datasets import reduced_grid
 from harness.data.grid import PAPER_GRID
+from harness.data.wording import listed
 from harness.runs import plugins as registry
 from harness.runs.plugin_file import Plugin
 from harness.runs.settings import PROFILES
-from harness.runs.wording import listed
 from harness.systems import catalogue as systems
 from harness.systems import plugin_metrics as extra_metrics
-from harness.systems.cost import cost, grid_of
+from harness.systems.cost import cost
 from harness.systems.methods import Grid, Image, LowResolution, Mask, Method, Patches, WholeVolume
 from harness.systems.plugin_metrics import Metric
 
@@ -97,7 +98,7 @@ def _advice(error: Exception, source: str) -> str:
 
 
 def _grid(profile: str) -> Grid:
-    return grid_of(PROFILES[profile].reduce)
+    return reduced_grid(PROFILES[profile].reduce)
 
 
 def _built(name: str, modalities: int = 1) -> Method:

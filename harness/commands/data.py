@@ -28,13 +28,13 @@ def list_(
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """Show the suites, their rows, the models or the data sets there are."""
+    """Show the suites, their rows, the models, the metrics or the data sets there are."""
     from harness.commands import listing
     from harness.runs import plugins as registry
 
     if what not in listing.LISTS:
         raise unknown("list", what, listing.LISTS)
-    use_plugins(plugin, registry.installed() if what == "models" else ())
+    use_plugins(plugin, registry.installed() if what in ("models", "metrics") else ())
     rows = listing.LISTS[what](profile)
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -75,7 +75,7 @@ def check_data(
 ) -> None:
     """Report every fault of every case in one pass; exit code 3 when there is one."""
     from harness.data.check import check
-    from harness.runs.wording import counted
+    from harness.data.wording import counted
 
     use_plugins(plugin)
     faults, notes = check(root, dataset, words(modalities))

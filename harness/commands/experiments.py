@@ -42,7 +42,7 @@ def run(options: RunOptions) -> None:
 
 
 def _print_dry_run(trials: list[dict[str, Any]], as_json: bool) -> None:
-    from harness.runs.wording import counted
+    from harness.data.wording import counted
 
     if as_json:
         print(json.dumps(trials, indent=2))

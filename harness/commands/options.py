@@ -183,6 +183,17 @@ class SuiteOptions:
     tuned: Annotated[
         Path | None, typer.Option(help="The best.yaml of `pfbench tune`: use what it found.")
     ] = None
+    tuned_elsewhere: Annotated[
+        bool,
+        typer.Option(
+            "--tuned-elsewhere",
+            help="Take what --tuned has found although it was on another split.",
+        ),
+    ] = False
+    measure_repeats: Annotated[
+        int,
+        typer.Option(min=1, max=100, help="Processes that time each trial, one after another."),
+    ] = 3
     placement: PlacementOptions = PlacementOptions()
     executor: Annotated[
         str,

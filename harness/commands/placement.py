@@ -23,8 +23,12 @@ class Capacity(NamedTuple):
     gpus: float
 
 
-def placement_of(options: PlacementOptions, executor: str = "ray") -> Placement:
-    """Defaults: on GPUs one trial each; on CPUs as many trials as eight share the cores.
+def placement_of(
+    options: PlacementOptions, executor: str = "ray", processes: int = Placement.processes
+) -> Placement:
+    """Where trials run, and in how many processes each is measured.
+
+    Defaults: on GPUs one trial each; on CPUs as many trials as eight share the cores.
 
     With an address, of the machines of the cluster that this process has joined.
     """
@@ -55,6 +59,7 @@ def placement_of(options: PlacementOptions, executor: str = "ray") -> Placement:
         options.stall_timeout,
         options.autoscale,
         packing,
+        processes=processes,
     )
 
 

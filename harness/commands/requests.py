@@ -55,11 +55,12 @@ def run_request(
             settings=settings,
             data=_data(options.data, settings),
             seeds=options.seeds,
-            placement=placement_of(options.placement, options.executor),
+            placement=placement_of(options.placement, options.executor, options.measure_repeats),
             out=folder,
             cache=options.cache or folder / "cache",
             mirroring=_mirroring(mlflow, folder),
             retry_failed=retry_failed,
+            tuned=None if options.tuned_elsewhere else options.tuned,
             command=typed_command(),
         )
 

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from harness.data.case import Case, Contents, Grid, Scan, Survey, Volume
@@ -247,11 +247,7 @@ def seen_as(dataset: str) -> str:
 
 def _loaded(path: str | Callable[..., Any]) -> Callable[..., Any]:
     """The function that "module:name" stands for."""
-    if not isinstance(path, str):
-        return path
-    module, _, name = path.partition(":")
-    function: Callable[..., Any] = getattr(import_module(module), name)
-    return function
+    return resolve_name(path) if isinstance(path, str) else path
 
 
 def reduced_grid(reduce: Grid) -> Grid:

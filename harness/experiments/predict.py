@@ -24,11 +24,12 @@ from harness.data.export import packed
 from harness.data.grid import PAPER_GRID
 from harness.data.scan_view import Field, look
 from harness.data.unlabelled import Unlabelled, find, read
+from harness.data.wording import listed
 from harness.errors import DataError, UsageError, together
 from harness.runs.files import write_bytes
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import TrialSpec, code_version
-from harness.runs.wording import listed
+from harness.systems.memory import out_of_gpu_memory
 from harness.systems.methods import Method
 from harness.trials.network import Device, as_scored, as_trained
 from models.tpf import Strategy
@@ -83,7 +84,9 @@ def predict(request: Request, progress: Progress = lambda done, total, what: Non
     """
     try:
         return _predict(request, progress)
-    except torch.cuda.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not out_of_gpu_memory(error):
+            raise
         what = "out of GPU memory"
         raise UsageError(what, where="--device", remedy="--device cpu") from error
 
@@ -202,7 +205,7 @@ def _adapted(method: Method, sights: Sequence[_Sight]) -> Method:
 
 def _write(request: Request, method: Method, sight: _Sight) -> list[Path]:
     """The files of one case, in the place of its scan."""
-    field = sight.field
+    field, method = sight.field, method.at(sight.case)
     answers = [field.mask([method.segment(image) for image in field.images])]
     if request.probability:
         answers.append(field.probability([method.probability(image) for image in field.images]))

@@ -19,6 +19,7 @@ from harness.runs.plan import Plan, plan
 from harness.runs.records import ProbedTraining
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
+from harness.runs.settings import refuse_other_split
 from harness.runs.suites import Row, suite
 from harness.runs.trial_folder import Action
 from harness.trials import gpu_sharing, probe_run
@@ -35,6 +36,8 @@ class RunRequest(Request):
     suites: Mapping[str, Sequence[Row]]
     """Suite -> the rows of it to run."""
     retry_failed: bool = False
+    tuned: Path | None = None
+    """Of the settings, what a study found on the split of this run."""
 
 
 def run(request: RunRequest, screen: Screen) -> int:
@@ -88,6 +91,8 @@ def prepare(request: RunRequest, screen: Screen) -> Plan:
         prepared = datasets.prepare(request.data, request.cache, progress=progress)
     chosen = request.settings.split
     cases = split(list(prepared.keys), kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
+    if request.tuned:
+        refuse_other_split(request.tuned, cases.digest)
     return plan(
         request.suites,
         request.settings,

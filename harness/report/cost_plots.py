@@ -12,7 +12,7 @@ from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
 from harness.report.panels import KINDS, LETTER, LINE, MARKERS, WIDTH, axes_at
 from harness.report.style import GREY
-from harness.results.claims.evidence import Metric
+from harness.runs.measures import Measure
 
 HEIGHT = 2.5  # inches
 VEIL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}  # no line through it
@@ -49,7 +49,7 @@ class Point(NamedTuple):
     high: float | None
 
 
-def tradeoff(points: Sequence[Point], cost: str, metric: Metric) -> Figure:
+def tradeoff(points: Sequence[Point], cost: str, metric: Measure) -> Figure:
     """Score against cost; the cost by its logarithm."""
     figure, axes = axes_at(0.55, HEIGHT)
     axes.set_xscale("log")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness import __version__
+from harness.data.wording import counted
 from harness.report import learning, protocol, standing_blocks
 from harness.report.case_pictures import sheets_section
 from harness.report.claims_block import claims_section
@@ -14,11 +15,11 @@ from harness.report.failures import failures_section
 from harness.report.reproduce import environment_section, reproduce_section
 from harness.report.results_table import result_table
 from harness.results import tables as table
-from harness.results.compare import METRICS
+from harness.results.caveats import caveats
 from harness.results.rows import ResultRow, merged_rows
 from harness.results.standings import Standing, stand
+from harness.runs.measures import SCORES, TIME
 from harness.runs.run_folder import RunFolder
-from harness.runs.wording import counted
 
 QUESTION = (
     "A three-dimensional scan is larger than what a network can take in at once. Patch-based "
@@ -51,7 +52,7 @@ class Gathered:
     def standings(self) -> dict[str, dict[str, Standing]]:
         """Suite -> column of cases.csv -> how its rows stand."""
         return {
-            name: {metric.column: stand(rows, metric) for metric in METRICS}
+            name: {metric.key: stand(rows, metric) for metric in SCORES}
             for name, rows in self.rows.items()
         }
 
@@ -99,14 +100,7 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
 
 def _warnings(folders: Sequence[RunFolder], found: Gathered) -> tuple[str, ...]:
     run = folders[0].run()
-    said = []
-    if run.synthetic:
-        said.append("Synthetic data: these numbers say nothing about patients, or the paper.")
-    if run.profile != "paper":
-        said.append(
-            f"Profile {run.profile}: smaller volumes and networks than the paper's; for "
-            "trying out, not for conclusions."
-        )
+    said = [caveat.warning for caveat in caveats(run.synthetic, run.profile)]
     said += [
         note[0].upper() + note[1:] + "."
         for note in found.results.notes
@@ -129,10 +123,10 @@ def _key_figures(found: Gathered) -> tuple[tuple[str, str, str], ...]:
             what = f"Best {standing.metric.title}"
             figures.append((what, f"{each.estimate:.2f}", f"{titles[best]}{span}"))
     [shown] = [each for each in found.results.tables if each.suite == name]
-    lines = shown.means[shown.means["status"] == "ok"].dropna(subset=["time_s_p50"])
-    if len(lines) > 1 and len(shown.devices("time_s_p50")) == 1:
-        fastest = min(lines.to_dict("records"), key=lambda line: line["time_s_p50"])
-        figures.append(("Fastest (s)", f"{fastest['time_s_p50']:.3f}", fastest["title"]))
+    lines = shown.means[shown.means["status"] == "ok"].dropna(subset=[TIME.column])
+    if len(lines) > 1 and len(shown.devices(TIME.column)) == 1:
+        fastest = min(lines.to_dict("records"), key=lambda line: line[TIME.column])
+        figures.append(("Fastest (s)", f"{fastest[TIME.column]:.{TIME.digits}f}", fastest["title"]))
     some = next(iter(standings.values())).scores.values()
     if some:
         cases = len(next(iter(some)).means)

@@ -22,6 +22,7 @@ from harness.report.panels import panel
 from harness.report.reproduce import environment_section, reproduce_section
 from harness.report.results_table import result_table
 from harness.results import study as study_report
+from harness.results.caveats import caveats
 from harness.runs.run_folder import RunFolder
 
 QUESTION = (
@@ -43,11 +44,7 @@ def document(folder: RunFolder) -> Document:
     run = folder.study()
     table = study_report.frame(folder)
     comparison = _comparison(folder)
-    warnings = []
-    if run.synthetic:
-        warnings.append("Synthetic data: these numbers say nothing about patients, or the paper.")
-    if run.profile != "paper":
-        warnings.append(f"Profile {run.profile}: for trying out, not for conclusions.")
+    warnings = [caveat.warning for caveat in caveats(run.synthetic, run.profile)]
     if run.status != "finished":
         warnings.append(f"The study is {run.status}: some points may be missing.")
     sections = [

@@ -3,7 +3,7 @@
 import textwrap
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,10 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from harness.report.style import BLUE, GREY, LARGE, NORMAL, SMALL, VERMILLION, write_picture
+from harness.runs.measures import DICE, HD95, JACCARD, Measure
 from harness.runs.suites import suite
 
 INCHES = (3.5, 5.2)  # a column of a journal
 NOTE_LETTERS = 75  # in a line of that width
+SHOWN = (DICE, JACCARD, HD95)  # from top to bottom
 MARGIN = 1.5  # times fewer and more voxels than there are patches of
 SEVERAL = "Mean over the test cases; bars: their standard deviation."
 SINGLE = "A single test case."
@@ -37,19 +39,6 @@ CURVE: dict[str, Any] = {
 }
 
 
-class _Measure(NamedTuple):
-    title: str
-    column: str
-    scale: float
-
-
-MEASURES = (
-    _Measure("Dice (%)", "dice", 100),
-    _Measure("Jaccard (%)", "jaccard", 100),
-    _Measure("HD95 (mm)", "hd95", 1),
-)
-
-
 def ladder_plot(table: pd.DataFrame, out_stem: Path, note: str = "") -> list[Path]:
     """Write `out_stem`.png and .svg: Dice, Jaccard and HD95 against the size of the patch.
 
@@ -64,8 +53,8 @@ def ladder_plot(table: pd.DataFrame, out_stem: Path, note: str = "") -> list[Pat
 def draw(table: pd.DataFrame, note: str) -> Figure:
     """The plot as a figure, for `drawing.write_picture`."""
     figure = Figure(INCHES, layout="constrained")
-    places = figure.subplots(len(MEASURES), sharex=True)
-    for axes, measure in zip(places, MEASURES, strict=True):
+    places = figure.subplots(len(SHOWN), sharex=True)
+    for axes, measure in zip(places, SHOWN, strict=True):
         _draw_measure(axes, table, measure)
     bottom = places[-1]
     bottom.xaxis.set_major_locator(FixedLocator(list(table["voxels"])))
@@ -82,10 +71,10 @@ def draw(table: pd.DataFrame, note: str) -> Figure:
     return figure
 
 
-def _draw_measure(axes: Axes, table: pd.DataFrame, measure: _Measure) -> None:
+def _draw_measure(axes: Axes, table: pd.DataFrame, measure: Measure) -> None:
     done = table[table["status"] == "ok"]
-    mean = done[f"{measure.column}_mean"].astype(float) * measure.scale
-    spread = done[f"{measure.column}_std"].astype(float) * measure.scale
+    mean = done[measure.column].astype(float) * measure.scale
+    spread = done[measure.spread].astype(float) * measure.scale
     axes.errorbar(done["voxels"], mean, spread, **CURVE)
     for place, value, rising in zip(done["voxels"], mean, mean.diff(-1) < 0, strict=True):
         beside, side = ((4, -4), "top") if rising else ((4, 4), "bottom")

@@ -18,6 +18,8 @@ NAMES = {
     "augment": "flips, shifts and rotations",
     "selection": "weights that are scored",
     "validate_every": "epochs between validations",
+    "windows_per_volume": "windows of a volume in an epoch, of patch-based systems",
+    "foreground_share": "share of these windows that is around the target",
     "precision": "numbers",
     "checkpointing": "inner activations computed again, not kept",
     "layout": "layout in memory",

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from harness.report.document import Cell, Table
 from harness.results import tables as table
 from harness.results.standings import Standing
-from harness.results.table_data import Record, ResultTable, Shown
+from harness.results.table_data import Record, ResultTable
+from harness.runs.measures import Measure
 
-# A column of the table -> the metric whose interval it gets.
-METRIC_OF = {"dice_mean": "dice", "hd95_mean": "hd95_mm", "jaccard_mean": "jaccard"}
 UNITS = (
     "Dice and Jaccard in percent, mean ± standard deviation over the test cases; HD95 pooled over "
     "both directions, in mm."
@@ -28,7 +27,7 @@ def result_table(shown: ResultTable, standings: Mapping[str, Standing]) -> Table
     columns = table.columns(shown)
     lines = shown.means.to_dict("records")
     figures = [
-        _column(lines, column.shown, table.values(shown, column), standings) for column in columns
+        _column(lines, column.measure, table.values(shown, column), standings) for column in columns
     ]
     rows = []
     for number, line in enumerate(lines):
@@ -43,29 +42,33 @@ def result_table(shown: ResultTable, standings: Mapping[str, Standing]) -> Table
 
 def _column(
     lines: list[Record],
-    shown: Shown,
+    measure: Measure,
     values: list[float | None],
     standings: Mapping[str, Standing],
 ) -> list[Cell]:
-    best = table.best_of(shown, values)
-    standing = standings.get(METRIC_OF.get(shown.column, ""))
+    best = table.best_of(measure, values)
+    standing = standings.get(measure.key)
     return [
-        _cell(line, shown, value, best, standing) for line, value in zip(lines, values, strict=True)
+        _cell(line, measure, value, best, standing)
+        for line, value in zip(lines, values, strict=True)
     ]
 
 
 def _cell(
-    line: Record, shown: Shown, value: float | None, best: float | None, standing: Standing | None
+    line: Record,
+    measure: Measure,
+    value: float | None,
+    best: float | None,
+    standing: Standing | None,
 ) -> Cell:
-    printed = line[shown.paper] if shown.paper else None
-    paper = "" if printed is None or printed != printed else table.number(printed, shown)
+    paper = table.printed_value(line, measure)
     if value is None:
         return Cell("", paper=paper)
-    text = table.number(value, shown) + table.spread(line, shown)
+    text = table.number(value, measure) + table.spread(line, measure)
     below = ""
     found = standing.intervals.get(line["key"]) if standing else None
     if found and found.low is not None and found.high is not None:
-        below = f"[{found.low:.{shown.digits}f}, {found.high:.{shown.digits}f}]"
+        below = f"[{found.low:.{measure.digits}f}, {found.high:.{measure.digits}f}]"
     return Cell(text, below, paper, "best" if value == best else "")
 
 

@@ -71,7 +71,7 @@ def rank_bars(standing: Standing, found: Ranking) -> Figure:
     _list_systems(axes, titles)
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
-    axes.set_xlabel(f"Resamples with each rank, by {standing.metric.name}")
+    axes.set_xlabel(f"Resamples with each rank, by {standing.metric.label}")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     return figure

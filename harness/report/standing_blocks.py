@@ -104,7 +104,7 @@ def _tau(standing: Standing, found: Ranking) -> str:
     if tau is None:
         return found.note
     note = f" ({tau.note})" if tau.note else ""
-    return f"{standing.metric.name}: tau {tau.estimate:.2f} [{tau.low:.2f}, {tau.high:.2f}]{note}"
+    return f"{standing.metric.label}: tau {tau.estimate:.2f} [{tau.low:.2f}, {tau.high:.2f}]{note}"
 
 
 def _ranks_alone(found: Sequence[tuple[Standing, Ranking]]) -> Table:
@@ -113,7 +113,7 @@ def _ranks_alone(found: Sequence[tuple[Standing, Ranking]]) -> Table:
     rows = [
         [first.titles[key], *(str(each.ranks.get(key, "")) for _, each in found)] for key in order
     ]
-    headings = ("System", *(f"by {standing.metric.name}" for standing, _ in found))
+    headings = ("System", *(f"by {standing.metric.label}" for standing, _ in found))
     notes = tuple(dict.fromkeys(each.note for _, each in found if each.note))
     return Table("Ranks", headings, words(rows), 1, notes)
 

@@ -26,7 +26,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from harness.report.style import BLUE, GREY, LARGE, NORMAL, SMALL, VERMILLION, YELLOW, write_picture
-from harness.results.tables import SYNTHETIC
+from harness.results.caveats import SYNTHETIC
 from harness.runs.records import StudyManifest
 from harness.runs.run_folder import RunFolder
 from tuning.importance import ALIKE, compared, importance
@@ -361,7 +361,7 @@ def _framed(figure: Figure, title: str, notes: list[str], synthetic: bool) -> Fi
     handles, labels = figure.axes[0].get_legend_handles_labels()
     columns = int(width * LEGEND_ENTRIES)
     lines = [textwrap.fill(note, int(width * NOTE_LETTERS)) for note in notes]
-    lines += [SYNTHETIC] * synthetic
+    lines += [SYNTHETIC.note] if synthetic else []
     text = "\n".join(lines)
     head = LARGE * LINE + ceil(len(labels) / columns) * NORMAL * LINE + 0.1
     foot = (text.count("\n") + 1) * SMALL * LINE + 0.05 if text else 0

@@ -9,7 +9,6 @@ import pandas as pd
 from harness.errors import UsageError, unknown
 from harness.report import html, latex, markdown, of_run, of_study, study_files
 from harness.report.document import Document
-from harness.report.results_table import METRIC_OF
 from harness.results.folder import RunResults, StudyResults, opened
 from harness.runs.files import write_bytes
 from harness.runs.run_folder import RunFolder
@@ -86,11 +85,10 @@ def _with_intervals(folders: Sequence[RunFolder]) -> pd.DataFrame:
     for shown in found.results.tables:
         frame = shown.frame.copy()
         mean = (frame["row"] == "mean") & (frame["status"] == "ok")
-        for column, metric in METRIC_OF.items():
-            standing = found.standings[shown.suite][metric]
+        for standing in found.standings[shown.suite].values():
             for end in ("low", "high"):
                 ends = {key: getattr(each, end) for key, each in standing.intervals.items()}
                 values = frame["key"].map(ends).astype(float) / standing.metric.scale
-                frame[column.replace("mean", f"{end}95")] = values.where(mean)
+                frame[f"{standing.metric.name}_{end}95"] = values.where(mean)
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)

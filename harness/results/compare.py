@@ -16,15 +16,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.errors import UsageError, unknown
-from harness.results.claims.evidence import DICE, HD95, JACCARD
 from harness.results.rankings import Comparison, Verdict, compare_pairs, verdict
 from harness.results.rows import ResultRow, rows
 from harness.results.standings import Standing, stand
+from harness.runs.measures import SCORES
 from harness.runs.nested import difference
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 
-METRICS = (DICE, HD95, JACCARD)
 RULES = (
     "Difference: first − second, mean over the test cases with its 95 % BCa bootstrap interval; "
     "the seeds of a case are averaged. Hodges-Lehmann: the typical difference of a case.",
@@ -135,7 +134,7 @@ def _compared(
     title: str, table: Sequence[ResultRow], pairs: Sequence[tuple[str, str]], notes: list[str]
 ) -> Compared:
     found = []
-    for metric in METRICS:
+    for metric in SCORES:
         standing = stand(table, metric)
         there = [pair for pair in pairs if set(pair) <= set(standing.scores)]
         found.append(Found(standing, tuple(compare_pairs(there, standing.scores))))
@@ -152,8 +151,8 @@ def records(compared: Compared) -> dict[str, Any]:
 def _record(found: Found, each: Comparison) -> dict[str, Any]:
     standing, paired = found.standing, each.paired
     return {
-        "metric": standing.metric.column,
-        "unit": standing.metric.unit,
+        "metric": standing.metric.key,
+        "unit": standing.metric.difference_unit,
         "first": each.first,
         "second": each.second,
         "first_mean": _mean(standing, each.first),

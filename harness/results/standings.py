@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness.errors import StateError
-from harness.results.claims.evidence import Metric
 from harness.results.rankings import Comparison, Ranking, compare_all, ranking
 from harness.results.rows import ResultRow
 from harness.results.statistics import Interval, Scores, mean_interval
+from harness.runs.measures import Measure
 from harness.runs.run_folder import RunFolder
 from harness.runs.trial_folder import TrialFolder
 
@@ -25,7 +25,7 @@ from harness.runs.trial_folder import TrialFolder
 class Standing:
     """One metric over the rows of one table; scores are times `metric.scale`."""
 
-    metric: Metric
+    metric: Measure
     titles: Mapping[str, str]
     """Row key -> title, of the rows that have scores."""
     scores: Mapping[str, Scores]
@@ -53,7 +53,7 @@ class Standing:
         return ranking(self.scores, higher_is_better=self.higher_is_better)
 
 
-def stand(rows: Sequence[ResultRow], metric: Metric) -> Standing:
+def stand(rows: Sequence[ResultRow], metric: Measure) -> Standing:
     """The rows of one table in one metric.
 
     Raises StateError where the scores of a finished trial cannot be read.
@@ -80,31 +80,33 @@ class _LeftOut(Exception):
     """Why a row has no scores, in few words."""
 
 
-def _scores(row: ResultRow, metric: Metric) -> Scores:
+def _scores(row: ResultRow, metric: Measure) -> Scores:
     return Scores({trial.spec().seed: _of_trial(trial, metric) for trial in row.trials})
 
 
-def _of_trial(trial: TrialFolder, metric: Metric) -> dict[str, float]:
+def _of_trial(trial: TrialFolder, metric: Measure) -> dict[str, float]:
     state = trial.state()
     if state == "failed":
         return _worst(trial, metric)
     if state != "ok":
         raise _LeftOut(f"seed {trial.spec().seed} is not finished")
-    scores = trial.scores(metric.column)
+    scores = trial.scores(metric.key)
     return {case: score * metric.scale for case, score in scores.items()}
 
 
-def _worst(trial: TrialFolder, metric: Metric) -> dict[str, float]:
+def _worst(trial: TrialFolder, metric: Measure) -> dict[str, float]:
     """Case -> the worst score it can have."""
     folder = RunFolder(trial.path.parent.parent)
     cases = folder.split().test
     if metric.side > 0:
         return dict.fromkeys(cases, 0.0)
+    what = f"seed {trial.spec().seed} failed ({_reason(trial)}), and its worst {metric.title}"
+    if metric.unit != "mm":
+        raise _LeftOut(f"{what} is not known")
     grid = trial.spec().data.grid
     try:
         return {case: folder.diagonal_mm(case, grid) * metric.scale for case in cases}
     except StateError as error:
-        what = f"seed {trial.spec().seed} failed ({_reason(trial)}), and its worst {metric.title}"
         raise _LeftOut(f"{what} is not known without the prepared volumes") from error
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import rankdata
 
-from harness.runs.wording import counted, listed
+from harness.data.wording import counted, listed
 
 Floats = NDArray[np.float64]
 

@@ -6,17 +6,18 @@ import pandas as pd
 import yaml
 from rich.table import Table
 
+from harness.data.wording import counted
 from harness.errors import StateError
+from harness.results.caveats import SYNTHETIC
+from harness.results.markdown import markdown_table
 from harness.results.rows import ResultRow, rows
 from harness.results.statistics import Scores, paired_difference
-from harness.results.tables import SYNTHETIC
 from harness.runs import study_folder as study
 from harness.runs.files import write_bytes
 from harness.runs.nested import merged
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.search_space import changes
-from harness.runs.wording import counted
 
 SHOWN = 10
 
@@ -76,7 +77,13 @@ def settings(folder: RunFolder) -> dict[str, Any]:
         }
     if not chosen:
         return {}
-    return {"schema": 1, "study": run.protocol_hash, "settings": chosen, "found": origin}
+    return {
+        "schema": 1,
+        "study": run.protocol_hash,
+        "split": run.protocol["cases"],
+        "settings": chosen,
+        "found": origin,
+    }
 
 
 def ranked(folder: RunFolder, name: str) -> list[study.Point]:
@@ -115,7 +122,7 @@ def notes(folder: RunFolder) -> list[str]:
     run = folder.study()
     said = ["chosen by validation cases alone; the test cases were not opened"]
     if run.synthetic:
-        said.insert(0, SYNTHETIC)
+        said.insert(0, SYNTHETIC.note)
     for name in run.suites:
         points = study.points(folder, name)
         epochs = sum(max(point.values(), default=0) for point in points)
@@ -127,9 +134,8 @@ def markdown(folder: RunFolder) -> str:
     """The best points of each study, as study.md holds them."""
     text = []
     for name in folder.study().suites:
-        titles = headings(folder, name)
-        table = [titles, ["---"] * len(titles), *lines(folder, name)]
-        text += [f"# {name}", "", *(f"| {' | '.join(line)} |" for line in table), ""]
+        table = markdown_table(headings(folder, name), lines(folder, name))
+        text += [f"# {name}", "", *table, ""]
     return "\n".join([*text, *(f"- {note}" for note in notes(folder))]) + "\n"
 
 

@@ -9,15 +9,17 @@ from typing import Any, NamedTuple
 import pandas as pd
 from rich.table import Table as RichTable
 
+from harness.results.caveats import caveats
+from harness.results.markdown import markdown_table
 from harness.results.rows import merged_rows
-from harness.results.table_data import SHOWN, Record, ResultTable, Shown, tables
+from harness.results.table_data import Record, ResultTable, tables
 from harness.runs.files import write_bytes
+from harness.runs.measures import BY_NAME, TIME, TIME_P90, Measure, of_plugin
 from harness.runs.nested import pairs
-from harness.runs.records import Failed
+from harness.runs.records import Failed, Measured
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 
-SYNTHETIC = "synthetic data: not comparable with the paper"
 STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
 TRANSDUCTIVE = "† fine-tuned on the test volumes, without their labels: its scores are transductive"
 UNITS = (
@@ -30,7 +32,7 @@ UNITS = (
 class Column(NamedTuple):
     """A column as people see it; `device` where several devices have one each."""
 
-    shown: Shown
+    measure: Measure
     device: str
     heading: str
 
@@ -64,15 +66,11 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     notes = []
     if done < len(trials):
         notes.append(f"incomplete: {done} of {len(trials)} trials finished")
-    if run.synthetic:
-        notes.append(SYNTHETIC)
-    if run.profile != "paper":
-        notes.append(
-            f"profile {run.profile}: smaller volumes and networks than the paper's; "
-            "for trying out, not for conclusions"
-        )
+    notes += [caveat.note for caveat in caveats(run.synthetic, run.profile)]
     notes += device_notes(shown)
     notes += unsteady_notes(shown)
+    notes += _windows(run.settings["protocol"], shown)
+    notes += _bare_process(folders)
     if (trials["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(TRANSDUCTIVE)
     notes += filter(None, dict.fromkeys(row.entry.deviation for row in merged_rows(folders)))
@@ -101,13 +99,44 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
     """The times in the tables whose repetitions lie far apart."""
     apart: Record = {}
     for table in shown:
-        if "time" in table.about.shows:
-            lines = table.frame[(table.frame["row"] != "mean") & table.frame["time_s_p50"].notna()]
-            ratios = (lines["time_s_p90"] / lines["time_s_p50"]).groupby(lines["title"], sort=False)
-            apart |= ratios.max().to_dict()
+        if TIME.name in table.about.shows:
+            lines = table.frame[(table.frame["row"] != "mean") & table.frame[TIME.column].notna()]
+            ratios = lines[TIME_P90.column] / lines[TIME.column]
+            apart |= ratios.groupby(lines["title"], sort=False).max().to_dict()
     wide = [f"{title} ({ratio:.1f} times)" for title, ratio in apart.items() if ratio > STEADY]
     what = "times not steady, 90th percentile over median of the repetitions"
     return [f"{what}: {', '.join(wide)}; other work on the machine may be in them"] if wide else []
+
+
+def _windows(protocol: dict[str, Any], shown: Sequence[ResultTable]) -> list[str]:
+    """How much of a training volume patch-based systems see, where the rows do not tell."""
+    untold = [table for table in shown if table.suite != "equal_voxels"]
+    kinds = {kind for table in untold for kind in table.frame["kind"]}
+    if "patch-based" not in kinds:
+        return []
+    count = protocol.get("windows_per_volume", 1)
+    share = protocol.get("foreground_share", 0.0)
+    windows = "one window" if count == 1 else f"{count} windows"
+    where = f"{share:.0%} of them around the target" if share else "anywhere"
+    what = f"patch-based systems learn from {windows} of each volume in an epoch, {where}"
+    if count == 1 and not share:
+        part = "of half the side, that is 1/8 of the voxels that patch-free ones see"
+        return [f"{what}, as in the paper: {part}; suite equal_voxels tells what that does"]
+    return [f"{what}, set by the user; the paper's from one, anywhere"]
+
+
+def _bare_process(folders: Sequence[RunFolder]) -> list[str]:
+    """How much of the memory of inference is none of the system's, where it is a process's."""
+    found = [trial.measurement() for folder in folders for trial in folder.trials()]
+    bare = [
+        one.bare_process_mib
+        for one in found
+        if isinstance(one, Measured) and one.bare_process_mib and one.inference_reserved_mib is None
+    ]
+    if not bare:
+        return []
+    what = "memory on a CPU is that of the process"
+    return [f"{what}; Python and its libraries alone are {min(bare):,.0f} MiB of it"]
 
 
 def _failures(folder: RunFolder) -> list[str]:
@@ -121,6 +150,7 @@ def _failures(folder: RunFolder) -> list[str]:
             notes.append(f"{name} failed ({result.reason}): {result.detail}")
         elif result:
             notes += [f"{name}: {what}: {why}" for what, why in result.extra_faults.items()]
+            notes += [f"{name}: {remark}" for remark in result.remarks]
         if isinstance(measurement, Failed):
             why = f"({measurement.reason}): {measurement.detail}"
             notes.append(f"{name}: time and memory not measured {why}")
@@ -135,7 +165,7 @@ def write(folder: RunFolder, results: Results) -> None:
 
 def columns(table: ResultTable) -> list[Column]:
     """The figures of a table; one that depends on the device has a column for each device."""
-    shown = [*(SHOWN[name] for name in table.about.shows), *_of_plugins(table)]
+    shown = [*(BY_NAME[name] for name in table.about.shows), *_of_plugins(table)]
     devices = {each: table.devices(each.column) if each.place else [] for each in shown}
     numbers = {name: f"device {n}" for n, name in enumerate(_each_once(devices.values()), 1)}
     found = []
@@ -147,13 +177,13 @@ def columns(table: ResultTable) -> list[Column]:
     return found
 
 
-def _of_plugins(table: ResultTable) -> Iterator[Shown]:
+def _of_plugins(table: ResultTable) -> Iterator[Measure]:
     """The metrics that plug-ins added."""
     for column in table.extra:
         name = column.removesuffix("_mean")
         if name != column:
             known = table.titles[name]
-            yield Shown(known.title, column, 3, 1, f"{name}_std", "", known.better)
+            yield of_plugin(name, known.title, known.better)
 
 
 def _each_once(groups: Iterable[Iterable[str]]) -> list[str]:
@@ -166,12 +196,12 @@ def headings(table: ResultTable) -> list[str]:
 
 def values(table: ResultTable, column: Column) -> list[float | None]:
     """A column's figure for each row; None where there is none."""
-    shown = column.shown
+    name = column.measure.column
     found = []
     for line in table.means.to_dict("records"):
-        value = line[shown.column]
+        value = line[name]
         if column.device:
-            value = table.on_device(line["key"], shown.column, column.device)
+            value = table.on_device(line["key"], name, column.device)
         found.append(None if line["status"] != "ok" or _absent(value) else value)
     return found
 
@@ -179,7 +209,7 @@ def values(table: ResultTable, column: Column) -> list[float | None]:
 def cells(table: ResultTable) -> list[list[str]]:
     """The table as people read it; the best of a column is wrapped in ** **."""
     lines = table.means.to_dict("records")
-    texts = [_column(lines, column.shown, values(table, column)) for column in columns(table)]
+    texts = [_column(lines, column.measure, values(table, column)) for column in columns(table)]
     shown = []
     for number, line in enumerate(lines):
         figures = [column[number] for column in texts]
@@ -199,36 +229,43 @@ def head(table: ResultTable, line: Record) -> list[str]:
     return words
 
 
-def best_of(shown: Shown, values: Sequence[float | None]) -> float | None:
+def best_of(measure: Measure, values: Sequence[float | None]) -> float | None:
     """The best value of a column; None where it has no best end."""
     there = [value for value in values if value is not None]
-    return {"max": max, "min": min}[shown.better](there) if shown.better and there else None
+    return {"max": max, "min": min}[measure.better](there) if measure.better and there else None
 
 
-def _column(lines: Sequence[Record], shown: Shown, values: Sequence[float | None]) -> list[str]:
-    best = best_of(shown, values)
-    return [_cell(line, shown, value, best) for line, value in zip(lines, values, strict=True)]
+def _column(lines: Sequence[Record], measure: Measure, values: Sequence[float | None]) -> list[str]:
+    best = best_of(measure, values)
+    return [_cell(line, measure, value, best) for line, value in zip(lines, values, strict=True)]
 
 
-def _cell(line: Record, shown: Shown, value: Any, best: float | None) -> str:
+def _cell(line: Record, measure: Measure, value: Any, best: float | None) -> str:
     """ "**83.41 ± 2.10** [84.13]": ours, its spread, and the paper's."""
     if value is None:
         return ""
-    text = number(value, shown) + spread(line, shown)
+    text = number(value, measure) + spread(line, measure)
     if value == best:
         text = f"**{text}**"
-    printed_value = line[shown.paper] if shown.paper else None
-    return text if _absent(printed_value) else f"{text} [{number(printed_value, shown)}]"
+    paper = printed_value(line, measure)
+    return f"{text} [{paper}]" if paper else text
 
 
-def spread(line: Record, shown: Shown) -> str:
+def spread(line: Record, measure: Measure) -> str:
     """ " ± 2.10"; nothing for a single case, which deviates from nothing."""
-    there = shown.spread and line["n_cases"] != 1
-    return f" ± {number(line[shown.spread], shown)}" if there else ""
+    there = measure.spread and line["n_cases"] != 1
+    return f" ± {number(line[measure.spread], measure)}" if there else ""
 
 
-def number(value: Any, shown: Shown) -> str:
-    return f"{value * shown.scale:,.{shown.digits}f}"
+def printed_value(line: Record, measure: Measure) -> str:
+    """The paper's figure for the row; "" where it prints none."""
+    value = line[measure.paper_column] if measure.paper else None
+    return "" if _absent(value) else number(value, measure)
+
+
+def number(value: Any, measure: Measure) -> str:
+    """A figure as it stands in files, in the unit of the table."""
+    return f"{value * measure.scale:,.{measure.digits}f}"
 
 
 def _absent(value: Any) -> bool:
@@ -236,16 +273,12 @@ def _absent(value: Any) -> bool:
 
 
 def markdown(results: Results) -> str:
+    """The tables and their notes, as table.md holds them."""
     lines: list[str] = []
     for table in results.tables:
-        titles = headings(table)
-        lines += [f"# {table.about.title}", "", _row(titles), _row(["---"] * len(titles))]
-        lines += [*(_row(row) for row in cells(table)), ""]
+        lines += [f"# {table.about.title}", ""]
+        lines += [*markdown_table(headings(table), cells(table)), ""]
     return "\n".join([*lines, *(f"- {note}" for note in results.notes)]) + "\n"
-
-
-def _row(row: Sequence[str]) -> str:
-    return f"| {' | '.join(row)} |"
 
 
 def show(results: Results, screen: Screen) -> None:

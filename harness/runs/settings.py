@@ -96,6 +96,22 @@ def tuned_settings(path: Path) -> dict[str, Any]:
     return content["settings"]
 
 
+def refuse_other_split(tuned: Path, digest: str) -> None:
+    """UsageError when the settings in a best.yaml were found on another split than this one.
+
+    Validation cases of the one may be test cases of the other.
+    """
+    found = read_config(tuned).get("split")
+    if found == digest:
+        return
+    what = f"found on split {found}, and this run has {digest}" if found else "names no split"
+    remedy = (
+        "the data and split of that study, or --tuned-elsewhere where no case that it has seen "
+        "is tested here"
+    )
+    raise UsageError(what, where=str(tuned), remedy=remedy, code="PFB-C19")
+
+
 def _sources(
     config: Path | None, changes: Sequence[str], epochs: int | None, tuned: Path | None
 ) -> Iterator[tuple[Mapping[str, Any], Where]]:

@@ -5,6 +5,7 @@ TRIAL/spec.json                      everything that determines the trial; the f
       history.csv, checkpoints/      while it trains
       weights.safetensors, cases.csv, masks/<case>.npz    when it is done
       result.json                    last: its presence means finished
+      measuring.json                 the processes that have measured it, while more are to come
       measurement.json               time and memory, from a phase of their own
       failure-<n>.json               why earlier starts failed
 """
@@ -32,10 +33,12 @@ from harness.runs.files import damaged, read_json, remove_temporary, sha256, wri
 from harness.runs.locks import held
 from harness.runs.records import (
     MEASUREMENT,
+    MEASURING,
     PROBED_INFERENCE,
     PROBED_TRAINING,
     RESULT,
     Failed,
+    MeasuredProcess,
     Measurement,
     ProbedInference,
     ProbedTraining,
@@ -67,6 +70,7 @@ class TrialFolder:
         self.cases_file = path / CASES
         self.result_file = path / RESULT_FILE
         self.measurement_file = path / MEASUREMENT_FILE
+        self.measuring_file = path / "measuring.json"
 
     @property
     def id(self) -> str:
@@ -101,6 +105,11 @@ class TrialFolder:
         """Time and memory of inference, or None while they were not measured."""
         place = self.measurement_file
         return records.read(place, MEASUREMENT) if place.exists() else None
+
+    def measured_so_far(self) -> list[MeasuredProcess]:
+        """The processes that have measured the trial, while more of them are to come."""
+        there = self.measuring_file.exists()
+        return records.read(self.measuring_file, MEASURING).processes if there else []
 
     def probed_training(self) -> ProbedTraining | Failed | None:
         """What a probe of training found, or None while it has not ended."""

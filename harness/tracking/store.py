@@ -26,12 +26,13 @@ from mlflow.entities import (
 )
 from mlflow.tracking import MlflowClient
 
+from harness.data.wording import counted
 from harness.errors import TrackingError
 from harness.runs.run_folder import RunFolder
-from harness.runs.wording import counted
 from harness.tracking import desired as mirrored
 from harness.tracking import views as mlflow_views
 from harness.tracking.desired import Child, Parent
+from harness.tracking.faults import sqlite_path
 
 BATCH = 900  # metrics; MLflow takes 1000 at a time
 PARAMS = 100
@@ -105,10 +106,8 @@ class Store:
         return found.experiment_id
 
     def _new_experiment(self, uri: str, name: str) -> str:
-        place = None
-        if uri.startswith("sqlite:///"):
-            database = Path(uri.removeprefix("sqlite:///").partition("?")[0])
-            place = (database.absolute().parent / "mlartifacts").as_uri()
+        database = sqlite_path(uri)
+        place = None if database is None else (database.parent / "mlartifacts").as_uri()
         return self.client.create_experiment(name, place, mlflow_views.EXPERIMENT_TAGS)
 
     def _known(self, kind: str) -> dict[str, _Stored]:

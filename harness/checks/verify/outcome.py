@@ -10,6 +10,7 @@ measurement.json     has the quantiles of its own times
 import math
 import statistics
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -236,6 +237,9 @@ def _measurement(measured: Measured, path: Path, found: Inspection) -> None:
     seconds = measured.inference_s
     if seconds != sorted(seconds):
         found.fault(path, "inference_s: is not sorted")
+    by_process = measured.inference_s_by_process
+    if by_process and sorted(chain.from_iterable(by_process)) != seconds:
+        found.fault(path, "inference_s_by_process: holds other times than inference_s")
     expected = {
         "inference_s_p50": statistics.median(seconds),
         "inference_s_p90": statistics.quantiles(seconds, n=10, method="inclusive")[-1],

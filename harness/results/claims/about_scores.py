@@ -9,8 +9,9 @@ say (`judge`), which raises NoEvidence when a row that it needs has no result.
 
 from dataclasses import dataclass
 
-from harness.results.claims.evidence import NOT_PRINTED, Finding, Metric, TableEvidence
+from harness.results.claims.evidence import NOT_PRINTED, Finding, TableEvidence
 from harness.results.statistics import MIN_CASES, Interval, Scores, group_mean, paired_difference
+from harness.runs.measures import Measure
 
 CHANCE, OPPOSITE = "may be chance", "the opposite holds"
 
@@ -25,12 +26,12 @@ class Better:
 
     first: tuple[str, ...]
     second: tuple[str, ...]
-    metric: Metric
+    metric: Measure
     or_equal: bool = False
 
     @property
     def unit(self) -> str:
-        return self.metric.unit
+        return self.metric.difference_unit
 
     def paper(self, table: TableEvidence) -> str:
         first, second = (_printed(keys, table, self.metric) for keys in (self.first, self.second))
@@ -54,11 +55,11 @@ class Best:
 
     key: str
     others: tuple[str, ...]
-    metric: Metric
+    metric: Measure
 
     @property
     def unit(self) -> str:
-        return self.metric.unit
+        return self.metric.difference_unit
 
     def paper(self, table: TableEvidence) -> str:
         figures = {key: _printed((key,), table, self.metric) for key in (self.key, *self.others)}
@@ -80,7 +81,7 @@ class Best:
         return finding._replace(ours=f"{finding.ours}, hardest: {table.titles[hardest]}")
 
 
-def _compared(first: Scores, second: Scores, metric: Metric, *, or_equal: bool = False) -> Finding:
+def _compared(first: Scores, second: Scores, metric: Measure, *, or_equal: bool = False) -> Finding:
     """Supported when the whole interval of first - second lies on the claimed side of zero."""
     difference = paired_difference(first, second).difference
     means = f"{first.means.mean():.2f} vs {second.means.mean():.2f}"
@@ -102,14 +103,14 @@ def _least_gain(interval: Interval, side: int) -> float:
     return min(side * (interval.estimate if end is None else end) for end in ends)
 
 
-def _printed(keys: tuple[str, ...], table: TableEvidence, metric: Metric) -> float | None:
+def _printed(keys: tuple[str, ...], table: TableEvidence, metric: Measure) -> float | None:
     """The mean of the paper's figures; None where it does not print all of them."""
-    figures = [table.printed(key, metric.figure) for key in keys]
+    figures = [table.printed(key, metric.paper) for key in keys]
     there = [figure for figure in figures if figure is not None]
     return sum(there) / len(there) if len(there) == len(keys) else None
 
 
-def _printed_difference(first: float | None, second: float | None, metric: Metric) -> str:
+def _printed_difference(first: float | None, second: float | None, metric: Measure) -> str:
     if first is None or second is None:
         return NOT_PRINTED
     text = f"{first:.2f} vs {second:.2f} ({_signed(first - second)})"

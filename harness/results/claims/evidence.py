@@ -9,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from harness.results.caveats import caveats
+from harness.results.paper import printed
 from harness.results.rows import merged_rows
 from harness.results.statistics import Interval, Scores
-from harness.runs.records import Failed, Measured, RunManifest, Scored
+from harness.runs.measures import Measure
+from harness.runs.records import Failed, Measured, Scored
 from harness.runs.run_folder import RunFolder
-from harness.runs.suites import printed, suite
+from harness.runs.suites import suite
 from harness.runs.trial_folder import TrialFolder
 
 Seeds = dict[int, TrialFolder]
@@ -34,28 +37,6 @@ class Finding(NamedTuple):
     why: str = ""
 
 
-class Metric(NamedTuple):
-    """A score of cases.csv as it is compared; `side` is 1 where more is better, else -1."""
-
-    column: str
-    figure: str
-    """Its name in paper_tables.json."""
-    scale: float
-    side: int
-    unit: str
-    title: str
-    """Of a column of such scores."""
-
-    @property
-    def name(self) -> str:
-        return self.title.partition(" ")[0]
-
-
-DICE = Metric("dice", "dice", 100, 1, "percentage points", "Dice (%)")
-HD95 = Metric("hd95_mm", "hd95", 1, -1, "mm", "HD95 (mm)")
-JACCARD = Metric("jaccard", "jaccard", 100, 1, "percentage points", "Jaccard (%)")
-
-
 class Repetitions(NamedTuple):
     """Repeated measurements and the devices they were made on."""
 
@@ -71,13 +52,12 @@ class RowEvidence:
     trials: tuple[TrialFolder, ...]
     """One for each seed."""
 
-    def scores(self, metric: Metric) -> Scores:
+    def scores(self, metric: Measure) -> Scores:
         """By case and seed, times `metric.scale`."""
         return Scores(
             {
                 seed: {
-                    case: score * metric.scale
-                    for case, score in trial.scores(metric.column).items()
+                    case: score * metric.scale for case, score in trial.scores(metric.key).items()
                 }
                 for seed, trial in enumerate(self.trials)
             }
@@ -158,11 +138,5 @@ def gather(folders: Sequence[RunFolder]) -> Evidence:
         seeds = {trial.spec().seed: trial for trial in row.trials}
         suites.setdefault(row.suite, {})[row.key] = seeds
     run = folders[0].run()
-    return Evidence(run.dataset, run.profile, _caveat(run), suites)
-
-
-def _caveat(run: RunManifest) -> str:
-    reasons = ["synthetic data"] if run.synthetic else []
-    if run.profile != "paper":
-        reasons.append(f"profile {run.profile} instead of the paper's networks and volumes")
-    return ", ".join(reasons)
+    reasons = [caveat.reason for caveat in caveats(run.synthetic, run.profile)]
+    return Evidence(run.dataset, run.profile, ", ".join(reasons), suites)
