@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness import __version__
+from harness.data.wording import counted
 from harness.report import learning, protocol, standing_blocks
 from harness.report.case_pictures import sheets_section
 from harness.report.claims_block import claims_section
@@ -19,7 +20,6 @@ from harness.results.rows import ResultRow, merged_rows
 from harness.results.standings import Standing, stand
 from harness.runs.measures import SCORES, TIME
 from harness.runs.run_folder import RunFolder
-from harness.runs.wording import counted
 
 QUESTION = (
     "A three-dimensional scan is larger than what a network can take in at once. Patch-based "
@@ -101,8 +101,11 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
 def _warnings(folders: Sequence[RunFolder], found: Gathered) -> tuple[str, ...]:
     run = folders[0].run()
     said = [caveat.warning for caveat in caveats(run.synthetic, run.profile)]
-    said += [note[0].upper() + note[1:] + "." for note in found.results.notes
-             if note.startswith("incomplete")]  # fmt: skip
+    said += [
+        note[0].upper() + note[1:] + "."
+        for note in found.results.notes
+        if note.startswith("incomplete")
+    ]
     return tuple(said)
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 import yaml
 from rich.table import Table
 
+from harness.data.wording import counted
 from harness.errors import StateError
 from harness.results.caveats import SYNTHETIC
 from harness.results.intervals import paired_difference
@@ -18,7 +19,6 @@ from harness.runs.nested import merged
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.search_space import changes
-from harness.runs.wording import counted
 
 SHOWN = 10
 

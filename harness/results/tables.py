@@ -142,8 +142,8 @@ def without_target(folders: Sequence[RunFolder]) -> list[str]:
 
 def _windows(protocol: dict[str, Any], shown: Sequence[ResultTable]) -> list[str]:
     """How much of a training volume patch-based systems see, where the rows do not tell."""
-    kinds = {kind for table in shown if table.suite != "equal_voxels"
-             for kind in table.frame["kind"]}  # fmt: skip
+    untold = [table for table in shown if table.suite != "equal_voxels"]
+    kinds = {kind for table in untold for kind in table.frame["kind"]}
     if "patch-based" not in kinds:
         return []
     count = protocol.get("windows_per_volume", 1)
@@ -152,8 +152,8 @@ def _windows(protocol: dict[str, Any], shown: Sequence[ResultTable]) -> list[str
     where = f"{share:.0%} of them around the target" if share else "anywhere"
     what = f"patch-based systems learn from {windows} of each volume in an epoch, {where}"
     if count == 1 and not share:
-        return [f"{what}, as in the paper: of half the side, that is 1/8 of the voxels that "
-                "patch-free ones see; suite equal_voxels tells what that does"]  # fmt: skip
+        part = "of half the side, that is 1/8 of the voxels that patch-free ones see"
+        return [f"{what}, as in the paper: {part}; suite equal_voxels tells what that does"]
     return [f"{what}, set by the user; the paper's from one, anywhere"]
 
 
@@ -169,9 +169,11 @@ def _memory_unknown(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) 
 def _bare_process(folders: Sequence[RunFolder]) -> list[str]:
     """How much of the memory of inference is none of the system's, where it is a process's."""
     found = [trial.measurement() for folder in folders for trial in folder.trials()]
-    bare = [one.bare_process_mib for one in found
-            if isinstance(one, Measured) and one.bare_process_mib
-            and one.inference_reserved_mib is None]  # fmt: skip
+    bare = [
+        one.bare_process_mib
+        for one in found
+        if isinstance(one, Measured) and one.bare_process_mib and one.inference_reserved_mib is None
+    ]
     if not bare:
         return []
     what = "memory on a CPU is that of the process"

@@ -200,8 +200,18 @@ DICE, HD95, JACCARD, TIME, TIME_P90 = (
 
 def of_plugin(name: str, title: str, better: Literal["max", "min", ""]) -> Measure:
     """A metric that a plug-in adds to cases.csv."""
-    return Measure(name, title, "", CASES, name, f"{name}_mean", "of a plug-in", digits=3,
-                   better=better, mlflow=f"test/{name}.mean")  # fmt: skip
+    return Measure(
+        name,
+        title,
+        "",
+        CASES,
+        name,
+        f"{name}_mean",
+        "of a plug-in",
+        digits=3,
+        better=better,
+        mlflow=f"test/{name}.mean",
+    )
 
 
 def measures_of(result: Finished) -> tuple[Measure, ...]:
