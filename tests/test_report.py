@@ -334,8 +334,8 @@ def test_a_verdict_from_one_training_is_about_these_networks(tmp_path):
 
 
 def test_what_was_missed_stands_beside_the_mean_of_distances_everywhere(run):
-    [pair] = [each for each in json.loads(pfbench("compare", run.path, "unet3d", "san", "--json").out)["pairs"]
-              if each["metric"] == "hd95_mm"]  # fmt: skip
+    found = json.loads(pfbench("compare", run.path, "unet3d", "san", "--json").out)
+    [pair] = [each for each in found["pairs"] if each["metric"] == "hd95_mm"]
     assert (pair["first_missed"], pair["first_false_alarms"], pair["second_missed"]) == (1, 0, 0)
     for text in (markdown(build(run.folder)), render([run.folder], "md")):
         assert "HD95, median (mm) | Missed | False alarms" in text
