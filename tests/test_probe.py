@@ -14,7 +14,7 @@ from helper_in_process import contents, pfbench
 from helper_made_run import MadeRun
 
 from harness.commands.options import PlacementOptions
-from harness.commands.placement import Capacity, placement_of, share
+from harness.commands.placement import MachineSize, placement_of, share
 from harness.data.split import Split
 from harness.errors import UsageError
 from harness.experiments import run
@@ -376,7 +376,7 @@ def test_auto_probes_on_whole_gpus_and_shares_what_was_not_asked_for(gpus):
 def test_trials_that_share_a_gpu_share_its_processors(gpus):
     half = PlacementOptions(device="cuda", gpus_per_trial=0.5)
     assert placement_of(half).cpus_per_trial == 8
-    assert share([Capacity(16, 1)], "cuda", 0.3333) == 5
+    assert share([MachineSize(16, 1)], "cuda", 0.3333) == 5
 
 
 @pytest.mark.parametrize(

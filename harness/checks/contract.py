@@ -19,11 +19,10 @@ from torch import Tensor, nn
 
 from harness.checks.finding import Finding
 from harness.data.datasets import reduced_grid
-from harness.data.grid import PAPER_GRID
+from harness.data.wording import listed
 from harness.runs import plugins as registry
 from harness.runs.plugin_file import Plugin
 from harness.runs.settings import PROFILES
-from harness.runs.wording import listed
 from harness.systems import catalogue as systems
 from harness.systems import plugin_metrics as extra_metrics
 from harness.systems.cost import cost
@@ -306,11 +305,9 @@ def _cases(name: str, root: Path) -> str:
         [key] = prepared.keys.values()
         seen = open_volume(Path(cache), key)
         image, label = seen.image, seen.label
-        if image.shape[1:] != PAPER_GRID or label.shape != PAPER_GRID:
-            raise Broken(
-                f"{ids[0]} comes out as {image.shape} with a label {label.shape}",
-                f"prepare to {PAPER_GRID}: `return finish(…)`",
-            )
+        if image.shape[1:] != prepared.grid or label.shape != prepared.grid:
+            raise Broken(f"{ids[0]} comes out as {image.shape} with a label {label.shape}",
+                         f"prepare to {prepared.grid}: `return finish(…)`")  # fmt: skip
         if image.min() < 0 or image.max() > 1 or label.max() > 1:
             raise Broken(f"{ids[0]} leaves the range 0 to 1", "`return finish(…)` brings it there")
         target = int(label.sum())

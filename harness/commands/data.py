@@ -66,6 +66,9 @@ def make_phantom(
 def check_data(options: CheckOptions) -> None:
     """Say which data set it is, and every fault of every case; exit code 3 when there is one.
 
+    Says also what the grid of the profile leaves of each target: a lesion that is smaller than a
+    voxel of the grid cannot be found by any system.
+
     Examples:
 
         pfbench data check DIR
@@ -73,19 +76,28 @@ def check_data(options: CheckOptions) -> None:
         pfbench data check DIR --image 't2={case}/t2.nii.gz' --label '{case}/mask.nii.gz'
     """
     from harness.data.check import check
-    from harness.runs.wording import counted
+    from harness.data.target import shown
+    from harness.data.wording import counted
+    from harness.runs.settings import resolve
 
     use_plugins(options.plugins)
+    settings = resolve(options.profile, None, options.changes or [], None)
+    how = options.target, settings.data, settings.reduce
     modalities = words(options.modalities)
-    faults, notes, found = check(options.root, options.dataset, modalities, **options.files.fields)
+    fields = options.files.fields
+    faults, notes, targets, found = check(options.root, options.dataset, modalities, *how, **fields)
     if options.as_json:
         keys = ("code", "where", "what", "remedy")
         told = [{key: getattr(fault, key) for key in keys} for fault in faults]
-        print(json.dumps({"layout": found, "faults": told, "notes": notes}, indent=2))
+        sizes = {case: {**one.as_json(), "lost": one.lost} for case, one in targets.items()}
+        said = {"layout": found, "faults": told, "notes": notes, "targets": sizes}
+        print(json.dumps(said, indent=2))
     else:
         if found:
             print(found)
         for line in (*faults, *(f"note: {note}" for note in notes)):
+            print(line)
+        for line in shown(targets):
             print(line)
         print(counted(len(faults), "fault") if faults else "no fault found")
     raise typer.Exit(3 if faults else 0)
@@ -116,10 +128,10 @@ def describe_data(options: DescribeOptions) -> None:
     use_plugins(options.plugins)
     if not options.root.is_dir():
         raise no_folder(options.root)
-    reduce = resolve(options.profile, None, (), None).reduce
+    settings = resolve(options.profile, None, options.changes or [], None)
     asked = request_of_all(
         options.root, options.dataset, words(options.modalities), target=options.target,
-        reduce=reduce, **options.files.fields,
+        reading=settings.data, reduce=settings.reduce, **options.files.fields,
     )  # fmt: skip
     with Screen(quiet=options.as_json).bar("reading volumes") as advance:
         found = describe(asked, options.group, advance)

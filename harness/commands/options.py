@@ -32,6 +32,17 @@ DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the volum
 Modalities = Annotated[
     str, typer.Option(help="Comma-separated, for example flair,t1ce. Default: the data set's.")
 ]
+Profile = Annotated[
+    str,
+    typer.Option(
+        help="quick or paper. Default: quick for the phantom, else paper.",
+        autocompletion=completion.profiles,
+    ),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a setting, e.g. protocol.learning_rate=3e-4."),
+]
 Models = Annotated[
     list[str] | None,
     typer.Option(
@@ -141,6 +152,31 @@ class DataOptions:
     modalities: Modalities = ""
     target: Target = ""
     files: FileOptions = FileOptions()
+    grid: Annotated[
+        str,
+        typer.Option(
+            help="Voxels that systems see: auto (from the training cases), paper, or D,H,W. "
+            "Default: paper for phantom, brats and liver, else auto."
+        ),
+    ] = ""
+    spacing: Annotated[
+        str,
+        typer.Option(help="Size of these voxels in mm: Z,Y,X. Default: from the training cases."),
+    ] = ""
+    drop_vanished: Annotated[
+        bool,
+        typer.Option(
+            "--drop-vanished",
+            help="Leave out cases of whose target nothing is left on the grid, and count them.",
+        ),
+    ] = False
+
+    @property
+    def changes(self) -> list[str]:
+        """What they change, as `--set` would."""
+        given = {"grid": self.grid, "spacing": self.spacing}
+        found = [f"data.{name}={_listed(text)}" for name, text in given.items() if text]
+        return [*found, *(["data.drop_vanished=true"] if self.drop_vanished else [])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,8 +186,11 @@ class CheckOptions:
     root: FolderRoot
     dataset: Looked = None
     modalities: Modalities = ""
+    target: Target = ""
     files: FileOptions = FileOptions()
+    profile: Profile = "paper"
     plugins: Plugins = None
+    changes: Changes = None
     as_json: Json = False
 
 
@@ -168,35 +207,29 @@ class DescribeOptions:
         str,
         typer.Option(help="Whose a case is: a pattern such as '{patient}_*', or a CSV."),
     ] = ""
-    profile: Annotated[
-        str,
-        typer.Option(help="The grid of paper or quick.", autocompletion=completion.profiles),
-    ] = "paper"
+    profile: Profile = "paper"
     html: Annotated[
         Path | None, typer.Option(help="Write a page with pictures, such as data.html.")
     ] = None
     plugins: Plugins = None
+    changes: Changes = None
     as_json: Json = False
+
+
+def _listed(text: str) -> str:
+    """ "96,160,160" -> "[96,160,160]"; a word stays one."""
+    return f"[{text}]" if "," in text else text
 
 
 @dataclass(frozen=True, kw_only=True)
 class SettingOptions:
     """The profile, and what changes its settings."""
 
-    profile: Annotated[
-        str,
-        typer.Option(
-            help="quick or paper. Default: quick for the phantom, else paper.",
-            autocompletion=completion.profiles,
-        ),
-    ] = ""
+    profile: Profile = ""
     epochs: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="At most; default: the profile's.")
     ] = None
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting, e.g. protocol.learning_rate=3e-4."),
-    ] = None
+    changes: Changes = None
     config: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.data.case import Case, Grid, Scan, Spacing
-from harness.data.datasets import DATASETS, Request, complete, find_jobs, patterns_of
+from harness.data.datasets import DATASETS, Request, find_jobs, fitted, patterns_of
 from harness.data.ingest import Job
 from harness.data.patients import Groups, groups, suspicion
 from harness.data.prepare import region
@@ -134,7 +134,7 @@ def describe(request: Request, group: str = "", progress: Progress | None = None
     if request.dataset == "phantom":
         what, remedy = "the phantom is made in memory", "a folder"
         raise UsageError(what, where="--dataset", remedy=remedy, code="PFB-C02")
-    full = complete(request)
+    full = fitted(request)
     found = find_jobs(full)
     ids = [job.name for job in found.jobs]
     layout = patterns_of(full)
@@ -151,7 +151,11 @@ def describe(request: Request, group: str = "", progress: Progress | None = None
                 faults += one
             if progress:
                 progress(number, len(ids), job.name)
-    notes = [*found.notes, *(note for case in seen for note in case.notes)]
+    notes = [
+        *filter(None, [full.choice]),
+        *found.notes,
+        *(note for case in seen for note in case.notes),
+    ]
     if not (known.patients or group or (layout and layout.patient)):
         notes += [text] if (text := suspicion(ids)) else []
     notes += _remarks(seen)
@@ -170,7 +174,8 @@ def _look(job: Job, known: Groups, pictured: bool) -> CaseSeen | tuple[DataError
     if scan is None:
         return findings.faults
     try:
-        volume = job.recipe(replace(scan, image=scan.image[:1]), job.labels, job.reduce, job.name)
+        seen = scan if job.plugin else replace(scan, image=scan.image[:0])
+        volume = job.recipe(seen, job.labels, job.reduce, job.name)
     except DataError as fault:
         return (fault,)
     mask = region(scan.label, job.labels)

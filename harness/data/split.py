@@ -6,12 +6,13 @@ A split is what split.json of a run holds: the cases of each part, and whose the
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
+from harness.data.wording import listed
 from harness.errors import DataError, UsageError
 
 FOLDS = 5
@@ -58,6 +59,27 @@ class Split:
         content: dict[str, Any] = {part: list(ids) for part, ids in self.parts.items()}
         known = {"patients": self.patients, "sites": self.sites}
         return content | {name: dict(of_case) for name, of_case in known.items() if of_case}
+
+    def without(self, cases: Collection[str]) -> "Split":
+        """The same parts without some cases; the others stay where they are.
+
+        Raises DataError where a part loses its last case.
+        """
+        parts = {part: tuple(case for case in ids if case not in cases)
+                 for part, ids in self.parts.items()}  # fmt: skip
+        for part, ids in self.parts.items():
+            if ids and not parts[part]:
+                raise DataError(
+                    f"no case is left in the part '{part}' of the split without {', '.join(ids)}",
+                    remedy="add cases, or another --set split.seed",
+                    code="PFB-D09",
+                )
+        return replace(
+            self,
+            **parts,
+            patients={case: who for case, who in self.patients.items() if case not in cases},
+            sites={case: site for case, site in self.sites.items() if case not in cases},
+        )
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Split":
@@ -168,4 +190,4 @@ def _tenth(ids: Sequence[str]) -> int:
 def _refuse_twice(ids: Sequence[str], error: type[DataError] | type[ValueError]) -> None:
     twice = [case for case, count in Counter(ids).items() if count > 1]
     if twice:
-        raise error(f"the same case twice: {', '.join(sorted(twice)[:5])}")
+        raise error(f"the same case twice: {listed(sorted(twice), 5)}")

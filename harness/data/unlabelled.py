@@ -18,12 +18,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from harness.data import dataset_json
 from harness.data.case import Spacing, valid_case_id
+from harness.data.header import Unoriented
 from harness.data.layout import ENDINGS, check_file, entries, nothing_here, stem, twice, unusable_id
 from harness.data.nifti import check_regular, place, read_image
 from harness.data.scans import misplaced
@@ -59,6 +60,7 @@ class Native(NamedTuple):
     image: np.ndarray  # (C, D, H, W) float32
     spacing_mm: Spacing  # (D, H, W)
     stored_affine: np.ndarray  # (4, 4), that of the first file: stored index (x, y, z, 1) -> mm
+    place: Mapping[str, Any]  # the fields of its header that say so
     notes: tuple[str, ...]
 
 
@@ -149,12 +151,16 @@ def _listed(folder: Path) -> tuple[str, ...]:
     return ()
 
 
-def read(case: Unlabelled) -> Native:
-    """Every file of `case`. Raises DataError that lists what is wrong with any of them."""
+def read(case: Unlabelled, unoriented: Unoriented = "refuse") -> Native:
+    """Every file of `case`; `unoriented`: see `header.parse`.
+
+    Raises DataError that lists what is wrong with any of them.
+    """
     scans, faults = {}, []
     for modality, path in case.images.items():
         try:
-            scans[modality] = read_image(path, case.channels.get(modality))
+            channel = case.channels.get(modality)
+            scans[modality] = read_image(path, channel, unoriented=unoriented)
         except DataError as fault:
             faults.append(fault)
     faults += misplaced({case.images[modality]: scan for modality, scan in scans.items()})
@@ -163,7 +169,7 @@ def read(case: Unlabelled) -> Native:
     first, *_ = scans.values()
     notes = tuple(note for scan in scans.values() for note in scan.notes)
     image = np.stack([scan.array for scan in scans.values()])
-    return Native(image, first.spacing_mm, first.stored_affine, notes)
+    return Native(image, first.spacing_mm, first.stored_affine, first.place, notes)
 
 
 def _file(path: Path) -> Path:

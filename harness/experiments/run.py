@@ -9,7 +9,14 @@ from typing import Any
 from harness.data import datasets
 from harness.data.split import NO_CASES
 from harness.errors import FAILED_TRIALS
-from harness.experiments.session import Request, Session, divided, hold, recorded
+from harness.experiments.session import (
+    Request,
+    Session,
+    divided,
+    hold,
+    recorded,
+    training_of,
+)
 from harness.experiments.stopping import Stopped
 from harness.report import figures
 from harness.results import tables
@@ -40,12 +47,23 @@ class RunRequest(Request):
     """Of the settings, what a study found on the split of this run."""
 
 
+def fitted(request: RunRequest) -> RunRequest:
+    """The request with the grid of its volumes, which the training cases decide by their headers.
+
+    Raises UsageError for a wrong name or a missing root.
+    """
+    return replace(
+        request, data=datasets.fitted(request.data, training_of(request.settings, request.data))
+    )
+
+
 def run(request: RunRequest, screen: Screen) -> int:
     """Run the suite; returns the exit code: 0, 4 with failed trials, 130 or 143 when stopped.
 
     Raises TrackingError where MLflow is required: before training when it cannot be written, at
     the end when it could not be brought up to date.
     """
+    request = fitted(request)
     refuse_impossible(request)
     return hold(request, screen, lambda session: _run(request, session))
 
@@ -91,8 +109,14 @@ def prepare(request: RunRequest, screen: Screen) -> Plan:
             advance(done, total, what)
             crash_point("volume")
 
-        prepared = datasets.prepare(request.data, request.cache, progress=progress)
-    made = divided(request.settings, known.only(prepared.keys))
+        prepared = datasets.prepare(
+            request.data,
+            request.cache,
+            training=training_of(request.settings, request.data),
+            progress=progress,
+        )
+    made = divided(request.settings, known.only([*prepared.keys, *prepared.dropped]))
+    made = replace(made, split=made.split.without(prepared.dropped))
     if request.tuned:
         refuse_other_split(request.tuned, made.split.digest)
     return plan(
@@ -107,6 +131,7 @@ def prepare(request: RunRequest, screen: Screen) -> Plan:
 
 def dry_run(request: RunRequest, screen: Screen) -> list[dict[str, Any]]:
     """The trial matrix and what is already done; trains nothing, writes no run folder."""
+    request = fitted(request)
     refuse_impossible(request)
     planned = prepare(request, screen)
     folder = RunFolder(request.out)

@@ -3,7 +3,7 @@
 hold ─► Session.begin ─► work ─► Session.close ─► Session.end
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,6 +121,17 @@ def divided(settings: Settings, known: Roster) -> Division:
     Raises UsageError for settings of the split that do not fit the cases, DataError for too few.
     """
     return divide(known, **settings.split.model_dump())
+
+
+def training_of(
+    settings: Settings, data: datasets.Request
+) -> Callable[[Sequence[str]], Collection[str]]:
+    """Which of some cases train, who alone may decide how all are seen."""
+
+    def train(cases: Sequence[str]) -> Collection[str]:
+        return divided(settings, datasets.roster(data).only(cases)).split.train
+
+    return train
 
 
 def recorded(settings: Settings, made: Division) -> Settings:

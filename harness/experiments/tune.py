@@ -11,9 +11,18 @@ from typing import Any, Literal
 
 from harness.data import datasets
 from harness.data.split import NO_CASES, Split
+from harness.data.wording import counted
 from harness.errors import UsageError, together
 from harness.experiments import run as runner
-from harness.experiments.session import Request, Session, divided, hold, recorded, write_report
+from harness.experiments.session import (
+    Request,
+    Session,
+    divided,
+    hold,
+    recorded,
+    training_of,
+    write_report,
+)
 from harness.experiments.stopping import Stopped
 from harness.experiments.study_screen import StudyScreen
 from harness.report import study_files
@@ -27,7 +36,6 @@ from harness.runs.search_space import Space, changes, even
 from harness.runs.settings import Settings
 from harness.runs.spec import Data, TrialSpec, code_version
 from harness.runs.suites import Row
-from harness.runs.wording import counted
 from harness.systems.catalogue import build, system
 from harness.trials.execute import ray_with_imports, refuse_full_disk
 from harness.trials.placement import Placement, cluster_faults, cluster_of, threads_of
@@ -36,7 +44,7 @@ from harness.trials.task import PointTask
 from harness.trials.train_point import train_point
 from harness.trials.workplace import Workplace
 from tuning.launch import Cluster
-from tuning.search import Params, Past, Search
+from tuning.search import KnownPoint, Params, StudySettings
 from tuning.study import run_study
 
 
@@ -67,6 +75,8 @@ class Prepared:
 
 def tune(request: StudyRequest, screen: Screen) -> int:
     """Search every space, write what was found, compare; returns the exit code."""
+    data = datasets.fitted(request.data, training_of(request.settings, request.data))
+    request = replace(request, data=data)
     _refuse_impossible(request)
     code = hold(request, screen, lambda session: _tune(request, session))
     if code:
@@ -126,7 +136,14 @@ def _prepare(request: StudyRequest, screen: Screen) -> Prepared:
     cases, settings = made.split, recorded(request.settings, made)
     seen = {*cases.train, *cases.validation}
     with screen.bar("preparing volumes") as advance:
-        prepared = datasets.prepare(request.data, request.cache, only=seen, progress=advance)
+        prepared = datasets.prepare(
+            request.data,
+            request.cache,
+            only=seen,
+            training=training_of(request.settings, request.data),
+            progress=advance,
+        )
+    cases = cases.without(prepared.dropped)
     notes = (*prepared.notes, *made.notes)
     return Prepared(cases, described(prepared), dict(prepared.keys), settings, notes)
 
@@ -233,7 +250,7 @@ def _search(
 ) -> None:
     search = _search_of(request, space, prepared)
     past = [
-        Past(point.number, point.params, point.values(), point.state)
+        KnownPoint(point.number, point.params, point.values(), point.state)
         for point in study.points(folder, space.name)
     ]
     share = _reference(request, space, prepared).id
@@ -271,14 +288,14 @@ def _search(
         )
 
 
-def _search_of(request: StudyRequest, space: Space, prepared: Prepared) -> Search:
+def _search_of(request: StudyRequest, space: Space, prepared: Prepared) -> StudySettings:
     """Rungs lie on epochs that are validated anyway, so that looking does not change training."""
     protocol = request.settings.protocol_of(space.system)
     stages = _stages(request, space, prepared)
     every = protocol.validate_every
     epochs = protocol.epochs * stages
     grace = max(every, epochs // 9 // every * every)
-    return Search(
+    return StudySettings(
         space.ranges,
         request.points,
         request.sampler,

@@ -76,7 +76,8 @@ def deviations(folders: Sequence[RunFolder], systems: Sequence[str]) -> tuple[st
     run = folders[0].manifest()
     settings = run.settings
     found = _of_training(settings["protocol"])
-    if list(settings["reduce"]) != list(PAPER.reduce):
+    own_grid = run.protocol["data"].get("view", {}).get("grid")  # told by a note
+    if list(settings["reduce"]) != list(PAPER.reduce) and not own_grid:
         blocks = "×".join(map(str, settings["reduce"]))
         found.append(f"volumes are averaged over blocks of {blocks} voxels of the paper's grid")
     if run.profile != "paper":

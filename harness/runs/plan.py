@@ -134,6 +134,7 @@ def described(prepared: Prepared) -> Data:
         grid=prepared.grid,
         fingerprint=prepared.fingerprint,
         synthetic=prepared.synthetic,
+        view=prepared.view,
     )
 
 

@@ -90,6 +90,8 @@ class Scored(Ended):
     n_cases: int
     n_failed: int
     """Test cases without any overlap: the worst score."""
+    n_without_target: int = 0
+    """Test cases in whose reference there is nothing to find."""
     transductive: bool
     parameters: int
     parameters_inference: int
@@ -160,6 +162,11 @@ class Measured(Footprint, Ended):
     warm_up_s: NonNegativeFloat | None = None
     """For at least so long each process predicted before it was timed."""
     node: str = ""
+
+    @property
+    def by_process(self) -> list[list[float]]:
+        """Seconds of the repetitions in each process; of one, where it was not repeated."""
+        return self.inference_s_by_process or [self.inference_s]
 
 
 class Measuring(Record):

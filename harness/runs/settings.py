@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from harness.data.reading import PLAIN, Reading
 from harness.errors import UsageError, together, unknown
 from harness.runs.nested import merged, nest
 from harness.runs.yaml_file import line_of, parse_value, read_config
@@ -48,6 +49,8 @@ class Settings(Frozen):
     protocol: Protocol
     split: Split = Split()
     phantom: Phantom = Phantom()
+    data: Reading = PLAIN
+    """How scans are read."""
     systems: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Options of single systems that differ from the profile's."""
     exceptions: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -122,7 +122,7 @@ def parent_of(folder: RunFolder) -> Parent:
 def _description(folder: RunFolder, run: AnyManifest) -> str:
     """Markdown: the tables as they are shown elsewhere, and what made them."""
     shown = folder.path / ("study.md" if run.kind == "study" else "table.md")
-    text = shown.read_text() if shown.exists() else ""
+    text = shown.read_text(encoding="utf-8") if shown.exists() else ""
     return f"{text}\nProtocol `{run.protocol_hash}`, made by\n\n    {redact(run.command)}\n"
 
 

@@ -63,6 +63,7 @@ def asked_afresh(
         env=environment and dict(environment),
         timeout=patience_s,
         check=False,
+        encoding="utf-8",
     )
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1]), ""
@@ -81,7 +82,7 @@ def installed(name: str) -> str | None:
 def cpu_name() -> str:
     """The processor's own name, for example "AMD EPYC 7B13"."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
@@ -89,10 +90,10 @@ def cpu_name() -> str:
 def _visit(folder: Path, token: str) -> dict[str, Any]:
     """Read what the driver left in the folder, and leave something ourselves."""
     try:
-        if (folder / token).read_text() != token:
+        if (folder / token).read_text(encoding="utf-8") != token:
             return {"fault": "is another folder there"}
         mine = folder / f"{token}-{platform.node()}-{os.getpid()}"
-        with open(mine, "x") as file:
+        with open(mine, "x", encoding="utf-8") as file:
             file.write(token)
     except FileNotFoundError:
         return {"fault": "is not there, or another folder"}

@@ -184,6 +184,7 @@ def _score(
         metrics=summary(rows),
         n_cases=len(rows),
         n_failed=sum(bool(row["failed"]) for row in rows),
+        n_without_target=sum(row["target_ml"] == 0 for row in rows),
         transductive=method.transductive,
         environment={**environment(method), "node": task.node},
         seconds={**seconds, "test": time.perf_counter() - began},

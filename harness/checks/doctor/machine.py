@@ -14,8 +14,9 @@ from harness.checks.finding import Finding, Request, State
 from harness.data.datasets import Request as DataRequest
 from harness.data.datasets import complete, contents_of, survey
 from harness.data.recognise import recognised
+from harness.data.wording import counted
 from harness.errors import DataError
-from harness.runs.wording import counted
+from tuning.cluster import SHORT, rays_folder, too_long
 
 GIB = 2**30
 LEAST_GIB, ENOUGH_GIB = 1, 10
@@ -79,6 +80,13 @@ def disk(request: Request) -> Iterator[Finding]:
         yield Finding("disk", "fail", what, "free space, or export RAY_TMPDIR=DIR on another disk")
     else:
         yield Finding("disk", "ok", f"{usage.free / GIB:.0f} GiB free for Ray in {place}")
+    if too_long(rays_folder()):
+        what = f"the name of {rays_folder()} is too long for Ray's sockets"
+        if os.access(SHORT, os.W_OK):
+            yield Finding("disk", "ok", f"{what}; they go to {SHORT}")
+        else:
+            remedy = "export RAY_TMPDIR=DIR, a folder with a name of at most 30 letters"
+            yield Finding("disk", "fail", f"{what}, and {SHORT} cannot be written", remedy)
     if SHM.exists():
         size = shutil.disk_usage(SHM).total / 2**20
         what = f"{size:.0f} MiB of shared memory"

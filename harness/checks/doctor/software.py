@@ -16,8 +16,8 @@ from packaging.specifiers import SpecifierSet
 
 import harness
 from harness.checks.finding import Finding, Request
+from harness.data.wording import listed
 from harness.runs.redact import redact
-from harness.runs.wording import listed
 from harness.tracking.mirror import QUIET as MLFLOW_QUIET
 from harness.trials.machine_facts import TORCH, asked_afresh, installed
 from tuning.cluster import ALONE
@@ -72,7 +72,11 @@ def constraints(request: Request, path: Path = CONSTRAINTS) -> Iterator[Finding]
     if not path.exists():
         yield Finding("constraints", "ok", "no constraints.txt beside the source to compare with")
         return
-    pinned = [Requirement(line) for line in path.read_text().splitlines() if _names_one(line)]
+    pinned = [
+        Requirement(line)
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if _names_one(line)
+    ]
     different = [
         f"{one.name} {found} ({str(one.specifier).removeprefix('==')})"
         for one in pinned

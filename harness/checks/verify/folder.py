@@ -21,11 +21,11 @@ from harness.checks.verify.trial import Trial, check_training, read
 from harness.data.cache import open_volume
 from harness.data.ingest import digest as fingerprint
 from harness.data.split import Split
+from harness.data.wording import counted
 from harness.errors import ClusterError, DataError, StateError
 from harness.runs.records import MANIFEST, AnyManifest, RunManifest, StudyManifest
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import code_version, digest
-from harness.runs.wording import counted
 
 MENDING = (
     "to mend: remove the folders of the trials that are named and repeat the command in run.json, "
@@ -106,7 +106,7 @@ def _undisturbed(folder: RunFolder) -> Iterator[None]:
     if not lock.exists():
         yield
         return
-    with open(lock) as file:
+    with open(lock, encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -149,7 +149,9 @@ def _summed_up(
         if not same(said, value):
             found.fault(path, f"metrics.{name}: is {said!r}, but cases.csv gives {value!r}")
     missed = sum(_missed(row) for row in rows)
-    for name, count in {"n_cases": len(rows), "n_failed": missed}.items():
+    empty = sum(row["target_ml"] == 0 for row in rows)
+    counts = {"n_cases": len(rows), "n_failed": missed, "n_without_target": empty}
+    for name, count in counts.items():
         if getattr(result, name) != count:
             found.fault(path, f"{name}: is {getattr(result, name)}, but cases.csv has {count}")
 
