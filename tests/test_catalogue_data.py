@@ -338,7 +338,7 @@ def test_all_faults_of_all_cases_are_told_in_one_pass(checked):
     faults = [line for line in checked.lines if LINE.fullmatch(line)]
     assert len(faults) == len(BAD) + 1
     assert checked.lines[-1] == counted(len(faults), "fault")
-    assert len(checked.lines) == len(faults) + 3 + 2  # notes, targets, and the sum
+    assert len(checked.lines) == 1 + len(faults) + 3 + 2  # data set, notes, targets, and the sum
 
 
 def test_hostile_files_cost_neither_time_nor_memory_nor_a_traceback(checked):
@@ -390,7 +390,7 @@ FOLDERS = {
     "D01": (lambda root: (root / "P1" / "P1_t2.nii.gz").unlink(),
             ["P1: missing t2; found flair", "Try: --modalities flair"]),
     "D02": (lambda root: (root / "P1" / "P1_seg.nii.gz").unlink(),
-            ["P1: no label: P1_seg.nii.gz is missing"]),
+            ["P1: no label: P1/P1_seg.nii.gz is missing"]),
     "D03 packed and unpacked": (
         lambda root: (root / "P1" / "P1_t2.nii").write_bytes(content(image())),
         ["P1: is there twice: P1/P1_t2.nii and P1/P1_t2.nii.gz"]),
@@ -421,8 +421,9 @@ def test_a_folder_that_cannot_be_used_is_told_as_one_fault(root, case):
     before = contents(root)
     done = pfbench("data", "check", root, expect=3)
     lines = [line for line in done.out.splitlines() if not line.startswith("target: ")]
-    fault, total = lines
+    *data_set, fault, total = lines
     assert LINE.fullmatch(fault) and total == "1 fault"
+    assert all(line.startswith("brats ") for line in data_set)
     for words in (f"error[PFB-{case[:3]}]", *says):
         assert words in fault
     assert fault.isascii() and fault.isprintable()
@@ -434,13 +435,14 @@ def test_what_is_missing_does_not_hide_what_is_damaged(root):
     (root / "P1" / "P1_flair.nii.gz").write_bytes(GOOD[:-60])
     (root / "P1" / "P1_seg.nii.gz").write_bytes(marked(9))
     done = pfbench("data", "check", root, expect=3)
-    *faults, _, _ = done.out.splitlines()
+    _, *faults, _, _ = done.out.splitlines()
     assert [LINE.fullmatch(fault)["code"] for fault in faults] == ["D01", "V02", "V24"]
 
 
 def test_a_good_folder_has_no_fault(root):
-    target, said = pfbench("data", "check", root).out.splitlines()
-    assert target.startswith("target: 1.08 ml in 3 parts, on the grid") and said == "no fault found"
+    said, target, verdict = pfbench("data", "check", root).out.splitlines()
+    assert said.startswith("brats (BraTS 2012-2025") and verdict == "no fault found"
+    assert target.startswith("target: 1.08 ml in 3 parts, on the grid")
 
 
 RUN = ["run", "--suite", "table2", "--model", "resunet3d_up", "--dataset", "brats",

@@ -11,11 +11,11 @@ import nibabel
 import numpy as np
 import pytest
 
-from harness.data import brats, liver, phantom
+from harness.data import liver, phantom
 from harness.data.cache import open_volume
 from harness.data.case import valid_case_id
 from harness.data.check import check
-from harness.data.datasets import DATASETS, Request, prepare
+from harness.data.datasets import DATASETS, Request, complete, prepare, survey
 from harness.errors import DataError, UsageError
 
 TOP = Path(__file__).parent.parent
@@ -57,7 +57,7 @@ def test_a_good_folder_has_no_fault_and_is_recognised(root):
 
 
 def test_a_patient_is_found_with_its_files_in_the_order_asked_for(root):
-    first, *_ = brats.cases(root, ("t2", "flair"))
+    first, *_ = survey(complete(Request("brats", root, ("t2", "flair")))).require()
     assert first.id == FIRST
     assert list(first.images) == ["t2", "flair"]
     assert first.images["t2"] == root / FIRST / f"{FIRST}_t2.nii.gz"
@@ -469,7 +469,6 @@ def test_the_list_of_data_sets_loads_no_heavy_library():
 
 
 def test_every_data_set_says_under_which_licence_it_comes():
-    assert set(DATASETS) == {"phantom", "brats", "liver", "folder"}
     assert all(entry.licence and entry.title for entry in DATASETS.values())
 
 
@@ -488,9 +487,10 @@ def test_real_patients_are_prepared_without_a_fault(tmp_path):
 
 @pytest.mark.skipif(not (DATA / "brats_sample").is_dir(), reason="no real patients here")
 def test_real_patients_have_no_fault():
-    faults, notes, targets = check(DATA / "brats_sample", "brats", ())
+    faults, notes, targets, found = check(DATA / "brats_sample", None, ())
     assert (faults, notes) == ([], [])
     assert all(one.lost < 0.02 and one.cut == 0 for one in targets.values())
+    assert found.startswith("brats ") and "4 cases with flair, t1ce" in found
 
 
 @pytest.mark.skipif(not (DATA / "real").is_dir(), reason="no real volumes here")

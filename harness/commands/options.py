@@ -32,13 +32,6 @@ DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the volum
 Modalities = Annotated[
     str, typer.Option(help="Comma-separated, for example flair,t1ce. Default: the data set's.")
 ]
-Target = Annotated[
-    str,
-    typer.Option(
-        help="BraTS region: wt, tc or et; of a folder the name or number of a label.",
-        autocompletion=completion.targets,
-    ),
-]
 Profile = Annotated[
     str,
     typer.Option(
@@ -85,6 +78,64 @@ RunDir = Annotated[Path, typer.Argument(help="The output folder that `pfbench ru
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
+FolderRoot = Annotated[Path, typer.Argument(help="Folder that holds the volumes.")]
+Looked = Annotated[
+    str | None,
+    typer.Option(
+        help="A name of `pfbench list datasets`. Default: look which it is.",
+        autocompletion=completion.folders,
+    ),
+]
+Target = Annotated[
+    str,
+    typer.Option(
+        help="Name or number of what is segmented, such as wt or liver; several joined by commas.",
+        autocompletion=completion.targets,
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """How the files of a folder are called, what their labels mean, and who is left out."""
+
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image",
+            help="MODALITY=PATTERN, such as 't1c={case}/{case}-t1c.nii.gz'; for each modality one.",
+        ),
+    ] = None
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            help="PATTERN, such as '{case}/{case}-seg.nii.gz', or with {target} for a folder of "
+            "masks.",
+        ),
+    ] = None
+    edition: Annotated[
+        str,
+        typer.Option(help="Year of BraTS, which says what labels mean. Default: by the names."),
+    ] = ""
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave this case out, or those in a file; may be repeated."),
+    ] = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a `harness.data.datasets.Request` that they fill."""
+        from harness.data.exclude import cases_of
+
+        return {
+            "images": tuple(self.images or ()),
+            "labels": tuple(self.labels or ()),
+            "edition": self.edition,
+            "exclude": cases_of(self.exclude or ()),
+        }
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """Which volumes a run or study reads, and which region of them is segmented."""
@@ -92,13 +143,15 @@ class DataOptions:
     dataset: Annotated[
         str,
         typer.Option(
-            help="phantom (built in), brats, liver, or folder: nnU-Net's and Decathlon's layout.",
+            help="phantom (built in), brats, liver, lits, kits … (`pfbench list datasets`), or "
+            "folder: nnU-Net's layout, Decathlon's, or --image and --label.",
             autocompletion=completion.datasets,
         ),
     ] = "phantom"
     data_root: DataRoot = None
     modalities: Modalities = ""
     target: Target = ""
+    files: FileOptions = FileOptions()
     grid: Annotated[
         str,
         typer.Option(
@@ -129,6 +182,53 @@ class DataOptions:
 def _listed(text: str) -> str:
     """ "96,160,160" -> "[96,160,160]"; a word stays one."""
     return f"[{text}]" if "," in text else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """`pfbench data check`."""
+
+    root: FolderRoot
+    dataset: Looked = None
+    modalities: Modalities = ""
+    target: Target = ""
+    files: FileOptions = FileOptions()
+    profile: Annotated[
+        str,
+        typer.Option(help="The grid of paper or quick.", autocompletion=completion.profiles),
+    ] = "paper"
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Change a setting of the data, e.g. data.intensity=percentiles."
+        ),
+    ] = None
+    plugins: Plugins = None
+    as_json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribeOptions:
+    """`pfbench data describe`."""
+
+    root: FolderRoot
+    dataset: Looked = None
+    modalities: Modalities = ""
+    target: Target = ""
+    files: FileOptions = FileOptions()
+    group: Annotated[
+        str,
+        typer.Option(help="Whose a case is: a pattern such as '{patient}_*', or a CSV."),
+    ] = ""
+    profile: Annotated[
+        str,
+        typer.Option(help="The grid of paper or quick.", autocompletion=completion.profiles),
+    ] = "paper"
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with pictures, such as data.html.")
+    ] = None
+    plugins: Plugins = None
+    as_json: Json = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,6 +126,7 @@ def _data(options: DataOptions, settings: Settings) -> datasets.Request:
         reduce=settings.reduce,
         cases=settings.phantom.cases,
         seed=settings.phantom.seed,
+        **options.files.fields,
     )
 
 

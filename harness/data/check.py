@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from harness.data import brats, folder
-from harness.data.case import Grid
-from harness.data.datasets import DATASETS, Request, complete, inspected
-from harness.data.layout import no_folder, nothing_here
-from harness.data.reading import PLAIN, Reading
+from harness.data.by_pattern import some
+from harness.data.datasets import DATASETS, Request, contents_of, inspected
+from harness.data.layout import no_folder
+from harness.data.recognise import request_of_all
 from harness.data.target import Target
 from harness.errors import DataError, UsageError
 
@@ -22,21 +21,16 @@ class Checked(NamedTuple):
     notes: list[str]
     targets: Mapping[str, Target] = {}
     """Of each case that could be read: in its file, and on the grid."""
+    found: str = ""
+    """Which data set it is, and what it has."""
 
 
-def check(
-    root: Path,
-    dataset: str | None,
-    modalities: Sequence[str],
-    target: str = "",
-    reading: Reading = PLAIN,
-    reduce: Grid = (1, 1, 1),
-) -> Checked:
+def check(root: Path, dataset: str | None, modalities: Sequence[str], **asked: Any) -> Checked:
     """Every fault of every case below `root`; none when it can be used.
 
     Without `dataset` the layout is looked up; without `modalities` every patient has to have all
-    that any of them has; without `target` the first of several is taken. Raises UsageError for a
-    name that does not exist.
+    that any of them has; without a target the first of several is taken. `asked` are further
+    fields of a request. Raises UsageError for a name that does not exist.
     """
     if dataset == "phantom":
         what, remedy = "the phantom is made in memory", "--dataset brats"
@@ -44,25 +38,17 @@ def check(
     if not root.is_dir():
         return Checked([no_folder(root)], [])
     try:
-        name = dataset or layout_of(root)
-        wanted = tuple(modalities)
-        if name == "brats" and not wanted:
-            wanted = brats.modalities_of(root)
-        contents = DATASETS[name].contents_of(root) if name in DATASETS else None
-        if not target and contents and not contents.default:
-            target = next(iter(contents.targets))
-        full = complete(Request(name, root, wanted, target, reduce, reading=reading))
+        full = request_of_all(root, dataset, modalities, **asked)
     except DataError as fault:
         return Checked([fault], [])
     outcomes, faults, notes = inspected(full, WORKERS)
     seen = {outcome.name: outcome.target for outcome in outcomes if outcome.target}
-    return Checked(faults, notes, seen)
+    return Checked(faults, notes, seen, _said(full, len(outcomes)))
 
 
-def layout_of(root: Path) -> str:
-    """Which data set it looks like. Raises DataError when like none."""
-    if any((root / name).exists() for name in ("dataset.json", "images", "imagesTr")):
-        return "folder" if folder.names_other_organ(root) else "liver"
-    if any(path.is_dir() for path in root.iterdir()):
-        return "brats"
-    raise nothing_here(root, f"the layout of {' or '.join(sorted(set(DATASETS) - {'phantom'}))}")
+def _said(full: Request, cases: int) -> str:
+    targets = some(list(contents_of(full).targets))
+    title = DATASETS[full.dataset].title
+    return (
+        f"{full.dataset} ({title}): {cases} cases with {some(full.modalities)}; targets {targets}"
+    )

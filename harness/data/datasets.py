@@ -3,16 +3,22 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from harness.data import brats, by_pattern
+from harness.data.by_pattern import Layout
 from harness.data.case import Case, Contents, Grid, Remains, Scan, Survey, Volume
+from harness.data.divide import Roster
+from harness.data.exclude import note_of, refuse_strangers
 from harness.data.grid import PAPER_GRID
 from harness.data.ingest import Job, Outcome, digest, inspect, take_in
-from harness.data.layout import no_folder
+from harness.data.layout import no_folder, same_but_for_case
+from harness.data.pattern import Tree
+from harness.data.presets import GLIOMA, PRESETS
 from harness.data.reading import PAPERS, PLAIN, Limits, Reading, View
 from harness.data.target import summary
 from harness.errors import DataError, UsageError, together, unknown
@@ -32,7 +38,8 @@ class Dataset:
     modalities)` finds the cases and reads no voxels. `prepare(scan, labels, reduce, case)` brings
     a scan to the benchmark's grid; the default shows all of it undistorted. `labels` are those
     that a mask may hold, where that is known. `contents(root)`: what the folder itself says its
-    modalities and targets are. Functions may stand as "module:name".
+    modalities and targets are. Functions may stand as "module:name". In place of `survey` and
+    `contents`, `layout` says how files are called.
     """
 
     title: str
@@ -44,7 +51,12 @@ class Dataset:
     labels: frozenset[int] = frozenset()
     contents: str | Callable[[Path], Contents] = ""
     editions: bool = False
-    """Label 3 of its masks has had two meanings."""
+    """Labels of its masks have had several meanings, see `harness.data.brats`."""
+    layout: Layout | None = None
+    expected: str = ""
+    """Names of files in that layout, for the message that there are none."""
+    choose: bool = False
+    """A target has to be named; else the first is the default."""
     synthetic: bool = False
     plugin: str = ""
     """The id of the plug-in that it comes from."""
@@ -54,33 +66,38 @@ class Dataset:
         if self.contents and root is not None:
             contents: Contents = _loaded(self.contents)(root)
             return contents
-        return Contents(self.modalities, self.targets, next(iter(self.targets), ""), self.labels)
+        default = "" if self.choose else next(iter(self.targets), "")
+        return Contents(self.modalities, self.targets, default, self.labels)
 
 
-REGIONS = {
-    "wt": (1, 2, 3, 4),  # whole tumour; 3 was part of the core until 2016, and the rim since 2023
-    "tc": (1, 4),
-    "et": (4,),
-}
 DATASETS: dict[str, Dataset] = {
     "phantom": Dataset(
-        "Synthetic heads with lesions, made in memory", ("flair",), REGIONS,
+        "Synthetic heads with lesions, made in memory", ("flair",), brats.REGIONS,
         prepare="harness.data.prepare:phantom", licence="none needed", synthetic=True,
     ),
     "brats": Dataset(
-        "BraTS 2012-2021, glioma MRI: a folder for each patient", ("t2",), REGIONS,
-        "harness.data.brats:survey", "harness.data.prepare:brats",
-        "research only, from the organisers", frozenset({0, 1, 2, 3, 4}), editions=True,
+        "BraTS 2012-2025, glioma MRI: a folder for each patient", ("t2",), brats.REGIONS,
+        prepare="harness.data.prepare:brats", licence="research only, from the organisers",
+        labels=frozenset(range(5)), editions=True, layout=GLIOMA,
+        expected="folders such as BraTS20_Training_001 directly below",
     ),
     "liver": Dataset(
         "Liver CT in images/ + labels/, nnU-Net's or Decathlon's layout", ("ct",),
-        {"liver": (1,)}, "harness.data.liver:survey", "harness.data.prepare:liver",
-        labels=frozenset({0, 1, 2}),  # 2: tumours, in most public sets
+        {"liver": (1, 2), "tumour": (2,)}, "harness.data.liver:survey",
+        "harness.data.prepare:liver", labels=frozenset({0, 1, 2}),
     ),
     "folder": Dataset(
         "Any organ, in nnU-Net's raw layout or Decathlon's: dataset.json names its parts", (), {},
         "harness.data.folder:survey", contents="harness.data.folder:contents",
     ),
+    **{
+        name: Dataset(
+            preset.title, preset.modalities, preset.targets, licence=preset.licence,
+            labels=preset.labels, layout=preset.layout, expected=preset.expected,
+            choose=preset.choose,
+        )
+        for name, preset in PRESETS.items()
+    },
 }  # fmt: skip
 
 
@@ -103,6 +120,14 @@ class Request:
     """How scans are seen, once that is chosen: see `fitted`."""
     choice: str = ""
     """A sentence on that."""
+    images: tuple[str, ...] = ()
+    """Patterns, "MODALITY=PATTERN", in place of those of the data set."""
+    labels: tuple[str, ...] = ()
+    """Patterns of labels, in place of those of the data set."""
+    edition: str = ""
+    """A year of BraTS; "" for the one that the names tell."""
+    exclude: tuple[str, ...] = ()
+    """Cases that are left out."""
 
 
 @dataclass(frozen=True)
@@ -130,10 +155,22 @@ def case_ids(request: Request) -> list[str]:
 
     Raises UsageError for a wrong name or a missing root, DataError for faults of the folder.
     """
-    found = _find(complete(request))
-    if found.faults:
-        raise together(found.faults, "the data")
-    return [job.name for job in found.jobs]
+    known = roster(request)
+    if known.faults:
+        raise together(known.faults, "the data")
+    return list(known.cases)
+
+
+def roster(request: Request) -> Roster:
+    """Every case there is, and what their names and lists tell of them; reads no voxels.
+
+    Raises UsageError for a wrong name or a missing root, DataError where names cannot be followed.
+    """
+    full = complete(request)
+    found, layout = find_jobs(full), patterns_of(full)
+    cases = tuple(job.name for job in found.jobs)
+    patient = layout.patient if layout else ""
+    return Roster(cases, patient, found.folds, full.exclude, found.faults)
 
 
 def prepare(
@@ -153,7 +190,7 @@ def prepare(
     every fault of every case, one per line, StorageError when the cache cannot be written.
     """
     full = fitted(request, training, only)
-    found = _find(full)
+    found = find_jobs(full)
     jobs = [job for job in found.jobs if only is None or job.name in only]
     examples = _examples(jobs, [job.name for job in found.jobs], training)
     limits = _limits(full, examples, cache_root, workers, progress)
@@ -165,7 +202,7 @@ def prepare(
         if progress:
             progress(len(outcomes), len(jobs), outcome.name)
     outcomes.sort(key=lambda outcome: outcome.name)
-    faults = all_faults(found, outcomes, DATASETS[full.dataset].editions)
+    faults = all_faults(found, outcomes, contents_of(full).unsure)
     if faults:
         raise together(faults, "the data")
     keys = {outcome.name: outcome.key for outcome in outcomes if not outcome.dropped}
@@ -200,15 +237,15 @@ def inspected(
     Cases with faulty files are read, too, as far as that goes.
     """
     request = fitted(request)
-    found = _find(request)
+    found = find_jobs(request)
     with ThreadPoolExecutor(workers) as pool:
         outcomes = list(pool.map(inspect, (*found.jobs, *found.faulty)))
     outcomes.sort(key=lambda outcome: outcome.name)
-    faults = all_faults(found, outcomes, DATASETS[request.dataset].editions)
+    faults = all_faults(found, outcomes, contents_of(request).unsure)
     return outcomes, faults, all_notes(request, found, outcomes)
 
 
-def all_faults(found: "_Found", outcomes: Sequence[Outcome], editions: bool) -> list[DataError]:
+def all_faults(found: "Jobs", outcomes: Sequence[Outcome], editions: bool) -> list[DataError]:
     """Those of the folder, of each case and between cases."""
     faults = [*found.faults, *(fault for outcome in outcomes for fault in outcome.faults)]
     good = [outcome for outcome in outcomes if not outcome.faults]
@@ -217,7 +254,7 @@ def all_faults(found: "_Found", outcomes: Sequence[Outcome], editions: bool) -> 
 
 def all_notes(
     request: Request,
-    found: "_Found",
+    found: "Jobs",
     outcomes: Sequence[Outcome],
     limits: Sequence[Limits] = (),
 ) -> list[str]:
@@ -296,7 +333,7 @@ def fitted(
         return plain
     from harness.data import fit
 
-    jobs = _find(plain).jobs
+    jobs = find_jobs(plain).jobs
     ids = [job.name for job in jobs]
     able = [job for job in jobs if only is None or job.name in only]
     known = fit.sizes(_examples(able, ids, training))
@@ -347,9 +384,10 @@ def complete(request: Request) -> Request:
         raise unknown("dataset", request.dataset, DATASETS)
     if request.dataset != "phantom":
         _refuse_no_folder(request)
-    contents = DATASETS[request.dataset].contents_of(request.root)
+    _refuse_idle(request)
+    contents = contents_of(request)
     modalities = tuple(map(contents.modality, request.modalities)) or contents.modalities
-    target = request.target or contents.default
+    target = contents.target(request.target or contents.default)
     _labels(contents, target)
     if len(set(modalities)) < len(modalities):
         what, remedy = f"named twice in {','.join(modalities)}", "name each once"
@@ -361,6 +399,44 @@ def complete(request: Request) -> Request:
         _refuse_unknown_phantom(modalities)
     reduced_grid(request.reduce)
     return replace(request, modalities=modalities, target=target)
+
+
+def patterns_of(request: Request) -> Layout | None:
+    """The patterns of a request, or of its data set; None where a survey of its own finds files.
+
+    Raises UsageError for what is no pattern.
+    """
+    own = DATASETS[request.dataset].layout
+    if request.images or request.labels:
+        return by_pattern.given(request.images, request.labels, own.patient if own else "")
+    return own
+
+
+def contents_of(request: Request) -> Contents:
+    """What the data set of a request holds, as far as names tell. DataError where they cannot."""
+    entry, layout = DATASETS[request.dataset], patterns_of(request)
+    if layout is None or request.root is None:
+        return entry.contents_of(request.root)
+    files = by_pattern.find(layout, Tree(request.root))
+    if not entry.editions:
+        return by_pattern.contents(files, layout, entry.contents_of(request.root))
+    found = brats.contents(files, request.edition)
+    return by_pattern.contents(files, layout, found) if request.images else found
+
+
+def _refuse_idle(request: Request) -> None:
+    """UsageError for an option that this data set has no use for."""
+    made_up = request.dataset == "phantom"
+    idle = {
+        "--edition": bool(request.edition) and not DATASETS[request.dataset].editions,
+        "--image": bool(request.images) and made_up,
+        "--label": bool(request.labels) and made_up,
+    }
+    for option, without_use in idle.items():
+        if without_use:
+            what = f"{request.dataset} has no use for it"
+            remedy = "--dataset folder --data-root DIR" if made_up else "leave it out"
+            raise UsageError(what, where=option, remedy=remedy, code="PFB-C02")
 
 
 def _refuse_no_folder(request: Request) -> None:
@@ -380,9 +456,10 @@ def _labels(contents: Contents, target: str) -> tuple[int, ...]:
         raise UsageError(what, where="--target", remedy=remedy, code="PFB-C02")
     found: set[int] = set()
     for name in target.split(","):
-        if name not in contents.targets:
+        labels = contents.labels_of(name)
+        if labels is None:
             raise unknown("target", name, contents.targets)
-        found |= set(contents.targets[name])
+        found |= set(labels)
     return tuple(sorted(found))
 
 
@@ -390,10 +467,11 @@ def rules(request: Request) -> "Rules":
     """What the masks of a complete request may hold."""
     from harness.data.scans import Rules
 
-    entry = DATASETS[request.dataset]
-    labels = entry.contents_of(request.root).labels
-    unoriented = request.reading.unoriented
-    return Rules(request.dataset, request.target, labels, entry.editions, unoriented)
+    contents = contents_of(request)
+    return Rules(
+        request.dataset, request.target, contents.labels, editions=contents.unsure,
+        cavity=contents.cavity, unoriented=request.reading.unoriented,
+    )  # fmt: skip
 
 
 def seen_as(dataset: str) -> str:
@@ -402,10 +480,10 @@ def seen_as(dataset: str) -> str:
     Raises UsageError for a plug-in's own, of which the way back to the scan is not known.
     """
     entry = DATASETS[dataset]
-    if not entry.plugin:
-        return dataset
     if entry.prepare == WHOLE:
         return "folder"
+    if not entry.plugin:
+        return dataset
     what = f"{dataset} prepares volumes in its own way; the way back to a new scan is not known"
     raise UsageError(what, where="predict", remedy="leave out its `prepare`", code="PFB-C42")
 
@@ -432,22 +510,37 @@ def is_synthetic(root: Path | None) -> bool:
     return root is not None and (root / MARKER).is_file()
 
 
-def survey(dataset: str, root: Path, modalities: Sequence[str]) -> Survey:
-    """What the folder of a real data set holds; reads no voxels."""
-    found: Survey = _loaded(DATASETS[dataset].survey)(root, modalities)
-    return found
+def survey(request: Request) -> Survey:
+    """What the folder of a complete request of a real data set holds; reads no voxels."""
+    entry, layout = DATASETS[request.dataset], patterns_of(request)
+    assert request.root is not None  # complete() refuses it
+    if layout is None:
+        found: Survey = _loaded(entry.survey)(request.root, request.modalities)
+    else:
+        targets = request.target.split(",") if layout.has_masks else ()
+        expected = entry.expected or "files that the patterns fit"
+        found = by_pattern.survey(request.root, layout, request.modalities, targets, expected)
+    if request.exclude:
+        ids = {case.id for case in found.cases} | {one.id for one in found.remains}
+        refuse_strangers(request.exclude, ids)
+        found = found.without(request.exclude)
+        found = replace(found, notes=(*found.notes, note_of(request.exclude)))
+    return replace(found, faults=(*found.faults, *same_but_for_case(found)))
 
 
 @dataclass(frozen=True)
-class _Found:
+class Jobs:
+    """What there is to prepare, and what is wrong or odd with the folder."""
+
     jobs: tuple[Job, ...]
     faults: tuple[DataError, ...] = ()
     notes: tuple[str, ...] = ()
     faulty: tuple[Job, ...] = ()
     """Of the cases whose files have faults: to be read, not to be used."""
+    folds: Mapping[str, int] = field(default_factory=dict)
 
 
-def _find(request: Request) -> _Found:
+def find_jobs(request: Request) -> Jobs:
     """One job for each case; `request` is complete."""
     entry = DATASETS[request.dataset]
     view = request.view or View(unoriented=request.reading.unoriented)
@@ -456,7 +549,7 @@ def _find(request: Request) -> _Found:
     if view.grid:
         way = _loaded("harness.data.prepare:fitted")
         recipe, blocks = partial(way, grid=view.grid, voxel_mm=view.voxel_mm), view.blocks
-    labels = _labels(entry.contents_of(request.root), request.target)
+    labels = _labels(contents_of(request), request.target)
     seen = (request.modalities, labels, blocks, grid)
 
     def job(name: str, source: Case | Remains | int) -> Job:
@@ -473,11 +566,14 @@ def _find(request: Request) -> _Found:
         )
 
     if request.root is None or request.dataset == "phantom":
-        return _Found(tuple(job(f"phantom_{i + 1:03d}", i) for i in range(request.cases)))
-    surveyed = survey(request.dataset, request.root, request.modalities)
+        names = [f"phantom_{number:03d}" for number in range(1, request.cases + 1)]
+        refuse_strangers(request.exclude, names)
+        made = (job(name, i) for i, name in enumerate(names) if name not in request.exclude)
+        return Jobs(tuple(made), notes=(note_of(request.exclude),) if request.exclude else ())
+    surveyed = survey(request)
     jobs = tuple(job(case.id, case) for case in surveyed.cases)
     faulty = tuple(job(case.id, case) for case in surveyed.remains)
-    return _Found(jobs, surveyed.faults, surveyed.notes, faulty)
+    return Jobs(jobs, surveyed.faults, surveyed.notes, faulty, surveyed.folds)
 
 
 def _bring_in(jobs: Sequence[Job], cache_root: Path, workers: int) -> Iterator[Outcome]:

@@ -72,14 +72,17 @@ class Surveyor:
         labels: Sequence[Path],
         missing: Sequence[DataError] = (),
         channels: Mapping[str, int] | None = None,
+        masks: Sequence[Sequence[Path]] | None = None,
     ) -> None:
         """A case with its files by modality, and what is `missing` of it.
 
         More than one path means that a file is there twice. `channels` are those of modalities
-        that share a file.
+        that share a file. `masks` are further binary masks, where `labels` is one, too.
         """
         if not valid_case_id(case):
-            self.faults.append(unusable_id(case))
+            fault = unusable_id(case)
+            self.faults.append(fault)
+            self.remains.append(Remains(case, {}, None, faults=(fault,)))
             return
         faults = [*missing]
         chosen = {
@@ -88,10 +91,13 @@ class Surveyor:
             if (path := self._only(case, paths, faults)) is not None
         }
         label = self._only(case, labels, faults)
+        more = [self._only(case, paths, faults) for paths in masks or ()]
+        parts = () if masks is None else tuple(path for path in (label, *more) if path is not None)
         if label is None or faults:
-            self.remains.append(Remains(case, chosen, label, channels or {}))
+            unusable = Remains(case, chosen, label, channels or {}, parts, tuple(faults))
+            self.remains.append(unusable)
         else:
-            self.cases.append(Case(case, chosen, label, channels or {}))
+            self.cases.append(Case(case, chosen, label, channels or {}, parts))
         self.faults += faults
 
     def _only(self, case: str, paths: Sequence[Path], faults: list[DataError]) -> Path | None:
@@ -108,6 +114,17 @@ class Surveyor:
 
     def done(self) -> Survey:
         return Survey(tuple(self.cases), tuple(self.faults), tuple(self.notes), tuple(self.remains))
+
+
+def same_but_for_case(found: Survey) -> list[DataError]:
+    """One fault for each two ids that differ in capitals alone: not every disk keeps them apart."""
+    alike: dict[str, dict[str, Path]] = defaultdict(dict)
+    everyone: list[Case | Remains] = [*found.cases, *found.remains]
+    for one in everyone:
+        path = next(iter(one.images.values()), one.label)
+        if path is not None:
+            alike[one.id.casefold()][one.id] = path
+    return [twice(paths.values(), sorted(paths)[0]) for paths in alike.values() if len(paths) > 1]
 
 
 def twice(paths: Iterable[Path], case: str) -> DataError:

@@ -1,7 +1,7 @@
 """Read a case whole: every file of it, and whether they belong together."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,8 @@ class Rules:
     """Label 3 has had two meanings, as in BraTS."""
     unoriented: Unoriented = "refuse"
     """Files that do not say how they lie, see `harness.data.header.parse`."""
+    cavity: bool = False
+    """Label 4 beside 3 may be a resection cavity, as in BraTS of unknown year."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def examine(case: Case | Remains, rules: Rules) -> Findings:
             channels.append(image.array)
     voxels = max((image.array.size for image in images.values()), default=0)
     read = partial(read_label, image_voxels=voxels, unoriented=rules.unoriented)
-    mask = None if case.label is None else _attempt(read, case.label, faults)
+    mask = _mask(case, read, faults)
     if case.label is None or mask is None:
         return Findings(None, (*faults, *misplaced(images)))
     counts = _counts(mask.array)
@@ -75,6 +77,26 @@ def examine(case: Case | Remains, rules: Rules) -> Findings:
         tuple(notes),
     )
     return Findings(scan, (), labels)
+
+
+def _mask(
+    case: Case | Remains, read: Callable[[Path], Nifti], faults: list[DataError]
+) -> Nifti | None:
+    """The label of a case; of binary masks 1 where any of them is above 0."""
+    if case.label is None or not case.masks:
+        return None if case.label is None else _attempt(read, case.label, faults)
+    masks = {path: _attempt(read, path, faults) for path in case.masks}
+    whole = {path: mask for path, mask in masks.items() if mask is not None}
+    apart = misplaced(whole, case.label)
+    faults += apart
+    if apart or len(whole) < len(masks):
+        return None
+    first, *others = whole.values()
+    union = first.array > 0
+    for mask in others:
+        union |= mask.array > 0
+    notes = tuple(note for mask in whole.values() for note in mask.notes)
+    return replace(first, array=union.astype(np.uint8), notes=notes)
 
 
 def _counts(label: np.ndarray) -> np.ndarray:
@@ -165,11 +187,15 @@ def is_rim(mask: np.ndarray, value: int) -> bool:
 
 
 def _ambiguous(label: Path, labels: Sequence[int], rules: Rules) -> list[DataError]:
-    """Label 3 is core in old editions and rim in new ones; only the whole tumour is the same."""
-    if not rules.editions or rules.target == WHOLE_TUMOUR or 3 not in labels:
-        return []
+    """Label 3 is core in old editions and rim in new ones; 4 is tumour in old ones."""
     listed = ", ".join(map(str, labels))
     declared = f"labels {{{listed}}} vs declared {{0, 1, 2, 4}}"
-    what = f"{declared}: what 3 means for '{rules.target}' is unknown"
-    remedy = "bring them to 0, 1, 2, 4, or take --target wt"
+    if rules.cavity and {3, 4} <= set(labels):
+        what = f"{declared}: 4 is tumour until 2021 and a resection cavity since 2024"
+        remedy = "--edition 2016 or --edition 2024"
+    elif rules.editions and rules.target != WHOLE_TUMOUR and 3 in labels:
+        what = f"{declared}: what 3 means for '{rules.target}' is unknown"
+        remedy = "--edition YEAR, which decides it, or --target wt"
+    else:
+        return []
     return [DataError(what, where=place(label), remedy=remedy, code="PFB-D11")]

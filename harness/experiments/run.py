@@ -3,14 +3,13 @@
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness.data import datasets
-from harness.data.split import NO_CASES, split
+from harness.data.split import NO_CASES
 from harness.errors import FAILED_TRIALS
-from harness.experiments.session import Request, Session, hold
+from harness.experiments.session import Request, Session, divided, hold, recorded
 from harness.experiments.stopping import Stopped
 from harness.report import figures
 from harness.results import tables
@@ -20,7 +19,7 @@ from harness.runs.plan import Plan, plan
 from harness.runs.records import ProbedTraining
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
-from harness.runs.settings import Settings, refuse_other_split
+from harness.runs.settings import refuse_other_split
 from harness.runs.suites import Row, suite
 from harness.runs.trial_folder import Action
 from harness.trials import gpu_sharing, probe_run
@@ -46,15 +45,15 @@ def fitted(request: RunRequest) -> RunRequest:
 
     Raises UsageError for a wrong name or a missing root.
     """
-    return replace(request, data=datasets.fitted(request.data, training_of(request.settings)))
+    return replace(request, data=datasets.fitted(request.data, training_of(request)))
 
 
-def training_of(settings: Settings) -> Callable[[Sequence[str]], Sequence[str]]:
-    """Which of all cases train."""
-    chosen = settings.split
+def training_of(request: Request) -> Callable[[Sequence[str]], Sequence[str]]:
+    """The function that tells which of some cases train, by the split of the request."""
 
     def train(ids: Sequence[str]) -> Sequence[str]:
-        return split(ids, kind=chosen.kind, seed=chosen.seed, fold=chosen.fold).train
+        known = datasets.roster(request.data).only(ids)
+        return divided(request.settings, known).split.train
 
     return train
 
@@ -102,8 +101,9 @@ def refuse_impossible(request: RunRequest) -> None:
 
 def prepare(request: RunRequest, screen: Screen) -> Plan:
     """Read and preprocess the volumes (once), split them, and resolve every trial."""
-    chosen = request.settings.split
-    cut = partial(split, kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
+    known = datasets.roster(request.data)
+    if not known.faults:
+        divided(request.settings, known)  # a wrong split is refused before volumes are read
     with screen.bar("preparing volumes") as advance:
 
         def progress(done: int, total: int, what: str) -> None:
@@ -111,16 +111,17 @@ def prepare(request: RunRequest, screen: Screen) -> Plan:
             crash_point("volume")
 
         prepared = datasets.prepare(
-            request.data, request.cache, training=training_of(request.settings), progress=progress
+            request.data, request.cache, training=training_of(request), progress=progress
         )
-    cases = cut([*prepared.keys, *prepared.dropped]).without(prepared.dropped)
+    made = divided(request.settings, known.only([*prepared.keys, *prepared.dropped]))
+    made = replace(made, split=made.split.without(prepared.dropped))
     if request.tuned:
-        refuse_other_split(request.tuned, cases.digest)
+        refuse_other_split(request.tuned, made.split.digest)
     return plan(
         request.suites,
-        request.settings,
-        prepared,
-        cases,
+        recorded(request.settings, made),
+        replace(prepared, notes=(*prepared.notes, *made.notes)),
+        made.split,
         seeds=request.seeds,
         device=request.placement.device,
     )

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.data import datasets
-from harness.data.split import NO_CASES, Split, split
+from harness.data.split import NO_CASES, Split
 from harness.data.wording import counted
-from harness.errors import UsageError
+from harness.errors import UsageError, together
 from harness.experiments import run as runner
-from harness.experiments.session import Request, Session, hold, write_report
+from harness.experiments.session import Request, Session, divided, hold, recorded, write_report
 from harness.experiments.stopping import Stopped
 from harness.experiments.study_screen import StudyScreen
 from harness.report import study_files
@@ -25,6 +25,7 @@ from harness.runs.plan import Plan, PlannedRow, described, trials_of
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.search_space import Space, changes, even
+from harness.runs.settings import Settings
 from harness.runs.spec import Data, TrialSpec, code_version
 from harness.runs.suites import Row
 from harness.systems.catalogue import build, system
@@ -59,11 +60,14 @@ class Prepared:
     split: Split
     data: Data
     keys: dict[str, str]
+    settings: Settings
+    """As they are written down."""
+    notes: tuple[str, ...] = ()
 
 
 def tune(request: StudyRequest, screen: Screen) -> int:
     """Search every space, write what was found, compare; returns the exit code."""
-    data = datasets.fitted(request.data, runner.training_of(request.settings))
+    data = datasets.fitted(request.data, runner.training_of(request))
     request = replace(request, data=data)
     _refuse_impossible(request)
     code = hold(request, screen, lambda session: _tune(request, session))
@@ -102,7 +106,7 @@ def _tune(request: StudyRequest, session: Session) -> int:
 def _refuse_impossible(request: StudyRequest) -> None:
     """UsageError for what no data can mend, before a folder is made or a volume is read."""
     request.mirroring.refuse_unusable()
-    expected = Prepared(NO_CASES, described(datasets.expected(request.data)), {})
+    expected = Prepared(NO_CASES, described(datasets.expected(request.data)), {}, request.settings)
     for space in request.spaces:
         if request.placement.packing != "given" and not even(space):
             what = "auto gives every point the share of the first, and these may differ in memory"
@@ -117,26 +121,29 @@ def _refuse_impossible(request: StudyRequest) -> None:
 
 def _prepare(request: StudyRequest, screen: Screen) -> Prepared:
     """Split by name, then read the cases that train and validate, and no others."""
-    chosen = request.settings.split
-    ids = datasets.case_ids(request.data)
-    cases = split(ids, kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
+    known = datasets.roster(request.data)
+    if known.faults:
+        raise together(known.faults, "the data")
+    made = divided(request.settings, known)
+    cases, settings = made.split, recorded(request.settings, made)
     seen = {*cases.train, *cases.validation}
     with screen.bar("preparing volumes") as advance:
         prepared = datasets.prepare(
             request.data,
             request.cache,
             only=seen,
-            training=runner.training_of(request.settings),
+            training=runner.training_of(request),
             progress=advance,
         )
+    notes = (*prepared.notes, *made.notes)
     cases = cases.without(prepared.dropped)
-    return Prepared(cases, described(prepared), dict(prepared.keys))
+    return Prepared(cases, described(prepared), dict(prepared.keys), settings, notes)
 
 
 def _protocol(request: StudyRequest, prepared: Prepared) -> dict[str, Any]:
     """What must be equal for points to be comparable, and for a study to be the same one."""
     return {
-        "settings": request.settings.model_dump(mode="json"),
+        "settings": prepared.settings.model_dump(mode="json"),
         "data": prepared.data.model_dump(mode="json"),
         "cases": prepared.split.digest,
         "search": {"sampler": request.sampler, "pruner": request.pruner},
@@ -168,6 +175,8 @@ def _announce(request: StudyRequest, folder: RunFolder, prepared: Prepared, scre
     )
     screen.say(f"output      {folder.path}")
     screen.say(f"MLflow      {request.mirroring.shown}")
+    for note in prepared.notes:
+        screen.say(f"note        {note}")
 
 
 def _search_all(

@@ -49,12 +49,16 @@ def section(folders: Sequence[RunFolder], systems: Sequence[str]) -> Section:
 def _facts(folder: RunFolder) -> Facts:
     run = folder.manifest()
     data, split = run.protocol["data"], run.settings["split"]
-    parts = folder.split().to_json()
-    sizes = ", ".join(f"{len(cases)} for {part}" for part, cases in parts.items())
+    made = folder.split()
+    sizes = ", ".join(f"{len(cases)} for {part}" for part, cases in made.parts.items())
     how = {"seeded": f"by patient, from seed {split.get('seed')}", "official": "of the authors"}
+    given = split.get("file", "") not in ("", "none")
+    way = f"as {split['file']} gives it" if given else how.get(split.get("kind", ""), "")
+    if made.patients:
+        sizes += f" of {len(set(made.patients.values()))} patients"
     kind = "synthetic" if data["synthetic"] else "patients"
     which = f"target {data['target']}; content {data['fingerprint']}"
-    drawn = f"fold {split.get('fold', 0)}, {how.get(split.get('kind', ''), split.get('kind', ''))}"
+    drawn = f"fold {split.get('fold', 0)}, {way}"
     return Facts(
         (
             ("Protocol", run.protocol_hash),
@@ -78,7 +82,9 @@ def deviations(folders: Sequence[RunFolder], systems: Sequence[str]) -> tuple[st
         found.append(f"volumes are averaged over blocks of {blocks} voxels of the paper's grid")
     if run.profile != "paper":
         found.append(f"networks of profile {run.profile}, smaller than the paper's")
-    if settings["split"]["kind"] != "official":
+    if settings["split"].get("file", "") not in ("", "none"):
+        found.append(f"the split is that of {settings['split']['file']}, not the authors'")
+    elif settings["split"]["kind"] != "official":
         found.append(
             "the split is seeded, with validation cases of its own; the authors' code "
             "cuts the sorted list and validates on one case"

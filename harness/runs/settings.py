@@ -23,7 +23,14 @@ class Split(Frozen):
     kind: Literal["seeded", "official"] = "seeded"
     """80/20 by patient from a seed, or the released code's cut (sorted, one validation case)."""
     seed: int = Field(0, ge=0, lt=2**32)
-    fold: int = Field(0, ge=0, le=4)
+    fold: int = Field(0, ge=0, le=9999)
+    """Which of the folds tests; a seeded split has 0 to 4."""
+    group: str = ""
+    """Whose a case is: a pattern on ids such as {patient}_frame#, a CSV of case,patient, or none
+    for cases that are patients of their own; "" as the layout of the data set tells."""
+    file: str = ""
+    """A split that is given: splits_final.json, a split.json, a data list with folds, or a CSV of
+    case,fold; "" for the folds of the data set, if it has any, and none for never."""
 
 
 class Phantom(Frozen):
@@ -137,7 +144,20 @@ def _parse_change(change: str) -> dict[str, Any]:
         what = f"'{change}' is not of the form key.path=value"
         remedy = "--set protocol.learning_rate=3e-4"
         raise UsageError(what, where="--set", remedy=remedy, code="PFB-C09")
-    return nest(key, parse_value(value, f"--set {key}") if value else "")
+    plain = not value or _is_text(key.split("."))
+    return nest(key, value if plain else parse_value(value, f"--set {key}"))
+
+
+def _is_text(keys: Sequence[str]) -> bool:
+    """Whether a setting is a text, taken as it is typed: YAML would read a pattern's brackets."""
+    kind: Any = Settings
+    for key in keys:
+        if not (
+            isinstance(kind, type) and issubclass(kind, BaseModel) and key in kind.model_fields
+        ):
+            return False
+        kind = kind.model_fields[key].annotation
+    return kind is str
 
 
 def _changed(settings: Settings, content: Mapping[str, Any], where: Where) -> Settings:

@@ -128,7 +128,7 @@ def _description(folder: RunFolder, run: AnyManifest) -> str:
 
 def _dataset(folder: RunFolder, run: AnyManifest) -> Dataset:
     data = run.protocol["data"]
-    counts = {part: len(cases) for part, cases in folder.split().to_json().items()}
+    counts = {part: len(cases) for part, cases in folder.split().parts.items()}
     profile = {key: data[key] for key in ("modalities", "target", "grid", "synthetic")}
     return Dataset(f"{data['name']} {data['target']}", data["fingerprint"], profile | counts)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 
 from harness.checks.finding import Finding, Request, State
-from harness.data import brats
-from harness.data.check import layout_of
-from harness.data.datasets import DATASETS, survey
+from harness.data.datasets import Request as DataRequest
+from harness.data.datasets import complete, contents_of, survey
+from harness.data.recognise import recognised
 from harness.data.wording import counted
 from harness.errors import DataError
 from tuning.cluster import SHORT, rays_folder, too_long
@@ -110,11 +110,11 @@ def data(request: Request) -> Iterator[Finding]:
         return
     remedy = f"pfbench data check {shlex.quote(str(root))}"
     try:
-        name = layout_of(root)
-        modalities = DATASETS[name].contents_of(root).modalities
-        if name == "brats":
-            modalities = brats.modalities_of(root)
-        found = survey(name, root, modalities)
+        name = recognised(root)
+        contents = contents_of(DataRequest(name, root))
+        target = contents.default or next(iter(contents.targets), "")
+        asked = complete(DataRequest(name, root, contents.available, target))
+        modalities, found = asked.modalities, survey(asked)
     except DataError as error:
         yield Finding("data", "fail", error.what, remedy)
         return
