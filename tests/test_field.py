@@ -13,7 +13,7 @@ from nibabel import Nifti1Image
 from harness.data import phantom
 from harness.data.cache import open_volume
 from harness.data.case import Scan
-from harness.data.datasets import Request, prepare
+from harness.data.datasets import DataRequest, prepare
 from harness.data.export import packed
 from harness.data.nifti import read_image, read_label
 from harness.data.prepare import liver
@@ -162,7 +162,7 @@ def test_a_scan_without_its_label_becomes_the_image_that_was_prepared_with_it(
     brats, tmp_path, reduce
 ):
     modalities = ("t2", "flair")
-    prepared = prepare(Request("brats", brats, modalities, reduce=reduce), tmp_path)
+    prepared = prepare(DataRequest("brats", brats, modalities, reduce=reduce), tmp_path)
     [key] = prepared.keys.values()
     [image] = the_only_field(brats, modalities, reduce).images
     np.testing.assert_array_equal(image, open_volume(tmp_path, key).image)
@@ -171,7 +171,7 @@ def test_a_scan_without_its_label_becomes_the_image_that_was_prepared_with_it(
 @pytest.mark.skipif(not (DATA / "brats_sample").is_dir(), reason="no real volumes here")
 def test_a_real_scan_becomes_the_image_that_was_prepared(tmp_path):
     root = DATA / "brats_sample"
-    prepared = prepare(Request("brats", root, ("flair",), reduce=(4, 3, 3)), tmp_path)
+    prepared = prepare(DataRequest("brats", root, ("flair",), reduce=(4, 3, 3)), tmp_path)
     case = sorted(prepared.keys)[0]
     [image] = the_only_field(root / case, ("flair",), (4, 3, 3)).images
     np.testing.assert_array_equal(image, open_volume(tmp_path, prepared.keys[case]).image)

@@ -9,7 +9,7 @@ import pytest
 from harness.data import intensity
 from harness.data.cache import open_volume
 from harness.data.case import Scan
-from harness.data.datasets import Request, prepare
+from harness.data.datasets import DataRequest, prepare
 from harness.data.grid import unit_range
 from harness.data.prepare import whole
 from harness.data.reading import Reading, View
@@ -116,7 +116,9 @@ def write(root: Path, spoil=None, channel="CT", cases=3) -> Path:
 
 def prepared(root: Path, tmp_path: Path, **how):
     reading = Reading(grid="paper", **how)
-    return prepare(Request("folder", root, reduce=(4, 3, 3), reading=reading), tmp_path / "cache")
+    return prepare(
+        DataRequest("folder", root, reduce=(4, 3, 3), reading=reading), tmp_path / "cache"
+    )
 
 
 def test_ct_goes_by_the_targets_of_the_training_cases(tmp_path):
@@ -126,7 +128,7 @@ def test_ct_goes_by_the_targets_of_the_training_cases(tmp_path):
     targets = np.concatenate([np.rint(i)[m > 0] for i, m in map(tissue, range(3))])
     assert (low, high) == pytest.approx(np.percentile(targets, (0.5, 99.5)), abs=1)
     again = prepare(
-        Request("folder", root, reduce=(4, 3, 3)), tmp_path / "b", training=lambda ids: ids[:1]
+        DataRequest("folder", root, reduce=(4, 3, 3)), tmp_path / "b", training=lambda ids: ids[:1]
     )
     image, label = tissue(0)
     own = np.percentile(np.rint(image)[label > 0], (0.5, 99.5))
@@ -147,7 +149,9 @@ def test_other_modalities_go_by_percentiles_of_each_scan(tmp_path):
 
 
 def test_the_papers_data_sets_keep_minimum_and_maximum(tmp_path):
-    made = prepare(Request("liver", write(tmp_path / "data"), reduce=(4, 3, 3)), tmp_path / "cache")
+    made = prepare(
+        DataRequest("liver", write(tmp_path / "data"), reduce=(4, 3, 3)), tmp_path / "cache"
+    )
     assert made.view.limits == () and not any("intensities" in note for note in made.notes)
 
 

@@ -19,7 +19,7 @@ from harness.data.nifti import read_image, read_label
 from harness.data.scan_view import look
 from harness.data.unlabelled import find, read
 from harness.errors import DataError, StateError, UsageError
-from harness.experiments.predict import Request, predict
+from harness.experiments.predict import PredictRequest, predict
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import Data, TrialSpec, code_version
 from harness.runs.trial_folder import TrialFolder
@@ -103,8 +103,10 @@ def run(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def request_for(run, scans, tmp_path):
-    def made(spec: TrialSpec = UP, *inputs: Path, **changes) -> Request:
-        return replace(Request(run, spec.id, inputs or (scans,), tmp_path / "out"), **changes)
+    def made(spec: TrialSpec = UP, *inputs: Path, **changes) -> PredictRequest:
+        return replace(
+            PredictRequest(run, spec.id, inputs or (scans,), tmp_path / "out"), **changes
+        )
 
     return made
 
@@ -113,7 +115,7 @@ def request_for(run, scans, tmp_path):
 def prepared(scans, tmp_path_factory) -> dict[str, np.ndarray]:
     """Case -> its image as it is prepared for training and scoring."""
     cache = tmp_path_factory.mktemp("cache")
-    made = datasets.prepare(datasets.Request("brats", scans, ("flair",), reduce=REDUCE), cache)
+    made = datasets.prepare(datasets.DataRequest("brats", scans, ("flair",), reduce=REDUCE), cache)
     return {case: np.array(open_volume(cache, key).image) for case, key in made.keys.items()}
 
 

@@ -38,7 +38,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Remains:
+class FaultyCase:
     """What can be read of a patient whose files have faults."""
 
     id: str
@@ -135,7 +135,7 @@ class Survey:
     cases: tuple[Case, ...] = ()
     faults: tuple[DataError, ...] = ()
     notes: tuple[str, ...] = ()
-    remains: tuple[Remains, ...] = ()
+    remains: tuple[FaultyCase, ...] = ()
     """Of the cases with faults, in order of id."""
     folds: Mapping[str, int] = field(default_factory=dict)
     """Case -> its fold, where the data set comes with folds."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.data.by_pattern import some
-from harness.data.datasets import DATASETS, Request, contents_of, inspected
+from harness.data.datasets import DATASETS, DataRequest, contents_of, inspected
 from harness.data.layout import no_folder
 from harness.data.recognise import request_of_all
 from harness.data.target import Target
@@ -46,7 +46,7 @@ def check(root: Path, dataset: str | None, modalities: Sequence[str], **asked: A
     return Checked(faults, notes, seen, _said(full, len(outcomes)))
 
 
-def _said(full: Request, cases: int) -> str:
+def _said(full: DataRequest, cases: int) -> str:
     targets = some(list(contents_of(full).targets))
     title = DATASETS[full.dataset].title
     return (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data import brats, by_pattern
 from harness.data.by_pattern import Layout
-from harness.data.case import Case, Contents, Grid, Remains, Scan, Survey, Volume
+from harness.data.case import Case, Contents, FaultyCase, Grid, Scan, Survey, Volume
 from harness.data.divide import Roster
 from harness.data.exclude import note_of, refuse_strangers
 from harness.data.grid import PAPER_GRID
@@ -102,7 +102,7 @@ DATASETS: dict[str, Dataset] = {
 
 
 @dataclass(frozen=True)
-class Request:
+class DataRequest:
     """Which volumes, and how they are to be seen."""
 
     dataset: str
@@ -150,7 +150,7 @@ class Prepared:
     """Cases that were left out: nothing of their target is on the grid."""
 
 
-def case_ids(request: Request) -> list[str]:
+def case_ids(request: DataRequest) -> list[str]:
     """Every case there is, in order; reads no voxels.
 
     Raises UsageError for a wrong name or a missing root, DataError for faults of the folder.
@@ -161,7 +161,7 @@ def case_ids(request: Request) -> list[str]:
     return list(known.cases)
 
 
-def roster(request: Request) -> Roster:
+def roster(request: DataRequest) -> Roster:
     """Every case there is, and what their names and lists tell of them; reads no voxels.
 
     Raises UsageError for a wrong name or a missing root, DataError where names cannot be followed.
@@ -174,7 +174,7 @@ def roster(request: Request) -> Roster:
 
 
 def prepare(
-    request: Request,
+    request: DataRequest,
     cache_root: Path,
     *,
     only: Collection[str] | None = None,
@@ -230,7 +230,7 @@ def _examples(
 
 
 def inspected(
-    request: Request, workers: int = 2
+    request: DataRequest, workers: int = 2
 ) -> tuple[list[Outcome], list[DataError], list[str]]:
     """What `prepare` would say of a complete request: outcomes, every fault, notes; stores nothing.
 
@@ -253,7 +253,7 @@ def all_faults(found: "Jobs", outcomes: Sequence[Outcome], editions: bool) -> li
 
 
 def all_notes(
-    request: Request,
+    request: DataRequest,
     found: "Jobs",
     outcomes: Sequence[Outcome],
     limits: Sequence[Limits] = (),
@@ -290,7 +290,7 @@ def _larger(view: View | None, outcomes: Sequence[Outcome]) -> str:
 
 
 def _limits(
-    request: Request,
+    request: DataRequest,
     examples: Sequence[Job],
     cache_root: Path,
     workers: int,
@@ -316,10 +316,10 @@ def _limits(
 
 
 def fitted(
-    request: Request,
+    request: DataRequest,
     training: Callable[[Sequence[str]], Collection[str]] | None = None,
     only: Collection[str] | None = None,
-) -> Request:
+) -> DataRequest:
     """The complete request with its grid, chosen by the headers of the training cases.
 
     `training` and `only` as in `prepare`. A request that has been fitted stays as it is. Raises
@@ -343,7 +343,7 @@ def fitted(
     return replace(full, view=view, choice=fit.told(view, known, full.reading))
 
 
-def _own_grid(request: Request) -> bool:
+def _own_grid(request: DataRequest) -> bool:
     """Whether volumes come on a grid of the data's own, not the paper's."""
     from harness.data.fit import PAPERS_OWN
 
@@ -359,7 +359,7 @@ def _own_grid(request: Request) -> bool:
     return given or request.dataset not in PAPERS_OWN
 
 
-def expected(request: Request) -> Prepared:
+def expected(request: DataRequest) -> Prepared:
     """What `prepare` will give, as far as it is known before a volume is read: not its cases.
 
     Raises UsageError for a wrong name or a missing root.
@@ -378,7 +378,7 @@ def expected(request: Request) -> Prepared:
     )
 
 
-def complete(request: Request) -> Request:
+def complete(request: DataRequest) -> DataRequest:
     """The request with its defaults filled in; UsageError for what does not exist."""
     if request.dataset not in DATASETS:
         raise unknown("dataset", request.dataset, DATASETS)
@@ -401,7 +401,7 @@ def complete(request: Request) -> Request:
     return replace(request, modalities=modalities, target=target)
 
 
-def patterns_of(request: Request) -> Layout | None:
+def patterns_of(request: DataRequest) -> Layout | None:
     """The patterns of a request, or of its data set; None where a survey of its own finds files.
 
     Raises UsageError for what is no pattern.
@@ -412,7 +412,7 @@ def patterns_of(request: Request) -> Layout | None:
     return own
 
 
-def contents_of(request: Request) -> Contents:
+def contents_of(request: DataRequest) -> Contents:
     """What the data set of a request holds, as far as names tell. DataError where they cannot."""
     entry, layout = DATASETS[request.dataset], patterns_of(request)
     if layout is None or request.root is None:
@@ -424,7 +424,7 @@ def contents_of(request: Request) -> Contents:
     return by_pattern.contents(files, layout, found) if request.images else found
 
 
-def _refuse_idle(request: Request) -> None:
+def _refuse_idle(request: DataRequest) -> None:
     """UsageError for an option that this data set has no use for."""
     made_up = request.dataset == "phantom"
     idle = {
@@ -439,7 +439,7 @@ def _refuse_idle(request: Request) -> None:
             raise UsageError(what, where=option, remedy=remedy, code="PFB-C02")
 
 
-def _refuse_no_folder(request: Request) -> None:
+def _refuse_no_folder(request: DataRequest) -> None:
     if request.root is None:
         remedy = f"--dataset {request.dataset} --data-root DIR"
         what = f"{request.dataset} needs a folder"
@@ -463,7 +463,7 @@ def _labels(contents: Contents, target: str) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def rules(request: Request) -> "Rules":
+def rules(request: DataRequest) -> "Rules":
     """What the masks of a complete request may hold."""
     from harness.data.scans import Rules
 
@@ -510,7 +510,7 @@ def is_synthetic(root: Path | None) -> bool:
     return root is not None and (root / MARKER).is_file()
 
 
-def survey(request: Request) -> Survey:
+def survey(request: DataRequest) -> Survey:
     """What the folder of a complete request of a real data set holds; reads no voxels."""
     entry, layout = DATASETS[request.dataset], patterns_of(request)
     assert request.root is not None  # complete() refuses it
@@ -540,7 +540,7 @@ class Jobs:
     folds: Mapping[str, int] = field(default_factory=dict)
 
 
-def find_jobs(request: Request) -> Jobs:
+def find_jobs(request: DataRequest) -> Jobs:
     """One job for each case; `request` is complete."""
     entry = DATASETS[request.dataset]
     view = request.view or View(unoriented=request.reading.unoriented)
@@ -552,7 +552,7 @@ def find_jobs(request: Request) -> Jobs:
     labels = _labels(contents_of(request), request.target)
     seen = (request.modalities, labels, blocks, grid)
 
-    def job(name: str, source: Case | Remains | int) -> Job:
+    def job(name: str, source: Case | FaultyCase | int) -> Job:
         return Job(
             name,
             source,

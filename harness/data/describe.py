@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.data.case import Case, Grid, Scan, Spacing
-from harness.data.datasets import DATASETS, Request, complete, find_jobs, patterns_of
+from harness.data.datasets import DATASETS, DataRequest, complete, find_jobs, patterns_of
 from harness.data.ingest import Job
 from harness.data.patients import Groups, groups, suspicion
 from harness.data.prepare import region
@@ -125,7 +125,9 @@ def _plain(case: CaseSeen) -> dict[str, Any]:
     return content | {"target": {**content["target"], "kept": case.target.kept}}
 
 
-def describe(request: Request, group: str = "", progress: Progress | None = None) -> Description:
+def describe(
+    request: DataRequest, group: str = "", progress: Progress | None = None
+) -> Description:
     """Every case that a request finds, read and looked at; stores nothing.
 
     `group` says whose a case is, as in `split.group`. Raises UsageError for what does not exist,

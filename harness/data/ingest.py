@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.data import intensity, itk
-from harness.data.case import Case, Grid, Remains, Scan, Spacing, Volume
+from harness.data.case import Case, FaultyCase, Grid, Scan, Spacing, Volume
 from harness.data.grid import PAPER_GRID
 from harness.data.nifti import place, unreadable
 from harness.data.prepare import region
@@ -42,7 +42,7 @@ class Job:
     """What to make of one case."""
 
     name: str
-    source: Case | Remains | int
+    source: Case | FaultyCase | int
     """Files, or the number of a phantom."""
     rules: "Rules"
     recipe: Callable[[Scan, tuple[int, ...], Grid, str], Volume]

@@ -9,7 +9,7 @@ from typing import Any
 from harness.data import datasets
 from harness.data.split import NO_CASES
 from harness.errors import FAILED_TRIALS
-from harness.experiments.session import Request, Session, divided, hold, recorded
+from harness.experiments.session import ExperimentRequest, Session, divided, hold, recorded
 from harness.experiments.stopping import Stopped
 from harness.report import figures
 from harness.results import tables
@@ -30,7 +30,7 @@ from harness.trials.workplace import Workplace
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRequest(Request):
+class RunRequest(ExperimentRequest):
     """What `pfbench run` was asked for."""
 
     suites: Mapping[str, Sequence[Row]]
@@ -48,7 +48,7 @@ def fitted(request: RunRequest) -> RunRequest:
     return replace(request, data=datasets.fitted(request.data, training_of(request)))
 
 
-def training_of(request: Request) -> Callable[[Sequence[str]], Sequence[str]]:
+def training_of(request: ExperimentRequest) -> Callable[[Sequence[str]], Sequence[str]]:
     """The function that tells which of some cases train, by the split of the request."""
 
     def train(ids: Sequence[str]) -> Sequence[str]:

@@ -14,7 +14,14 @@ from harness.data.split import NO_CASES, Split
 from harness.data.wording import counted
 from harness.errors import UsageError, together
 from harness.experiments import run as runner
-from harness.experiments.session import Request, Session, divided, hold, recorded, write_report
+from harness.experiments.session import (
+    ExperimentRequest,
+    Session,
+    divided,
+    hold,
+    recorded,
+    write_report,
+)
 from harness.experiments.stopping import Stopped
 from harness.experiments.study_screen import StudyScreen
 from harness.report import study_files
@@ -41,7 +48,7 @@ from tuning.study import run_study
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyRequest(Request):
+class StudyRequest(ExperimentRequest):
     """What `pfbench tune` was asked for; `seeds` are the trainings of each point."""
 
     spaces: tuple[Space, ...]
@@ -54,7 +61,7 @@ class StudyRequest(Request):
 
 
 @dataclass(frozen=True)
-class Prepared:
+class StudyData:
     """The volumes of a study, without those that test."""
 
     split: Split
@@ -106,7 +113,7 @@ def _tune(request: StudyRequest, session: Session) -> int:
 def _refuse_impossible(request: StudyRequest) -> None:
     """UsageError for what no data can mend, before a folder is made or a volume is read."""
     request.mirroring.refuse_unusable()
-    expected = Prepared(NO_CASES, described(datasets.expected(request.data)), {}, request.settings)
+    expected = StudyData(NO_CASES, described(datasets.expected(request.data)), {}, request.settings)
     for space in request.spaces:
         if request.placement.packing != "given" and not even(space):
             what = "auto gives every point the share of the first, and these may differ in memory"
@@ -119,7 +126,7 @@ def _refuse_impossible(request: StudyRequest) -> None:
             raise UsageError(str(error), where=where, remedy=remedy, code="PFB-C15") from error
 
 
-def _prepare(request: StudyRequest, screen: Screen) -> Prepared:
+def _prepare(request: StudyRequest, screen: Screen) -> StudyData:
     """Split by name, then read the cases that train and validate, and no others."""
     known = datasets.roster(request.data)
     if known.faults:
@@ -137,10 +144,10 @@ def _prepare(request: StudyRequest, screen: Screen) -> Prepared:
         )
     notes = (*prepared.notes, *made.notes)
     cases = cases.without(prepared.dropped)
-    return Prepared(cases, described(prepared), dict(prepared.keys), settings, notes)
+    return StudyData(cases, described(prepared), dict(prepared.keys), settings, notes)
 
 
-def _protocol(request: StudyRequest, prepared: Prepared) -> dict[str, Any]:
+def _protocol(request: StudyRequest, prepared: StudyData) -> dict[str, Any]:
     """What must be equal for points to be comparable, and for a study to be the same one."""
     return {
         "settings": prepared.settings.model_dump(mode="json"),
@@ -157,7 +164,9 @@ def _protocol(request: StudyRequest, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _announce(request: StudyRequest, folder: RunFolder, prepared: Prepared, screen: Screen) -> None:
+def _announce(
+    request: StudyRequest, folder: RunFolder, prepared: StudyData, screen: Screen
+) -> None:
     cases = prepared.split
     kind = ", synthetic" if prepared.data.synthetic else ""
     for space in request.spaces:
@@ -180,7 +189,7 @@ def _announce(request: StudyRequest, folder: RunFolder, prepared: Prepared, scre
 
 
 def _search_all(
-    request: StudyRequest, folder: RunFolder, prepared: Prepared, screen: Screen
+    request: StudyRequest, folder: RunFolder, prepared: StudyData, screen: Screen
 ) -> Stopped | None:
     """Every study in turn on one Ray; returns what stopped it, if anything."""
     cluster = cluster_of(request.placement)
@@ -198,7 +207,7 @@ def _search_all(
 
 
 def _packed(
-    request: StudyRequest, spaces: Sequence[Space], prepared: Prepared, screen: Screen
+    request: StudyRequest, spaces: Sequence[Space], prepared: StudyData, screen: Screen
 ) -> Placement:
     """The placement; with --gpus-per-trial auto, points have the share of their reference."""
     rows = tuple(
@@ -213,18 +222,20 @@ def _packed(
     return runner.packed(request.placement, request.cache, planned, list(planned.trials), screen)
 
 
-def _reference(request: StudyRequest, space: Space, prepared: Prepared) -> TrialSpec:
+def _reference(request: StudyRequest, space: Space, prepared: StudyData) -> TrialSpec:
     """The settings as they are, which every point is measured by."""
     return trials_of_point(request, space, 0, space.reference, prepared)[0]
 
 
-def _unfinished(request: StudyRequest, folder: RunFolder, prepared: Prepared, space: Space) -> bool:
+def _unfinished(
+    request: StudyRequest, folder: RunFolder, prepared: StudyData, space: Space
+) -> bool:
     points = study.points(folder, space.name)
     size = _search_of(request, space, prepared).size
     return len(points) < size or any(point.state == "unfinished" for point in points)
 
 
-def _out_of_time(request: StudyRequest, folder: RunFolder, prepared: Prepared) -> bool:
+def _out_of_time(request: StudyRequest, folder: RunFolder, prepared: StudyData) -> bool:
     """Whether the time budget ended a study before its last point."""
     return request.time_budget_s is not None and any(
         _unfinished(request, folder, prepared, space) for space in request.spaces
@@ -234,7 +245,7 @@ def _out_of_time(request: StudyRequest, folder: RunFolder, prepared: Prepared) -
 def _search(
     request: StudyRequest,
     folder: RunFolder,
-    prepared: Prepared,
+    prepared: StudyData,
     space: Space,
     placement: Placement,
     cluster: Cluster,
@@ -280,7 +291,7 @@ def _search(
         )
 
 
-def _search_of(request: StudyRequest, space: Space, prepared: Prepared) -> StudySettings:
+def _search_of(request: StudyRequest, space: Space, prepared: StudyData) -> StudySettings:
     """Rungs lie on epochs that are validated anyway, so that looking does not change training."""
     protocol = request.settings.protocol_of(space.system)
     stages = _stages(request, space, prepared)
@@ -299,7 +310,7 @@ def _search_of(request: StudyRequest, space: Space, prepared: Prepared) -> Study
     )
 
 
-def _stages(request: StudyRequest, space: Space, prepared: Prepared) -> int:
+def _stages(request: StudyRequest, space: Space, prepared: StudyData) -> int:
     """How many networks the system trains one after the other."""
     import torch
 
@@ -314,7 +325,7 @@ def trials_of_point(
     space: Space,
     number: int,
     params: Mapping[str, float],
-    prepared: Prepared,
+    prepared: StudyData,
 ) -> list[TrialSpec]:
     """One trial for each seed, trained with these values and not fine-tuned on test volumes."""
     row = _row(space, str(number), params)

@@ -63,7 +63,7 @@ BAR: dict[str, Any] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Panel:
+class SystemPanel:
     """One system: its mask in the slice, or None and a caption that says why there is none."""
 
     title: str
@@ -82,7 +82,7 @@ class Sheet:
     image: NDArray[np.float32]  # (H, W), axes as Plane
     window: tuple[float, float]
     target: Plane
-    panels: tuple[Panel, ...]
+    panels: tuple[SystemPanel, ...]
     pixel_mm: tuple[float, float]  # H, W
     notes: str
 

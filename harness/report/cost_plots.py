@@ -38,7 +38,7 @@ PLACES += [
 ]
 
 
-class Point(NamedTuple):
+class CostPoint(NamedTuple):
     """One system; `low` and `high` are the interval of its score, where there is one."""
 
     label: str
@@ -49,7 +49,7 @@ class Point(NamedTuple):
     high: float | None
 
 
-def tradeoff(points: Sequence[Point], cost: str, metric: Measure) -> Figure:
+def tradeoff(points: Sequence[CostPoint], cost: str, metric: Measure) -> Figure:
     """Score against cost; the cost by its logarithm."""
     figure, axes = axes_at(0.55, HEIGHT)
     axes.set_xscale("log")
@@ -71,9 +71,9 @@ def tradeoff(points: Sequence[Point], cost: str, metric: Measure) -> Figure:
     return figure
 
 
-def worth_it(points: Sequence[Point], side: int) -> list[Point]:
+def worth_it(points: Sequence[CostPoint], side: int) -> list[CostPoint]:
     """Those that no other beats in cost and score at once, by cost; `side` is 1 or -1."""
-    front: list[Point] = []
+    front: list[CostPoint] = []
     for point in sorted(points, key=lambda p: (p.cost, -side * p.score)):
         if not front or side * point.score > side * front[-1].score:
             front.append(point)
@@ -91,7 +91,7 @@ def _ticks(axes: Axes) -> None:
     )
 
 
-def _name(axes: Axes, figure: Figure, points: Sequence[Point]) -> None:
+def _name(axes: Axes, figure: Figure, points: Sequence[CostPoint]) -> None:
     """A name beside each point, where it covers no other point and no other name."""
     to_inches = figure.dpi_scale_trans.inverted()
     spots = (axes.transData + to_inches).transform([(p.cost, p.score) for p in points])

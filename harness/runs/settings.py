@@ -19,7 +19,7 @@ Where = Callable[[Sequence[str]], str]
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Split(Frozen):
+class SplitSettings(Frozen):
     kind: Literal["seeded", "official"] = "seeded"
     """80/20 by patient from a seed, or the released code's cut (sorted, one validation case)."""
     seed: int = Field(0, ge=0, lt=2**32)
@@ -47,7 +47,7 @@ class Settings(Frozen):
     reduce: tuple[int, int, int]
     """Block mean per axis (D, H, W) from the paper's 128x192x192 grid."""
     protocol: Protocol
-    split: Split = Split()
+    split: SplitSettings = SplitSettings()
     phantom: Phantom = Phantom()
     data: Reading = PLAIN
     """How scans are read."""

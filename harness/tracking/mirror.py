@@ -27,7 +27,7 @@ from harness.runs.redact import redact
 from harness.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from harness.tracking.store import Store, Summary
+    from harness.tracking.store import MlflowStore, Summary
 
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql")
 QUIET = {
@@ -90,7 +90,7 @@ class Looker:
         self.uri = checked(uri)
         self.experiment = experiment
         self.restore = restore
-        self.store: Store | None = None
+        self.store: MlflowStore | None = None
         self.turn = ""
 
     def look(self) -> "Summary":
@@ -116,16 +116,16 @@ class Looker:
             lock.write(self.turn)
             return summary
 
-    def _open(self) -> "Store":
+    def _open(self) -> "MlflowStore":
         if self.store is None:
             os.environ |= QUIET
             from harness.tracking.faults import prepare_sqlite, sqlite_path
-            from harness.tracking.store import Store
+            from harness.tracking.store import MlflowStore
 
             path = sqlite_path(self.uri)
             if path is not None:
                 prepare_sqlite(path)
-            self.store = Store(self.folder, self.uri, self.experiment, restore=self.restore)
+            self.store = MlflowStore(self.folder, self.uri, self.experiment, restore=self.restore)
         return self.store
 
 

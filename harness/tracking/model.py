@@ -43,10 +43,10 @@ def log_models(run_dir: Path, uri: str, experiment: str) -> list[str]:
 def _log_all(folder: RunFolder, uri: str, experiment: str) -> list[str]:
     import mlflow
 
-    from harness.tracking.store import Store
+    from harness.tracking.store import MlflowStore
 
     mlflow.set_tracking_uri(uri)
-    store = Store(folder, uri, experiment, restore=False)
+    store = MlflowStore(folder, uri, experiment, restore=False)
     mlflow.set_experiment(experiment_id=store.experiment)
     logged = []
     for trial, stored in store.children.items():

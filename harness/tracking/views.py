@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from harness.runs.measures import BY_NAME, DICE
-from harness.tracking.desired import HEADLINES, SCORE, Parent
+from harness.tracking.desired import HEADLINES, SCORE, ParentRun
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Or its pages ask whether language models are meant."""
@@ -41,7 +41,7 @@ def rows(run_id: str, table: str = "") -> str:
     return f"tags.`pfbench.run_id` = '{run_id}' and {shown}"
 
 
-def saved(parent: Parent) -> tuple[str, str]:
+def saved(parent: ParentRun) -> tuple[str, str]:
     """The tag that holds the view of a run: its name, and the view with the time 0."""
     view = json.dumps(_view(parent), separators=(",", ":"))
     name = f"{parent.title}, run {parent.id[:6]}"
@@ -49,7 +49,7 @@ def saved(parent: Parent) -> tuple[str, str]:
     return f"mlflow.sharedViewState.{key(parent.id)}", json.dumps(envelope)
 
 
-def _view(parent: Parent) -> dict[str, Any]:
+def _view(parent: ParentRun) -> dict[str, Any]:
     study = parent.score == SCORE
     metrics = (SCORE,) if study else (*HEADLINES, *OTHERS)
     columns = [_column("params", "Model"), *(_column("metrics", name) for name in metrics)]
@@ -82,7 +82,7 @@ def _section(study: bool) -> dict[str, Any]:
     return {"uuid": SECTION, "name": name, **flags}
 
 
-def _charts_of_study(parent: Parent) -> list[dict[str, Any]]:
+def _charts_of_study(parent: ParentRun) -> list[dict[str, Any]]:
     """Parallel coordinates for each table: a run without its parameters has no line there."""
     charts: list[dict[str, Any]] = []
     for table, names in parent.searched.items():

@@ -19,7 +19,7 @@ from harness.data.case import Volume
 from harness.data.split import Split
 from harness.systems.memory import MIB, peak_memory_mib, reset_peak
 from harness.systems.methods import Image, Method, Stage
-from harness.systems.train import Lesson, Row, train
+from harness.systems.train import EpochRow, TrainingJob, train
 from harness.trials.measure import describe_device
 
 EPOCHS = 2
@@ -44,7 +44,7 @@ class Pace:
     """Of one case."""
 
 
-class Turns(Sequence[Volume]):
+class Cycled(Sequence[Volume]):
     """`steps` volumes, those there are in turns; `steps` may change between two epochs."""
 
     def __init__(self, volumes: Sequence[Volume]) -> None:
@@ -63,15 +63,15 @@ def glimpse(split: Split) -> Split:
     return replace(split, train=split.train[:SAMPLE], validation=split.validation[:1])
 
 
-def training(method: Method, lesson: Lesson, split: Split, limit_s: float) -> dict[str, Any]:
+def training(method: Method, lesson: TrainingJob, split: Split, limit_s: float) -> dict[str, Any]:
     """The pace of each network of `method` and the peak of memory with all cases of `split`.
 
     `lesson` has the volumes of a glimpse. Raises NotFinite as training does.
     """
-    turns = Turns(lesson.training)
+    turns = Cycled(lesson.training)
     ends: list[tuple[float, float, int]] = []
 
-    def report(row: Row) -> None:
+    def report(row: EpochRow) -> None:
         ends.append((time.perf_counter(), row["seconds"], turns.steps))
         turns.steps = fitting(row["seconds"], limit_s, STEPS) if len(ends) % EPOCHS else 1
 

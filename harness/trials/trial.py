@@ -34,7 +34,7 @@ from harness.systems.cost import cost
 from harness.systems.evaluate import evaluate, summary
 from harness.systems.memory import reset_peak, resident_mib
 from harness.systems.methods import Mask, Method
-from harness.systems.train import Lesson, Progress, Row, train
+from harness.systems.train import EpochRow, TrainingJob, TrainingState, train
 from harness.trials import probe
 from harness.trials.checkpoint import CheckpointStore, load_weights
 from harness.trials.failure import BaseMissing, classify
@@ -94,7 +94,7 @@ def _train(task: Task, emit: Emit) -> None:
     _score(task, method, {"train": time.perf_counter() - began}, emit, **found)
 
 
-def _training_memory(task: Task, method: Method, progress: Progress) -> dict[str, Any]:
+def _training_memory(task: Task, method: Method, progress: TrainingState) -> dict[str, Any]:
     """Peaks of training; none on a CPU of which several trials had one process, whose peaks cannot
     be told apart.
     """
@@ -109,7 +109,7 @@ def _train_to(task: Task, emit: Emit) -> None:
     train(method, _lesson(task, method, emit))
 
 
-def _lesson(task: Task, method: Method, emit: Emit, split: Split | None = None) -> Lesson:
+def _lesson(task: Task, method: Method, emit: Emit, split: Split | None = None) -> TrainingJob:
     """The training of `method` on the cases of the run, or on those of another split."""
     spec, cases = task.folder.spec(), split or task.run_folder.split()
 
@@ -118,10 +118,10 @@ def _lesson(task: Task, method: Method, emit: Emit, split: Split | None = None) 
         _complain(f"warning: {message}")
         emit({"event": "note", "message": message})
 
-    def report(row: Row) -> None:
+    def report(row: EpochRow) -> None:
         emit({"event": "epoch", "of": spec.protocol.epochs * len(method.stages), **row})
 
-    return Lesson(
+    return TrainingJob(
         task.run_folder.volumes(cases.train, task.cache),
         task.run_folder.volumes(cases.validation, task.cache),
         spec.protocol,
