@@ -17,7 +17,7 @@ from harness.data.nifti import outline
 from harness.data.prepare import enlargement
 from harness.data.prepare import fitted as on_grid
 from harness.data.reading import Reading, View, suits_every_system
-from harness.data.scan_view import look, reduction
+from harness.data.scan_view import reduction, view_of
 from harness.errors import UsageError
 from harness.runs.settings import PROFILES, resolve
 from harness.systems import catalogue
@@ -148,7 +148,7 @@ def test_a_new_scan_is_seen_as_those_of_the_training_and_its_mask_comes_back(sha
     image, ends = clipped(scan.image, limits or ("minmax",))
     made = on_grid(replace(scan, image=image, ends=ends), (1,), seen.blocks, "a", grid=seen.grid,
                    voxel_mm=seen.voxel_mm)  # fmt: skip
-    field = look(scan.image, scan.spacing_mm, "", reduction(seen.grid, seen), seen)
+    field = view_of(scan.image, scan.spacing_mm, "", reduction(seen.grid, seen), seen)
     np.testing.assert_array_equal(field.images[0], made.image)
     back = field.mask([made.label])
     common = 2 * np.logical_and(back, scan.label).sum() / (back.sum() + scan.label.sum())

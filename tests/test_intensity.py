@@ -13,7 +13,7 @@ from harness.data.datasets import DataRequest, prepare
 from harness.data.grid import unit_range
 from harness.data.prepare import whole
 from harness.data.reading import Reading, View
-from harness.data.scan_view import look
+from harness.data.scan_view import view_of
 from harness.errors import UsageError
 from harness.runs.settings import resolve
 
@@ -199,7 +199,7 @@ def test_a_new_scan_is_clipped_as_those_of_the_training(tmp_path):
     for limits in (("robust",), ((0.0, 120.0),)):
         made, ends = intensity.clipped(image[None], limits)
         volume = whole(Scan(made, label, (1, 1, 1), np.eye(4), ends=ends), (1,), (4, 3, 3), "a")
-        field = look(image[None], (1, 1, 1), "folder", (4, 3, 3), View(limits=limits))
+        field = view_of(image[None], (1, 1, 1), "folder", (4, 3, 3), View(limits=limits))
         np.testing.assert_array_equal(field.images[0], volume.image)
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from harness.data import datasets, phantom
 from harness.data.cache import open_volume
 from harness.data.nifti import read_image, read_label
-from harness.data.scan_view import look
+from harness.data.scan_view import view_of
 from harness.data.unlabelled import find, read
 from harness.errors import DataError, StateError, UsageError
 from harness.experiments.predict import PredictRequest, predict
@@ -270,7 +270,9 @@ def test_fine_tuning_starts_from_the_network_as_trained_and_learns_from_the_scan
     before = method.probability(prepared[CASE])
     after = method.adapt([prepared[CASE], prepared[OTHER]]).probability(prepared[CASE])
     assert not np.array_equal(before, after)
-    field = look(read(find([scans / CASE], ("flair",)).cases[0]).image, (1, 1, 1), "brats", REDUCE)
+    field = view_of(
+        read(find([scans / CASE], ("flair",)).cases[0]).image, (1, 1, 1), "brats", REDUCE
+    )
     found = read_image(done.files[1]).array
     np.testing.assert_array_equal(found, field.probability([after]))
 

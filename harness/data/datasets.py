@@ -15,7 +15,7 @@ from harness.data.case import Case, Contents, FaultyCase, Grid, Scan, Survey, Vo
 from harness.data.divide import Roster
 from harness.data.exclude import note_of, refuse_strangers
 from harness.data.grid import PAPER_GRID
-from harness.data.ingest import Job, Outcome, digest, inspect, take_in
+from harness.data.ingest import Job, Outcome, digest, ingest, inspect
 from harness.data.layout import no_folder, same_but_for_case
 from harness.data.pattern import Tree
 from harness.data.presets import GLIOMA, PRESETS
@@ -475,7 +475,7 @@ def rules(request: DataRequest) -> "Rules":
 
 
 def seen_as(dataset: str) -> str:
-    """Whose way to see a scan a data set shares, for `harness.data.scan_view.look`.
+    """Whose way to see a scan a data set shares, for `harness.data.scan_view.view_of`.
 
     Raises UsageError for a plug-in's own, of which the way back to the scan is not known.
     """
@@ -582,7 +582,7 @@ def _bring_in(jobs: Sequence[Job], cache_root: Path, workers: int) -> Iterator[O
     Threads: unpacking and arithmetic run outside the interpreter lock, so processes gain nothing.
     """
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        waiting = [pool.submit(take_in, job, cache_root) for job in jobs]
+        waiting = [pool.submit(ingest, job, cache_root) for job in jobs]
         try:
             for future in as_completed(waiting):
                 yield future.result()

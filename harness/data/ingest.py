@@ -82,7 +82,7 @@ class Outcome:
     """It is left out, because nothing of its target is left on the grid."""
 
 
-def take_in(job: Job, cache_root: Path) -> Outcome:
+def ingest(job: Job, cache_root: Path) -> Outcome:
     """Bring one case into the cache; its faults are returned, not raised.
 
     Raises StorageError when the cache cannot be written.

@@ -21,7 +21,7 @@ import torch
 
 from harness.data.datasets import seen_as
 from harness.data.export import packed
-from harness.data.scan_view import Field, look, reduction
+from harness.data.scan_view import ScanView, reduction, view_of
 from harness.data.unlabelled import Unlabelled, find, read
 from harness.data.wording import listed
 from harness.errors import DataError, UsageError, together
@@ -68,7 +68,7 @@ class _Sight:
     """One scan as the network sees it, and what is needed to write in its place."""
 
     case: str
-    field: Field
+    field: ScanView
     stored_affine: np.ndarray  # (4, 4)
     place: Mapping[str, Any]  # fields of the scan's header
     notes: tuple[str, ...]
@@ -182,7 +182,7 @@ def _sight(case: Unlabelled, spec: TrialSpec) -> _Sight:
     native = read(case, spec.data.view.unoriented)
     view = spec.data.view
     way = "" if view.grid else seen_as(spec.data.name)
-    field = look(native.image, native.spacing_mm, way, reduction(spec.data.grid, view), view)
+    field = view_of(native.image, native.spacing_mm, way, reduction(spec.data.grid, view), view)
     return _Sight(case.id, field, native.stored_affine, native.place, native.notes)
 
 

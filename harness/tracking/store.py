@@ -131,7 +131,7 @@ class MlflowStore:
             if not token:
                 return known
 
-    def look(self) -> Summary:
+    def sync(self) -> Summary:
         """Bring over what is new or has changed since the last look of this object."""
         before = self.created, self.metrics
         parent = mirrored.parent_of(self.folder)

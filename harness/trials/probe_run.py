@@ -61,7 +61,7 @@ def kinds(specs: Mapping[str, TrialSpec], trials: Iterable[str]) -> dict[str, li
     return found
 
 
-def company(alike: Mapping[str, Sequence[str]], places: int) -> list[str]:
+def run_together(alike: Mapping[str, Sequence[str]], places: int) -> list[str]:
     """One trial of each kind, and others as far as there are places: none is more alone than it
     will be.
     """
@@ -91,7 +91,7 @@ def probe(
     ]
     first = {kind: alike[0] for group in groups for kind, alike in group.items()}
     shown = kinds(specs, (t for t in planned.to_measure if t in asked) if inference else ())
-    together = [company(group, places) for group in groups]
+    together = [run_together(group, places) for group in groups]
     alone = [first[kind] for kind in shown]
     with _folder(cache) as folder:
         open_run(folder, planned, cache, "")

@@ -237,7 +237,7 @@ def _probe_training(task: Task, emit: Emit) -> None:
     if spec.base:
         figures = probe.adapting(method, test, split, limit_s)
     else:
-        lesson = _lesson(task, method, emit, probe.glimpse(split))
+        lesson = _lesson(task, method, emit, probe.few_cases(split))
         figures = probe.training(method, lesson, split, limit_s)
     figures |= probe.scoring(method, test, limit_s)
     emit({"event": "probed", "paces": figures["paces"]})
