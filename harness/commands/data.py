@@ -83,9 +83,14 @@ def check_data(options: CheckOptions) -> None:
     use_plugins(options.plugins)
     settings = resolve(options.profile, None, options.changes or (), None)
     faults, notes, targets, found = check(
-        options.root, options.dataset, words(options.modalities), target=options.target,
-        reading=settings.data, reduce=settings.reduce, **options.files.fields,
-    )  # fmt: skip
+        options.root,
+        options.dataset,
+        words(options.modalities),
+        target=options.target,
+        reading=settings.data,
+        reduce=settings.reduce,
+        **options.files.fields,
+    )
     if options.as_json:
         keys = ("code", "where", "what", "remedy")
         told = [{key: getattr(fault, key) for key in keys} for fault in faults]
@@ -130,9 +135,13 @@ def describe_data(options: DescribeOptions) -> None:
         raise no_folder(options.root)
     reduce = resolve(options.profile, None, (), None).reduce
     asked = request_of_all(
-        options.root, options.dataset, words(options.modalities), target=options.target,
-        reduce=reduce, **options.files.fields,
-    )  # fmt: skip
+        options.root,
+        options.dataset,
+        words(options.modalities),
+        target=options.target,
+        reduce=reduce,
+        **options.files.fields,
+    )
     with Screen(quiet=options.as_json).bar("reading volumes") as advance:
         found = describe(asked, options.group, advance)
     if options.html:

@@ -72,33 +72,53 @@ class Dataset:
 
 DATASETS: dict[str, Dataset] = {
     "phantom": Dataset(
-        "Synthetic heads with lesions, made in memory", ("flair",), brats.REGIONS,
-        prepare="harness.data.prepare:phantom", licence="none needed", synthetic=True,
+        "Synthetic heads with lesions, made in memory",
+        ("flair",),
+        brats.REGIONS,
+        prepare="harness.data.prepare:phantom",
+        licence="none needed",
+        synthetic=True,
     ),
     "brats": Dataset(
-        "BraTS 2012-2025, glioma MRI: a folder for each patient", ("t2",), brats.REGIONS,
-        prepare="harness.data.prepare:brats", licence="research only, from the organisers",
-        labels=frozenset(range(5)), editions=True, layout=GLIOMA,
+        "BraTS 2012-2025, glioma MRI: a folder for each patient",
+        ("t2",),
+        brats.REGIONS,
+        prepare="harness.data.prepare:brats",
+        licence="research only, from the organisers",
+        labels=frozenset(range(5)),
+        editions=True,
+        layout=GLIOMA,
         expected="folders such as BraTS20_Training_001 directly below",
     ),
     "liver": Dataset(
-        "Liver CT in images/ + labels/, nnU-Net's or Decathlon's layout", ("ct",),
-        {"liver": (1, 2), "tumour": (2,)}, "harness.data.liver:survey",
-        "harness.data.prepare:liver", labels=frozenset({0, 1, 2}),
+        "Liver CT in images/ + labels/, nnU-Net's or Decathlon's layout",
+        ("ct",),
+        {"liver": (1, 2), "tumour": (2,)},
+        "harness.data.liver:survey",
+        "harness.data.prepare:liver",
+        labels=frozenset({0, 1, 2}),
     ),
     "folder": Dataset(
-        "Any organ, in nnU-Net's raw layout or Decathlon's: dataset.json names its parts", (), {},
-        "harness.data.folder:survey", contents="harness.data.folder:contents",
+        "Any organ, in nnU-Net's raw layout or Decathlon's: dataset.json names its parts",
+        (),
+        {},
+        "harness.data.folder:survey",
+        contents="harness.data.folder:contents",
     ),
     **{
         name: Dataset(
-            preset.title, preset.modalities, preset.targets, licence=preset.licence,
-            labels=preset.labels, layout=preset.layout, expected=preset.expected,
+            preset.title,
+            preset.modalities,
+            preset.targets,
+            licence=preset.licence,
+            labels=preset.labels,
+            layout=preset.layout,
+            expected=preset.expected,
             choose=preset.choose,
         )
         for name, preset in PRESETS.items()
     },
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -469,9 +489,13 @@ def rules(request: DataRequest) -> "Rules":
 
     contents = contents_of(request)
     return Rules(
-        request.dataset, request.target, contents.labels, editions=contents.unsure,
-        cavity=contents.cavity, unoriented=request.reading.unoriented,
-    )  # fmt: skip
+        request.dataset,
+        request.target,
+        contents.labels,
+        editions=contents.unsure,
+        cavity=contents.cavity,
+        unoriented=request.reading.unoriented,
+    )
 
 
 def seen_as(dataset: str) -> str:

@@ -178,9 +178,12 @@ def _look(job: Job, known: Groups, pictured: bool) -> CaseSeen | tuple[DataError
     mask = region(scan.label, job.labels)
     on_grid = volume.label > 0
     target = TargetSeen(
-        _ml(mask, scan.spacing_mm), _pieces(mask),
-        _ml(on_grid, volume.spacing_mm), _pieces(on_grid), int(on_grid.sum()),
-    )  # fmt: skip
+        _ml(mask, scan.spacing_mm),
+        _pieces(mask),
+        _ml(on_grid, volume.spacing_mm),
+        _pieces(on_grid),
+        int(on_grid.sum()),
+    )
     values = [value for value in findings.labels if value]
     depth, height, width = scan.label.shape
     return CaseSeen(
@@ -249,8 +252,10 @@ def _remarks(cases: Sequence[CaseSeen]) -> list[str]:
         ),
     ):
         if ids:
-            found.append(f"{len(ids)} of {len(cases)} cases {what}: {', '.join(ids[:5])}"
-                         + (" …" if len(ids) > 5 else ""))  # fmt: skip
+            found.append(
+                f"{len(ids)} of {len(cases)} cases {what}: {', '.join(ids[:5])}"
+                + (" …" if len(ids) > 5 else "")
+            )
     return found
 
 

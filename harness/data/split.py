@@ -65,8 +65,10 @@ class Split:
 
         Raises DataError where a part loses its last case.
         """
-        parts = {part: tuple(case for case in ids if case not in cases)
-                 for part, ids in self.parts.items()}  # fmt: skip
+        parts = {
+            part: tuple(case for case in ids if case not in cases)
+            for part, ids in self.parts.items()
+        }
         for part, ids in self.parts.items():
             if ids and not parts[part]:
                 raise DataError(

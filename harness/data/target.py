@@ -139,9 +139,16 @@ def shown(targets: Mapping[str, Target]) -> list[str]:
 
 def total(targets: Mapping[str, Target]) -> str:
     """One line on all of them: "target: 840 ml in 41 parts, on the grid 820 ml in 40"."""
-    sums = [sum(values) for values in zip(
-        *((one.file_ml, one.file_parts, one.grid_ml, one.grid_parts) for one in targets.values()),
-        strict=True)]  # fmt: skip
+    sums = [
+        sum(values)
+        for values in zip(
+            *(
+                (one.file_ml, one.file_parts, one.grid_ml, one.grid_parts)
+                for one in targets.values()
+            ),
+            strict=True,
+        )
+    ]
     file_ml, file_parts, grid_ml, grid_parts = sums
     without = sum(one.file_ml == 0 for one in targets.values())
     empty = f"; {_cases(without, len(targets))} without target" if without else ""

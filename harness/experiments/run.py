@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from harness.data import datasets
 from harness.data.split import NO_CASES
@@ -14,6 +13,8 @@ from harness.experiments.stopping import Stopped
 from harness.report import figures
 from harness.results import tables
 from harness.runs.crash_points import crash_point
+from harness.runs.events import Event
+from harness.runs.files import JsonObject
 from harness.runs.manifest import open_run
 from harness.runs.plan import Plan, plan
 from harness.runs.records import ProbedTraining
@@ -127,7 +128,7 @@ def prepare(request: RunRequest, screen: Screen) -> Plan:
     )
 
 
-def dry_run(request: RunRequest, screen: Screen) -> list[dict[str, Any]]:
+def dry_run(request: RunRequest, screen: Screen) -> list[JsonObject]:
     """The trial matrix and what is already done; trains nothing, writes no run folder."""
     request = fitted(request)
     refuse_impossible(request)
@@ -185,7 +186,7 @@ def _carry_out(
         trials = [folder.trial(t) for t in planned.to_measure]
         return [t.id for t in trials if t.state() == "ok" and t.measurement() is None]
 
-    def tell(trial: str, event: dict[str, Any]) -> None:
+    def tell(trial: str, event: Event) -> None:
         screen.event(trial, event)
         refuse_full_disk(event)
 

@@ -7,7 +7,7 @@ settings are compared with those they would replace.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from harness.data import datasets
 from harness.data.split import NO_CASES, Split
@@ -27,6 +27,8 @@ from harness.experiments.study_screen import StudyScreen
 from harness.report import study_files
 from harness.results import study as study_report
 from harness.runs import study_folder as study
+from harness.runs.events import Event
+from harness.runs.files import JsonObject
 from harness.runs.manifest import open_study
 from harness.runs.plan import Plan, PlannedRow, described, trials_of
 from harness.runs.run_folder import RunFolder
@@ -94,9 +96,15 @@ def _tune(request: StudyRequest, session: Session) -> int:
     refuse_unfit(request.placement, folder.path, request.cache, screen)
     prepared = _prepare(request, screen)
     manifest = open_study(
-        folder, request.spaces, prepared.data, prepared.split, prepared.keys,
-        _protocol(request, prepared), request.cache, request.command,
-    )  # fmt: skip
+        folder,
+        request.spaces,
+        prepared.data,
+        prepared.split,
+        prepared.keys,
+        _protocol(request, prepared),
+        request.cache,
+        request.command,
+    )
     _announce(request, folder, prepared, screen)
     session.begin()
     stopped = _search_all(request, folder, prepared, screen)
@@ -147,7 +155,7 @@ def _prepare(request: StudyRequest, screen: Screen) -> StudyData:
     return StudyData(cases, described(prepared), dict(prepared.keys), settings, notes)
 
 
-def _protocol(request: StudyRequest, prepared: StudyData) -> dict[str, Any]:
+def _protocol(request: StudyRequest, prepared: StudyData) -> JsonObject:
     """What must be equal for points to be comparable, and for a study to be the same one."""
     return {
         "settings": prepared.settings.model_dump(mode="json"),
@@ -272,7 +280,7 @@ def _search(
 
     with StudyScreen(screen, folder, space.name, search.size, search.epochs) as display:
 
-        def on_event(number: int, event: dict[str, Any]) -> None:
+        def on_event(number: int, event: Event) -> None:
             if event["event"] == "end":
                 refuse_full_disk(event)
                 [point] = [p for p in study.points(folder, space.name) if p.number == number]
@@ -330,9 +338,13 @@ def trials_of_point(
     """One trial for each seed, trained with these values and not fine-tuned on test volumes."""
     row = _row(space, str(number), params)
     trials = trials_of(
-        row, request.settings, prepared.data, prepared.split, request.seeds,
+        row,
+        request.settings,
+        prepared.data,
+        prepared.split,
+        request.seeds,
         request.placement.device,
-    )  # fmt: skip
+    )
     return [spec.base or spec for spec in trials]
 
 
@@ -341,9 +353,13 @@ def _row(space: Space, title: str, params: Mapping[str, float]) -> Row:
     name = f"{system(space.system).title}, {title}"
     cells = (system(space.system).title, title)
     return Row(
-        f"{space.name}/{title}", name, space.system, changed["options"], cells=cells,
+        f"{space.name}/{title}",
+        name,
+        space.system,
+        changed["options"],
+        cells=cells,
         protocol=changed["protocol"],
-    )  # fmt: skip
+    )
 
 
 def _conclude(request: StudyRequest, folder: RunFolder, screen: Screen) -> int:

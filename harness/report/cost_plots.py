@@ -4,23 +4,23 @@ A system is worth its cost where no other is both cheaper and better; a grey lin
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
 from harness.report.panels import KINDS, LETTER, LINE, MARKERS, WIDTH, axes_at
-from harness.report.style import GREY
+from harness.report.style import GREY, Style
 from harness.runs.measures import Measure
 
 HEIGHT = 2.5  # inches
 VEIL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}  # no line through it
-FRONT: dict[str, Any] = {"color": "0.75", "linewidth": 1, "linestyle": "--", "zorder": 1}
-LEADER: dict[str, Any] = {"color": "0.7", "linewidth": 0.6, "zorder": 1.5}
-INTERVAL: dict[str, Any] = {"linewidth": 1, "alpha": 0.7, "zorder": 2}
-NAME: dict[str, Any] = {"va": "center", "color": GREY, "zorder": 2.5, "bbox": VEIL}
-POINT: dict[str, Any] = {
+FRONT: Style = {"color": "0.75", "linewidth": 1, "linestyle": "--", "zorder": 1}
+LEADER: Style = {"color": "0.7", "linewidth": 0.6, "zorder": 1.5}
+INTERVAL: Style = {"linewidth": 1, "alpha": 0.7, "zorder": 2}
+NAME: Style = {"va": "center", "color": GREY, "zorder": 2.5, "bbox": VEIL}
+POINT: Style = {
     "markersize": 6,
     "markeredgecolor": "black",
     "markeredgewidth": 0.6,

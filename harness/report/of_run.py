@@ -154,9 +154,11 @@ def _standings(found: Gathered) -> Section | None:
     if not blocks:
         return None
     notes = dict.fromkeys(
-        f"{note}." for standings in found.standings.values() for standing in standings.values()
+        f"{note}."
+        for standings in found.standings.values()
+        for standing in standings.values()
         for note in standing.notes
-    )  # fmt: skip
+    )
     lead = (
         "For every two systems, over the test cases: of Dice and Jaccard the mean difference with "
         "Student's t, of HD95 the median difference with the sign test, after Holm over all pairs "

@@ -1,9 +1,9 @@
 """Under which protocol a run was made, and everything in which it departs from the paper's."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from harness.report.document import Bullets, Cell, Facts, Section, Table
+from harness.runs.files import JsonObject
 from harness.runs.nested import flat, in_words, pairs
 from harness.runs.records import RunManifest
 from harness.runs.run_folder import RunFolder
@@ -99,7 +99,7 @@ def deviations(folders: Sequence[RunFolder], systems: Sequence[str]) -> tuple[st
     return tuple(dict.fromkeys(filter(None, found)))
 
 
-def _of_training(protocol: dict[str, Any]) -> list[str]:
+def _of_training(protocol: JsonObject) -> list[str]:
     paper = PAPER.protocol.model_dump(mode="json")
     return [
         f"{NAMES.get(key, key)}: {in_words(value)}, in the paper {in_words(paper.get(key))}"
@@ -108,7 +108,7 @@ def _of_training(protocol: dict[str, Any]) -> list[str]:
     ]
 
 
-def _rule(protocol: dict[str, Any]) -> Table:
+def _rule(protocol: JsonObject) -> Table:
     """Every setting of training beside the paper's."""
     paper = PAPER.protocol.model_dump(mode="json")
     rows = tuple(
@@ -123,6 +123,6 @@ def _rule(protocol: dict[str, Any]) -> Table:
     return Table(caption, ("Setting", "This run", "Paper"), rows)
 
 
-def _settings(protocol: dict[str, Any]) -> Table:
+def _settings(protocol: JsonObject) -> Table:
     rows = tuple((Cell(k), Cell(in_words(v))) for k, v in flat(protocol).items() if v != {})
     return Table("What the hash covers", ("Key", "Value"), rows, 2)

@@ -14,7 +14,7 @@ from harness.results.departures import of_data, of_systems, of_training
 from harness.results.markdown import markdown_table
 from harness.results.rows import merged_rows
 from harness.results.table_data import Record, ResultTable, tables
-from harness.runs.files import write_bytes
+from harness.runs.files import JsonObject, write_bytes
 from harness.runs.measures import BY_NAME, DICE, MEASURES, TIME, TIME_P90, Measure, of_plugin
 from harness.runs.records import Failed, Measured, Scored
 from harness.runs.run_folder import RunFolder
@@ -140,7 +140,7 @@ def without_target(folders: Sequence[RunFolder]) -> list[str]:
     ]
 
 
-def _windows(protocol: dict[str, Any], shown: Sequence[ResultTable]) -> list[str]:
+def _windows(protocol: JsonObject, shown: Sequence[ResultTable]) -> list[str]:
     """How much of a training volume patch-based systems see, where the rows do not tell."""
     untold = [table for table in shown if table.suite != "equal_voxels"]
     kinds = {kind for table in untold for kind in table.frame["kind"]}

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -14,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from harness.errors import PfbenchError
+from harness.runs.events import Event
 from harness.runs.files import append
 
 WIDE = 170  # columns where there is no terminal to ask
@@ -109,7 +109,7 @@ class Screen:
             finally:
                 self.live = None
 
-    def event(self, trial: str, event: dict[str, Any]) -> None:
+    def event(self, trial: str, event: Event) -> None:
         """Take in what a trial reports."""
         line = self.lines[trial]
         now = time.monotonic()
@@ -135,7 +135,7 @@ class Screen:
         if kind in ("start", "epoch", "end", "measured", "probed"):
             self.note(self._plain(line, event))
 
-    def _plain(self, line: ProgressLine, event: dict[str, Any]) -> str:
+    def _plain(self, line: ProgressLine, event: Event) -> str:
         kind = event["event"]
         if kind == "epoch":
             dice = f"  val Dice {event['val_dice']:.3f}" if "val_dice" in event else ""

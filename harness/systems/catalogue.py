@@ -17,6 +17,8 @@ from harness.errors import unknown
 if TYPE_CHECKING:
     from harness.systems.methods import Method
 
+Options = dict[str, Any]
+"""Options of a system by name, with values that JSON can hold."""
 Kind = Literal["patch-based", "patch-free"]
 Grid = tuple[int, int, int]
 
@@ -128,7 +130,7 @@ def load(path: str | Callable[..., Any]) -> Any:
     return resolve_name(path) if isinstance(path, str) else path
 
 
-def options(name: str, profile: str, dataset: str = "") -> dict[str, Any]:
+def options(name: str, profile: str, dataset: str = "") -> Options:
     """The options of a system in a profile, complete; without a data set for any."""
     entry = system(name)
     quick = entry.quick if profile == "quick" else {}

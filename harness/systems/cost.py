@@ -1,11 +1,12 @@
 """Parameters and FLOPs of a system, counted on shapes alone."""
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.systems import catalogue as systems
+from harness.systems.catalogue import Options
 from harness.systems.methods import Grid
 
 
@@ -17,7 +18,7 @@ class Cost(TypedDict):
     gflops_per_volume: float
 
 
-def cost(name: str, options: dict[str, Any], modalities: int, grid: Grid) -> Cost:
+def cost(name: str, options: Options, modalities: int, grid: Grid) -> Cost:
     """Parameters in training and inference, and GFLOPs for one volume with all its windows.
 
     1 GFLOP = 10^9 operations of convolutions and matrix products, multiply and add counted

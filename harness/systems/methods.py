@@ -27,6 +27,7 @@ from baselines.resunet3d_up import low_resolution_label, upsample_keys
 from harness.data.case import Volume
 from harness.data.lowres import halve
 from harness.data.wording import listed
+from harness.systems.catalogue import Options
 from harness.systems.protocol import Protocol
 from harness.systems.sliding_window import sliding_window, starts
 from models import cropping
@@ -152,7 +153,7 @@ class Method(ABC):
         with torch.inference_mode(), _suited("volume", self.grid):
             self.forward(torch.empty(modalities, *self.grid, device=self.device))
 
-    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def settled(self, options: Mapping[str, Any]) -> Options:
         """`options` with what was left to this method written out, for the trial's spec."""
         return dict(options)
 
@@ -229,7 +230,7 @@ class Patches(Method):
         with torch.inference_mode(), _suited("window", self.window):
             self.network(torch.empty(1, modalities, *self.window, device=self.device))
 
-    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def settled(self, options: Mapping[str, Any]) -> Options:
         return {**options, "window": list(self.window)}
 
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
@@ -337,7 +338,7 @@ class PatchFree(Method):
     def transductive(self) -> bool:  # type: ignore[override]
         return self.tpf != "none"
 
-    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def settled(self, options: Mapping[str, Any]) -> Options:
         return {**options, "weights": asdict(self.weights)}
 
     def guided(self, image: Image, rng: np.random.Generator) -> Guided:

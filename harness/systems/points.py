@@ -23,6 +23,7 @@ from baselines.point_unet import (
     scatter_to_volume,
 )
 from harness.data.case import Volume
+from harness.systems.catalogue import Options
 from harness.systems.methods import (
     Grid,
     Image,
@@ -97,7 +98,7 @@ class Points(Method):
         features, pyramid, target = sample
         return {"total": point_loss(self.network.points(features, pyramid).float(), target)}
 
-    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def settled(self, options: Mapping[str, Any]) -> Options:
         return {**options, "points": self.points}
 
     def probability(self, image: Image) -> NDArray[np.float32]:

@@ -20,6 +20,9 @@ from harness.systems.metrics import dice
 from harness.systems.protocol import Protocol as Settings
 from models.precision import autocast
 
+Snapshot = dict[str, Any]
+"""All that training needs to go on: tensors, numbers, text, lists and dicts of these."""
+
 EpochRow = dict[str, float]
 Report = Callable[[EpochRow], None]
 
@@ -27,9 +30,9 @@ Report = Callable[[EpochRow], None]
 class StateStore(Protocol):
     """Where the state after each epoch goes and comes back from."""
 
-    def save(self, epoch: int, state: dict[str, Any]) -> None: ...
+    def save(self, epoch: int, state: Snapshot) -> None: ...
 
-    def load(self) -> dict[str, Any] | None: ...
+    def load(self) -> Snapshot | None: ...
 
 
 class NotFinite(Exception):
@@ -117,7 +120,7 @@ def _train_stage(
     stage: Stage,
     lesson: TrainingJob,
     progress: TrainingState,
-    saved: dict[str, Any] | None,
+    saved: Snapshot | None,
 ) -> None:
     settings = lesson.settings
     plateau = Plateau(
@@ -247,7 +250,7 @@ def _state(
     plateau: Plateau,
     progress: TrainingState,
     best: Mapping[str, Tensor],
-) -> dict[str, Any]:
+) -> Snapshot:
     return {
         "network": method.network.state_dict(),
         "optimizer": optimizer.state_dict(),

@@ -18,8 +18,19 @@ from harness.trials import network as trained
 
 TAG = "pfbench.model_uri"
 PACKAGES = ("harness", "models", "baselines")
-NEEDED = ("mlflow", "torch", "numpy", "scipy", "pandas", "pydantic", "PyYAML", "safetensors",
-          "nibabel", "scikit-image", "psutil")  # fmt: skip
+NEEDED = (
+    "mlflow",
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pydantic",
+    "PyYAML",
+    "safetensors",
+    "nibabel",
+    "scikit-image",
+    "psutil",
+)
 
 
 def log_models(run_dir: Path, uri: str, experiment: str) -> list[str]:

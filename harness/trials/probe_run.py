@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.errors import PfbenchError
+from harness.runs.events import Event
 from harness.runs.manifest import open_run
 from harness.runs.plan import Plan
 from harness.runs.records import Failed, ProbedInference, ProbedTraining
@@ -29,9 +29,15 @@ from harness.trials.workplace import Workplace
 LIMIT_S = 10.0
 PREFIX = ".probe-"
 SCHEDULE = {
-    "epochs", "learning_rate", "plateau_epochs", "plateau_divisor", "learning_rate_floor",
-    "selection", "validate_every", "windows_per_volume",
-}  # fmt: skip
+    "epochs",
+    "learning_rate",
+    "plateau_epochs",
+    "plateau_divisor",
+    "learning_rate_floor",
+    "selection",
+    "validate_every",
+    "windows_per_volume",
+}
 """Parts of the protocol that say how long and how fast it learns, not what a step takes."""
 
 
@@ -134,7 +140,7 @@ def _carry_out(
     planned: Plan,
     screen: Screen,
 ) -> None:
-    def tell(trial: str, event: dict[str, Any]) -> None:
+    def tell(trial: str, event: Event) -> None:
         screen.event(trial, event)
         refuse_full_disk(event)
 

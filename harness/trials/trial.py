@@ -18,6 +18,7 @@ import harness
 from harness.data.split import Split
 from harness.errors import StorageError
 from harness.runs import plugins
+from harness.runs.events import Event
 from harness.runs.files import write_bytes
 from harness.runs.records import (
     Failed,
@@ -42,7 +43,6 @@ from harness.trials.measure import alike, describe_device, measure, together
 from harness.trials.network import build
 from harness.trials.task import Task
 
-Event = dict[str, Any]
 Emit = Callable[[Event], None]
 
 
@@ -147,8 +147,13 @@ def _adapt(task: Task, emit: Emit) -> None:
     test = task.run_folder.volumes(task.run_folder.split().test, task.cache)
     method = method.adapt([volume.image for volume in test])
     seconds = {**trained.seconds, "adapt": time.perf_counter() - began}
-    found = {"epochs": trained.epochs, "memory": trained.memory, "base": base.id,
-             "memory_unknown": trained.memory_unknown, "remarks": trained.remarks}  # fmt: skip
+    found = {
+        "epochs": trained.epochs,
+        "memory": trained.memory,
+        "base": base.id,
+        "memory_unknown": trained.memory_unknown,
+        "remarks": trained.remarks,
+    }
     _score(task, method, seconds, emit, **found)
 
 

@@ -7,12 +7,12 @@ import os
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import StateError
-from harness.runs.files import read_json, sha256
+from harness.runs.files import JsonObject, read_json, sha256
 from harness.runs.records import wrong_keys
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Inspection:
         why = os.strerror(error.errno or errno.EIO)
         self.fault(path, "is missing" if missing else f"cannot be read: {why}")
 
-    def json(self, path: Path) -> dict[str, Any] | None:
+    def json(self, path: Path) -> JsonObject | None:
         """The object in the file; None, and a fault, when there is none."""
         if self.bytes_of(path) is None:
             return None
