@@ -14,7 +14,8 @@ from harness.runs.nested import merged
 from harness.runs.settings import Settings, changed_protocol
 from harness.runs.spec import Data, Device, TrialSpec, code_version, digest
 from harness.runs.suites import MEASURED, Row, refuse_overruled, suite
-from harness.systems.catalogue import Options, options, system
+from harness.systems.catalogue import options, system
+from harness.systems.protocol import Options
 
 WHOLE = {"windows_per_volume": 1, "foreground_share": 0.0}
 

@@ -14,8 +14,7 @@ from pydantic import Field
 
 import harness
 from harness.data.reading import PAPERS, View
-from harness.systems.catalogue import Options
-from harness.systems.protocol import Frozen, Protocol
+from harness.systems.protocol import Frozen, Options, Protocol
 
 RESULT_CODE: tuple[str, ...] = ("models", "baselines", "harness/data", "harness/systems")
 

@@ -18,8 +18,8 @@ from harness.runs.plugin_file import NAME
 from harness.runs.records import SuiteColumns
 from harness.runs.suites import ALL, OURS, SHOWABLE, SUITES, Row, Suite
 from harness.runs.yaml_file import line_of, read_config
-from harness.systems.catalogue import SYSTEMS, Options
-from harness.systems.protocol import Frozen
+from harness.systems.catalogue import SYSTEMS
+from harness.systems.protocol import Frozen, Options
 
 ENDINGS = (".yaml", ".yml")
 

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.data.grid import PAPER_GRID
 from harness.errors import unknown
+from harness.systems.protocol import Options
 
 if TYPE_CHECKING:
     from harness.systems.methods import Method
 
-Options = dict[str, Any]
-"""Options of a system by name, with values that JSON can hold."""
 Kind = Literal["patch-based", "patch-free"]
 Grid = tuple[int, int, int]
 

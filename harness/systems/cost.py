@@ -6,8 +6,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.systems import catalogue as systems
-from harness.systems.catalogue import Options
 from harness.systems.methods import Grid
+from harness.systems.protocol import Options
 
 
 class Cost(TypedDict):

@@ -27,8 +27,7 @@ from baselines.resunet3d_up import low_resolution_label, upsample_keys
 from harness.data.case import Volume
 from harness.data.lowres import halve
 from harness.data.wording import listed
-from harness.systems.catalogue import Options
-from harness.systems.protocol import Protocol
+from harness.systems.protocol import Options, Protocol
 from harness.systems.sliding_window import sliding_window, starts
 from models import cropping
 from models.layout import Layout, channels_last, faster

@@ -23,7 +23,6 @@ from baselines.point_unet import (
     scatter_to_volume,
 )
 from harness.data.case import Volume
-from harness.systems.catalogue import Options
 from harness.systems.methods import (
     Grid,
     Image,
@@ -34,6 +33,7 @@ from harness.systems.methods import (
     counted,
     rng_of,
 )
+from harness.systems.protocol import Options
 from models.precision import autocast
 
 
