@@ -1,10 +1,11 @@
-"""HDResUNet: the full volume, folded into eight channels of half the side and unfolded again.
+"""HDResUNet: a ResUNet3D between holistic decomposition and dense upsampling.
 
     x ─ space to depth ─► ResUNet3D, 8 -> 8 ─ depth to space ─► logits
     HR                           LR                             HR
 
-Hybrid down-sampling (the folding and the first convolution) and dense up-sampling (the head
-and the unfolding) after Wang et al., arXiv:2210.14645, Sec. IV-C; no code of it is released.
+Holistic decomposition convolution (HDC: the folding of the full volume into eight channels of half
+the side, and the first convolution) and dense upsampling convolution (DUC: the head and the
+unfolding) as Wang et al., arXiv:2210.14645, Sec. IV-C, name them; no code of it is released.
 Axes: (B, C, D, H, W). Voxel (2z + dz, 2y + dy, 2x + dx) of channel c becomes voxel (z, y, x)
 of channel 8c + 4dz + 2dy + dx.
 """

@@ -22,25 +22,25 @@ PREPARE = """
 import json, resource, sys, time
 sys.path.insert(0, "tests")
 from pathlib import Path
-from written_run import WrittenRun
-from harness.ledger import RunFolder
+from helper_made_run import MadeRun
+from harness.runs.run_folder import RunFolder
 path, number = Path(sys.argv[1]), int(sys.argv[2])
 """
 REPORT = """
-WrittenRun(path, cases=number, seeds=(0, 1, 2))
+MadeRun(path, cases=number, seeds=(0, 1, 2))
 began = time.perf_counter()
 from harness.report.write import render
 render([RunFolder(path)], pictures=False)
 """
 SYNC = """
-WrittenRun(path, cases=number, seeds=(0,))
-from harness.tracking import default_uri, mirror
+MadeRun(path, cases=number, seeds=(0,))
+from harness.tracking.mirror import default_uri, mirror
 mirror(path, default_uri(path), "first")  # makes the store
 began = time.perf_counter()
 mirror(path, default_uri(path), "second")
 """
 LOOK = """
-run = WrittenRun(path, cases=4, rows=["unet3d"])
+run = MadeRun(path, cases=4, rows=["unet3d"])
 trial = next(iter(run.trials.values()))
 content = {file.name: file.read_bytes() for file in trial.path.iterdir() if file.is_file()}
 names = [f"{copy:016x}" for copy in range(number)]
@@ -82,6 +82,7 @@ def _measured(code: str, number: int) -> tuple[float, float]:
             capture_output=True,
             text=True,
             check=True,
+            encoding="utf-8",
         )
     seconds, peak_mib = json.loads(done.stdout.splitlines()[-1])
     return seconds, peak_mib

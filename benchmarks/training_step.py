@@ -95,6 +95,7 @@ def _in_a_process(variant: str, folder: Path) -> Step:
         stdout=subprocess.PIPE,
         text=True,
         check=True,
+        encoding="utf-8",
     )
     return Step(*json.loads(done.stdout))
 

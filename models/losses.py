@@ -8,8 +8,10 @@
 Eq. 14 and 16 are functions of the moments of F and G (models/moments.py), which they share.
 
 Wang et al., arXiv:2210.14645, Sec. III. All volumes are (B, C, D, H, W); every function returns a
-scalar, the mean over the batch. Terms are computed in float32 or wider, whatever the autocast.
-A grid that does not match raises ValueError. Weights live in models/objective.py.
+scalar, the mean over the batch. N counts voxels, as the paper prints it: the errors of several
+modalities in a voxel add up (eq. 1, 10, 14), as their similarities do (eq. 15), so that the terms
+of eq. 19 stand to each other as printed. Terms are computed in float32 or wider, whatever the
+autocast. A grid that does not match raises ValueError. Weights live in models/objective.py.
 """
 
 from collections.abc import Sequence
@@ -53,25 +55,25 @@ def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def super_resolution_loss(sr: Tensor, image: Tensor) -> Tensor:
-    """Eq. 1: L_srt = mean (S - X)²."""
+    """Eq. 1: L_srt = (1/N) Σ |S - X|², over voxels; in each the modalities add up."""
     _same_grid("the reconstruction", sr, "the image", image)
-    return (wide(sr) - wide(image)).square().mean()
+    return (wide(sr) - wide(image)).square().mean() * sr.shape[1]
 
 
 def guidance_loss(sr: Tensor, image: Tensor, start: Start, size: Sequence[int]) -> Tensor:
     """Eq. 10: the reconstruction's error inside the guidance window.
 
-        L_sgl = (1/N) Σ_window (S - X)²
+        L_sgl = (1/N) Σ_window |S - X|²
 
-    N counts the whole volume, as in the paper and the authors' code. `start`: first voxel
-    (z, y, x) of the window of `size`; one for all, or a sequence with one for each volume.
+    N counts the voxels of the whole volume, as in the paper and the authors' code. `start`: first
+    voxel (z, y, x) of the window of `size`; one for all, or a sequence with one for each volume.
     """
     _same_grid("the reconstruction", sr, "the image", image)
     sums = [
         (wide(_window(s, at, size)) - wide(_window(x, at, size))).square().sum()
         for s, x, at in zip(sr, image, _starts(start, len(sr)), strict=True)
     ]
-    return torch.stack(sums).sum() / sr.numel()
+    return torch.stack(sums).sum() / sr[:, 0].numel()
 
 
 def fuse(volume: Tensor, mask: Tensor) -> Tensor:
@@ -95,13 +97,13 @@ def fusion_losses(sr: Tensor, prob: Tensor, image: Tensor, label: Tensor) -> tup
 def target_enhanced_loss(fusion: Tensor, target: Tensor) -> Tensor:
     """Eq. 14: the reconstruction has to be right where the mask says target.
 
-    L_tel = mean (F - G)²,   F = fuse(sr, prob) (eq. 11), G = fuse(image, label) (eq. 12)
+    L_tel = (1/N) Σ |F - G|²,   F = fuse(sr, prob) (eq. 11), G = fuse(image, label) (eq. 12)
     """
     return _target_enhanced(_moments_of(fusion, target))
 
 
 def _target_enhanced(found: Moments) -> Tensor:
-    return found.uu.diagonal(dim1=1, dim2=2).mean()
+    return found.uu.diagonal(dim1=1, dim2=2).sum(1).mean()
 
 
 def spatial_similarity_loss(fusion: Tensor, target: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ gc.set_threshold(*gc.get_threshold()[:2], 100)
 @pytest.fixture(scope="session")
 def fork_server(tmp_path_factory):
     """Calls a function in a process of its own."""
-    from forked import Ended
+    from helper_forked import Ended
 
     from harness.trials.fork_server import Call, ForkServer
 
@@ -41,18 +41,22 @@ def fork_server(tmp_path_factory):
 def pfbench(fork_server):
     """Calls a command, which may be told where to crash."""
 
+    import helper_shared_imports
+
     from harness.runs import crash_points as crash
 
     def call(*arguments, crash_at=None, **how):
-        place = {crash.VARIABLE: crash_at} if crash_at else {}
-        return fork_server("warm_pfbench:main", *arguments, environment=place, **how)
+        place = helper_shared_imports.environment() | (
+            {crash.VARIABLE: crash_at} if crash_at else {}
+        )
+        return fork_server("helper_warm_pfbench:main", *arguments, environment=place, **how)
 
     return call
 
 
 @pytest.fixture(scope="session")
 def undisturbed(pfbench, tmp_path_factory):
-    from forked import RUN
+    from helper_forked import RUN
 
     out = tmp_path_factory.mktemp("forked") / "undisturbed"
     ended = pfbench(*RUN, "--out", out)

@@ -15,7 +15,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from in_process import contents, pfbench
+from helper_in_process import contents, pfbench
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of a trial belong to its log
 

@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import nibabel
 import numpy as np
 import pytest
-from in_process import contents, pfbench
+from helper_in_process import contents, pfbench
 from test_nifti import INF, NAN, content
 
+from harness.data.wording import counted
 from harness.runs.run_folder import RunFolder
 from harness.trials.task import Task
 from harness.trials.trial import perform
@@ -182,7 +183,7 @@ BAD = {  # case of the catalogue -> what is said, and the damaged volume
     "V26 two axes": Bad("not a 3-D volume: 72x7", header(dim=("4h", 2, 72, 7, 1))),
     "V26 four axes": Bad("split it into volumes", header(dim=("5h", 4, 9, 4, 7, 2))),
     "V27 label of another shape": Bad("shape (7, 8, 8)", seg=packed(content(label()[1:]))),
-    "V28 label elsewhere": Bad("affines differ by 5", seg=packed(content(label(), MOVED))),
+    "V28 label elsewhere": Bad("a corner is 5 mm away", seg=packed(content(label(), MOVED))),
     "V29 forms 50 mm apart": Bad("sform and qform are 50 mm apart",
                                  header(qform=("2h", 1, 1), quatern_b=("6f", 0, 0, 0, 50, 0, 0))),
     "V30 no form": Bad("sform and qform codes are 0", header(qform=("2h", 0, 0))),
@@ -336,8 +337,8 @@ def test_all_faults_of_all_cases_are_told_in_one_pass(checked):
     assert [fault["code"] for fault in told_of(checked, "both")] == ["V01", "V04"]
     faults = [line for line in checked.lines if LINE.fullmatch(line)]
     assert len(faults) == len(BAD) + 1
-    assert checked.lines[-1] == f"{len(faults)} faults"
-    assert len(checked.lines) == len(faults) + 3 + 1  # notes, and the sum
+    assert checked.lines[-1] == counted(len(faults), "fault")
+    assert len(checked.lines) == len(faults) + 3 + 2  # notes, targets, and the sum
 
 
 def test_hostile_files_cost_neither_time_nor_memory_nor_a_traceback(checked):
@@ -419,8 +420,9 @@ def test_a_folder_that_cannot_be_used_is_told_as_one_fault(root, case):
     damage(root)
     before = contents(root)
     done = pfbench("data", "check", root, expect=3)
-    fault, total = done.out.splitlines()
-    assert LINE.fullmatch(fault) and total == "1 faults"
+    lines = [line for line in done.out.splitlines() if not line.startswith("target: ")]
+    fault, total = lines
+    assert LINE.fullmatch(fault) and total == "1 fault"
     for words in (f"error[PFB-{case[:3]}]", *says):
         assert words in fault
     assert fault.isascii() and fault.isprintable()
@@ -432,12 +434,13 @@ def test_what_is_missing_does_not_hide_what_is_damaged(root):
     (root / "P1" / "P1_flair.nii.gz").write_bytes(GOOD[:-60])
     (root / "P1" / "P1_seg.nii.gz").write_bytes(marked(9))
     done = pfbench("data", "check", root, expect=3)
-    *faults, _ = done.out.splitlines()
+    *faults, _, _ = done.out.splitlines()
     assert [LINE.fullmatch(fault)["code"] for fault in faults] == ["D01", "V02", "V24"]
 
 
 def test_a_good_folder_has_no_fault(root):
-    assert pfbench("data", "check", root).out == "no fault found\n"
+    target, said = pfbench("data", "check", root).out.splitlines()
+    assert target.startswith("target: 1.08 ml in 3 parts, on the grid") and said == "no fault found"
 
 
 RUN = ["run", "--suite", "table2", "--model", "resunet3d_up", "--dataset", "brats",

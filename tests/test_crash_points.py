@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from forked import RUN, assert_killed, assert_same, checkpoint_of, trial_of
+from helper_forked import RUN, assert_killed, assert_same, checkpoint_of, trial_of
 
 from harness.data import cache
 from harness.data.case import Volume

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from documents import PAGES, TOP, in_blocks, in_sentences, leaf, options
+from helper_documents import PAGES, TOP, in_blocks, in_sentences, leaf, options
 
 from harness.runs.settings import PROFILES, resolve
 
@@ -118,7 +118,7 @@ def test_a_commit_is_checked_with_the_tools_of_ci_and_no_others():
 
 
 # What a command in the documents is run with: small enough for minutes, and nothing else changed.
-SMALL_RUN = ["--epochs", "1", "--executor", "inline", "--no-mlflow"]
+SMALL_RUN = ["--epochs", "1", "--executor", "inline", "--measure-repeats", "1", "--no-mlflow"]
 SMALL_STUDY = ["--epochs", "1", "--trials", "2", "--no-compare", "--no-mlflow"]
 SMALL_PLAN = ["--profile", "quick", "--limit", "0.1", "--executor", "inline",
               "--set", "phantom.cases=5"]  # fmt: skip

@@ -3,12 +3,14 @@
 import pandas as pd
 import psutil
 import pytest
-from failing import MIB
-from forked import trials
+from helper_failing import MIB
+from helper_forked import trials
 
 from harness.runs.records import Failed
 
-TINY = ["run", "--suite", "table5", "--epochs", "1", "--set", "phantom.cases=3", "--no-mlflow"]
+FAILING = "helper_failing:pfbench"
+TINY = ["run", "--suite", "table5", "--epochs", "1", "--set", "phantom.cases=3",
+        "--measure-repeats", "1", "--no-mlflow"]  # fmt: skip
 NUMBERS = ["dice_mean", "hd95_mean", "jaccard_mean", "time_s_p50", "infer_peak_mib"]
 RAISED = {
     "unet3d": ("cuda_oom", "out of GPU memory"),
@@ -34,7 +36,7 @@ def alone(fork_server, tmp_path_factory):
     """The scores of the network that does not fail, run by itself."""
     out = tmp_path_factory.mktemp("alone") / "out"
     command = [*TINY, *only("resunet3d_up"), "--executor", "inline", "--out", out]
-    ended = fork_server("failing:pfbench", *command)
+    ended = fork_server(FAILING, *command)
     assert "exit code 0" in ended.how, ended
     return scores(out)
 
@@ -69,7 +71,9 @@ def assert_rows(out, expected):
 def test_what_a_trial_raises_is_classified_and_the_others_go_on(fork_server, alone, tmp_path):
     out = tmp_path / "out"
     models = only(*RAISED, "resunet3d_up")
-    ended = fork_server("failing:pfbench", *TINY, *models, "--executor", "inline", "--out", out)
+    ended = fork_server(
+        "helper_failing:pfbench", *TINY, *models, "--executor", "inline", "--out", out
+    )
     assert "exit code 4" in ended.how, ended
     assert "Traceback" not in ended.said
     assert_rows(out, RAISED)
@@ -80,7 +84,9 @@ def test_what_a_trial_raises_is_classified_and_the_others_go_on(fork_server, alo
 def test_on_ray_every_way_to_fail_is_one_row(fork_server, alone, tmp_path):
     out = tmp_path / "out"
     models = only(*RAISED, *(DIED.keys() - {AS_TRAINED}), "resunet3d_up")
-    ended = fork_server("failing:pfbench", *TINY, *models, "--stall-timeout", 60, "--out", out)
+    ended = fork_server(
+        "helper_failing:pfbench", *TINY, *models, "--stall-timeout", 60, "--out", out
+    )
     assert "exit code 4" in ended.how, ended
     assert_rows(out, RAISED | DIED)
     assert scores(out) == alone
@@ -101,7 +107,7 @@ def test_a_trial_that_takes_all_memory_is_ended_by_ray_and_the_others_go_on(
     environment = {"GREEDY": "1", "RAY_memory_usage_threshold": f"{limit:.3f}",
                    "RAY_memory_monitor_refresh_ms": "100"}  # fmt: skip
     command = [*TINY, *only("vnet", "resunet3d_up"), "--max-concurrent", 1, "--out", out]
-    ended = fork_server("failing:pfbench", *command, environment=environment)
+    ended = fork_server(FAILING, *command, environment=environment)
     assert "exit code 4" in ended.how, ended
     assert_rows(out, {"vnet": ("host_oom", "memory")})
     assert scores(out) == alone

@@ -9,11 +9,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from helper_made_run import MadeRun, data, failed, made_run, made_trial, rewrite, row, scored, spec
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from scipy.ndimage import binary_dilation
-from written_run import WrittenRun
 
 from harness.data import cache, phantom, prepare
 from harness.errors import StateError, UsageError
@@ -22,11 +22,8 @@ from harness.report import figures as pictures
 from harness.report.case_choice import choose_cases, draw_sheets, largest_slice, stray_components
 from harness.report.outline import outline
 from harness.report.patch_size_plot import ladder_plot
-from harness.runs.files import write_bytes, write_json
 from harness.runs.run_folder import RunFolder
-from harness.runs.spec import Data, TrialSpec
 from harness.systems.metrics import dice
-from harness.systems.protocol import Protocol
 
 GRID = (16, 32, 24)
 NO_STRAY = pd.Series({"a": 0, "b": 0, "c": 0, "d": 0})
@@ -213,41 +210,33 @@ VOLUMES = {
 }  # fmt: skip
 
 
-def spec(system, seed=0):
-    data = Data(name="phantom", modalities=("flair",), target="wt", grid=GRID, fingerprint="f",
-                synthetic=True)  # fmt: skip
-    return TrialSpec(system=system, options={}, protocol=Protocol(), data=data, split="s",
-                     seed=seed, device="cpu", code="c")  # fmt: skip
+DATA = data(grid=GRID)
+TRIALS = {name: spec(name, data=DATA) for name in ("vnet", "unet3d", "san", "pfseg")}
 
 
-def finish(trial, spread, islands):
-    """Masks that are `spread` voxels too large, with `islands` more in phantom_001."""
+def masked(folder, name, spread, islands):
+    """Finished with masks that are `spread` voxels too large, `islands` more in phantom_001."""
+    trial = made_trial(folder, TRIALS[name], result=scored(name))
     rows = []
     for case, volume in VOLUMES.items():
         mask = binary_dilation(volume.label, iterations=spread + 1)
         mask[0, 0, : 2 * islands : 2] |= case == "phantom_001"
         trial.write_mask(case, mask)
         rows.append({"case": case, "dice": dice(mask, volume.label)})
-    write_bytes(trial.path / "cases.csv", pd.DataFrame(rows).to_csv(index=False).encode())
-    write_json(trial.path / "result.json", {"status": "ok", "reason": ""})
+    trial.write_cases(rows)
+    return trial
 
 
-def make_run(path):
-    """Four rows: V-Net with five islands, UNet3D failed, SAN unfinished, PFSeg."""
+def four_rows(path):
+    """Table V: V-Net with five islands, UNet3D failed, SAN unfinished, PFSeg."""
     folder = RunFolder(path)
-    trials = {name: folder.trial(spec(name).id) for name in ("vnet", "unet3d", "san", "pfseg")}
-    for name, trial in trials.items():
-        trial.write_spec(spec(name))
-    finish(trials["vnet"], 2, 5)
-    trials["unet3d"].write_failure("train", "cuda_oom", "out of GPU memory")
-    finish(trials["pfseg"], 0, 0)
-    rows = [
-        {"key": name, "title": name.upper(), "cells": [name], "system": name, "trials": [trial.id]}
-        for name, trial in trials.items()
-    ]
-    folder.write({"kind": "run", "suites": {"table5": rows}, "profile": "quick", "synthetic": True,
-                  "trials": [trial.id for trial in trials.values()]})  # fmt: skip
-    return folder
+    trials = {
+        "vnet": masked(folder, "vnet", 2, 5),
+        "unet3d": made_trial(folder, TRIALS["unet3d"], result=failed("cuda_oom")),
+        "san": made_trial(folder, TRIALS["san"]),
+        "pfseg": masked(folder, "pfseg", 0, 0),
+    }
+    return made_run(path, {"table5": [row([t], title=name.upper()) for name, t in trials.items()]})
 
 
 def drawn(folder, **choice):
@@ -263,20 +252,20 @@ def text(path):
 
 @pytest.fixture
 def run(tmp_path):
-    return make_run(tmp_path)
+    return four_rows(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def by_rule(tmp_path_factory):
     """File name -> what is written in it, of the sheets that are drawn by rule."""
-    pictures = drawn(make_run(tmp_path_factory.mktemp("run")))
+    pictures = drawn(four_rows(tmp_path_factory.mktemp("run")))
     return {name: text(path) for name, path in pictures.items() if name.endswith(".svg")}
 
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
     """A sheet, as PNG and as SVG."""
-    return tuple(drawn(make_run(tmp_path_factory.mktemp("run")), cases=["phantom_001"]).values())
+    return tuple(drawn(four_rows(tmp_path_factory.mktemp("run")), cases=["phantom_001"]).values())
 
 
 def test_every_rule_has_its_sheet_and_the_sheet_says_which(by_rule):
@@ -312,14 +301,14 @@ def test_a_system_that_failed_is_shown_as_failed_and_one_that_runs_as_not_finish
 
 
 def test_dice_and_stray_components_stand_in_the_corner(one, run):
-    mask, label = run.trial(spec("vnet").id).mask("phantom_001"), VOLUMES["phantom_001"].label
+    mask, label = run.trial(TRIALS["vnet"].id).mask("phantom_001"), VOLUMES["phantom_001"].label
     expected = 2 * (mask & (label > 0)).sum() / (mask.sum() + label.sum())
     assert f"Dice {expected:.2f} stray 5" in text(one[1])
 
 
 def test_synthetic_data_are_called_so_and_real_data_are_not(one, run):
     assert "synthetic data: not comparable with the paper" in text(one[1])
-    run.write(run.read() | {"synthetic": False})
+    rewrite(run.manifest_file, run.run(), synthetic=False)
     real = drawn(run, cases=["phantom_001"])
     assert "synthetic" not in text(real["chosen-phantom_001.svg"])
 
@@ -351,7 +340,7 @@ def test_equal_results_give_equal_files_whatever_the_users_style(one, run):
 
 
 def test_a_mask_that_is_not_what_was_scored_is_not_drawn(run):
-    trial = run.trial(spec("vnet").id)
+    trial = run.trial(TRIALS["vnet"].id)
     trial.write_mask("phantom_002", ~trial.mask("phantom_002"))
     with pytest.raises(StateError, match="does not have the Dice of"):
         drawn(run, cases=["phantom_002"])
@@ -359,15 +348,15 @@ def test_a_mask_that_is_not_what_was_scored_is_not_drawn(run):
 
 def test_a_run_without_a_finished_trial_has_nothing_to_draw(run):
     for name in ("vnet", "pfseg"):
-        (run.trial(spec(name).id).path / "result.json").unlink()
+        run.trial(TRIALS[name].id).result_file.unlink()
     with pytest.raises(StateError, match="no finished trial to draw"):
         drawn(run)
 
 
 def test_what_the_rules_chose_before_is_dropped_and_what_was_asked_for_stays(run):
     for case, volume in VOLUMES.items():
-        cache.write(run.cache, case, volume)
-    write_json(run.path / "data.json", {"keys": {case: case for case in VOLUMES}, "cache": "cache"})
+        cache.write(run.path / "cache", case, volume)
+    run.write_volume_keys({case: case for case in VOLUMES}, run.path / "cache")
     asked = pictures.draw(run.path, None, ["phantom_002"], None)
     outdated = asked[0].with_name("best-phantom_009.png")
     outdated.write_bytes(b"of a run that had come less far")
@@ -429,10 +418,10 @@ def test_the_plot_is_the_same_twice(tmp_path):
 
 
 def test_fig_1_is_drawn_from_the_table_of_the_run(tmp_path):
-    run = WrittenRun(tmp_path, name="fig1", synthetic=True).fail("window5", "cuda_oom")
+    run = MadeRun(tmp_path, "fig1", synthetic=True).fail("window5", "cuda_oom")
     png, svg = pictures.draw_ladder(run.folder)
     assert (png, svg) == (tmp_path / "figures" / "fig1.png", tmp_path / "figures" / "fig1.svg")
-    means = pd.read_csv(run.trials["window1", 0].path / "cases.csv").mean(numeric_only=True)
+    means = pd.read_csv(run.trials["window1", 0].cases_file).mean(numeric_only=True)
     said = text(svg)
     assert all(
         figure in said
@@ -446,14 +435,15 @@ def test_fig_1_is_drawn_from_the_table_of_the_run(tmp_path):
 
 def test_a_model_that_has_no_patch_size_is_not_in_fig_1(tmp_path):
     """`run --suite fig1 --model resunet3d --model san` gives San a row of its own."""
-    run = WrittenRun(tmp_path, name="fig1")
-    rows = run.content["suites"]["fig1"]
-    rows[0] |= {"key": "san", "title": "SAN", "cells": ["SAN"], "system": "san"}
-    said = text(pictures.draw_ladder(run.change().folder)[1])
+    run = MadeRun(tmp_path, "fig1")
+    first, *others = run.manifest.suites["fig1"]
+    san = {"key": "san", "title": "SAN", "cells": ["SAN"], "system": "san"}
+    rows = [first.model_copy(update=san), *others]
+    said = text(pictures.draw_ladder(run.change(suites={"fig1": rows}).folder)[1])
     assert "48×64×64" in said and "32×48×48" not in said and "SAN" not in said
     run.change(suites={"fig1": rows[:1]})
     assert pictures.draw_ladder(run.folder) == []
 
 
 def test_a_run_of_other_suites_has_no_fig_1(tmp_path):
-    assert pictures.draw_ladder(WrittenRun(tmp_path, rows=["pfseg"]).folder) == []
+    assert pictures.draw_ladder(MadeRun(tmp_path, rows=["pfseg"]).folder) == []

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from in_process import pfbench
+from helper_in_process import pfbench
 from safetensors.numpy import load_file
 
 from harness.data import cache

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from forked import RUN, assert_killed, assert_same, checkpoint_of
+from helper_forked import RUN, assert_killed, assert_same, checkpoint_of
 
 from harness.trials import checkpoint
 
@@ -75,7 +75,7 @@ def test_a_full_disk_beside_the_run_costs_mlflow_only(pfbench, undisturbed, disk
     assert_same(out, undisturbed)
     (disk / "ballast").unlink()
     synced = pfbench("mlflow", "sync", out, "--tracking-uri", store)
-    assert "1 trials in MLflow: 1 new" in synced.said, synced
+    assert "1 trial in MLflow: 1 new" in synced.said, synced
 
 
 def test_s4_a_disk_that_becomes_read_only_is_named_and_the_command_finishes_later(

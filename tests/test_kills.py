@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from forked import assert_same, trials
+from helper_forked import assert_same, trials
 
 from harness.runs.run_folder import RunFolder
 

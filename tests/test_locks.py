@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from forked import RUN, trial_of
+from helper_forked import RUN, trial_of
 
 from harness.errors import ClusterError
 from harness.runs.run_folder import RunFolder

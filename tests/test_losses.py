@@ -69,9 +69,10 @@ def test_a_confident_right_prediction_costs_nothing():
 
 
 def test_super_resolution_loss_by_hand():
+    """Two voxels of two modalities: errors 0² + 2² in one, 1² + 0² in the other."""
     sr, image = torch.tensor([0.0, 1.0, 3.0, 0.0]), torch.tensor([0.0, 0.0, 1.0, 0.0])
     shape = (1, 2, 1, 1, 2)
-    assert losses.super_resolution_loss(sr.reshape(shape), image.reshape(shape)) == 5 / 4
+    assert losses.super_resolution_loss(sr.reshape(shape), image.reshape(shape)) == 5 / 2
 
 
 # Eq. 10
@@ -83,13 +84,14 @@ def test_guidance_loss_divides_the_windows_error_by_the_whole_volume():
     assert losses.guidance_loss(sr, image, (1, 2, 3), (2, 2, 1)) == 16 / 64
 
 
-def test_guidance_loss_is_the_mean_of_the_masked_error_with_a_window_for_each_volume():
+def test_guidance_loss_is_the_masked_error_per_voxel_with_a_window_for_each_volume():
     sr, image = volume(2, 3, 4, 5, 6), volume(2, 3, 4, 5, 6, seed=1)
     mask = torch.zeros_like(sr)
     mask[0, :, 0:2, 1:4, 2:6] = 1
     mask[1, :, 2:4, 0:3, 1:5] = 1
     actual = losses.guidance_loss(sr, image, [(0, 1, 2), (2, 0, 1)], (2, 3, 4))
-    assert actual.item() == pytest.approx(functional.mse_loss(mask * sr, mask * image).item())
+    per_value = functional.mse_loss(mask * sr, mask * image).item()
+    assert actual.item() == pytest.approx(3 * per_value)  # of three modalities
 
 
 def test_guidance_loss_teaches_nothing_outside_the_window():
@@ -223,6 +225,21 @@ def test_similarity_loss_stays_in_float32_under_autocast():
     assert actual == spatial_similarity_loss(fusion, target)
 
 
+def test_modalities_add_up_in_every_term_as_the_paper_prints_them():
+    """Its N counts voxels: four equal modalities make four times the error of a voxel (eq. 1, 10,
+    14), and 16 times the squared difference of two similarities (eq. 15)."""
+
+    def terms(copies):
+        sr, image = (volume(2, 1, *GRID, seed=s).expand(-1, copies, -1, -1, -1) for s in (0, 1))
+        prob, label = volume(2, 1, *GRID, seed=2), volume(2, 1, *GRID, seed=3).round()
+        tel, ssl = losses.fusion_losses(sr.contiguous(), prob, image.contiguous(), label)
+        return [losses.super_resolution_loss(sr, image),
+                losses.guidance_loss(sr, image, (0, 0, 0), (1, 2, 2)), tel, ssl]  # fmt: skip
+
+    ratios = [float(four / one) for four, one in zip(terms(4), terms(1), strict=True)]
+    assert ratios == pytest.approx([4, 4, 4, 16])
+
+
 # Eq. 14 and 16 in one pass
 
 
@@ -242,7 +259,7 @@ def tiny_chunks(monkeypatch):
 def test_both_fusion_losses_and_their_gradients_equal_their_definitions(channels, tiny_chunks):
     sr, prob, image, label = fused(channels)
     f, g = sr * prob, image * label
-    expected = 2 * ((f - g) ** 2).mean() + 3 * by_definition(f, g)
+    expected = 2 * ((f - g) ** 2).sum(1).mean() + 3 * by_definition(f, g)
     tel, ssl = losses.fusion_losses(sr, prob, image, label)
     torch.testing.assert_close(2 * tel + 3 * ssl, expected, rtol=1e-13, atol=0)
     actual = torch.autograd.grad(2 * tel + 3 * ssl, (sr, prob))

@@ -13,10 +13,13 @@ import wsgiref.simple_server
 from pathlib import Path
 
 import pytest
-from in_process import pfbench
-from mirrored_run import add_trial, by_seed, content, empty_store, history, make_run, mirrored, spec
+from helper_in_process import pfbench
+from helper_made_run import failed, history, made_trial, spec
+from helper_mirrored_run import by_seed, content, empty_store, mirrored, three_trials
 
-from harness.errors import TrackingError, UsageError
+from harness.errors import StateError, TrackingError, UsageError
+from harness.runs.files import read_json, write_json
+from harness.runs.nested import merged
 from harness.tracking import faults as mlflow_faults
 from harness.tracking import mirror as tracking
 from harness.tracking.desired import allowed, final_metrics, metric
@@ -29,7 +32,7 @@ HTML = b"<!doctype html><html><body>Please log in</body></html>"
 @pytest.fixture
 def run(tmp_path):
     empty_store(tmp_path / "mlflow.db")
-    return make_run(tmp_path)
+    return three_trials(tmp_path)
 
 
 def sync(folder, uri="", experiment="pfbench"):
@@ -99,7 +102,7 @@ def server(tmp_path_factory):
 def remote(server, tmp_path):
     """A run of its own in that server's store."""
     server.heal()
-    return make_run(tmp_path, run_id=tmp_path.name)
+    return three_trials(tmp_path, run_id=tmp_path.name)
 
 
 def rows_of(server, folder):
@@ -212,7 +215,7 @@ def test_m5_a_parameter_that_was_changed_in_the_store_stays_and_is_told(run):
     with contextlib.closing(sqlite3.connect(run.path / "mlflow.db")) as database:
         database.execute("UPDATE params SET value = '7' WHERE key = 'seed'")
         database.commit()
-    add_trial(run, 2, rows=history(2), status="running")
+    made_trial(run, spec(seed=2), history(2))
     _, _, runs = mirrored(run)
     assert runs["2"].data.tags["pfbench.params_not_ours"] == "seed"
     assert runs["2"].data.metrics["val/dice"] == pytest.approx(0.2)
@@ -228,7 +231,7 @@ def test_m6_names_that_mlflow_refuses_become_names_that_it_takes(name, expected)
 
 def test_m6_a_loss_with_such_a_name_arrives(run):
     rows = history(2, **{"dice (ET)": 0.25, "loss[a]": 0.5})
-    add_trial(run, 2, rows=rows, status="running")
+    made_trial(run, spec(seed=2), rows)
     _, _, runs = mirrored(run)
     assert runs["2"].data.metrics[metric("dice (ET)")] == 0.25
     assert runs["2"].data.metrics["train/loss_a"] == 0.5
@@ -237,21 +240,23 @@ def test_m6_a_loss_with_such_a_name_arrives(run):
 def test_m7_neither_infinity_nor_nan_is_logged(run):
     rows = history(2)
     rows[0]["loss"], rows[1]["loss"] = float("inf"), float("nan")
-    add_trial(run, 2, rows=rows, status="running")
-    scores = {f"{name}_{part}": 0.5 for name in ("dice", "jaccard", "hd95_max_mm", "hd95_voxels")
-              for part in ("mean", "std")}  # fmt: skip
-    scores |= {"hd95_mm_mean": float("inf"), "hd95_mm_std": float("nan")}
-    (run.trial(spec(0).id).path / "result.json").unlink()
-    add_trial(run, 0, rows=history(1), metrics=scores)
+    made_trial(run, spec(seed=2), rows)
     _, _, runs = mirrored(run)
-    assert "HD95 mm" not in runs["0"].data.metrics and "Dice" in runs["0"].data.metrics
     assert "train/loss" not in runs["2"].data.metrics
     assert runs["2"].data.metrics["train/epoch"] == 2
     assert all(abs(row[4]) < 1e9 for row in content(run.path / "mlflow.db") if row[1] == "metric")
 
 
+@pytest.mark.parametrize("score", [float("inf"), float("nan")])
+def test_m7_a_result_with_a_score_that_is_not_finite_is_damaged_and_not_logged(run, score):
+    path = run.trial(spec(seed=0).id).result_file
+    write_json(path, merged(read_json(path), {"metrics": {"hd95_mm_mean": score}}))
+    with pytest.raises(StateError, match=r"result\.json: .*metrics\.hd95_mm_mean"):
+        sync(run)
+
+
 def test_m7_a_failed_trial_has_no_final_values():
-    assert final_metrics({"status": "failed"}, {}) == {}
+    assert final_metrics(failed("nan_loss"), None) == {}
 
 
 def test_m8_a_run_deleted_in_the_ui_is_made_again(run):
@@ -277,7 +282,7 @@ def test_m8_a_run_deleted_while_a_trial_trains_costs_one_look_and_comes_back(run
     _, client, runs = mirrored(run)
     looker.look()
     client.delete_run(runs["2"].info.run_id)
-    add_trial(run, 2, rows=history(3), status="running")
+    made_trial(run, spec(seed=2), history(3))
     with pytest.raises(TrackingError, match="PFB-M08"):
         looker.look()
     looker.look()

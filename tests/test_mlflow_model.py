@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mirrored_run import empty_store
+from helper_mirrored_run import empty_store
 
 from harness.data.grid import PAPER_GRID
 from harness.data.scan_view import look
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore")]  # MLflow'
 
 TOP = Path(__file__).parent.parent
 RUN = ["run", "--suite", "table5", "--model", "resunet3d_up", "--set", "phantom.cases=3",
-       "--epochs", "1", "--executor", "inline", "--no-mlflow"]  # fmt: skip
+       "--epochs", "1", "--executor", "inline", "--measure-repeats", 1, "--no-mlflow"]  # fmt: skip
 LOAD = """
 import sys
 import mlflow, numpy as np

@@ -11,12 +11,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from mirrored_run import METRICS, add_trial, empty_store, history, spec
+from helper_made_run import METRICS, history, made_run, made_trial, measured, row, scored, spec
+from helper_mirrored_run import empty_store
 
-from harness.runs.files import write_json
 from harness.runs.run_folder import RunFolder
 from harness.runs.suites import chosen
-from harness.systems.catalogue import SYSTEMS
 
 webdriver = pytest.importorskip("selenium.webdriver")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -36,37 +35,21 @@ COLUMNS = ["Model", "Dice", "HD95 mm", "Jaccard", "Time s", "Memory MiB"]
 
 def finished_table5(path):
     """Eight systems with scores and costs, and the base of the fine-tuned one, in no table."""
-    from mirrored_run import DATA
-
     folder = RunFolder(path)
-    rows, trials = [], []
-    names = {}
-    for number, row in enumerate(chosen("table5", "quick", (), ())["table5"]):
-        options = {"tpf": "tfm"} if row.system == "pfseg" else {}
-        update = {"system": row.system, "options": options, "split": "t5"}
-        own = spec(number).model_copy(update=update)
-        trial = folder.trial(own.id)
-        trial.write_spec(own)
-        scores = {name: 0.3 + 0.05 * number for name in METRICS}
-        source = folder.trial(add_trial(folder, number, rows=history(3), metrics=scores))
-        for file in ("history.csv", "result.json"):
-            (source.path / file).rename(trial.path / file)
-        shutil.rmtree(source.path)
-        measured = {"inference_s_p50": 9.0 - number, "inference_peak_mib": 300.0 + 20 * number}
-        write_json(trial.path / "measurement.json", {"status": "ok", **measured})
-        rows.append({"key": row.key, "title": row.title, "cells": list(row.cells),
-                     "system": row.system, "trials": [trial.id]})  # fmt: skip
-        names[trial.id] = f"{SYSTEMS[row.system].title} seed {number}"
-        trials.append(trial.id)
-    trials.append(add_trial(folder, 99, rows=history(3)))
-    names[trials[-1]] = "PFSeg as trained"
-    write_json(path / "split.json", {"train": ["a"], "validation": ["b"], "test": ["c"]})
+    rows = []
+    for number, each in enumerate(chosen("table5", "quick", (), ())["table5"]):
+        options = {"tpf": "tfm"} if each.system == "pfseg" else {}
+        trial = made_trial(
+            folder,
+            spec(each.system, number, options=options),
+            history(3),
+            scored(each.system, metrics=dict.fromkeys(METRICS, 0.3 + 0.05 * number)),
+            measured([9.0 - number] * 5, inference_peak_mib=300.0 + 20 * number),
+        )
+        rows.append(row([trial]))
+    base = made_trial(folder, spec("pfseg", 99), history(3), scored("pfseg"))
     (path / "table.md").write_text("# Table V\n\n| Model | Dice |\n|---|---|\n| UNet3D | 50 |\n")
-    folder.write({"run_id": "r5", "kind": "run", "suites": {"table5": rows}, "dataset": "phantom",
-                  "profile": "quick", "protocol_hash": "p",
-                  "protocol": {"data": DATA.model_dump(mode="json")}, "command": "pfbench run",
-                  "trials": trials, "names": names, "status": "finished"})  # fmt: skip
-    return folder
+    return made_run(path, {"table5": rows}, [base])
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +61,7 @@ def pages(tmp_path_factory):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     code = "from harness.cli import main; main()"
-    with open(out / "said.txt", "w") as said:
+    with open(out / "said.txt", "w", encoding="utf-8") as said:
         process = subprocess.Popen(
             [sys.executable, "-c", code, "ui", str(out), "--port", str(port)],
             cwd=TOP, stdout=said, stderr=said, start_new_session=True,

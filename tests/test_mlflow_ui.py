@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from mirrored_run import empty_store
-from written_run import WrittenRun
+from helper_made_run import MadeRun
+from helper_mirrored_run import empty_store
 
 TOP = Path(__file__).parent.parent
 READY = "Ctrl-C ends it"
@@ -24,7 +24,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("ui") / "run"
-    WrittenRun(path, rows=("resunet3d", "pfseg"))
+    MadeRun(path, rows=("resunet3d", "pfseg"))
     empty_store(path / "mlflow.db")
     return path
 

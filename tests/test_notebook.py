@@ -7,7 +7,7 @@ from pathlib import Path
 
 import matplotlib
 import pytest
-from in_process import pfbench
+from helper_in_process import pfbench
 
 NOTEBOOK = Path(__file__).parent.parent / "docs" / "notebooks" / "read_a_run.ipynb"
 RUN = "pfbench-runs/table5-phantom-quick"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from documents import TOP
+from helper_documents import TOP
 
 from harness.systems.metrics import score
 

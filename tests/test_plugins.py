@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from in_process import pfbench
+from helper_in_process import pfbench
 
 from harness.checks import contract
 from harness.runs.spec import Data, TrialSpec, digest
@@ -16,7 +16,8 @@ from harness.runs.suites import OURS, SUITES
 from harness.systems.protocol import Protocol
 
 TOP = Path(__file__).parent.parent
-TINY = ["--epochs", 1, "--set", "phantom.cases=3", "--executor", "inline", "--no-mlflow"]
+TINY = ["--epochs", 1, "--set", "phantom.cases=3", "--executor", "inline",
+        "--measure-repeats", 1, "--no-mlflow"]  # fmt: skip
 METRIC = """
 from harness.plugin import Metric
 

@@ -60,14 +60,15 @@ def test_the_sample_keeps_its_promises(scene, seed):
     before = image.copy(), region.copy()
     sample = context_aware_sample(image, region, n_points, rng(seed))
     filled = (image != 0).any(axis=0).ravel()
-    candidates = set(np.flatnonzero(filled if filled.any() else ~filled))
-    target = candidates & set(np.flatnonzero(region))
+    target = set(np.flatnonzero(region))
+    outside = set(np.flatnonzero(filled if filled.any() else ~filled)) - target
     chosen = set(sample)
 
     assert len(sample) == n_points
-    assert chosen <= candidates
-    assert len(chosen) == min(n_points, len(candidates))  # no repetition but for lack of voxels
-    assert chosen >= target if len(target) <= n_points else chosen <= target
+    assert chosen <= target | outside
+    assert len(chosen) == min(n_points, len(target | outside))  # repeated for lack of voxels alone
+    assert len(chosen & target) >= min(len(target), n_points - n_points // 10)
+    assert len(chosen & outside) >= min(len(outside), n_points // 10)
     assert np.array_equal(sample, context_aware_sample(image, region, n_points, rng(seed)))
     assert np.array_equal(image, before[0]) and np.array_equal(region, before[1])
 
@@ -85,6 +86,20 @@ def test_the_other_points_come_from_everywhere():
     sample = context_aware_sample(np.ones((1, *region.shape)), region, 4000, rng())
     per_slab = np.bincount(sample // 1000, minlength=10)
     assert all(340 < count < 460 for count in per_slab)  # 400 expected, deviation 15
+
+
+def test_a_region_that_is_too_large_leaves_a_tenth_of_the_cloud_to_the_background():
+    region = np.ones((20, 20, 25), bool)
+    region[:, :, 20:] = False
+    sample = context_aware_sample(np.ones((1, *region.shape)), region, 4000, rng())
+    assert region.ravel()[sample].sum() == 3600
+
+
+def test_a_voxel_of_the_region_is_a_point_whatever_its_intensity():
+    region = np.zeros((20, 20, 25), bool)
+    region[:2] = True
+    sample = context_aware_sample(np.ones((1, *region.shape)) * ~region, region, 2000, rng())
+    assert region.ravel()[sample].sum() == region.sum()
 
 
 def test_a_region_that_is_too_large_is_sampled_evenly():

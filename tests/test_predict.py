@@ -1,7 +1,6 @@
 """A finished trial on new scans: the mask that is scored, on the voxels of the file."""
 
 import gzip
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from helper_made_run import failed, made_run, made_trial, row, scored
 from safetensors.torch import save_file
 
 from harness.data import datasets, phantom
@@ -20,9 +20,9 @@ from harness.data.scan_view import look
 from harness.data.unlabelled import find, read
 from harness.errors import DataError, StateError, UsageError
 from harness.experiments.predict import Request, predict
-from harness.runs.files import write_json
-from harness.runs.run_folder import SCHEMA, RunFolder
+from harness.runs.run_folder import RunFolder
 from harness.runs.spec import Data, TrialSpec, code_version
+from harness.runs.trial_folder import TrialFolder
 from harness.systems import catalogue as systems
 from harness.systems.methods import Method
 from harness.systems.protocol import Protocol
@@ -76,16 +76,14 @@ def half_way(method: Method) -> Method:
     return method
 
 
-def finish(run: RunFolder, spec: TrialSpec) -> str:
+def finish(run: RunFolder, spec: TrialSpec) -> TrialFolder:
     """Leave what a finished trial leaves, as if it had been trained on a GPU."""
-    folder = run.trial(spec.id)
-    folder.write_spec(spec)
+    folder = made_trial(run, spec)
     method = half_way(build(spec.model_copy(update={"device": "cpu"})))
     weights = {key: part.contiguous() for key, part in method.network.state_dict().items()}
-    save_file(weights, folder.path / "weights.safetensors")
-    result = {"schema": 1, "status": "ok", "reason": "", "sha256": folder.sums()}
-    write_json(folder.path / "result.json", result)
-    return spec.id
+    save_file(weights, folder.weights_file)
+    scored(spec.system, sha256=folder.sums()).write(folder.result_file)
+    return folder
 
 
 UP = specification("resunet3d_up", 0)
@@ -97,14 +95,9 @@ PLAIN = specification("pfseg", 0, tpf="none")
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     folder = RunFolder(tmp_path_factory.mktemp("run"))
-    ids = [finish(folder, spec) for spec in (UP, UP_1, PLAIN, TUNED)]
-    row = {"key": "resunet3d_up", "title": "ResUNet3D↑", "system": "resunet3d_up"}
-    rows = [{**row, "trials": ids[:2]}]
-    rows.append({"key": "pfseg", "title": "PFSeg", "system": "pfseg", "trials": ids[3:]})
-    called = ["ResUNet3D↑ seed 0", "ResUNet3D↑ seed 1", "PFSeg as trained seed 0", "PFSeg seed 0"]
-    names = dict(zip(ids, called, strict=True))
-    content = {"schema": SCHEMA, "suites": {"table5": rows}, "trials": ids, "names": names}
-    folder.write(content)
+    up, up_1, plain, tuned = (finish(folder, each) for each in (UP, UP_1, PLAIN, TUNED))
+    ids = [trial.id for trial in (up, up_1, plain, tuned)]
+    made_run(folder.path, {"table5": [row([up, up_1]), row([tuned])]}, [plain], trials=ids)
     return folder.path
 
 
@@ -140,6 +133,17 @@ def test_the_mask_of_a_prepared_case_is_the_one_that_is_scored(request_for, prep
     for path, case in zip(done.files, (CASE, OTHER), strict=True):
         assert path.name == f"{case}.nii.gz"
         assert holds(path, method.segment(prepared[case]))
+
+
+def test_what_is_random_is_drawn_from_the_name_as_when_the_case_was_scored(
+    run, request_for, scans, prepared
+):
+    spec = specification("pfseg", 0, tpf="none", crop="random")
+    finish(RunFolder(run), spec)
+    [path] = predict(request_for(spec, scans / CASE)).files
+    method = as_scored(run, spec.id, "cpu").method
+    assert holds(path, method.at(CASE).segment(prepared[CASE]))
+    assert not holds(path, method.at(OTHER).segment(prepared[CASE]))
 
 
 def test_geometry_is_exactly_that_of_the_scan_and_values_are_0_and_1(request_for, scans):
@@ -313,8 +317,8 @@ def own_run(run, tmp_path) -> Path:
 
 
 def test_only_a_finished_trial_predicts(request_for, own_run):
-    result = own_run / "trials" / UP.id / "result.json"
-    write_json(result, {"schema": 1, "status": "failed", "reason": "nan_loss", "detail": ""})
+    result = RunFolder(own_run).trial(UP.id).result_file
+    failed("nan_loss").write(result)
     with pytest.raises(StateError, match="failed"):
         predict(request_for(run=own_run))
     result.unlink()
@@ -367,7 +371,7 @@ def test_a_trial_is_chosen_by_id_or_name_and_seed(run, name, seed, expected):
     ],
 )
 def test_an_unclear_choice_lists_the_candidates(run, name, seed, listed):
-    names = json.loads((run / "run.json").read_text())["names"]
+    names = RunFolder(run).run().names
     with pytest.raises(UsageError) as caught:
         choose_trial(run, name, seed)
     lines = str(caught.value).splitlines()[1:]

@@ -10,11 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from in_process import contents, pfbench
-from written_run import WrittenRun
+from helper_in_process import contents, pfbench
+from helper_made_run import MadeRun
 
 from harness.commands.options import PlacementOptions
-from harness.commands.placement import Capacity, placement_of, share
+from harness.commands.placement import MachineSize, placement_of, share
 from harness.data.split import Split
 from harness.errors import UsageError
 from harness.experiments import run
@@ -132,7 +132,7 @@ def test_what_a_killed_plan_left_goes_and_what_a_running_one_has_stays(planned):
 
 
 def test_a_run_that_is_there_is_as_it_was(tmp_path):
-    WrittenRun(tmp_path / "out", cases=4, rows=["resunet3d_up"])
+    MadeRun(tmp_path / "out", cases=4, rows=["resunet3d_up"])
     before = contents(tmp_path / "out")
     done = pfbench("plan", *TINY, *QUICK, "--model", "resunet3d_up", "--out", tmp_path / "out",
                    "--cache", tmp_path / "cache")  # fmt: skip
@@ -194,7 +194,7 @@ def found(*paces):
 
 def test_an_epoch_is_a_step_for_each_training_case_and_what_it_ends_with():
     made = estimate(
-        spec(epochs=10, validate_every=4), Probe(found((5, 2.0, 0.0, 0.1, 0.0)), None), TEN_CASES
+        spec(epochs=10, validate_every=4), Probe(found((5, 2.0, 0.0, 0.1, 0.0)), None), TEN_CASES, 1
     )
     assert made.steps == 60
     assert made.train_s == pytest.approx(10 * (6 * 2.0 + 0.1))
@@ -202,20 +202,20 @@ def test_an_epoch_is_a_step_for_each_training_case_and_what_it_ends_with():
 
 
 def test_what_the_first_step_takes_beyond_the_others_counts_once():
-    made = estimate(spec(epochs=10), Probe(found((5, 2.0, 30.0, 0.0, 0.0)), None), TEN_CASES)
+    made = estimate(spec(epochs=10), Probe(found((5, 2.0, 30.0, 0.0, 0.0)), None), TEN_CASES, 1)
     assert made.train_s == 30 + 60 * 2.0
 
 
 def test_the_last_epoch_is_validated_whatever_its_number():
     made = estimate(
-        spec(epochs=10, validate_every=4), Probe(found((5, 0.0, 0.0, 0.0, 7.0)), None), TEN_CASES
+        spec(epochs=10, validate_every=4), Probe(found((5, 0.0, 0.0, 0.0, 7.0)), None), TEN_CASES, 1
     )
     assert made.train_s == 3 * 7.0, "after epochs 4, 8 and 10"
 
 
 def test_networks_that_are_trained_one_after_the_other_add_up():
     both = found((5, 1.0, 0.0, 0.0, 0.0), (5, 3.0, 0.0, 0.0, 0.0))
-    made = estimate(spec(epochs=2), Probe(both, None), TEN_CASES)
+    made = estimate(spec(epochs=2), Probe(both, None), TEN_CASES, 1)
     assert (made.steps, made.train_s) == (24, 2 * 6 * 1.0 + 2 * 6 * 3.0)
 
 
@@ -224,19 +224,22 @@ def test_fine_tuning_is_one_epoch_over_the_test_cases():
         spec("pfseg", options={"tpf": "tfm"}),
         Probe(found((5, 2.0, 0.0, 0.0, 0.0)), None),
         TEN_CASES,
+        1,
     )
     assert (made.steps, made.train_s) == (3, 6.0)
 
 
-def test_measuring_is_a_warm_up_and_five_repetitions():
-    made = estimate(spec(), Probe(found((5, 1.0, 0.0, 0.0, 0.0)), MEASURED), TEN_CASES)
-    assert made.measure_s == 1.0 + 6 * 2.0
+@pytest.mark.parametrize("once_s, seconds", [(2.0, 1 + 6 * 2.0), (0.1, 1 + 0.5 + 5 * 0.1)])
+def test_each_process_that_measures_loads_warms_up_and_repeats_five_times(once_s, seconds):
+    measured = MEASURED.model_copy(update={"inference_s": once_s})
+    probe = Probe(found((5, 1.0, 0.0, 0.0, 0.0)), measured)
+    assert estimate(spec(), probe, TEN_CASES, 3).measure_s == pytest.approx(3 * seconds)
 
 
 def test_what_failed_has_no_estimate():
     failed = Failed(status="failed", reason="cuda_oom", detail="out of GPU memory")
-    assert estimate(spec(), Probe(failed, MEASURED), TEN_CASES).trial_s is None
-    half = estimate(spec(), Probe(found((5, 1.0, 0.0, 0.0, 0.0)), failed), TEN_CASES)
+    assert estimate(spec(), Probe(failed, MEASURED), TEN_CASES, 1).trial_s is None
+    half = estimate(spec(), Probe(found((5, 1.0, 0.0, 0.0, 0.0)), failed), TEN_CASES, 1)
     assert half.trial_s is not None and half.measure_s is None
 
 
@@ -373,7 +376,7 @@ def test_auto_probes_on_whole_gpus_and_shares_what_was_not_asked_for(gpus):
 def test_trials_that_share_a_gpu_share_its_processors(gpus):
     half = PlacementOptions(device="cuda", gpus_per_trial=0.5)
     assert placement_of(half).cpus_per_trial == 8
-    assert share([Capacity(16, 1)], "cuda", 0.3333) == 5
+    assert share([MachineSize(16, 1)], "cuda", 0.3333) == 5
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,9 @@ def test_a_served_model_needs_nothing_of_ray():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list", "models"], ["list", "suites"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list", "models"], ["list", "suites"], ["list", "metrics"]]
+)
 def test_help_and_lists_load_no_heavy_library(arguments):
     code = (
         "import sys; sys.argv = ['pfbench', *sys.argv[1:]]\n"

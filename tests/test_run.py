@@ -8,13 +8,13 @@ import sys
 import time
 from pathlib import Path
 
-import in_process
+import helper_in_process
 import pandas as pd
 import pytest
 from test_probe import GREEDY
 
 TOP = Path(__file__).parent.parent
-TINY = ["--suite", "table5", "--set", "phantom.cases=4"]
+TINY = ["--suite", "table5", "--set", "phantom.cases=4", "--measure-repeats", "1"]
 PAIR = [*TINY, "--model", "hdresunet", "--model", "resunet3d_up", "--epochs", "3"]
 
 
@@ -110,7 +110,7 @@ def test_the_same_command_again_trains_nothing_and_gives_the_same_table(finished
     out, _ = finished
     before = scores(out)
     stamps = {path: path.stat().st_mtime_ns for path in out.glob("trials/*/result.json")}
-    done = in_process.pfbench("run", *TINY, "--epochs", 1, "--out", out)
+    done = helper_in_process.pfbench("run", *TINY, "--epochs", 1, "--out", out)
     assert "trials      9, of these already done: 9" in done.out
     assert stamps == {p: p.stat().st_mtime_ns for p in out.glob("trials/*/result.json")}
     pd.testing.assert_frame_equal(scores(out), before)
@@ -118,7 +118,7 @@ def test_the_same_command_again_trains_nothing_and_gives_the_same_table(finished
 
 def test_another_protocol_in_the_same_folder_is_refused_and_named(finished):
     out, _ = finished
-    done = in_process.pfbench("run", *TINY, "--epochs", 2, "--out", out, expect=2)
+    done = helper_in_process.pfbench("run", *TINY, "--epochs", 2, "--out", out, expect=2)
     assert "protocol.epochs: 1 → 2" in done.err
 
 
@@ -126,7 +126,7 @@ def test_the_table_can_be_made_again_from_the_files(finished):
     out, _ = finished
     before = (out / "table.csv").read_bytes()
     (out / "table.csv").unlink()
-    in_process.pfbench("report", out)
+    helper_in_process.pfbench("report", out)
     assert (out / "table.csv").read_bytes() == before
 
 
@@ -140,7 +140,7 @@ def test_the_run_folder_is_for_its_owner_only(finished):
 def test_a_driver_killed_half_way_loses_nothing_and_repeats_nothing(tmp_path):
     undisturbed, killed = tmp_path / "whole", tmp_path / "killed"
     again = ["run", *PAIR, "--executor", "inline", "--no-mlflow", "--out"]
-    in_process.pfbench(*again, undisturbed)
+    helper_in_process.pfbench(*again, undisturbed)
     environment = {**os.environ, "PYTHONPATH": str(TOP)}
     driver = subprocess.Popen(
         command("run", *PAIR, "--out", killed, "--no-mlflow", "--max-concurrent", 1),
@@ -156,7 +156,7 @@ def test_a_driver_killed_half_way_loses_nothing_and_repeats_nothing(tmp_path):
     done = list(killed.glob("trials/*/result.json"))
     stamps = {path: path.stat().st_mtime_ns for path in done}
     assert len(done) == 1
-    in_process.pfbench(*again, killed)
+    helper_in_process.pfbench(*again, killed)
     assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
     pd.testing.assert_frame_equal(scores(killed), scores(undisturbed))
 
@@ -166,7 +166,7 @@ def test_a_failing_trial_is_a_row_with_a_reason_and_the_others_go_on(tmp_path):
     plugin.write_text(GREEDY)
     models = ["--plugin", plugin, "--model", "greedy", "--model", "resunet3d_up", "--epochs", 1]
     inline = ["--executor", "inline", "--no-mlflow", "--out", tmp_path / "out", "--json"]
-    done = in_process.pfbench("run", *TINY, *models, *inline, expect=4)
+    done = helper_in_process.pfbench("run", *TINY, *models, *inline, expect=4)
     rows = {r["model"]: r for r in json.loads(done.out)["rows"] if r["row"] == "mean"}
     assert rows["greedy"]["status"] == "failed"
     assert rows["greedy"]["dice_mean"] is None
@@ -185,12 +185,12 @@ def test_a_failing_trial_is_a_row_with_a_reason_and_the_others_go_on(tmp_path):
     ],
 )
 def test_wrong_options_are_explained_without_a_traceback(tmp_path, arguments, said, code):
-    done = in_process.pfbench("run", *arguments, "--out", tmp_path / "out", expect=code)
+    done = helper_in_process.pfbench("run", *arguments, "--out", tmp_path / "out", expect=code)
     assert said in done.err
 
 
 def test_a_dry_run_lists_the_trials_and_trains_none(tmp_path):
-    done = in_process.pfbench("run", *TINY, "--dry-run", "--json", "--out", tmp_path)
+    done = helper_in_process.pfbench("run", *TINY, "--dry-run", "--json", "--out", tmp_path)
     trials = json.loads(done.out)
     assert [trial["state"] for trial in trials] == ["new"] * 9
     assert not (tmp_path / "trials").exists()

@@ -29,7 +29,7 @@ from typing import NamedTuple
 import nibabel
 import numpy as np
 import pytest
-from in_process import contents, pfbench
+from helper_in_process import contents, pfbench
 from test_catalogue_state import Evil
 
 from harness.data import cache

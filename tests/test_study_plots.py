@@ -8,9 +8,9 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from helper_made_run import made_study
 
 from harness.report.study_plots import draw
-from harness.runs.run_folder import RunFolder
 from tuning.importance import importance
 from tuning.search import Range
 
@@ -49,11 +49,8 @@ def rate_points():
 
 
 def study(path, points, spaces, references, synthetic=False):
-    folder = RunFolder(path)
-    folder.create()
     spans = {name: {key: vars(s) for key, s in space.items()} for name, space in spaces.items()}
-    folder.write({"suites": list(spaces), "references": references, "synthetic": synthetic,
-                  "protocol": {"spaces": spans}})  # fmt: skip
+    folder = made_study(path, references, spaces=spans, synthetic=synthetic)
     return {path.name: path for path in draw(folder, pd.DataFrame(points))}
 
 

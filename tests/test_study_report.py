@@ -2,23 +2,23 @@
 
 import re
 
+from helper_made_run import NO_TRIAL, MadeRun, made_study
 from matplotlib.figure import Figure
-from written_run import WrittenRun
 
 from harness.report.of_study import key_figures
 from harness.report.panels import panel
 from harness.results import tables as table
 from harness.results.study import differences
-from harness.runs.run_folder import RunFolder
 from harness.runs.study_folder import propose
 
 
 def compared(path, **changes):
     """A comparison in which tuned is about two points better on each case."""
-    run = WrittenRun(path, rows=("resunet3d", "pfseg"), **changes)
-    rows = run.content["suites"]["table5"]
-    for row, name in zip(rows, ("default", "tuned"), strict=True):
-        row |= {"key": f"pfseg/{name}", "title": f"PFSeg, {name}", "system": "pfseg"}
+    run = MadeRun(path, rows=("resunet3d", "pfseg"), **changes)
+    rows = [
+        row.model_copy(update={"key": f"pfseg/{name}", "title": f"PFSeg, {name}"})
+        for row, name in zip(run.manifest.suites["table5"], ("default", "tuned"), strict=True)
+    ]
     return run.change(suites={"tuned": rows})
 
 
@@ -40,12 +40,11 @@ def test_too_few_cases_for_an_interval_are_called_so(tmp_path):
 
 
 def test_the_report_begins_with_the_best_score_beside_that_of_the_default(tmp_path):
-    study = RunFolder(tmp_path)
+    study = made_study(tmp_path, {"pfseg": {"w_srt": 0.5}})
     weights = {"complete": 0.5, "stopped": 0.1, "failed": 0.2}
     for number, (state, weight) in enumerate([*weights.items(), ("complete", 0.3)]):
-        point = propose(study, "pfseg", number, "pfseg", {"w_srt": weight}, [])
+        point = propose(study, "pfseg", number, "pfseg", {"w_srt": weight}, [NO_TRIAL])
         point.end(state, 0.6 + number / 100)
-    study.write({"references": {"pfseg": {"w_srt": 0.5}}})
     assert key_figures(study) == (
         ("Best validation Dice (%), pfseg", "63.00",
          "point 3; default 60.00, 2 of 4 points complete"),
@@ -58,12 +57,12 @@ def test_a_picture_of_two_columns_has_a_row_of_its_own_in_the_report():
 
 
 def test_the_table_of_a_tuned_run_says_with_which_values(tmp_path):
-    run = WrittenRun(tmp_path, rows=("resunet3d", "pfseg"))
+    run = MadeRun(tmp_path, rows=("resunet3d", "pfseg"))
     tuned = {
         "systems": {"pfseg": {"weights": {"srt": 0.052654159, "tel": 0.25}}},
         "exceptions": {"resunet3d": {"learning_rate": 0.0016639}},
     }
-    run.change(settings=run.content["settings"] | tuned)
+    run.change(settings=run.manifest.settings | tuned)
     notes = table.build(run.folder).notes
     assert "pfseg with weights.srt 0.0526542, weights.tel 0.25, set by the user" in notes
     assert "resunet3d trained with its own learning_rate 0.0016639" in notes

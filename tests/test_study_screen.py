@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from helper_made_run import NO_TRIAL
 from rich.console import Console
 
 from harness.experiments.study_screen import StudyScreen
@@ -14,7 +15,7 @@ from harness.runs.study_folder import propose
 @pytest.fixture
 def display(tmp_path, monkeypatch):
     """Of a study of five points, one of which an earlier command completed."""
-    earlier = propose(RunFolder(tmp_path), "pfseg", 0, "pfseg", {"w_srt": 0.5}, [])
+    earlier = propose(RunFolder(tmp_path), "pfseg", 0, "pfseg", {"w_srt": 0.5}, [NO_TRIAL])
     earlier.end("complete", 0.4)
     now = [0.0]
     monkeypatch.setattr("harness.experiments.study_screen.time.monotonic", lambda: now[0])

@@ -1,15 +1,17 @@
 """What each table of the paper consists of, and which rows are one trial."""
 
 from itertools import pairwise
+from math import prod
 
 import pytest
 
 from harness.data.datasets import Prepared
 from harness.data.split import Split
 from harness.errors import UsageError
+from harness.results.paper import paper_tables
 from harness.runs.plan import plan
 from harness.runs.settings import resolve
-from harness.runs.suites import SUITES, chosen, paper_tables
+from harness.runs.suites import SUITES, chosen
 from harness.systems.catalogue import SYSTEMS, options
 from harness.systems.cost import cost
 
@@ -73,6 +75,29 @@ def test_rows_of_different_tables_that_are_the_same_model_are_one_trial():
     assert len({spec.id for spec in final}) == 1
 
 
+def test_with_equal_voxels_patch_based_systems_take_eight_windows_of_half_the_side():
+    rows = specs("equal_voxels", profile="paper")
+    for key, spec in rows.items():
+        name, _, drawn = key.partition("/")
+        voxels = spec.protocol.windows_per_volume * prod(spec.options.get("window", PAPER_GRID))
+        assert spec.system == name
+        assert (voxels == prod(PAPER_GRID)) is (drawn != "1")
+    assert rows["unet3d/1"].id == specs("table5", profile="paper")["unet3d"].id
+    assert rows["pfseg"].id == specs("table5", profile="paper")["pfseg"].base.id
+
+
+def test_windows_do_not_make_another_trial_of_a_patch_free_system():
+    [plain], [changed] = (
+        planned("table5", *changes, models=["san"]).rows
+        for changes in ((), ("protocol.windows_per_volume=8", "protocol.foreground_share=0.5"))
+    )
+    assert plain.trials[0].id == changed.trials[0].id
+
+
+def test_all_are_the_tables_of_the_paper():
+    assert set(chosen("all", "quick")) == set(SUITES) - {"equal_voxels"}
+
+
 def test_the_five_rows_of_a_block_type_share_one_trained_network():
     rows = specs("table3")
     for block in ("res", "msres"):
@@ -91,7 +116,7 @@ def test_a_table_with_a_fine_tuned_row_trains_its_base_too():
 def test_all_suites_together_train_each_model_once():
     everything = planned("all")
     trained = [spec for spec in everything.trials.values() if spec.base is None]
-    rows = sum(len(suite.rows) for suite in SUITES.values())
+    rows = sum(len(suite.rows) for name, suite in SUITES.items() if name != "equal_voxels")
     # Five croppings, two more MSRes, ten more of the ablation, seven baselines, five windows.
     assert (len(everything.rows), len(trained)) == (rows, 5 + 2 + 10 + 7 + 5)
 

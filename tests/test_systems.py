@@ -1,14 +1,17 @@
 """The contract that every system keeps, whatever it is."""
 
 import json
+import time
 
 import numpy as np
 import pytest
 import torch
 
+from harness.commands.listing import COSTS, costs
+from harness.data.case import Volume
 from harness.runs.settings import PROFILES
 from harness.systems import catalogue as systems
-from harness.systems.cost import COSTS, costs
+from models import cropping
 
 GRID = (32, 64, 64)
 PAPER = {  # spec of the paper's setting: parameters in training, in inference, GFLOPs per volume
@@ -109,6 +112,10 @@ def test_low_resolution_image_patch_and_mask_come_from_one_volume():
     np.testing.assert_array_equal(target[0, 0] > 0, label)
 
 
+def of(image):
+    return Volume("case", image, np.zeros(image.shape[1:], np.uint8), (1.0, 1.0, 1.0))
+
+
 @pytest.mark.parametrize("crop, richness", [("central", 0.75), ("selective_lattice", 1)])
 def test_richness_is_the_variance_of_the_patch_over_the_largest_there_is(crop, richness):
     """A checkerboard as large as a patch is the richest one; the middle patch has half of it,
@@ -117,15 +124,39 @@ def test_richness_is_the_variance_of_the_patch_over_the_largest_there_is(crop, r
     rich[0, 8:16, 24:40, 24:40] = np.indices((8, 16, 16)).sum(0) % 2
     options = {**systems.options("pfseg", "quick"), "crop": crop}
     method = systems.build("pfseg", options, 1, GRID)
-    assert method.particulars([rich])["crop_variance"] == pytest.approx(richness)
+    assert method.particulars([of(rich)])["crop_variance"] == pytest.approx(richness)
     # Nothing is richer in a volume without contrast.
-    assert method.particulars([rich, plain])["crop_variance"] == pytest.approx((richness + 1) / 2)
-    assert 0 < method.particulars([rich])["crop_s"] < 1
+    both = method.particulars([of(rich), of(plain)])["crop_variance"]
+    assert both == pytest.approx((richness + 1) / 2)
+    assert 0 < method.particulars([of(rich)])["crop_s"] < 1
+
+
+@pytest.mark.parametrize("crop", cropping.CROPPERS)
+def test_the_time_of_cropping_is_that_of_the_search_alone(crop, monkeypatch):
+    """Central cropping is three subtractions: a look at the volume would be in its time."""
+    image = np.random.default_rng(0).random((4, 128, 192, 192), dtype=np.float32)
+    options = {**systems.options("pfseg", "quick"), "crop": crop}
+    method = systems.build("pfseg", options, 4, image.shape[1:])
+    began = time.perf_counter()
+    method.place(image, np.random.default_rng(0))
+    alone = time.perf_counter() - began
+    monkeypatch.setattr(cropping, "selective_lattice_crop", lambda *_, **__: (0, 0, 0))
+    assert method.particulars([of(image)])["crop_s"] < 3 * alone + 0.002
+
+
+@pytest.mark.parametrize("name, options", [("pfseg", {"crop": "random"}), ("point_unet", {})])
+def test_what_is_random_at_test_belongs_to_the_case(name, options):
+    image, _ = volume()
+    asked = {**systems.options(name, "quick"), **options}
+    method = systems.build(name, asked, 1, GRID)
+    one, again, other = (method.at(case).probability(image) for case in ("a", "a", "b"))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
 
 
 def test_without_guidance_there_is_no_patch_to_tell_about():
     options = {**systems.options("pfseg", "quick"), "sgm": False, "msres": "none"}
-    assert systems.build("pfseg", options, 1, GRID).particulars([volume()[0]]) == {}
+    assert systems.build("pfseg", options, 1, GRID).particulars([of(volume()[0])]) == {}
 
 
 def test_an_unknown_system_is_named_with_its_nearest_neighbour():

@@ -30,7 +30,7 @@ pytestmark = [
 
 def scenario(shared, name, *arguments):
     done = subprocess.run(
-        [*UNSHARE, sys.executable, TESTS / "three_machines.py", shared, name, *arguments],
+        [*UNSHARE, sys.executable, TESTS / "helper_three_machines.py", shared, name, *arguments],
         capture_output=True,
         text=True,
         check=False,

@@ -8,20 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from mirrored_run import (
-    METRICS,
-    add_trial,
-    content,
-    describe,
-    empty_store,
-    history,
-    make_run,
-    make_study,
-    mirrored,
-    spec,
-)
+from helper_made_run import history, made_run, made_trial, measured, rewrite, row, spec
+from helper_mirrored_run import DONE, content, empty_store, mirrored, three_points, three_trials
 
-from harness.runs.files import write_bytes
 from harness.runs.run_folder import RunFolder
 from harness.tracking import mirror as tracking
 from harness.tracking import views as mlflow_views
@@ -35,7 +24,7 @@ TOP = Path(__file__).parent.parent
 @pytest.fixture
 def run(tmp_path):
     empty_store(tmp_path / "mlflow.db")
-    return make_run(tmp_path)
+    return three_trials(tmp_path)
 
 
 def test_one_parent_and_one_child_for_each_trial(run):
@@ -55,18 +44,18 @@ def test_a_second_look_adds_nothing(run):
 
 
 def test_a_trial_appears_when_it_begins(run):
-    trials = [*run.read()["trials"], "f" * 16]
-    waiting = run.trial(spec(3).id)
-    waiting.write_spec(spec(3))
-    describe(run, [*trials[:-1], waiting.id])
+    manifest = run.run()
+    waiting = made_trial(run, spec(seed=3))
+    names = {**manifest.names, waiting.id: "UNet3D seed 3"}
+    rewrite(run.manifest_file, manifest, trials=[*manifest.trials, waiting.id], names=names)
     assert "3" not in mirrored(run)[2]
-    add_trial(run, 3, rows=history(1), status="running")
+    made_trial(run, spec(seed=3), history(1))
     assert mirrored(run)[2]["3"].info.status == "RUNNING"
 
 
 def test_a_growing_history_adds_its_new_epochs_only(run):
     mirrored(run)
-    add_trial(run, 2, rows=history(3), status="running")
+    made_trial(run, spec(seed=2), history(3))
     _, client, runs = mirrored(run)
     values = client.get_metric_history(runs["2"].info.run_id, "train/loss")
     assert [metric.step for metric in values] == [1, 2, 3]
@@ -84,7 +73,7 @@ def test_what_another_mirror_has_brought_over_is_not_brought_twice(run):
     uri = tracking.default_uri(run.path)
     looker = tracking.Looker(run.path, uri, "pfbench", restore=False)
     looker.look()
-    add_trial(run, 2, rows=history(3), status="running")
+    made_trial(run, spec(seed=2), history(3))
     mirrored(run)
     assert looker.look().metrics == 0
 
@@ -99,8 +88,8 @@ def test_a_failed_trial_has_a_reason_and_no_scores(run):
 
 def test_a_trial_that_failed_and_ran_again_is_the_same_run_and_finished(run):
     _, _, before = mirrored(run)
-    run.trial(spec(1).id).forget_failure()
-    add_trial(run, 1, rows=history(3))
+    run.trial(spec(seed=1).id).forget_failure()
+    made_trial(run, spec(seed=1), history(3), DONE)
     _, _, after = mirrored(run)
     assert after["1"].info.run_id == before["1"].info.run_id
     assert after["1"].info.status == "FINISHED"
@@ -108,10 +97,10 @@ def test_a_trial_that_failed_and_ran_again_is_the_same_run_and_finished(run):
 
 
 def test_what_an_interrupted_run_left_undone_does_not_run_forever(run):
-    describe(run, run.read()["trials"], status="interrupted")
+    rewrite(run.manifest_file, run.run(), status="interrupted")
     _, _, runs = mirrored(run)
     assert (runs["2"].info.status, runs["parent"].info.status) == ("KILLED", "KILLED")
-    describe(run, run.read()["trials"], status="running")
+    rewrite(run.manifest_file, run.run(), status="running")
     _, _, runs = mirrored(run)
     assert (runs["2"].info.status, runs["parent"].info.status) == ("RUNNING", "RUNNING")
 
@@ -126,9 +115,8 @@ def test_a_finished_trial_has_its_scores_under_readable_names(run):
 
 def test_time_and_memory_follow_when_they_were_measured(run):
     mirrored(run)
-    measured = {"status": "ok", "inference_s_p50": 1.23456789, "inference_peak_mib": 345.0}
-    path = run.trial(spec(0).id).path / "measurement.json"
-    write_bytes(path, json.dumps(measured).encode())
+    measurement = measured([1.23456789] * 5, inference_peak_mib=345.0)
+    measurement.write(run.trial(spec(seed=0).id).measurement_file)
     _, _, runs = mirrored(run)
     metrics = runs["0"].data.metrics
     assert (metrics["Time s"], metrics["Memory MiB"]) == (1.23457, 345.0)
@@ -169,7 +157,7 @@ def test_a_finished_run_shows_its_table_report_and_pictures(run):
     for name in ("table.csv", "report.html", "figures/fig1.png"):
         (run.path / name).parent.mkdir(exist_ok=True)
         (run.path / name).write_bytes(b"content")
-    describe(run, run.read()["trials"], status="finished")
+    rewrite(run.manifest_file, run.run(), status="finished")
     _, client, runs = mirrored(run)
     parent = runs["parent"]
     assert parent.info.status == "FINISHED"
@@ -192,7 +180,7 @@ def test_a_view_is_saved_that_shows_the_rows_of_the_table_best_first(run):
 
 
 def test_the_view_of_a_study_shows_every_value_searched_and_draws_them_side_by_side(tmp_path):
-    _, value = mlflow_views.saved(parent_of(make_study(tmp_path)))
+    _, value = mlflow_views.saved(parent_of(three_points(tmp_path)))
     view = json.loads(json.loads(value)["state"])
     shown = [name.split("`")[1] for name in view["selectedColumns"]]
     assert shown[:4] == ["Model", "Validation Dice", "w_sgl", "w_srt"]
@@ -204,7 +192,7 @@ def test_the_view_of_a_study_shows_every_value_searched_and_draws_them_side_by_s
 
 def test_complete_and_stopped_points_have_a_metric_in_common(tmp_path):
     """MLflow's Compare begins with what all its runs have."""
-    metrics = {child().name: child().finals for _, child in children_of(make_study(tmp_path))}
+    metrics = {child().name: child().finals for _, child in children_of(three_points(tmp_path))}
     assert metrics == {
         "pfseg 0": {"Validation Dice": 0.5, "Last Dice": 0.5},
         "pfseg 1": {"Last Dice": 0.3},
@@ -248,9 +236,10 @@ def test_what_the_store_has_is_asked_once_however_many_trials_there_are(tmp_path
     counts = []
     for size in (3, 12):
         folder = RunFolder(tmp_path / str(size))
-        folder.path.mkdir()
+        specs = [spec(seed=seed) for seed in range(size)]
+        trials = [made_trial(folder, each, history(2), DONE) for each in specs]
+        made_run(folder.path, {"table5": [row(trials)]}, status="running")
         empty_store(folder.path / "mlflow.db")
-        describe(folder, [add_trial(folder, seed, rows=history(2)) for seed in range(size)])
         mirrored(folder)
         counts.append(statements(folder))
     assert counts[0] == counts[1]
@@ -284,7 +273,7 @@ def test_a_mirror_follows_until_it_is_told_to_finish(run):
     began = time.monotonic()
     while len(content(run.path / "mlflow.db")) < 30 and time.monotonic() - began < 60:
         time.sleep(0.2)
-    add_trial(run, 2, rows=history(4), metrics=METRICS)
+    made_trial(run, spec(seed=2), history(4), DONE)
     assert mirror.finish(timeout_s=60) == ""
     assert mirrored(run)[0].metrics == 0
 

@@ -2,13 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
 from contextlib import nullcontext
 from pathlib import Path
 
-import in_process
+import helper_in_process
 import pandas as pd
 import pytest
 import yaml
@@ -17,11 +18,11 @@ from test_run import TOP, command, pfbench
 
 from harness.commands.options import SpaceOptions
 from harness.commands.spaces import parsed_ranges, spaces_of
-from harness.data.split import split
+from harness.data.split import Split, split
 from harness.errors import UsageError
 from harness.runs.run_folder import RunFolder
 from harness.runs.search_space import changes
-from harness.runs.settings import resolve
+from harness.runs.settings import refuse_other_split, resolve
 from harness.runs.study_folder import best, points
 from harness.tracking.mirror import default_uri
 from harness.trials.probe_run import Probe
@@ -36,7 +37,7 @@ QUICK = resolve("quick", None, [], None)
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("study") / "out"
-    done = in_process.pfbench("tune", "lr", *SMALL, "--trials", 3, "--out", out)
+    done = helper_in_process.pfbench("tune", "lr", *SMALL, "--trials", 3, "--out", out)
     return out, done
 
 
@@ -57,6 +58,40 @@ def test_what_it_found_is_the_best_complete_point_and_run_takes_it(finished):
     tuned = resolve("quick", None, [], None, out / "best.yaml")
     assert tuned.protocol_of("resunet3d_up").learning_rate == best["lr"]
     assert tuned.protocol_of("unet3d") == QUICK.protocol
+
+
+@pytest.fixture
+def taken(finished, tmp_path):
+    """What a run says that takes the settings of the study, with other options."""
+
+    def run(*options, expect=0):
+        return helper_in_process.pfbench(
+            "run", "--suite", "table5", *SMALL, "--tuned", finished[0] / "best.yaml", "--dry-run",
+            "--out", tmp_path / "run", *options, expect=expect,
+        ).said  # fmt: skip
+
+    return run
+
+
+def test_what_it_found_is_taken_on_the_split_of_the_study(taken, finished):
+    assert "1 trials" in taken()
+    content = yaml.safe_load((finished[0] / "best.yaml").read_text())
+    split = Split.from_json(json.loads((finished[0] / "split.json").read_text()))
+    assert content["split"] == split.digest
+
+
+@pytest.mark.parametrize("other", ["split.seed=1", "phantom.cases=5"])
+def test_what_it_found_is_refused_on_another_split_unless_told(taken, other):
+    said = taken("--set", other, expect=2)
+    assert "PFB-C19" in said and "found on split" in said and "--tuned-elsewhere" in said
+    assert "1 trials" in taken("--set", other, "--tuned-elsewhere")
+
+
+def test_settings_that_name_no_split_are_refused(tmp_path):
+    path = tmp_path / "best.yaml"
+    path.write_text("settings: {protocol: {epochs: 3}}")
+    with pytest.raises(UsageError, match="names no split"):
+        refuse_other_split(path, "0" * 16)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +123,9 @@ def test_the_report_in_mlflow_tells_of_the_comparison_too(compared):
     query = f"tags.`pfbench.run_id` = '{RunFolder(out).manifest().run_id}'"
     runs = client.search_runs([experiment.experiment_id], query)
     [parent] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    page = Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text()
+    page = Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text(
+        encoding="utf-8"
+    )
     assert page == (out / "report.html").read_text()
     assert "On the test cases" in page
 
@@ -100,15 +137,35 @@ def test_the_study_ends_with_a_report_of_its_points(finished):
     assert "no report" not in done.out
     for part in ("What was searched", "Every point of resunet3d_up", "score of every point"):
         assert part in page
-    text = in_process.pfbench("report", out, "--format", "md", "--out", "-").out
+    text = helper_in_process.pfbench("report", out, "--format", "md", "--out", "-").out
     assert "# Study of resunet3d_up on phantom" in text
+
+
+def test_report_makes_the_files_of_a_study_anew_and_prints_its_points(finished, tmp_path):
+    study = shutil.copytree(finished[0], tmp_path / "study")
+    tables = [study / name for name in ("study.csv", "study.md", "best.yaml")]
+    before = [path.read_bytes() for path in tables]
+    for path in tables:
+        path.unlink()
+    shutil.rmtree(study / "figures")
+    done = helper_in_process.pfbench("report", study)
+    assert "resunet3d_up: the best points" in done.out
+    assert [path.read_bytes() for path in tables] == before
+    assert list((study / "figures").iterdir())
+
+
+@pytest.mark.parametrize("form", [["--json"], ["--format", "csv", "--out", "-"]])
+def test_studies_are_reported_one_by_one(finished, form):
+    out, _ = finished
+    done = helper_in_process.pfbench("report", out, out, *form, expect=5)
+    assert "is a study; studies are reported one by one" in done.said
 
 
 def test_the_same_command_again_trains_nothing(finished):
     out, _ = finished
     stamps = {p: p.stat().st_mtime_ns for p in out.glob("trials/*/history.csv")}
     again = ["tune", "lr", *SMALL, "--trials", 3, "--no-compare", "--out", out]
-    done = in_process.pfbench(*again, "--json")
+    done = helper_in_process.pfbench(*again, "--json")
     assert "already done: 3" in done.err
     assert [point["number"] for point in json.loads(done.out)] == [0, 1, 2]
     assert stamps == {p: p.stat().st_mtime_ns for p in out.glob("trials/*/history.csv")}
@@ -131,13 +188,13 @@ def test_what_a_time_budget_left_out_is_said_and_continued(tmp_path):
 def test_another_search_in_the_same_folder_is_refused(finished):
     out, _ = finished
     other = ["--range", "lr=1e-4:1e-2:log", "--out", out]
-    done = in_process.pfbench("tune", "lr", *SMALL, *other, expect=2)
+    done = helper_in_process.pfbench("tune", "lr", *SMALL, *other, expect=2)
     assert "spaces.resunet3d_up.lr" in done.err
 
 
 def test_a_run_is_not_a_study(finished, tmp_path):
     out, _ = finished
-    done = in_process.pfbench("figures", out, expect=5)
+    done = helper_in_process.pfbench("figures", out, expect=5)
     assert "is a study, not a run" in done.err
 
 
@@ -181,7 +238,7 @@ def shared_gpus(monkeypatch):
 
 def test_with_auto_every_point_has_the_share_of_the_settings_as_they_are(shared_gpus, tmp_path):
     auto = ["--device", "cuda", "--gpus-per-trial", "auto", "--out", tmp_path / "study"]
-    done = in_process.pfbench("tune", "loss-weights", *SMALL[2:], *auto)
+    done = helper_in_process.pfbench("tune", "loss-weights", *SMALL[2:], *auto)
     assert "packing     PFSeg, default seed 0: 1/7 of a GPU (9,000 MiB)" in done.out
     assert shared_gpus == [(2, 0.1428)]
 
@@ -191,7 +248,7 @@ def test_auto_is_refused_where_points_may_differ_in_memory(shared_gpus, tmp_path
         "model: san\nspace: {options.width: {low: 8, high: 32, integer: true}}\n"
     )
     auto = ["--device", "cuda", "--gpus-per-trial", "auto", "--out", tmp_path / "study"]
-    done = in_process.pfbench(
+    done = helper_in_process.pfbench(
         "tune", "space", "--space", tmp_path / "space.yaml", *SMALL[2:], *auto, expect=2
     )
     assert "these may differ in memory" in done.said
@@ -200,7 +257,7 @@ def test_auto_is_refused_where_points_may_differ_in_memory(shared_gpus, tmp_path
 
 def test_the_test_cases_are_not_opened(tmp_path):
     data = tmp_path / "data"
-    in_process.pfbench("data", "make-phantom", data, "--cases", 4, "--size", "32x64x64")
+    helper_in_process.pfbench("data", "make-phantom", data, "--cases", 4, "--size", "32x64x64")
     ids = sorted(path.name for path in data.iterdir() if path.is_dir())
     for case in split(ids).test:
         for path in (data / case).iterdir():
@@ -208,10 +265,10 @@ def test_the_test_cases_are_not_opened(tmp_path):
     arguments = ["--dataset", "brats", "--data-root", data, "--profile", "quick", "--no-mlflow",
                  "--modalities", "flair", "--epochs", 1, "--model", "resunet3d_up"]  # fmt: skip
     study = [*arguments, "--trials", 1, "--no-compare", "--out", tmp_path / "study"]
-    in_process.pfbench("tune", "lr", *study)
+    helper_in_process.pfbench("tune", "lr", *study)
     assert RunFolder(tmp_path / "study").split() == split(ids)
     run = ["run", "--suite", "table5", *arguments, "--out", tmp_path / "run"]
-    in_process.pfbench(*run, expect=3)
+    helper_in_process.pfbench(*run, expect=3)
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,7 @@ def test_two_files_of_one_case_are_both_named(tmp_path, names):
     [
         ("absent.nii", "PFB-D12", "no such file"),
         ("P_seg.nii", "PFB-D07", "label by its name"),
-        ("P.mha", "PFB-V06", "not called"),
+        ("P.dcm", "PFB-V06", "not called"),
         ("-P.nii", "PFB-D04", "case id"),
     ],
 )

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from in_process import pfbench
+from helper_in_process import pfbench
 from safetensors.torch import load_file, save_file
 
 from harness.checks.verify.folder import verify
@@ -15,7 +15,7 @@ from harness.runs.files import read_json, write_json
 from harness.runs.run_folder import RunFolder
 
 RUN = ["--suite", "all", "--row", "selective", "--row", "res/none", "--row", "res/tfm",
-       "--epochs", 3, "--set", "phantom.cases=6", "--executor", "inline",
+       "--epochs", 3, "--set", "phantom.cases=6", "--executor", "inline", "--measure-repeats", 1,
        "--no-mlflow"]  # fmt: skip
 """One network in two tables, trained and measured, and the same fine-tuned; two cases test."""
 

@@ -8,7 +8,7 @@ reads their docstrings without importing them.
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from typer.main import get_command
 
 from harness.cli import app
 from harness.commands.listing import LISTS, cell
+from harness.results.markdown import markdown_table
 
 TOP = Path(__file__).parent.parent.parent
 ROOMS = ("data", "systems", "runs", "trials", "results", "results/claims", "report", "tracking",
@@ -43,15 +44,9 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def listed(name: str) -> Iterator[str]:
     """A Markdown table of what `pfbench list NAME` shows."""
     rows = LISTS[name]("paper")
-    yield _line(heading.replace("_", " ") for heading in rows[0])
-    yield _line("---" for _ in rows[0])
-    for row in rows:
-        first, *others = map(cell, row.values())
-        yield _line([f"`{first}`", *others])
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    headings = [heading.replace("_", " ") for heading in rows[0]]
+    cells = ([cell(value) for value in row.values()] for row in rows)
+    yield from markdown_table(headings, ([f"`{first}`", *others] for first, *others in cells))
 
 
 def command_line() -> Iterator[str]:
@@ -89,11 +84,8 @@ def _many(parameter: Any) -> bool:
 
 
 def _table(heading: str, parameters: list[Any]) -> Iterator[str]:
-    yield _line([heading, "Meaning", "Default"])
-    yield _line(["---"] * 3)
-    for parameter in parameters:
-        meaning = (parameter.help or "").replace("|", "\\|") + _range(parameter)
-        yield _line([_names(parameter), meaning, _default(parameter)])
+    rows = ([_names(each), (each.help or "") + _range(each), _default(each)] for each in parameters)
+    yield from markdown_table([heading, "Meaning", "Default"], rows)
     yield ""
 
 
@@ -124,7 +116,11 @@ def _api(package: str) -> str:
     """One page: the package, then each of its modules and the packages below with no own page."""
     name = package.replace("/", ".")
     modules = [".".join(path.parts) for path in sorted(_modules(package))]
-    sections = [f"## {module} {{ #{module} }}\n\n::: {module}\n" for module in modules]
+    heads = [module.replace("__", r"\_\_") for module in modules]  # not in bold
+    sections = [
+        f"## {head} {{ #{head} }}\n\n::: {module}\n"
+        for head, module in zip(heads, modules, strict=True)
+    ]
     return "\n".join([f"# {name}\n", f"::: {name}\n", *sections])
 
 

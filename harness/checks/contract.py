@@ -18,13 +18,14 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from harness.checks.finding import Finding
-from harness.data.grid import PAPER_GRID
+from harness.data.datasets import reduced_grid
+from harness.data.wording import listed
 from harness.runs import plugins as registry
 from harness.runs.plugin_file import Plugin
 from harness.runs.settings import PROFILES
 from harness.systems import catalogue as systems
 from harness.systems import plugin_metrics as extra_metrics
-from harness.systems.cost import cost, grid_of
+from harness.systems.cost import cost
 from harness.systems.methods import Grid, Image, LowResolution, Mask, Method, Patches, WholeVolume
 from harness.systems.plugin_metrics import Metric
 
@@ -96,7 +97,7 @@ def _advice(error: Exception, source: str) -> str:
 
 
 def _grid(profile: str) -> Grid:
-    return grid_of(PROFILES[profile].reduce)
+    return reduced_grid(PROFILES[profile].reduce)
 
 
 def _built(name: str, modalities: int = 1) -> Method:
@@ -124,8 +125,10 @@ def _builds(name: str, profile: str) -> str:
     if not first:
         raise Broken("has no parameters", "return an nn.Module whose layers are its attributes")
     if first == second:
-        raise Broken("has the same size for one modality and for two",
-                     "use `modalities` as the number of input channels")  # fmt: skip
+        raise Broken(
+            "has the same size for one modality and for two",
+            "use `modalities` as the number of input channels",
+        )
     return f"{first:,} parameters"
 
 
@@ -136,8 +139,10 @@ def _applies(name: str, profile: str) -> str:
         method.network.eval()
         answer = method.for_inference().forward(torch.empty(1, *grid))
     if tuple(answer.shape) != grid:
-        raise Broken(f"its answer has shape {tuple(answer.shape)}, the volume {grid}",
-                     "logits of one channel on the grid of the input")  # fmt: skip
+        raise Broken(
+            f"its answer has shape {tuple(answer.shape)}, the volume {grid}",
+            "logits of one channel on the grid of the input",
+        )
     counted = cost(name, options, 1, grid)
     sides = "×".join(map(str, grid))
     return f"answers on {sides}; {counted['gflops_per_volume']:,.1f} GFLOPs for a volume"
@@ -150,9 +155,8 @@ def _learns(name: str) -> str:
         key for key, p in method.network.named_parameters() if p.requires_grad and p.grad is None
     ]
     if idle:
-        more = f" and {len(idle) - 3} more" if len(idle) > 3 else ""
-        raise Broken(f"no gradient reaches {', '.join(idle[:3])}{more}",
-                     "use these layers in forward, or leave them out")  # fmt: skip
+        what = f"no gradient reaches {listed(idle, 3)}"
+        raise Broken(what, "use these layers in forward, or leave them out")
     return f"loss {', '.join(f'{loss:.4f}' for loss in losses)}; every parameter has a gradient"
 
 
@@ -197,8 +201,10 @@ def _predicts(name: str) -> str:
     image, _ = volume(method.grid)
     mask, probability = method.segment(image), method.probability(image)
     if mask.shape != method.grid or mask.dtype != bool:
-        raise Broken(f"the mask is {mask.dtype} {mask.shape}, not bool {method.grid}",
-                     "return (D, H, W) from forward")  # fmt: skip
+        raise Broken(
+            f"the mask is {mask.dtype} {mask.shape}, not bool {method.grid}",
+            "return (D, H, W) from forward",
+        )
     if not np.isfinite(probability).all() or probability.min() < -0.5 or probability.max() > 1.5:
         low, high = probability.min(), probability.max()
         raise Broken(f"probabilities from {low:g} to {high:g}", "sigmoid in forward of the method")
@@ -222,8 +228,10 @@ def _repeats(name: str) -> str:
         torch.manual_seed(SEED)
         losses.append(_step(method))
     if losses[0] != losses[1]:
-        raise Broken(f"one seed gives the losses {losses[0]} and {losses[1]}",
-                     "no randomness but torch's generator and that of `sample`")  # fmt: skip
+        raise Broken(
+            f"one seed gives the losses {losses[0]} and {losses[1]}",
+            "no randomness but torch's generator and that of `sample`",
+        )
     image, _ = volume(first.grid)
     if not np.array_equal(first.segment(image), first.segment(image)):
         raise Broken("predicts another mask the second time", "no randomness in eval mode")
@@ -245,8 +253,10 @@ def _keeps(name: str) -> str:
     other.network.load_state_dict(load(content))
     image, _ = volume(method.grid)
     if not np.array_equal(method.probability(image), other.probability(image)):
-        raise Broken("predicts something else once its weights are loaded",
-                     "keep all state in parameters and buffers")  # fmt: skip
+        raise Broken(
+            "predicts something else once its weights are loaded",
+            "keep all state in parameters and buffers",
+        )
     return f"{len(content) / 2**20:.1f} MiB of weights, loaded they predict the same"
 
 
@@ -295,9 +305,9 @@ def _cases(name: str, root: Path) -> str:
         [key] = prepared.keys.values()
         seen = open_volume(Path(cache), key)
         image, label = seen.image, seen.label
-        if image.shape[1:] != PAPER_GRID or label.shape != PAPER_GRID:
+        if image.shape[1:] != prepared.grid or label.shape != prepared.grid:
             raise Broken(f"{ids[0]} comes out as {image.shape} with a label {label.shape}",
-                         f"prepare to {PAPER_GRID}: `return finish(…)`")  # fmt: skip
+                         f"prepare to {prepared.grid}: `return finish(…)`")  # fmt: skip
         if image.min() < 0 or image.max() > 1 or label.max() > 1:
             raise Broken(f"{ids[0]} leaves the range 0 to 1", "`return finish(…)` brings it there")
         target = int(label.sum())

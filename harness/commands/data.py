@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.commands import completion
-from harness.commands.options import Json, Modalities, Plugins, words
+from harness.commands.options import Changes, Json, Modalities, Plugins, Profile, Target, words
 from harness.commands.plugins import use_plugins
 from harness.errors import unknown
 
@@ -28,13 +28,13 @@ def list_(
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """Show the suites, their rows, the models or the data sets there are."""
+    """Show the suites, their rows, the models, the metrics or the data sets there are."""
     from harness.commands import listing
     from harness.runs import plugins as registry
 
     if what not in listing.LISTS:
         raise unknown("list", what, listing.LISTS)
-    use_plugins(plugin, registry.installed() if what == "models" else ())
+    use_plugins(plugin, registry.installed() if what in ("models", "metrics") else ())
     rows = listing.LISTS[what](profile)
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -70,20 +70,35 @@ def check_data(
         ),
     ] = None,
     modalities: Modalities = "",
+    target: Target = "",
+    profile: Profile = "paper",
     plugin: Plugins = None,
+    change: Changes = None,
     as_json: Json = False,
 ) -> None:
-    """Report every fault of every case in one pass; exit code 3 when there is one."""
+    """Report every fault of every case in one pass; exit code 3 when there is one.
+
+    Says also what the grid of the profile leaves of each target: a lesion that is smaller than a
+    voxel of the grid cannot be found by any system.
+    """
     from harness.data.check import check
+    from harness.data.target import shown
+    from harness.data.wording import counted
+    from harness.runs.settings import resolve
 
     use_plugins(plugin)
-    faults, notes = check(root, dataset, words(modalities))
+    settings = resolve(profile, None, change or [], None)
+    how = target, settings.data, settings.reduce
+    faults, notes, targets = check(root, dataset, words(modalities), *how)
     if as_json:
         keys = ("code", "where", "what", "remedy")
         told = [{key: getattr(fault, key) for key in keys} for fault in faults]
-        print(json.dumps({"faults": told, "notes": notes}, indent=2))
+        sizes = {case: {**one.as_json(), "lost": one.lost} for case, one in targets.items()}
+        print(json.dumps({"faults": told, "notes": notes, "targets": sizes}, indent=2))
     else:
         for line in (*faults, *(f"note: {note}" for note in notes)):
             print(line)
-        print(f"{len(faults)} faults" if faults else "no fault found")
+        for line in shown(targets):
+            print(line)
+        print(counted(len(faults), "fault") if faults else "no fault found")
     raise typer.Exit(3 if faults else 0)

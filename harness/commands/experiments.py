@@ -25,8 +25,9 @@ def run(options: RunOptions) -> None:
         pfbench run --suite table5 --plugin my_model.py --model my_model --model pfseg
     """
     from harness.commands.requests import run_request
-    from harness.commands.results import print_table
     from harness.experiments import run as runner
+    from harness.results.folder import opened
+    from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
 
     screen = Screen(quiet=options.as_json)
@@ -36,18 +37,20 @@ def run(options: RunOptions) -> None:
             return
         code = runner.run(request, screen)
     if options.as_json and (request.out / "table.csv").exists():  # stopped early, it has none
-        print_table(request.out, as_json=True)
+        print(opened(RunFolder(request.out)).as_json)
     raise typer.Exit(code)
 
 
 def _print_dry_run(trials: list[dict[str, Any]], as_json: bool) -> None:
+    from harness.data.wording import counted
+
     if as_json:
         print(json.dumps(trials, indent=2))
         return
     for trial in trials:
         print(f"{trial['trial']}  {trial['state']:<11}  {trial['name']}")
     done = sum(trial["state"] in ("ok", "failed") for trial in trials)
-    print(f"{len(trials)} trials, {done} already done")
+    print(f"{counted(len(trials), 'trial')}, {done} already done")
 
 
 @with_options
@@ -100,12 +103,12 @@ def tune(options: TuneOptions) -> None:
     """
     from harness.commands.requests import study_request
     from harness.experiments import tune as tuner
-    from harness.results import study as study_report
+    from harness.results.folder import opened
     from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
 
     with study_request(options) as request:
         code = tuner.tune(request, Screen(quiet=options.as_json))
     if options.as_json:
-        print(study_report.frame(RunFolder(request.out)).to_json(orient="records", indent=2))
+        print(opened(RunFolder(request.out)).as_json)
     raise typer.Exit(code)

@@ -1,13 +1,18 @@
-"""What `pfbench list` shows; loads neither torch nor Ray nor MLflow."""
+"""What `pfbench list` shows; loads neither torch nor Ray nor MLflow.
+
+`python -m harness.commands.listing` counts what the systems cost and writes costs.json, so that
+`pfbench list models` need not; a test holds the file to what is counted.
+"""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.data.datasets import DATASETS
+from harness.data.datasets import DATASETS, reduced_grid
 from harness.errors import unknown
-from harness.runs.suites import SUITES, chosen
+from harness.runs.measures import MEASURES, of_plugin
+from harness.runs.suites import SUITES, Row, chosen
 from harness.systems import catalogue
 from harness.systems.catalogue import SYSTEMS
 
@@ -15,6 +20,10 @@ if TYPE_CHECKING:
     from harness.systems.cost import Cost
 
 Rows = list[dict[str, Any]]
+COSTS = Path(__file__).parent / "costs.json"
+PAPER_DATA = "brats"
+"""Costs are those of the paper's first data set, whose points Point-Unet takes."""
+BETTER = {"max": "higher", "min": "lower", "": ""}
 
 
 def suites(profile: str) -> Rows:
@@ -32,24 +41,23 @@ def rows(profile: str) -> Rows:
             "row": row.key,
             "title": row.title,
             "model": row.system,
-            "changes": [f"{key}={value}" for key, value in row.options.items()],
+            "changes": [f"{key}={value}" for key, value in _changes(row).items()],
         }
         for name in SUITES
         for row in chosen(name, profile)[name]
     ]
 
 
+def _changes(row: Row) -> dict[str, Any]:
+    """What tells the row from the others: options of its system, and values of the protocol."""
+    return {**row.options, **{f"protocol.{key}": value for key, value in row.protocol.items()}}
+
+
 def models(profile: str) -> Rows:
-    """Name, kind and cost; the costs were counted by harness.systems.cost for one modality."""
+    """Name, kind and cost of each, for one modality; those of plug-ins are counted now."""
     from harness.runs.plugins import plugin_of
 
-    def counted(name: str, profile: str) -> "Cost":
-        """Of a plug-in's network: loads torch."""
-        from harness.systems import cost
-
-        return cost.costs_of([name])[profile][name]
-
-    costs = json.loads((Path(catalogue.__file__).parent / "costs.json").read_text())
+    costs = json.loads(COSTS.read_bytes())
     if profile not in costs:
         raise unknown("profile", profile, costs)
     return [
@@ -59,10 +67,46 @@ def models(profile: str) -> Rows:
             "kind": system.kind,
             "plugin": plugin_of(name),
             "end_to_end": system.end_to_end,
-            **(costs[profile].get(name) or counted(name, profile)),
+            **(costs[profile].get(name) or cost_of(name, profile)),
             "reference": system.reference,
         }
         for name, system in SYSTEMS.items()
+    ]
+
+
+def cost_of(name: str, profile: str) -> "Cost":
+    """Parameters and GFLOPs of a system in a profile, for one modality; loads torch."""
+    from harness.runs.settings import PROFILES
+    from harness.systems.cost import cost
+
+    grid = reduced_grid(PROFILES[profile].reduce)
+    return cost(name, catalogue.options(name, profile, PAPER_DATA), 1, grid)
+
+
+def costs() -> dict[str, dict[str, "Cost"]]:
+    """Profile -> system of ours -> its cost, as costs.json holds them."""
+    from harness.runs.settings import PROFILES
+
+    return {profile: {name: cost_of(name, profile) for name in SYSTEMS} for profile in PROFILES}
+
+
+def metrics(profile: str) -> Rows:
+    """Every figure of a trial and where its files have it; those of plug-ins in use at the end."""
+    from harness.runs.plugins import active
+
+    added = [(name, each) for plugin in active() for name, each in plugin.metrics.items()]
+    known = [*MEASURES, *(of_plugin(name, each.title, each.better) for name, each in added)]
+    return [
+        {
+            "name": measure.name,
+            "heading": measure.label,
+            "unit": measure.unit,
+            "better": BETTER[measure.better],
+            "where": f"{measure.where}: {measure.key}",
+            "shown": measure.shown,
+            "meaning": measure.meaning,
+        }
+        for measure in known
     ]
 
 
@@ -77,6 +121,7 @@ LISTS: dict[str, Callable[[str], Rows]] = {
     "suites": suites,
     "rows": rows,
     "models": models,
+    "metrics": metrics,
     "datasets": datasets,
 }
 
@@ -100,3 +145,7 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.1f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+if __name__ == "__main__":
+    COSTS.write_text(json.dumps(costs(), indent=1) + "\n", encoding="utf-8")

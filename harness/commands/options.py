@@ -32,6 +32,24 @@ DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the volum
 Modalities = Annotated[
     str, typer.Option(help="Comma-separated, for example flair,t1ce. Default: the data set's.")
 ]
+Target = Annotated[
+    str,
+    typer.Option(
+        help="BraTS region: wt, tc or et; of a folder the name or number of a label.",
+        autocompletion=completion.targets,
+    ),
+]
+Profile = Annotated[
+    str,
+    typer.Option(
+        help="quick or paper. Default: quick for the phantom, else paper.",
+        autocompletion=completion.profiles,
+    ),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a setting, e.g. protocol.learning_rate=3e-4."),
+]
 Models = Annotated[
     list[str] | None,
     typer.Option(
@@ -80,33 +98,48 @@ class DataOptions:
     ] = "phantom"
     data_root: DataRoot = None
     modalities: Modalities = ""
-    target: Annotated[
+    target: Target = ""
+    grid: Annotated[
         str,
         typer.Option(
-            help="BraTS region: wt, tc or et; of a folder the name or number of a label.",
-            autocompletion=completion.targets,
+            help="Voxels that systems see: auto (from the training cases), paper, or D,H,W. "
+            "Default: paper for phantom, brats and liver, else auto."
         ),
     ] = ""
+    spacing: Annotated[
+        str,
+        typer.Option(help="Size of these voxels in mm: Z,Y,X. Default: from the training cases."),
+    ] = ""
+    drop_vanished: Annotated[
+        bool,
+        typer.Option(
+            "--drop-vanished",
+            help="Leave out cases of whose target nothing is left on the grid, and count them.",
+        ),
+    ] = False
+
+    @property
+    def changes(self) -> list[str]:
+        """What they change, as `--set` would."""
+        given = {"grid": self.grid, "spacing": self.spacing}
+        found = [f"data.{name}={_listed(text)}" for name, text in given.items() if text]
+        return [*found, *(["data.drop_vanished=true"] if self.drop_vanished else [])]
+
+
+def _listed(text: str) -> str:
+    """ "96,160,160" -> "[96,160,160]"; a word stays one."""
+    return f"[{text}]" if "," in text else text
 
 
 @dataclass(frozen=True, kw_only=True)
 class SettingOptions:
     """The profile, and what changes its settings."""
 
-    profile: Annotated[
-        str,
-        typer.Option(
-            help="quick or paper. Default: quick for the phantom, else paper.",
-            autocompletion=completion.profiles,
-        ),
-    ] = ""
+    profile: Profile = ""
     epochs: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="At most; default: the profile's.")
     ] = None
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting, e.g. protocol.learning_rate=3e-4."),
-    ] = None
+    changes: Changes = None
     config: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None
 
 
@@ -183,6 +216,17 @@ class SuiteOptions:
     tuned: Annotated[
         Path | None, typer.Option(help="The best.yaml of `pfbench tune`: use what it found.")
     ] = None
+    tuned_elsewhere: Annotated[
+        bool,
+        typer.Option(
+            "--tuned-elsewhere",
+            help="Take what --tuned has found although it was on another split.",
+        ),
+    ] = False
+    measure_repeats: Annotated[
+        int,
+        typer.Option(min=1, max=100, help="Processes that time each trial, one after another."),
+    ] = 3
     placement: PlacementOptions = PlacementOptions()
     executor: Annotated[
         str,

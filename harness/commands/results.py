@@ -1,9 +1,8 @@
 """Commands on what a run left: tables, pictures, claims, predictions, MLflow."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,9 +16,6 @@ from harness.commands.options import (
 )
 from harness.commands.plugins import use_plugins
 from harness.commands.signature import with_options
-
-if TYPE_CHECKING:
-    from harness.runs.run_folder import RunFolder
 
 mlflow_app = typer.Typer(no_args_is_help=True, help="Bring results over to MLflow.")
 
@@ -59,63 +55,23 @@ def report(
         pfbench report RUN_DIR --format latex --out -
     """
     from harness.report import write as writer
+    from harness.results.folder import opened
     from harness.runs.run_folder import RunFolder
+    from harness.runs.screen import Screen
 
     folders = [RunFolder(path) for path in run_dirs]
     writer.known(format)
     if as_json:
-        _print_json(folders)
+        print(opened(*folders).as_json)
         return
     if out == Path("-"):
         print(writer.render(folders, format, pictures=pictures), end="")
         return
     if out is None and len(folders) == 1:
-        _rebuild(folders[0])
+        writer.rebuild(folders[0]).show(Screen())
     place = out or writer.default_place(folders, format)
     writer.write(folders, place, format, pictures=pictures)
     print(f"report      {place}")
-
-
-def _print_json(folders: "Sequence[RunFolder]") -> None:
-    """The lines of the tables, or the points of a study."""
-    from harness.results import study as study_report
-    from harness.results import tables as table
-
-    if folders[0].manifest().kind == "run":
-        result = table.build(*folders)
-        records = json.loads(result.frame.to_json(orient="records"))
-        print(json.dumps({"rows": records, "notes": result.notes}, indent=2))
-    else:
-        print(study_report.frame(folders[0]).to_json(orient="records", indent=2))
-
-
-def _rebuild(folder: "RunFolder") -> None:
-    """Write the derived files of a run or study anew, and show its tables."""
-    from harness.report import study_files
-    from harness.results import study as study_report
-    from harness.runs.screen import Screen
-
-    if folder.manifest().kind == "run":
-        print_table(folder.path, as_json=False)
-    else:
-        study_files.write(folder)
-        study_report.show(folder, Screen())
-
-
-def print_table(folder: Path, *, as_json: bool) -> None:
-    """The tables of a run on standard output."""
-    from harness.results import tables as table
-    from harness.runs.run_folder import RunFolder
-    from harness.runs.screen import Screen
-
-    if as_json:
-        _print_json([RunFolder(folder)])
-        return
-    result = table.build(RunFolder(folder))
-    table.write(RunFolder(folder), result)
-    screen = Screen()
-    table.show(result, screen)
-    screen.say(f"table       {folder / 'table.md'} (and table.csv)")
 
 
 @with_options
@@ -183,14 +139,34 @@ def compare(
 
 def claims(
     run_dirs: Annotated[list[Path], typer.Argument(help="Output folders of `pfbench run`.")],
+    margin_points: Annotated[
+        float,
+        typer.Option(min=0, help="Worse by so many points of Dice is still 'at least as good'."),
+    ] = 0.5,
+    margin_mm: Annotated[
+        float, typer.Option(min=0, help="Worse by so many mm of HD95 is still 'at least as good'.")
+    ] = 1.0,
     as_json: Json = False,
 ) -> None:
-    """Hold the paper's claims against the results: supported, not supported, or undecided."""
+    """Hold the paper's claims against the results: supported, not supported, or undecided.
+
+    A claim about scores is decided by several trainings only (`pfbench run --seeds 3`), a claim
+    about time by several measuring processes. Verdicts of a run that departs from the paper bear a
+    star.
+
+    Examples:
+
+        pfbench claims RUN_DIR
+
+        pfbench claims RUN_DIR --margin-points 1 --json
+    """
     from harness.results.claims import verdicts as tested
+    from harness.results.claims.evidence import Margins
     from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
 
-    verdicts = tested.judge([RunFolder(path) for path in run_dirs])
+    margins = Margins(margin_points, margin_mm)
+    verdicts = tested.judge([RunFolder(path) for path in run_dirs], margins)
     if as_json:
         print(json.dumps(tested.records(verdicts), indent=2, ensure_ascii=False))
     else:

@@ -59,6 +59,8 @@ class Scan:
     affine: np.ndarray  # (4, 4)
     stored_axes: str = "RAS"
     notes: tuple[str, ...] = ()
+    ends: tuple[tuple[float, float] | None, ...] = ()
+    """Of each modality the intensities that become 0 and 1; none: minimum and maximum."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,8 @@ class Volume:
     image: np.ndarray  # (C, D, H, W) float32 in [0, 1]
     label: np.ndarray  # (D, H, W) uint8, 0 or 1
     spacing_mm: Spacing  # (D, H, W)
+    cut: float | None = None
+    """Share of the target that lies outside of what the grid shows; None where it is not known."""
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,17 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from importlib import import_module
+from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from harness.data.case import Case, Contents, Grid, Scan, Survey, Volume
+from harness.data.case import Case, Contents, Grid, Remains, Scan, Survey, Volume
 from harness.data.grid import PAPER_GRID
-from harness.data.ingest import Job, Outcome, digest, take_in
+from harness.data.ingest import Job, Outcome, digest, inspect, take_in
 from harness.data.layout import no_folder
+from harness.data.reading import PAPERS, PLAIN, Limits, Reading, View
+from harness.data.target import summary
 from harness.errors import DataError, UsageError, together, unknown
 
 if TYPE_CHECKING:
@@ -95,6 +98,11 @@ class Request:
     """Of the phantom; other data sets have the cases they have."""
     seed: int = 0
     """Of the phantom."""
+    reading: Reading = PLAIN
+    view: View | None = None
+    """How scans are seen, once that is chosen: see `fitted`."""
+    choice: str = ""
+    """A sentence on that."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,10 @@ class Prepared:
     """Case -> its entry in the cache, in order of case."""
     fingerprint: str
     """Equal for equal files, settings and preparing code."""
+    view: View = PAPERS
     notes: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    """Cases that were left out: nothing of their target is on the grid."""
 
 
 def case_ids(request: Request) -> list[str]:
@@ -130,33 +141,185 @@ def prepare(
     cache_root: Path,
     *,
     only: Collection[str] | None = None,
+    training: Callable[[Sequence[str]], Collection[str]] | None = None,
     workers: int = 2,
     progress: Progress | None = None,
 ) -> Prepared:
     """Bring every case into the cache; what is there and whole is not made again.
 
-    `only` these cases, where the others must not be opened. `progress` gets the number done, the
-    number of all, and the case just done. Raises UsageError for a wrong name or a missing root,
-    DataError with every fault of every case, one per line, StorageError when the cache cannot be
-    written.
+    `only` these cases, where the others must not be opened. `training` tells which of all cases
+    may decide how they are seen; default: all. `progress` gets the number done, the number of all,
+    and the case just done. Raises UsageError for a wrong name or a missing root, DataError with
+    every fault of every case, one per line, StorageError when the cache cannot be written.
     """
-    full = complete(request)
+    full = fitted(request, training, only)
     found = _find(full)
     jobs = [job for job in found.jobs if only is None or job.name in only]
+    examples = _examples(jobs, [job.name for job in found.jobs], training)
+    limits = _limits(full, examples, cache_root, workers, progress)
+    view = (full.view or PAPERS).model_copy(update={"limits": limits})
+    jobs = [replace(job, view=view) for job in jobs]
     outcomes: list[Outcome] = []
     for outcome in _bring_in(jobs, cache_root, workers):
         outcomes.append(outcome)
         if progress:
             progress(len(outcomes), len(jobs), outcome.name)
     outcomes.sort(key=lambda outcome: outcome.name)
-    faults = [*found.faults, *(fault for outcome in outcomes for fault in outcome.faults)]
-    faults += _between_cases(outcomes, DATASETS[full.dataset].editions)
+    faults = all_faults(found, outcomes, DATASETS[full.dataset].editions)
     if faults:
         raise together(faults, "the data")
-    keys = {outcome.name: outcome.key for outcome in outcomes}
-    noted = (note for outcome in outcomes for note in outcome.notes)
-    fingerprint = digest(sorted(keys.items()))[:16]
-    return replace(expected(full), keys=keys, fingerprint=fingerprint, notes=(*found.notes, *noted))
+    keys = {outcome.name: outcome.key for outcome in outcomes if not outcome.dropped}
+    return replace(
+        expected(full),
+        keys=keys,
+        fingerprint=digest(sorted(keys.items()))[:16],
+        notes=tuple(all_notes(full, found, outcomes, limits)),
+        view=view,
+        dropped=tuple(outcome.name for outcome in outcomes if outcome.dropped),
+    )
+
+
+def _examples(
+    jobs: Sequence[Job],
+    ids: Sequence[str],
+    training: Callable[[Sequence[str]], Collection[str]] | None,
+) -> list[Job]:
+    """The jobs of the training cases; of all where a split cannot be made, which is told later."""
+    try:
+        chosen = set(training(ids) if training else ids)
+    except DataError:
+        chosen = set(ids)
+    return [job for job in jobs if job.name in chosen]
+
+
+def inspected(
+    request: Request, workers: int = 2
+) -> tuple[list[Outcome], list[DataError], list[str]]:
+    """What `prepare` would say of a complete request: outcomes, every fault, notes; stores nothing.
+
+    Cases with faulty files are read, too, as far as that goes.
+    """
+    request = fitted(request)
+    found = _find(request)
+    with ThreadPoolExecutor(workers) as pool:
+        outcomes = list(pool.map(inspect, (*found.jobs, *found.faulty)))
+    outcomes.sort(key=lambda outcome: outcome.name)
+    faults = all_faults(found, outcomes, DATASETS[request.dataset].editions)
+    return outcomes, faults, all_notes(request, found, outcomes)
+
+
+def all_faults(found: "_Found", outcomes: Sequence[Outcome], editions: bool) -> list[DataError]:
+    """Those of the folder, of each case and between cases."""
+    faults = [*found.faults, *(fault for outcome in outcomes for fault in outcome.faults)]
+    good = [outcome for outcome in outcomes if not outcome.faults]
+    return faults + _between_cases(good, editions)
+
+
+def all_notes(
+    request: Request,
+    found: "_Found",
+    outcomes: Sequence[Outcome],
+    limits: Sequence[Limits] = (),
+) -> list[str]:
+    """What is odd in the folder and in each case, and what is done to intensities and targets."""
+    from harness.data import intensity
+
+    seen = {outcome.name: outcome.target for outcome in outcomes if outcome.target}
+    dropped = {outcome.name for outcome in outcomes if outcome.dropped}
+    kept = {case: target for case, target in seen.items() if case not in dropped}
+    left_out = {case: target for case, target in seen.items() if case in dropped}
+    noted = [note for outcome in outcomes for note in outcome.notes]
+    told = intensity.shown(request.modalities, limits)
+    apart = intensity.outliers(
+        {outcome.name: outcome.outlying for outcome in outcomes}, clipped=bool(told)
+    )
+    larger = _larger(request.view, outcomes)
+    said = filter(None, (request.choice, larger, told, apart))
+    return [*found.notes, *noted, *said, *summary(kept, left_out)]
+
+
+def _larger(view: View | None, outcomes: Sequence[Outcome]) -> str:
+    """A sentence on the scans that do not fit the grid in its own voxels; "" where all do."""
+    if view is None or view.grid is None:
+        return ""
+    known = [one.spacing_mm[0] / view.voxel_mm[0] for one in outcomes if one.spacing_mm]
+    above = [times for times in known if times > 1.01]
+    if not above:
+        return ""
+    return (
+        f"{len(above)} of {len(known)} cases are larger than the grid and seen in voxels up to "
+        f"{max(above):.2g} times as large"
+    )
+
+
+def _limits(
+    request: Request,
+    examples: Sequence[Job],
+    cache_root: Path,
+    workers: int,
+    progress: Progress | None,
+) -> tuple[Limits, ...]:
+    """Which intensities become 0 and 1; none for minimum and maximum of each volume."""
+    from harness.data import fit
+
+    entry = DATASETS[request.dataset]
+    own_way = bool(entry.plugin) and entry.prepare != WHOLE
+    asked = fit.limits(request.reading, request.dataset, own_way, request.modalities)
+    if all(limit == "minmax" for limit in asked):
+        return ()
+    if None not in asked:
+        return tuple(limit for limit in asked if limit is not None)
+
+    def tell(done: int) -> None:
+        if progress:
+            progress(done, len(examples), f"intensities of {examples[done - 1].name}")
+
+    ends = fit.foreground(examples, cache_root, workers, tell) or [None] * len(asked)
+    return tuple(limit or end or "robust" for limit, end in zip(asked, ends, strict=True))
+
+
+def fitted(
+    request: Request,
+    training: Callable[[Sequence[str]], Collection[str]] | None = None,
+    only: Collection[str] | None = None,
+) -> Request:
+    """The complete request with its grid, chosen by the headers of the training cases.
+
+    `training` and `only` as in `prepare`. A request that has been fitted stays as it is. Raises
+    UsageError for a wrong name or a missing root, or a grid that the data set cannot have.
+    """
+    full = complete(request)
+    if full.view:
+        return full
+    plain = replace(full, view=View(unoriented=full.reading.unoriented))
+    if not _own_grid(full):
+        return plain
+    from harness.data import fit
+
+    jobs = _find(plain).jobs
+    ids = [job.name for job in jobs]
+    able = [job for job in jobs if only is None or job.name in only]
+    known = fit.sizes(_examples(able, ids, training))
+    if known is None:  # nothing can be read, which `prepare` tells
+        return plain
+    view = fit.view(full.reading, full.reduce, known)
+    return replace(full, view=view, choice=fit.told(view, known, full.reading))
+
+
+def _own_grid(request: Request) -> bool:
+    """Whether volumes come on a grid of the data's own, not the paper's."""
+    from harness.data.fit import PAPERS_OWN
+
+    entry, asked = DATASETS[request.dataset], request.reading
+    given = asked.grid not in (None, "paper") or asked.spacing is not None
+    bound = request.dataset == "phantom" or (entry.plugin and entry.prepare != WHOLE)
+    if given and bound:
+        what = f"{request.dataset} comes on the paper's grid"
+        remedy = "leave out data.grid and data.spacing; reduce divides it"
+        raise UsageError(what, where="data.grid", remedy=remedy, code="PFB-C02")
+    if asked.grid == "paper" or bound:
+        return False
+    return given or request.dataset not in PAPERS_OWN
 
 
 def expected(request: Request) -> Prepared:
@@ -170,10 +333,11 @@ def expected(request: Request) -> Prepared:
         title=DATASETS[full.dataset].title,
         modalities=full.modalities,
         target=full.target,
-        grid=reduced_grid(full.reduce),
+        grid=(full.view and full.view.grid) or reduced_grid(full.reduce),
         synthetic=DATASETS[full.dataset].synthetic or is_synthetic(full.root),
         keys={},
         fingerprint="",
+        view=full.view or View(unoriented=full.reading.unoriented),
     )
 
 
@@ -228,7 +392,8 @@ def rules(request: Request) -> "Rules":
 
     entry = DATASETS[request.dataset]
     labels = entry.contents_of(request.root).labels
-    return Rules(request.dataset, request.target, labels, entry.editions)
+    unoriented = request.reading.unoriented
+    return Rules(request.dataset, request.target, labels, entry.editions, unoriented)
 
 
 def seen_as(dataset: str) -> str:
@@ -247,11 +412,7 @@ def seen_as(dataset: str) -> str:
 
 def _loaded(path: str | Callable[..., Any]) -> Callable[..., Any]:
     """The function that "module:name" stands for."""
-    if not isinstance(path, str):
-        return path
-    module, _, name = path.partition(":")
-    function: Callable[..., Any] = getattr(import_module(module), name)
-    return function
+    return resolve_name(path) if isinstance(path, str) else path
 
 
 def reduced_grid(reduce: Grid) -> Grid:
@@ -282,23 +443,41 @@ class _Found:
     jobs: tuple[Job, ...]
     faults: tuple[DataError, ...] = ()
     notes: tuple[str, ...] = ()
+    faulty: tuple[Job, ...] = ()
+    """Of the cases whose files have faults: to be read, not to be used."""
 
 
 def _find(request: Request) -> _Found:
     """One job for each case; `request` is complete."""
     entry = DATASETS[request.dataset]
+    view = request.view or View(unoriented=request.reading.unoriented)
     allowed, recipe = rules(request), _loaded(entry.prepare)
+    blocks, grid = request.reduce, view.grid or reduced_grid(request.reduce)
+    if view.grid:
+        way = _loaded("harness.data.prepare:fitted")
+        recipe, blocks = partial(way, grid=view.grid, voxel_mm=view.voxel_mm), view.blocks
     labels = _labels(entry.contents_of(request.root), request.target)
-    seen = (request.modalities, labels, request.reduce, reduced_grid(request.reduce))
+    seen = (request.modalities, labels, blocks, grid)
 
-    def job(name: str, source: Case | int) -> Job:
-        return Job(name, source, allowed, recipe, *seen, request.seed, entry.plugin)
+    def job(name: str, source: Case | Remains | int) -> Job:
+        return Job(
+            name,
+            source,
+            allowed,
+            recipe,
+            *seen,
+            request.seed,
+            "" if view.grid else entry.plugin,
+            view,
+            drop_vanished=request.reading.drop_vanished,
+        )
 
     if request.root is None or request.dataset == "phantom":
         return _Found(tuple(job(f"phantom_{i + 1:03d}", i) for i in range(request.cases)))
     surveyed = survey(request.dataset, request.root, request.modalities)
     jobs = tuple(job(case.id, case) for case in surveyed.cases)
-    return _Found(jobs, surveyed.faults, surveyed.notes)
+    faulty = tuple(job(case.id, case) for case in surveyed.remains)
+    return _Found(jobs, surveyed.faults, surveyed.notes, faulty)
 
 
 def _bring_in(jobs: Sequence[Job], cache_root: Path, workers: int) -> Iterator[Outcome]:
@@ -315,19 +494,18 @@ def _bring_in(jobs: Sequence[Job], cache_root: Path, workers: int) -> Iterator[O
             pool.shutdown(cancel_futures=True)
 
 
-def _between_cases(outcomes: Sequence[Outcome], editions: bool) -> list[DataError]:
+def _between_cases(good: Sequence[Outcome], editions: bool) -> list[DataError]:
     """Faults that no case has alone: equal images, labels of different editions."""
     from harness.data.scans import mixed_editions
 
-    good = [outcome for outcome in outcomes if outcome.key]
     faults = mixed_editions({outcome.name: outcome.labels for outcome in good}) if editions else []
-    return faults + same_images({outcome.name: outcome.image_sha256 for outcome in good})
+    return faults + _same_images({one.name: one.content for one in good if one.content})
 
 
-def same_images(images: dict[str, str]) -> list[DataError]:
-    """The same patient under two ids could stand in training and in test; `images` are hashes."""
+def _same_images(contents: dict[str, str]) -> list[DataError]:
+    """The same patient under two ids could stand in training and in test."""
     alike = defaultdict(list)
-    for name, content in sorted(images.items()):
+    for name, content in sorted(contents.items()):
         alike[content].append(name)
     return [
         DataError(

@@ -72,8 +72,9 @@ def survey(root: Path, modalities: Sequence[str]) -> Survey:
         chosen = {m: files.get(ALL, files.get(n, [])) for m, n in wanted.items()}
         chosen = {modality: paths for modality, paths in chosen.items() if paths}
         found.add(case, chosen, mask, missing, wanted if ALL in files and len(known) > 1 else {})
-    pairs = {case: [path for paths in files.values() for path in paths]
-             for case, files in images.items()}  # fmt: skip
+    pairs = {
+        case: [path for paths in files.values() for path in paths] for case, files in images.items()
+    }
     found.faults += same_but_for_case({case: (paths, []) for case, paths in pairs.items()})
     if not images and not labels:
         found.faults.append(nothing_here(root, "imagesTr/ with labelsTr/, or images/ with labels/"))

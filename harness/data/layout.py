@@ -6,15 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from harness.data import itk
 from harness.data.case import Case, Remains, Survey, valid_case_id
 from harness.data.nifti import check_regular, place
 from harness.errors import DataError
 
-ENDINGS = (".nii.gz", ".nii")
+ENDINGS = (".nii.gz", ".nii", *itk.ENDINGS)
 
 
 def stem(path: Path) -> str:
-    """The name without .nii or .nii.gz; "" when it ends in neither."""
+    """The name without the ending of a volume, .nii.gz or another; "" when it has none."""
     for ending in ENDINGS:
         if path.name.endswith(ending):
             return path.name.removesuffix(ending)

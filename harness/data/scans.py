@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from harness.data.case import Case, Remains, Scan
-from harness.data.nifti import Nifti, place, read_image, read_label
+from harness.data.header import Unoriented, distance_mm, same_place
+from harness.data.nifti import INTERPOLATED, Nifti, place, read_image, read_label
+from harness.data.target import bounds
 from harness.errors import DataError
 
-AFFINE_TOLERANCE = 1e-3
 WHOLE_TUMOUR = "wt"  # the target that means the same in every edition of BraTS
 
 
@@ -25,6 +26,8 @@ class Rules:
     """Empty: whatever is there."""
     editions: bool = False
     """Label 3 has had two meanings, as in BraTS."""
+    unoriented: Unoriented = "refuse"
+    """Files that do not say how they lie, see `harness.data.header.parse`."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +45,21 @@ def examine(case: Case | Remains, rules: Rules) -> Findings:
     channels: list[np.ndarray] = []
     images: dict[Path, Nifti] = {}
     for modality, path in case.images.items():
-        reading = partial(read_image, channel=case.channels.get(modality))
+        channel = case.channels.get(modality)
+        reading = partial(read_image, channel=channel, unoriented=rules.unoriented)
         image = _attempt(reading, path, faults)
         if image is not None:
             images[path] = image
             channels.append(image.array)
     voxels = max((image.array.size for image in images.values()), default=0)
-    read = partial(read_label, image_voxels=voxels)
+    read = partial(read_label, image_voxels=voxels, unoriented=rules.unoriented)
     mask = None if case.label is None else _attempt(read, case.label, faults)
     if case.label is None or mask is None:
         return Findings(None, (*faults, *misplaced(images)))
     counts = _counts(mask.array)
     labels = tuple(int(value) for value in np.flatnonzero(counts))
     faults += misplaced({**images, case.label: mask}, case.label)
-    faults += _foreign(case.label, counts, rules)
+    faults += _foreign(case.label, mask.array, counts, rules)
     faults += _ambiguous(case.label, labels, rules)
     if faults or isinstance(case, Remains):
         return Findings(None, tuple(faults), labels)
@@ -115,11 +119,12 @@ def misplaced(files: dict[Path, Nifti], label: Path | None = None) -> list[DataE
     for other in others:
         shape, size = files[first].array.shape, files[other].array.shape
         number = "D13" if other != label else "V27" if shape != size else "V28"
-        apart = float(np.abs(files[first].affine - files[other].affine).max())
+        places = files[first].affine, files[other].affine
         if shape != size:
             what = f"shape {size} (D, H, W), but {place(first)} has {shape}"
-        elif apart > AFFINE_TOLERANCE:
-            what = f"lies elsewhere than {place(first)}: affines differ by {apart:.3g}"
+        elif not same_place(*places, shape[::-1]):
+            apart = distance_mm(*places, shape[::-1])
+            what = f"lies elsewhere than {place(first)}: a corner is {apart:.3g} mm away"
         else:
             continue
         remedy = "resample it to the grid of the other"
@@ -127,7 +132,7 @@ def misplaced(files: dict[Path, Nifti], label: Path | None = None) -> list[DataE
     return faults
 
 
-def _foreign(label: Path, counts: np.ndarray, rules: Rules) -> list[DataError]:
+def _foreign(label: Path, mask: np.ndarray, counts: np.ndarray, rules: Rules) -> list[DataError]:
     """Labels that the data set does not have, with how many voxels have them."""
     if not rules.labels:
         return []
@@ -137,7 +142,26 @@ def _foreign(label: Path, counts: np.ndarray, rules: Rules) -> list[DataError]:
     listed = ", ".join(f"{value}: {counts[value]:,}" for value in foreign[:5])
     what = f"labels that {rules.dataset} does not have (label: voxels) {listed}"
     remedy = f"bring them to {', '.join(map(str, sorted(rules.labels)))}"
+    if all(is_rim(mask, int(value)) for value in foreign):
+        what = f"{what}, a rim between others as interpolation leaves it"
+        remedy = INTERPOLATED
     return [DataError(what, where=place(label), remedy=remedy, code="PFB-V24")]
+
+
+def is_rim(mask: np.ndarray, value: int) -> bool:
+    """Whether a label (D, H, W) is nowhere thicker than two voxels and lies between other labels.
+
+    A spline across the border of 0 and 4 leaves voxels of 1, 2 and 3 there.
+    """
+    from scipy.ndimage import binary_erosion
+
+    box = bounds(mask == value)
+    if box is None:
+        return False
+    d, h, w = (slice(max(0, part.start - 1), part.stop + 1) for part in box)
+    near = mask[d, h, w]
+    between = near.min() < value < near.max()
+    return bool(between) and not binary_erosion(near == value, np.ones((3, 3, 3))).any()
 
 
 def _ambiguous(label: Path, labels: Sequence[int], rules: Rules) -> list[DataError]:

@@ -3,12 +3,13 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from harness.data.wording import listed
 from harness.errors import DataError, UsageError
 
 FOLDS = 5
@@ -31,6 +32,22 @@ class Split:
 
     def to_json(self) -> dict[str, list[str]]:
         return {part: list(ids) for part, ids in asdict(self).items()}
+
+    def without(self, cases: Collection[str]) -> "Split":
+        """The same parts without some cases; the others stay where they are.
+
+        Raises DataError where a part loses its last case.
+        """
+        parts = {part: tuple(case for case in ids if case not in cases)
+                 for part, ids in asdict(self).items()}  # fmt: skip
+        for part, ids in asdict(self).items():
+            if ids and not parts[part]:
+                raise DataError(
+                    f"no case is left in the part '{part}' of the split without {', '.join(ids)}",
+                    remedy="add cases, or another --set split.seed",
+                    code="PFB-D09",
+                )
+        return Split(**parts)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Split":
@@ -97,4 +114,4 @@ def _seeded(ids: list[str], seed: int, fold: int) -> Split:
 def _refuse_twice(ids: Sequence[str], error: type[DataError] | type[ValueError]) -> None:
     twice = [case for case, count in Counter(ids).items() if count > 1]
     if twice:
-        raise error(f"the same case twice: {', '.join(sorted(twice)[:5])}")
+        raise error(f"the same case twice: {listed(sorted(twice), 5)}")

@@ -9,14 +9,15 @@ Files called <id>_seg are labels, and never read. Finds files; only `read` reads
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from harness.data.case import Spacing, valid_case_id
+from harness.data.header import Unoriented
 from harness.data.layout import ENDINGS, check_file, entries, nothing_here, stem, twice, unusable_id
 from harness.data.nifti import check_regular, place, read_image
 from harness.data.scans import misplaced
@@ -49,6 +50,7 @@ class Native(NamedTuple):
     image: np.ndarray  # (C, D, H, W) float32
     spacing_mm: Spacing  # (D, H, W)
     stored_affine: np.ndarray  # (4, 4), that of the first file: stored index (x, y, z, 1) -> mm
+    place: Mapping[str, Any]  # the fields of its header that say so
     notes: tuple[str, ...]
 
 
@@ -83,12 +85,15 @@ def find(inputs: Sequence[Path], modalities: Sequence[str]) -> Found:
     return Found(tuple(found), tuple(faults), tuple(notes))
 
 
-def read(case: Unlabelled) -> Native:
-    """Every file of `case`. Raises DataError that lists what is wrong with any of them."""
+def read(case: Unlabelled, unoriented: Unoriented = "refuse") -> Native:
+    """Every file of `case`; `unoriented`: see `header.parse`.
+
+    Raises DataError that lists what is wrong with any of them.
+    """
     scans, faults = {}, []
     for path in case.images.values():
         try:
-            scans[path] = read_image(path)
+            scans[path] = read_image(path, unoriented=unoriented)
         except DataError as fault:
             faults.append(fault)
     faults += misplaced(scans)
@@ -97,7 +102,7 @@ def read(case: Unlabelled) -> Native:
     first, *_ = scans.values()
     notes = tuple(note for scan in scans.values() for note in scan.notes)
     image = np.stack([scan.array for scan in scans.values()])
-    return Native(image, first.spacing_mm, first.stored_affine, notes)
+    return Native(image, first.spacing_mm, first.stored_affine, first.place, notes)
 
 
 def _file(path: Path) -> Path:
@@ -120,8 +125,8 @@ def _below(folder: Path, modalities: Sequence[str], notes: list[str]) -> list[Pa
     own = list(_images(folder))
     named = [path for path in own if _name(path, modalities).modality]
     if named or len(modalities) > 1:
-        notes += [f"{place(path)}: not used, its name tells no modality" for path in own
-                  if path not in named]  # fmt: skip
+        unused = [path for path in own if path not in named]
+        notes += [f"{place(path)}: not used, its name tells no modality" for path in unused]
         own = named
     for patient in entries(folder):
         if patient.is_dir():

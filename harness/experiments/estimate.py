@@ -24,7 +24,7 @@ from harness.runs.screen import Screen, clock
 from harness.runs.spec import TrialSpec
 from harness.trials import gpu_sharing as packing
 from harness.trials import probe_run as probing
-from harness.trials.measure import REPETITIONS, WARM_UP
+from harness.trials.measure import REPETITIONS, WARM_UP_S
 from harness.trials.placement import Placement
 from harness.trials.preflight import refuse_unfit
 from harness.trials.probe_run import Probe
@@ -45,14 +45,16 @@ class Estimate:
     """Of the phase that measures, 0 for what is not measured."""
 
 
-def estimate(spec: TrialSpec, probe: Probe, split: Split) -> Estimate:
-    """From seconds of a step to those of a trial."""
+def estimate(spec: TrialSpec, probe: Probe, split: Split, processes: int) -> Estimate:
+    """From seconds of a step to those of a trial, measured in so many processes."""
     found, measured = probe.training, probe.inference
     measure_s = 0.0 if measured is None else None
     if isinstance(found, Failed):
         return Estimate(_steps(spec, split, 1), None, None, measure_s)
     if isinstance(measured, ProbedInference):
-        measure_s = found.build_s + (WARM_UP + REPETITIONS) * measured.inference_s
+        once_s = measured.inference_s
+        each_s = found.build_s + max(WARM_UP_S, once_s) + REPETITIONS * once_s
+        measure_s = processes * each_s
     train_s = sum(_training_s(spec, pace, split) for pace in found.paces)
     trial_s = found.build_s + train_s + len(split.test) * found.segment_s + found.count_s
     return Estimate(_steps(spec, split, len(found.paces)), train_s, trial_s, measure_s)
@@ -60,7 +62,9 @@ def estimate(spec: TrialSpec, probe: Probe, split: Split) -> Estimate:
 
 def _steps(spec: TrialSpec, split: Split, networks: int) -> int:
     """Of the optimiser, in all; fine-tuning is one epoch over the test cases."""
-    return len(split.test) if spec.base else networks * spec.protocol.epochs * len(split.train)
+    if spec.base:
+        return len(split.test)
+    return networks * spec.protocol.epochs * spec.protocol.windows_per_volume * len(split.train)
 
 
 def _training_s(spec: TrialSpec, pace: Paced, split: Split) -> float:
@@ -68,7 +72,8 @@ def _training_s(spec: TrialSpec, pace: Paced, split: Split) -> float:
         return pace.once_s + len(split.test) * pace.step_s
     protocol = spec.protocol
     validations = -(-protocol.epochs // protocol.validate_every)
-    epoch_s = len(split.train) * pace.step_s + pace.epoch_s
+    steps = len(split.train) * protocol.windows_per_volume
+    epoch_s = steps * pace.step_s + pace.epoch_s
     validated = validations * len(split.validation)
     return pace.once_s + protocol.epochs * epoch_s + validated * pace.validate_s
 
@@ -98,8 +103,9 @@ class Forecast:
 
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
+        processes = self.placement.processes
         return {
-            trial: estimate(self.planned.trials[trial], probe, self.planned.split)
+            trial: estimate(self.planned.trials[trial], probe, self.planned.split, processes)
             for trial, probe in self.probes.items()
         }
 
@@ -208,6 +214,7 @@ def _mean_step_s(found: ProbedTraining | None) -> float | None:
 
 def forecast(request: runner.RunRequest, limit_s: float, screen: Screen) -> Forecast:
     """Prepare the volumes, probe each kind of trial; trains nothing and leaves no run folder."""
+    request = runner.fitted(request)
     runner.refuse_impossible(request)
     refuse_unfit(request.placement, request.cache, request.cache, screen)
     planned = runner.prepare(request, screen)

@@ -9,25 +9,26 @@ scans first: their images then wait on disk, beside the results, until the last 
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from harness.data.datasets import seen_as
 from harness.data.export import packed
-from harness.data.grid import PAPER_GRID
-from harness.data.scan_view import Field, look
+from harness.data.scan_view import Field, look, reduction
 from harness.data.unlabelled import Unlabelled, find, read
+from harness.data.wording import listed
 from harness.errors import DataError, UsageError, together
 from harness.runs.files import write_bytes
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import TrialSpec, code_version
+from harness.systems.memory import out_of_gpu_memory
 from harness.systems.methods import Method
 from harness.trials.network import Device, as_scored, as_trained
 from models.tpf import Strategy
@@ -69,6 +70,7 @@ class _Sight:
     case: str
     field: Field
     stored_affine: np.ndarray  # (4, 4)
+    place: Mapping[str, Any]  # fields of the scan's header
     notes: tuple[str, ...]
 
 
@@ -82,7 +84,9 @@ def predict(request: Request, progress: Progress = lambda done, total, what: Non
     """
     try:
         return _predict(request, progress)
-    except torch.cuda.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not out_of_gpu_memory(error):
+            raise
         what = "out of GPU memory"
         raise UsageError(what, where="--device", remedy="--device cpu") from error
 
@@ -151,8 +155,7 @@ def _refuse_overwriting(request: Request, cases: Sequence[Unlabelled]) -> None:
             raise UsageError(what, where=path.name, remedy="another --out")
     there = [path.name for path in outputs if path.exists()]
     if there and not request.overwrite:
-        more = f" and {len(there) - LISTED} more" if len(there) > LISTED else ""
-        what = f"there already: {', '.join(there[:LISTED])}{more}"
+        what = f"there already: {listed(there, LISTED)}"
         raise UsageError(what, where="--out", remedy="another --out, or --overwrite")
 
 
@@ -174,10 +177,11 @@ def _sights(
 
 
 def _sight(case: Unlabelled, spec: TrialSpec) -> _Sight:
-    native = read(case)
-    z, y, x = (side // reduced for side, reduced in zip(PAPER_GRID, spec.data.grid, strict=True))
-    field = look(native.image, native.spacing_mm, seen_as(spec.data.name), (z, y, x))
-    return _Sight(case.id, field, native.stored_affine, native.notes)
+    native = read(case, spec.data.view.unoriented)
+    view = spec.data.view
+    way = "" if view.grid else seen_as(spec.data.name)
+    field = look(native.image, native.spacing_mm, way, reduction(spec.data.grid, view), view)
+    return _Sight(case.id, field, native.stored_affine, native.place, native.notes)
 
 
 def _on_disk(sight: _Sight, folder: Path) -> _Sight:
@@ -202,11 +206,11 @@ def _adapted(method: Method, sights: Sequence[_Sight]) -> Method:
 
 def _write(request: Request, method: Method, sight: _Sight) -> list[Path]:
     """The files of one case, in the place of its scan."""
-    field = sight.field
+    field, method = sight.field, method.at(sight.case)
     answers = [field.mask([method.segment(image) for image in field.images])]
     if request.probability:
         answers.append(field.probability([method.probability(image) for image in field.images]))
     paths = _outputs(request, sight.case)
     for path, answer in zip(paths, answers, strict=True):
-        write_bytes(path, packed(answer, sight.stored_affine))
+        write_bytes(path, packed(answer, sight.stored_affine, sight.place))
     return paths

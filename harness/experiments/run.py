@@ -1,8 +1,9 @@
 """`pfbench run`: from volumes to the table, continuing whatever an earlier run left."""
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from harness.runs.plan import Plan, plan
 from harness.runs.records import ProbedTraining
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
+from harness.runs.settings import Settings, refuse_other_split
 from harness.runs.suites import Row, suite
 from harness.runs.trial_folder import Action
 from harness.trials import gpu_sharing, probe_run
@@ -35,6 +37,26 @@ class RunRequest(Request):
     suites: Mapping[str, Sequence[Row]]
     """Suite -> the rows of it to run."""
     retry_failed: bool = False
+    tuned: Path | None = None
+    """Of the settings, what a study found on the split of this run."""
+
+
+def fitted(request: RunRequest) -> RunRequest:
+    """The request with the grid of its volumes, which the training cases decide by their headers.
+
+    Raises UsageError for a wrong name or a missing root.
+    """
+    return replace(request, data=datasets.fitted(request.data, training_of(request.settings)))
+
+
+def training_of(settings: Settings) -> Callable[[Sequence[str]], Sequence[str]]:
+    """Which of all cases train."""
+    chosen = settings.split
+
+    def train(ids: Sequence[str]) -> Sequence[str]:
+        return split(ids, kind=chosen.kind, seed=chosen.seed, fold=chosen.fold).train
+
+    return train
 
 
 def run(request: RunRequest, screen: Screen) -> int:
@@ -43,6 +65,7 @@ def run(request: RunRequest, screen: Screen) -> int:
     Raises TrackingError where MLflow is required: before training when it cannot be written, at
     the end when it could not be brought up to date.
     """
+    request = fitted(request)
     refuse_impossible(request)
     return hold(request, screen, lambda session: _run(request, session))
 
@@ -79,15 +102,20 @@ def refuse_impossible(request: RunRequest) -> None:
 
 def prepare(request: RunRequest, screen: Screen) -> Plan:
     """Read and preprocess the volumes (once), split them, and resolve every trial."""
+    chosen = request.settings.split
+    cut = partial(split, kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
     with screen.bar("preparing volumes") as advance:
 
         def progress(done: int, total: int, what: str) -> None:
             advance(done, total, what)
             crash_point("volume")
 
-        prepared = datasets.prepare(request.data, request.cache, progress=progress)
-    chosen = request.settings.split
-    cases = split(list(prepared.keys), kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
+        prepared = datasets.prepare(
+            request.data, request.cache, training=training_of(request.settings), progress=progress
+        )
+    cases = cut([*prepared.keys, *prepared.dropped]).without(prepared.dropped)
+    if request.tuned:
+        refuse_other_split(request.tuned, cases.digest)
     return plan(
         request.suites,
         request.settings,
@@ -100,6 +128,7 @@ def prepare(request: RunRequest, screen: Screen) -> Plan:
 
 def dry_run(request: RunRequest, screen: Screen) -> list[dict[str, Any]]:
     """The trial matrix and what is already done; trains nothing, writes no run folder."""
+    request = fitted(request)
     refuse_impossible(request)
     planned = prepare(request, screen)
     folder = RunFolder(request.out)

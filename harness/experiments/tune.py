@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from harness.data import datasets
 from harness.data.split import NO_CASES, Split, split
+from harness.data.wording import counted
 from harness.errors import UsageError
 from harness.experiments import run as runner
 from harness.experiments.session import Request, Session, hold, write_report
@@ -34,7 +35,7 @@ from harness.trials.task import PointTask
 from harness.trials.train_point import train_point
 from harness.trials.workplace import Workplace
 from tuning.launch import Cluster
-from tuning.search import Params, Past, Search
+from tuning.search import KnownPoint, Params, StudySettings
 from tuning.study import run_study
 
 
@@ -62,6 +63,8 @@ class Prepared:
 
 def tune(request: StudyRequest, screen: Screen) -> int:
     """Search every space, write what was found, compare; returns the exit code."""
+    data = datasets.fitted(request.data, runner.training_of(request.settings))
+    request = replace(request, data=data)
     _refuse_impossible(request)
     code = hold(request, screen, lambda session: _tune(request, session))
     if code:
@@ -119,7 +122,14 @@ def _prepare(request: StudyRequest, screen: Screen) -> Prepared:
     cases = split(ids, kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
     seen = {*cases.train, *cases.validation}
     with screen.bar("preparing volumes") as advance:
-        prepared = datasets.prepare(request.data, request.cache, only=seen, progress=advance)
+        prepared = datasets.prepare(
+            request.data,
+            request.cache,
+            only=seen,
+            training=runner.training_of(request.settings),
+            progress=advance,
+        )
+    cases = cases.without(prepared.dropped)
     return Prepared(cases, described(prepared), dict(prepared.keys))
 
 
@@ -153,8 +163,8 @@ def _announce(request: StudyRequest, folder: RunFolder, prepared: Prepared, scre
     done = sum(point.state != "unfinished" for point in study.points(folder))
     total = request.points * len(request.spaces)
     screen.say(
-        f"search      {request.sampler}, {request.pruner}; {total} points, {request.seeds} seed"
-        f"{'s' * (request.seeds > 1)} each; already done: {done}"
+        f"search      {request.sampler}, {request.pruner}; {counted(total, 'point')}, "
+        f"{counted(request.seeds, 'seed')} each; already done: {done}"
     )
     screen.say(f"output      {folder.path}")
     screen.say(f"MLflow      {request.mirroring.shown}")
@@ -223,7 +233,7 @@ def _search(
 ) -> None:
     search = _search_of(request, space, prepared)
     past = [
-        Past(point.number, point.params, point.values(), point.state)
+        KnownPoint(point.number, point.params, point.values(), point.state)
         for point in study.points(folder, space.name)
     ]
     share = _reference(request, space, prepared).id
@@ -261,14 +271,14 @@ def _search(
         )
 
 
-def _search_of(request: StudyRequest, space: Space, prepared: Prepared) -> Search:
+def _search_of(request: StudyRequest, space: Space, prepared: Prepared) -> StudySettings:
     """Rungs lie on epochs that are validated anyway, so that looking does not change training."""
     protocol = request.settings.protocol_of(space.system)
     stages = _stages(request, space, prepared)
     every = protocol.validate_every
     epochs = protocol.epochs * stages
     grace = max(every, epochs // 9 // every * every)
-    return Search(
+    return StudySettings(
         space.ranges,
         request.points,
         request.sampler,

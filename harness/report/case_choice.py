@@ -22,8 +22,8 @@ from harness.data.case import Volume
 from harness.errors import StateError, unknown
 from harness.report.case_sheet import Panel, Sheet, draw
 from harness.report.style import write_picture
+from harness.results.caveats import SYNTHETIC
 from harness.results.rows import ResultRow, rows
-from harness.results.tables import SYNTHETIC
 from harness.runs.records import Failed
 from harness.runs.run_folder import RunFolder
 from harness.runs.trial_folder import TrialFolder
@@ -111,7 +111,7 @@ def sheets(
     dice = _dice_table(entries, folder)
     reasons = _asked_for(cases, dice) if cases else _by_rule(entries, dice, volume_of)
     about = f"{run.suite(suite).title}, profile {run.profile}"
-    about += f"\n{SYNTHETIC}" if run.synthetic else ""
+    about += f"\n{SYNTHETIC.note}" if run.synthetic else ""
     for case, why in reasons.items():
         yield (
             "-".join([*why, case]),

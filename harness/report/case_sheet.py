@@ -35,12 +35,31 @@ BARS_MM = (100, 50, 20, 10, 5, 2, 1)
 
 STYLES: dict[str, dict[str, Any]] = {
     "false positive": {"facecolor": VERMILLION, "linewidth": 0},
-    "false negative": {"facecolor": SKY_BLUE, "edgecolor": "black", "hatch": "/" * 8,
-                       "linewidth": 0},
+    "false negative": {
+        "facecolor": SKY_BLUE,
+        "edgecolor": "black",
+        "hatch": "/" * 8,
+        "linewidth": 0,
+    },
     "prediction": {"facecolor": "none", "edgecolor": "white", "linewidth": 0.6},
     "ground truth": {"facecolor": "none", "edgecolor": YELLOW, "linewidth": 0.5},
-}  # fmt: skip
+}
 BEHIND_TEXT = {"boxstyle": "square,pad=0.2", "facecolor": "black", "alpha": 0.6, "linewidth": 0}
+ON_SCAN: dict[str, Any] = {"size": SMALL, "color": "white", "linespacing": 1.1, "bbox": BEHIND_TEXT}
+ON_BLACK: dict[str, Any] = {
+    "facecolor": "black",
+    "edgecolor": "black",
+    "framealpha": 1,
+    "fancybox": False,
+    "labelcolor": "white",
+}
+BAR: dict[str, Any] = {
+    "color": "white",
+    "linewidth": 1.5,
+    "solid_capstyle": "butt",
+    "scalex": False,
+    "scaley": False,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,16 +110,25 @@ def draw(sheet: Sheet) -> Figure:
     head.text(left, 1 - GAP / heights[0], title, size=LARGE, weight="bold", va="top")
     head.text(left, GAP / heights[0], details, size=NORMAL, va="bottom")
     grid = body.add_gridspec(
-        rows, columns, left=left, right=1 - left, wspace=GAP / PANEL,
-        top=1 - name_height / heights[1], bottom=GAP / heights[1],
+        rows,
+        columns,
+        left=left,
+        right=1 - left,
+        wspace=GAP / PANEL,
+        top=1 - name_height / heights[1],
+        bottom=GAP / heights[1],
         hspace=(name_height + GAP) / _panel_height(sheet),
-    )  # fmt: skip
+    )
     _draw_panels([body.add_subplot(cell) for cell in grid], names, sheet)
     foot.legend(
-        [Patch(**style) for style in STYLES.values()], list(STYLES), ncols=len(STYLES),
-        loc="upper left", bbox_to_anchor=(left, 1), borderaxespad=0,
-        facecolor="black", edgecolor="black", framealpha=1, fancybox=False, labelcolor="white",
-    )  # fmt: skip
+        [Patch(**style) for style in STYLES.values()],
+        list(STYLES),
+        ncols=len(STYLES),
+        loc="upper left",
+        bbox_to_anchor=(left, 1),
+        borderaxespad=0,
+        **ON_BLACK,
+    )
     foot.text(left, GAP / heights[2], notes, size=SMALL, color=GREY, va="bottom")
     return figure
 
@@ -179,8 +207,9 @@ def _draw_panels(places: Sequence[Axes], names: Sequence[str], sheet: Sheet) -> 
 def _draw_scan(axes: Axes, sheet: Sheet) -> None:
     low, high = sheet.window
     tall, wide = sheet.pixel_mm
-    axes.imshow(sheet.image, "gray", vmin=low, vmax=high, aspect=tall / wide,
-                interpolation="bilinear")  # fmt: skip
+    axes.imshow(
+        sheet.image, "gray", vmin=low, vmax=high, aspect=tall / wide, interpolation="bilinear"
+    )
 
 
 def _draw_scale(axes: Axes, sheet: Sheet) -> None:
@@ -189,8 +218,7 @@ def _draw_scale(axes: Axes, sheet: Sheet) -> None:
     wide = sheet.pixel_mm[1]
     length = next((mm for mm in BARS_MM if mm <= columns * wide / 3), BARS_MM[-1])
     right, below = 0.97 * columns, 0.97 * rows
-    axes.plot([right - length / wide, right], [below, below], color="white", linewidth=1.5,
-              solid_capstyle="butt", scalex=False, scaley=False)  # fmt: skip
+    axes.plot([right - length / wide, right], [below, below], **BAR)
     _label(axes, 0.97, 0.05, f"{length} mm", ha="right", va="bottom")
     _label(axes, 0.03, 0.03, "R", va="bottom")
 
@@ -208,5 +236,4 @@ def _add(axes: Axes, meaning: str, plane: Plane) -> None:
 
 
 def _label(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
-    axes.text(x, y, text, size=SMALL, color="white", transform=axes.transAxes, linespacing=1.1,
-              bbox=BEHIND_TEXT, **style)  # fmt: skip
+    axes.text(x, y, text, transform=axes.transAxes, **ON_SCAN, **style)

@@ -4,7 +4,7 @@ A system is worth its cost where no other is both cheaper and better; a grey lin
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,10 +12,20 @@ from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
 from harness.report.panels import KINDS, LETTER, LINE, MARKERS, WIDTH, axes_at
 from harness.report.style import GREY
-from harness.results.claims.evidence import Metric
+from harness.runs.measures import Measure
 
 HEIGHT = 2.5  # inches
 VEIL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}  # no line through it
+FRONT: dict[str, Any] = {"color": "0.75", "linewidth": 1, "linestyle": "--", "zorder": 1}
+LEADER: dict[str, Any] = {"color": "0.7", "linewidth": 0.6, "zorder": 1.5}
+INTERVAL: dict[str, Any] = {"linewidth": 1, "alpha": 0.7, "zorder": 2}
+NAME: dict[str, Any] = {"va": "center", "color": GREY, "zorder": 2.5, "bbox": VEIL}
+POINT: dict[str, Any] = {
+    "markersize": 6,
+    "markeredgecolor": "black",
+    "markeredgewidth": 0.6,
+    "zorder": 3,
+}
 MARK = 0.05  # inches from the middle of a point to its edge
 ASIDE = 1.5  # steps from its point beyond which a name needs a line to it
 # Where a name may stand: steps of its own width across and of its height up, nearest first.
@@ -39,20 +49,17 @@ class Point(NamedTuple):
     high: float | None
 
 
-def tradeoff(points: Sequence[Point], cost: str, metric: Metric) -> Figure:
+def tradeoff(points: Sequence[Point], cost: str, metric: Measure) -> Figure:
     """Score against cost; the cost by its logarithm."""
     figure, axes = axes_at(0.55, HEIGHT)
     axes.set_xscale("log")
     front = worth_it(points, metric.side)
-    axes.plot([p.cost for p in front], [p.score for p in front], color="0.75", linewidth=1,
-              linestyle="--", zorder=1)  # fmt: skip
+    axes.plot([p.cost for p in front], [p.score for p in front], **FRONT)
     for point in points:
         colour = KINDS[point.kind]
         if point.low is not None and point.high is not None:
-            axes.plot([point.cost] * 2, [point.low, point.high], color=colour, linewidth=1,
-                      alpha=0.7, zorder=2)  # fmt: skip
-        axes.plot(point.cost, point.score, MARKERS[point.kind], color=colour, markersize=6,
-                  markeredgecolor="black", markeredgewidth=0.6, zorder=3)  # fmt: skip
+            axes.plot([point.cost] * 2, [point.low, point.high], color=colour, **INTERVAL)
+        axes.plot(point.cost, point.score, MARKERS[point.kind], color=colour, **POINT)
     axes.margins(x=0.16, y=0.12)
     axes.autoscale_view()
     _name(axes, figure, points)
@@ -107,11 +114,10 @@ def _name(axes: Axes, figure: Figure, points: Sequence[Point]) -> None:
         beside = {0.5: (start, "left"), -0.5: (end, "right")}
         across, side = beside.get(place[0], ((start + end) / 2, "center"))
         middle = (low + high) / 2
-        axes.text(across, middle, point.label, ha=side, va="center", color=GREY, zorder=2.5,
-                  transform=figure.dpi_scale_trans, bbox=VEIL)  # fmt: skip
+        inches = figure.dpi_scale_trans
+        axes.text(across, middle, point.label, ha=side, transform=inches, **NAME)
         if abs(place[1]) > ASIDE:
-            axes.plot([x, across], [y, middle], color="0.7", linewidth=0.6, zorder=1.5,
-                      transform=figure.dpi_scale_trans)  # fmt: skip
+            axes.plot([x, across], [y, middle], transform=inches, **LEADER)
 
 
 Box = tuple[float, float, float, float]

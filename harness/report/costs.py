@@ -7,9 +7,9 @@ from harness.report.cost_plots import Point, tradeoff, worth_it
 from harness.report.document import Cell, Panel, Plot, Table
 from harness.report.panels import LEGEND, panel
 from harness.results import tables as table
-from harness.results.claims.evidence import DICE, HD95, Metric
 from harness.results.standings import Standing
 from harness.results.table_data import ResultTable
+from harness.runs.measures import DICE, HD95, Measure
 
 COSTS = {
     "time": "Time of a volume (s)",
@@ -26,10 +26,10 @@ def cost_plots(shown: ResultTable, standings: Mapping[str, Standing]) -> Plot | 
     data: list[Table] = []
     for metric in (DICE, HD95):
         for column in table.columns(shown):
-            name = next((n for n in COSTS if table.SHOWN[n] is column.shown), None)
-            if name is None:
+            name = column.measure.name
+            if name not in COSTS:
                 continue
-            points = _points(shown, column, standings[metric.column])
+            points = _points(shown, column, standings[metric.key])
             if len(points) < 2:
                 continue
             cost = COSTS[name] + (
@@ -41,7 +41,10 @@ def cost_plots(shown: ResultTable, standings: Mapping[str, Standing]) -> Plot | 
             data.append(_data(points, cost, metric))
     if not panels:
         return None
-    lead = "Bars: 95 % interval. The broken line joins the systems that no other beats in both."
+    lead = (
+        "Dice by its mean, HD95 by its median. Bars: 95 % interval. The broken line joins the "
+        "systems that no other beats in both."
+    )
     notes = "; ".join(table.device_notes([shown]))
     title = shown.about.title
     return Plot(title, f"{lead} {notes}".strip(), tuple(panels), tuple(data), LEGEND)
@@ -60,12 +63,12 @@ def _points(shown: ResultTable, column: table.Column, standing: Standing) -> lis
     return points
 
 
-def _alt(points: list[Point], cost: str, metric: Metric) -> str:
+def _alt(points: list[Point], cost: str, metric: Measure) -> str:
     names = ", ".join(point.label for point in worth_it(points, metric.side))
     return f"{metric.title} against {cost}. Beaten by no other in both: {names}."
 
 
-def _data(points: list[Point], cost: str, metric: Metric) -> Table:
+def _data(points: list[Point], cost: str, metric: Measure) -> Table:
     rows = tuple(
         (
             Cell(point.label),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from harness.data.wording import listed
 from harness.report.document import Block, Bullets, Cell, Section, Table
 from harness.results.rows import ResultRow
 from harness.runs.records import Ended, Failed, Scored
@@ -52,15 +53,18 @@ def _failed(folder: RunFolder) -> list[tuple[Cell, ...]]:
 
 def _missed(rows: Mapping[str, Sequence[ResultRow]]) -> list[tuple[Cell, ...]]:
     """A line for each network that missed a target, whatever the number of its rows."""
-    trials = {trial.id: (row.title, trial) for each in rows.values() for row in each
-              for trial in row.trials}  # fmt: skip
+    trials = {
+        trial.id: (row.title, trial)
+        for each in rows.values()
+        for row in each
+        for trial in row.trials
+    }
     found = []
     for title, trial in trials.values():
         result = trial.result()
         if isinstance(result, Scored) and result.n_failed:
             cases = trial.missed_cases()
-            more = f" and {len(cases) - SHOWN} more" if len(cases) > SHOWN else ""
-            texts = (title, str(trial.spec().seed), f"{result.n_failed} of {result.n_cases}",
-                     ", ".join(cases[:SHOWN]) + more)  # fmt: skip
+            share = f"{result.n_failed} of {result.n_cases}"
+            texts = (title, str(trial.spec().seed), share, listed(cases, SHOWN))
             found.append(tuple(map(Cell, texts)))
     return found

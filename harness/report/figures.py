@@ -7,6 +7,7 @@ from pathlib import Path
 from harness.report.case_choice import draw_sheets
 from harness.report.patch_size_plot import ladder_plot
 from harness.results import tables as table
+from harness.results.caveats import SYNTHETIC
 from harness.runs.run_folder import RunFolder
 from harness.runs.suites import SUITES
 
@@ -51,7 +52,7 @@ def draw_ladder(folder: RunFolder) -> list[Path]:
         return []
     frame["label"] = [its_table.cells[key][0] for key in frame["key"]]
     frame["voxels"] = [_voxels(label) for label in frame["label"]]
-    note = f"{table.SYNTHETIC}\n" if run.synthetic else ""
+    note = f"{SYNTHETIC.note}\n" if run.synthetic else ""
     note += f"Profile {run.profile}"
     return ladder_plot(frame, folder.path / FOLDER / LADDER, note)
 

@@ -10,7 +10,7 @@ from harness.report.document import (
     Group,
     Section,
     Table,
-)  # fmt: skip
+)
 
 PREAMBLE = r"""\documentclass{article}
 \usepackage[utf8]{inputenc}
@@ -49,8 +49,9 @@ def render(document: Document) -> str:
 
 def escaped(text: str) -> str:
     """Plain text as LaTeX takes it; a letter that its standard fonts lack by its number."""
-    return "".join(SIGNS.get(letter, letter if _known(letter) else f"U+{ord(letter):04X}")
-                   for letter in text)  # fmt: skip
+    return "".join(
+        SIGNS.get(letter, letter if _known(letter) else f"U+{ord(letter):04X}") for letter in text
+    )
 
 
 def _known(letter: str) -> bool:
@@ -115,7 +116,7 @@ def _columns(table: Table) -> str:
     shares = [min(max(length, 9), 2 * LONG) for length in longest]
     return "".join(
         rf"{RAGGED}p{{{TEXT_WIDTH * share / sum(shares):.3f}\textwidth}}" for share in shares
-    )  # fmt: skip
+    )
 
 
 def _cell(cell: Cell) -> str:

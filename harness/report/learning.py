@@ -104,16 +104,17 @@ def _draw(training: Training) -> Figure:
     for history in training.histories:
         for term in [t for t in training.terms if t in history]:
             line = TERMS.get(term, OTHER)
-            upper.plot(history["epoch"], history[term], color=line.colour,
-                       dashes=line.dashes or (None, None),
-                       linewidth=1.6 if term == "loss" else 1.2)  # fmt: skip
+            width, dashes = 1.6 if term == "loss" else 1.2, line.dashes or (None, None)
+            loss = history["epoch"], history[term]
+            upper.plot(*loss, color=line.colour, dashes=dashes, linewidth=width)
         if "lr" in history:
             for epoch in history["epoch"][history["lr"].diff() < 0]:
                 upper.axvline(epoch, color="0.8", linewidth=0.8, zorder=0)
         if "val_dice" in history:
             validated = history[history["val_dice"].notna()]
-            lower.plot(validated["epoch"], 100 * validated["val_dice"], color="black",
-                       linewidth=1.2, marker="." if len(validated) < 20 else "")  # fmt: skip
+            dice = validated["epoch"], 100 * validated["val_dice"]
+            marker = "." if len(validated) < 20 else ""
+            lower.plot(*dice, color="black", linewidth=1.2, marker=marker)
     positive = all(
         (h[t].dropna() > 0).all() for h in training.histories for t in training.terms if t in h
     )

@@ -1,6 +1,7 @@
 """A report as Markdown: its tables and what must be said with them, without plots."""
 
 from harness.report.document import Block, Bullets, Cell, Command, Document, Facts, Group, Table
+from harness.results.markdown import markdown_table
 
 
 def render(document: Document) -> str:
@@ -28,24 +29,13 @@ def _block(block: Block) -> str:
 
 
 def _table(table: Table) -> str:
-    rule = ["---"] * table.texts + ["---:"] * (len(table.headings) - table.texts)
-    lines = [_row(table.headings), _row(rule)]
-    lines += [_row([_cell(cell) for cell in row]) for row in table.rows]
+    rows = ([_cell(cell) for cell in row] for row in table.rows)
+    lines = markdown_table(table.headings, rows, table.texts)
     notes = "\n".join(f"- {note}" for note in table.notes)
     return f"### {table.caption}\n\n" + "\n".join(lines) + (f"\n\n{notes}" if notes else "")
 
 
-def _row(texts: list[str] | tuple[str, ...]) -> str:
-    return f"| {' | '.join(texts)} |"
-
-
 def _cell(cell: Cell) -> str:
-    text = _plain(cell.text)
-    if cell.tone == "best" and text:
-        text = f"**{text}**"
+    text = f"**{cell.text}**" if cell.tone == "best" and cell.text else cell.text
     paper = f"(paper {cell.paper})" if cell.paper else ""
     return " ".join(filter(None, (text, cell.below, paper)))
-
-
-def _plain(text: str) -> str:
-    return text.replace("|", r"\|").replace("\n", " ")

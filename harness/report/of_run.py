@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness import __version__
+from harness.data.wording import counted
 from harness.report import learning, protocol, standing_blocks
 from harness.report.case_pictures import sheets_section
 from harness.report.claims_block import claims_section
@@ -14,9 +15,10 @@ from harness.report.failures import failures_section
 from harness.report.reproduce import environment_section, reproduce_section
 from harness.report.results_table import result_table
 from harness.results import tables as table
-from harness.results.compare import METRICS
+from harness.results.caveats import caveats
 from harness.results.rows import ResultRow, merged_rows
 from harness.results.standings import Standing, stand
+from harness.runs.measures import SCORES, TIME
 from harness.runs.run_folder import RunFolder
 
 QUESTION = (
@@ -50,7 +52,7 @@ class Gathered:
     def standings(self) -> dict[str, dict[str, Standing]]:
         """Suite -> column of cases.csv -> how its rows stand."""
         return {
-            name: {metric.column: stand(rows, metric) for metric in METRICS}
+            name: {metric.key: stand(rows, metric) for metric in SCORES}
             for name, rows in self.rows.items()
         }
 
@@ -98,14 +100,12 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
 
 def _warnings(folders: Sequence[RunFolder], found: Gathered) -> tuple[str, ...]:
     run = folders[0].run()
-    said = []
-    if run.synthetic:
-        said.append("Synthetic data: these numbers say nothing about patients, or the paper.")
-    if run.profile != "paper":
-        said.append(f"Profile {run.profile}: smaller volumes and networks than the paper's; for "
-                    "trying out, not for conclusions.")  # fmt: skip
-    said += [note[0].upper() + note[1:] + "." for note in found.results.notes
-             if note.startswith("incomplete")]  # fmt: skip
+    said = [caveat.warning for caveat in caveats(run.synthetic, run.profile)]
+    said += [
+        note[0].upper() + note[1:] + "."
+        for note in found.results.notes
+        if note.startswith("incomplete")
+    ]
     return tuple(said)
 
 
@@ -120,19 +120,20 @@ def _key_figures(found: Gathered) -> tuple[tuple[str, str, str], ...]:
             best = (max if standing.higher_is_better else min)(ends, key=lambda key: ends[key])
             each = standing.intervals[best]
             span = "" if each.low is None else f" [{each.low:.2f}, {each.high:.2f}]"
-            what = f"Best {standing.metric.title}"
+            median = "median " if standing.metric.centre == "median" else ""
+            what = f"Best {median}{standing.metric.title}"
             figures.append((what, f"{each.estimate:.2f}", f"{titles[best]}{span}"))
     [shown] = [each for each in found.results.tables if each.suite == name]
-    lines = shown.means[shown.means["status"] == "ok"].dropna(subset=["time_s_p50"])
-    if len(lines) > 1 and len(shown.devices("time_s_p50")) == 1:
-        fastest = min(lines.to_dict("records"), key=lambda line: line["time_s_p50"])
-        figures.append(("Fastest (s)", f"{fastest['time_s_p50']:.3f}", fastest["title"]))
+    lines = shown.means[shown.means["status"] == "ok"].dropna(subset=[TIME.column])
+    if len(lines) > 1 and len(shown.devices(TIME.column)) == 1:
+        fastest = min(lines.to_dict("records"), key=lambda line: line[TIME.column])
+        figures.append(("Fastest (s)", f"{fastest[TIME.column]:.{TIME.digits}f}", fastest["title"]))
     some = next(iter(standings.values())).scores.values()
     if some:
         cases = len(next(iter(some)).means)
         seeds = sorted({scores.n_seeds for scores in some})
-        many = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
-        figures.append(("Test cases", str(cases), f"{many} seed{'s' * (seeds[-1] > 1)} each"))
+        fewest = f"{seeds[0]} to " if len(seeds) > 1 else ""
+        figures.append(("Test cases", str(cases), f"{fewest}{counted(seeds[-1], 'seed')} each"))
     return tuple(figures)
 
 
@@ -149,12 +150,19 @@ def _standings(found: Gathered) -> Section | None:
         blocks += standing_blocks.significance(several)
         blocks += standing_blocks.ranks(name, several)
         more += [standing_blocks.pairs(standing) for standing in several]
+        more += [standing_blocks.spreads(standing) for standing in several]
     if not blocks:
         return None
+    notes = dict.fromkeys(
+        f"{note}." for standings in found.standings.values() for standing in standings.values()
+        for note in standing.notes
+    )  # fmt: skip
     lead = (
-        "Wilcoxon's signed-rank test over the test cases for every two systems, after Holm over "
-        "all pairs of a metric. A missed target and a failed trial count with the worst score "
-        "there is.",
+        "For every two systems, over the test cases: of Dice and Jaccard the mean difference with "
+        "Student's t, of HD95 the median difference with the sign test, after Holm over all pairs "
+        "of a metric. With several trainings, patients and trainings are both taken for a sample. "
+        "A missed target counts with the worst score there is.",
+        *notes,
     )
     return Section("standing", "Which system is better", lead, tuple(blocks), tuple(more))
 

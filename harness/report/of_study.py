@@ -16,12 +16,13 @@ from harness.report.document import (
     Section,
     Table,
     words,
-)  # fmt: skip
+)
 from harness.report.of_run import Gathered
 from harness.report.panels import panel
 from harness.report.reproduce import environment_section, reproduce_section
 from harness.report.results_table import result_table
 from harness.results import study as study_report
+from harness.results.caveats import caveats
 from harness.runs.run_folder import RunFolder
 
 QUESTION = (
@@ -43,11 +44,7 @@ def document(folder: RunFolder) -> Document:
     run = folder.study()
     table = study_report.frame(folder)
     comparison = _comparison(folder)
-    warnings = []
-    if run.synthetic:
-        warnings.append("Synthetic data: these numbers say nothing about patients, or the paper.")
-    if run.profile != "paper":
-        warnings.append(f"Profile {run.profile}: for trying out, not for conclusions.")
+    warnings = [caveat.warning for caveat in caveats(run.synthetic, run.profile)]
     if run.status != "finished":
         warnings.append(f"The study is {run.status}: some points may be missing.")
     sections = [
@@ -88,19 +85,21 @@ def _protocol(folder: RunFolder) -> Section:
     base = protocol.section([folder], [])
     content = folder.study().protocol
     search = content["search"]
-    facts = Facts(
-        (
-            ("Search", f"{search['sampler']}, seed {content['search_seed']}; stopping: "
-                       f"{SCHEDULERS.get(search['pruner'], search['pruner'])}"),
-            ("Seeds of a point", str(content["seeds"])),
-        )
-    )  # fmt: skip
+    stopping = SCHEDULERS.get(search["pruner"], search["pruner"])
+    how = f"{search['sampler']}, seed {content['search_seed']}; stopping: {stopping}"
+    facts = Facts((("Search", how), ("Seeds of a point", str(content["seeds"]))))
     rows = [
-        [name, parameter, f"{span['low']:g}", f"{span['high']:g}", "yes" if span["log"] else "no",
-         f"{folder.study().references[name][parameter]:g}"]
+        [
+            name,
+            parameter,
+            f"{span['low']:g}",
+            f"{span['high']:g}",
+            "yes" if span["log"] else "no",
+            f"{folder.study().references[name][parameter]:g}",
+        ]
         for name, spans in content["spaces"].items()
         for parameter, span in spans.items()
-    ]  # fmt: skip
+    ]
     headings = ("Study", "Parameter", "From", "To", "By logarithm", "Default")
     space = Table("What was searched", headings, words(rows), 2)
     return Section(base.id, base.title, base.lead, (*base.blocks, facts, space), base.more)
@@ -122,9 +121,12 @@ def _pictures(folder: RunFolder, table: pd.DataFrame) -> Section:
         for kind, make in pictures.items():
             panels.append(panel(f"{name}-{kind}", make, f"Study {name}: {ALT[kind]}."))
         points = table[table["study"] == name].dropna(axis=1, how="all")
-        data = Table(f"Every point of {name}", tuple(map(str, points.columns)),
-                     words([list(map(_text, line)) for line in points.to_numpy().tolist()]),
-                     1)  # fmt: skip
+        data = Table(
+            f"Every point of {name}",
+            tuple(map(str, points.columns)),
+            words([list(map(_text, line)) for line in points.to_numpy().tolist()]),
+            1,
+        )
         if panels:
             lead = "Vermilion: the default; a star or a thick line: the best."
             plots.append(Plot(name, lead, tuple(panels), (data,)))
@@ -176,5 +178,5 @@ def _failures(table: pd.DataFrame) -> Section:
         )
         for line in failed.to_dict("records")
     )
-    return Section("failures", "Failures", (), (Table("Points that failed",
-                   ("Study", "Point", "Reason"), rows, 3),))  # fmt: skip
+    shown = Table("Points that failed", ("Study", "Point", "Reason"), rows, 3)
+    return Section("failures", "Failures", (), (shown,))

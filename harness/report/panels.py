@@ -23,8 +23,14 @@ BOTTOM, TOP, RIGHT = 0.48, 0.12, 0.12  # inches around the axes
 KINDS = {"patch-free": BLUE, "patch-based": VERMILLION}
 MARKERS = {"patch-free": "o", "patch-based": "s"}
 LEGEND = (Key("patch-free", BLUE, "circle"), Key("patch-based", VERMILLION, "square"))
-SCREEN = {**STYLE, "font.size": SIZE, "axes.labelsize": SIZE, "legend.fontsize": SIZE,
-          "xtick.labelsize": SIZE - 0.5, "ytick.labelsize": SIZE - 0.5}  # fmt: skip
+SCREEN = {
+    **STYLE,
+    "font.size": SIZE,
+    "axes.labelsize": SIZE,
+    "legend.fontsize": SIZE,
+    "xtick.labelsize": SIZE - 0.5,
+    "ytick.labelsize": SIZE - 0.5,
+}
 _ID = re.compile(r"(\bid=\"|href=\"#|url\(#)")
 
 
@@ -36,8 +42,9 @@ def panel(name: str, make: Callable[[], Figure], alt: str) -> Panel:
         figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
     text = content.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", text,
-                  flags=re.DOTALL)  # fmt: skip
+    text = re.sub(
+        r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL
+    )
     return Panel(_ID.sub(rf"\1{name}-", text).strip(), alt, figure.get_figwidth() > WIDTH)
 
 

@@ -3,7 +3,7 @@
 import textwrap
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,26 +11,32 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from harness.report.style import BLUE, GREY, LARGE, NORMAL, SMALL, VERMILLION, write_picture
+from harness.runs.measures import DICE, HD95, JACCARD, Measure
 from harness.runs.suites import suite
 
 INCHES = (3.5, 5.2)  # a column of a journal
 NOTE_LETTERS = 75  # in a line of that width
+SHOWN = (DICE, JACCARD, HD95)  # from top to bottom
 MARGIN = 1.5  # times fewer and more voxels than there are patches of
 SEVERAL = "Mean over the test cases; bars: their standard deviation."
 SINGLE = "A single test case."
-
-
-class _Measure(NamedTuple):
-    title: str
-    column: str
-    scale: float
-
-
-MEASURES = (
-    _Measure("Dice (%)", "dice", 100),
-    _Measure("Jaccard (%)", "jaccard", 100),
-    _Measure("HD95 (mm)", "hd95", 1),
-)
+VALUE: dict[str, Any] = {"size": SMALL, "textcoords": "offset points"}
+CROSS: dict[str, Any] = {"marker": "x", "color": VERMILLION, "clip_on": False, "markersize": 4}
+REASON: dict[str, Any] = {
+    "color": VERMILLION,
+    "size": SMALL,
+    "rotation": 90,
+    "ha": "center",
+    "va": "bottom",
+}
+CURVE: dict[str, Any] = {
+    "color": BLUE,
+    "marker": "o",
+    "markersize": 3.5,
+    "linewidth": 1,
+    "elinewidth": 0.7,
+    "capsize": 2,
+}
 
 
 def ladder_plot(table: pd.DataFrame, out_stem: Path, note: str = "") -> list[Path]:
@@ -47,13 +53,14 @@ def ladder_plot(table: pd.DataFrame, out_stem: Path, note: str = "") -> list[Pat
 def draw(table: pd.DataFrame, note: str) -> Figure:
     """The plot as a figure, for `drawing.write_picture`."""
     figure = Figure(INCHES, layout="constrained")
-    places = figure.subplots(len(MEASURES), sharex=True)
-    for axes, measure in zip(places, MEASURES, strict=True):
+    places = figure.subplots(len(SHOWN), sharex=True)
+    for axes, measure in zip(places, SHOWN, strict=True):
         _draw_measure(axes, table, measure)
     bottom = places[-1]
     bottom.xaxis.set_major_locator(FixedLocator(list(table["voxels"])))
-    bottom.set_xticklabels(table["label"], rotation=30, ha="right", size=NORMAL,
-                           rotation_mode="anchor")  # fmt: skip
+    bottom.set_xticklabels(
+        table["label"], rotation=30, ha="right", size=NORMAL, rotation_mode="anchor"
+    )
     # By hand, because there may be one size alone, of which no margin in percent makes room.
     bottom.set_xlim(table["voxels"].min() / MARGIN, table["voxels"].max() * MARGIN)
     bottom.set_xlabel("Patch (D × H × W voxels)")
@@ -64,21 +71,18 @@ def draw(table: pd.DataFrame, note: str) -> Figure:
     return figure
 
 
-def _draw_measure(axes: Axes, table: pd.DataFrame, measure: _Measure) -> None:
+def _draw_measure(axes: Axes, table: pd.DataFrame, measure: Measure) -> None:
     done = table[table["status"] == "ok"]
-    mean = done[f"{measure.column}_mean"].astype(float) * measure.scale
-    spread = done[f"{measure.column}_std"].astype(float) * measure.scale
-    axes.errorbar(done["voxels"], mean, spread, color=BLUE, marker="o", markersize=3.5,
-                  linewidth=1, elinewidth=0.7, capsize=2)  # fmt: skip
+    mean = done[measure.column].astype(float) * measure.scale
+    spread = done[measure.spread].astype(float) * measure.scale
+    axes.errorbar(done["voxels"], mean, spread, **CURVE)
     for place, value, rising in zip(done["voxels"], mean, mean.diff(-1) < 0, strict=True):
-        axes.annotate(f"{value:.1f}", (place, value), (4, -4 if rising else 4), size=SMALL,
-                      textcoords="offset points", va="top" if rising else "bottom")  # fmt: skip
-    missing = table[table["status"] != "ok"]
+        beside, side = ((4, -4), "top") if rising else ((4, 4), "bottom")
+        axes.annotate(f"{value:.1f}", (place, value), beside, va=side, **VALUE)
+    missing, bottom = table[table["status"] != "ok"], axes.get_xaxis_transform()
     for place, status in zip(missing["voxels"], missing["status"], strict=True):
-        axes.plot(place, 0, "x", color=VERMILLION, clip_on=False, markersize=4,
-                  transform=axes.get_xaxis_transform())  # fmt: skip
-        axes.text(place, 0.05, status, color=VERMILLION, size=SMALL, rotation=90, ha="center",
-                  va="bottom", transform=axes.get_xaxis_transform())  # fmt: skip
+        axes.plot(place, 0, transform=bottom, **CROSS)
+        axes.text(place, 0.05, status, transform=bottom, **REASON)
     axes.set_xscale("log")
     axes.minorticks_off()
     axes.margins(y=0.2)

@@ -18,6 +18,8 @@ NAMES = {
     "augment": "flips, shifts and rotations",
     "selection": "weights that are scored",
     "validate_every": "epochs between validations",
+    "windows_per_volume": "windows of a volume in an epoch, of patch-based systems",
+    "foreground_share": "share of these windows that is around the target",
     "precision": "numbers",
     "checkpointing": "inner activations computed again, not kept",
     "layout": "layout in memory",
@@ -51,18 +53,18 @@ def _facts(folder: RunFolder) -> Facts:
     sizes = ", ".join(f"{len(cases)} for {part}" for part, cases in parts.items())
     how = {"seeded": f"by patient, from seed {split.get('seed')}", "official": "of the authors"}
     kind = "synthetic" if data["synthetic"] else "patients"
+    which = f"target {data['target']}; content {data['fingerprint']}"
+    drawn = f"fold {split.get('fold', 0)}, {how.get(split.get('kind', ''), split.get('kind', ''))}"
     return Facts(
         (
             ("Protocol", run.protocol_hash),
-            ("Data", f"{data['name']} ({kind}), {', '.join(data['modalities'])}; "
-                     f"target {data['target']}; content {data['fingerprint']}"),
+            ("Data", f"{data['name']} ({kind}), {', '.join(data['modalities'])}; {which}"),
             ("Volumes", f"{'×'.join(map(str, data['grid']))} voxels"),
-            ("Split", f"{sizes}; fold {split.get('fold', 0)}, "
-                      f"{how.get(split.get('kind', ''), split.get('kind', ''))}"),
+            ("Split", f"{sizes}; {drawn}"),
             ("Profile", run.profile),
             ("Code", run.protocol["code"]),
         )
-    )  # fmt: skip
+    )
 
 
 def deviations(folders: Sequence[RunFolder], systems: Sequence[str]) -> tuple[str, ...]:
@@ -70,14 +72,17 @@ def deviations(folders: Sequence[RunFolder], systems: Sequence[str]) -> tuple[st
     run = folders[0].manifest()
     settings = run.settings
     found = _of_training(settings["protocol"])
-    if list(settings["reduce"]) != list(PAPER.reduce):
+    own_grid = run.protocol["data"].get("view", {}).get("grid")  # told by a note
+    if list(settings["reduce"]) != list(PAPER.reduce) and not own_grid:
         blocks = "×".join(map(str, settings["reduce"]))
         found.append(f"volumes are averaged over blocks of {blocks} voxels of the paper's grid")
     if run.profile != "paper":
         found.append(f"networks of profile {run.profile}, smaller than the paper's")
     if settings["split"]["kind"] != "official":
-        found.append("the split is seeded, with validation cases of its own; the authors' code "
-                     "cuts the sorted list and validates on one case")  # fmt: skip
+        found.append(
+            "the split is seeded, with validation cases of its own; the authors' code "
+            "cuts the sorted list and validates on one case"
+        )
     found += [run.system(name).deviation for name in systems]
     for name, changed in settings["systems"].items():
         found.append(f"{name}: {pairs(changed)}, set by the user")
@@ -108,8 +113,8 @@ def _rule(protocol: dict[str, Any]) -> Table:
         )
         for key, value in protocol.items()
     )
-    return Table("How every system is trained (bold: not as in the paper)",
-                 ("Setting", "This run", "Paper"), rows)  # fmt: skip
+    caption = "How every system is trained (bold: not as in the paper)"
+    return Table(caption, ("Setting", "This run", "Paper"), rows)
 
 
 def _settings(protocol: dict[str, Any]) -> Table:

@@ -5,17 +5,15 @@ from collections.abc import Mapping
 from harness.report.document import Cell, Table
 from harness.results import tables as table
 from harness.results.standings import Standing
-from harness.results.table_data import Record, ResultTable, Shown
+from harness.results.table_data import Record, ResultTable
+from harness.runs.measures import HD95, Measure
 
-# A column of the table -> the metric whose interval it gets.
-METRIC_OF = {"dice_mean": "dice", "hd95_mean": "hd95_mm", "jaccard_mean": "jaccard"}
-UNITS = (
-    "Dice and Jaccard in percent, mean ± standard deviation over the test cases; HD95 pooled over "
-    "both directions, in mm."
-)
 INTERVALS = (
-    "In brackets: 95 % BCa bootstrap interval of the mean over cases, the seeds of a case averaged."
+    "Below a figure: its 95 % interval. Dice, Jaccard: of the mean, at either end the farther of "
+    "Student's t and the studentised bootstrap. HD95: of the median; its mean has none, as single "
+    "missed targets rule it. Of several trainings: for new patients and new trainings."
 )
+SPREADS = "±: standard deviation of the sample, over the cases; after the semicolon over trainings."
 COSTS = (
     "Time: median seconds from an array in memory to a mask in memory, all processors; memory: "
     "peak MiB of inference; GFLOPs: of one volume."
@@ -28,7 +26,7 @@ def result_table(shown: ResultTable, standings: Mapping[str, Standing]) -> Table
     columns = table.columns(shown)
     lines = shown.means.to_dict("records")
     figures = [
-        _column(lines, column.shown, table.values(shown, column), standings) for column in columns
+        _column(lines, column.measure, table.values(shown, column), standings) for column in columns
     ]
     rows = []
     for number, line in enumerate(lines):
@@ -38,36 +36,55 @@ def result_table(shown: ResultTable, standings: Mapping[str, Standing]) -> Table
         rows.append((*map(Cell, table.head(shown, line)), *cells))
     about = shown.about
     headings = tuple(table.headings(shown))
-    return Table(about.title, headings, tuple(rows), len(about.headings),
-                 _notes(shown, standings))  # fmt: skip
+    notes = _notes(shown, standings)
+    notes += (PAPER,) if any(cell.paper for row in rows for cell in row) else ()
+    return Table(about.title, headings, tuple(rows), len(about.headings), notes)
 
 
 def _column(
     lines: list[Record],
-    shown: Shown,
+    measure: Measure,
     values: list[float | None],
     standings: Mapping[str, Standing],
 ) -> list[Cell]:
-    best = table.best_of(shown, values)
-    standing = standings.get(METRIC_OF.get(shown.column, ""))
+    best = table.best_of(measure, values)
+    standing = standings.get(_carried(measure))
     return [
-        _cell(line, shown, value, best, standing) for line, value in zip(lines, values, strict=True)
+        _cell(line, measure, value, best, standing)
+        for line, value in zip(lines, values, strict=True)
     ]
 
 
 def _cell(
-    line: Record, shown: Shown, value: float | None, best: float | None, standing: Standing | None
+    line: Record,
+    measure: Measure,
+    value: float | None,
+    best: float | None,
+    standing: Standing | None,
 ) -> Cell:
-    printed = line[shown.paper] if shown.paper else None
-    paper = "" if printed is None or printed != printed else table.number(printed, shown)
+    paper = table.printed_value(line, measure)
     if value is None:
         return Cell("", paper=paper)
-    text = table.number(value, shown) + table.spread(line, shown)
+    text = table.number(value, measure) + _spreads(line, measure)
     below = ""
     found = standing.intervals.get(line["key"]) if standing else None
     if found and found.low is not None and found.high is not None:
-        below = f"[{found.low:.{shown.digits}f}, {found.high:.{shown.digits}f}]"
+        below = f"[{found.low:.{measure.digits}f}, {found.high:.{measure.digits}f}]"
     return Cell(text, below, paper, "best" if value == best else "")
+
+
+def _carried(measure: Measure) -> str:
+    """The column of cases.csv whose interval stands in the column of `measure`; "" for none."""
+    if measure.name == "hd95_median":
+        return HD95.key
+    return measure.key if measure.spread and measure.centre == "mean" else ""
+
+
+def _spreads(line: Record, measure: Measure) -> str:
+    """ " ± 8.10; ± 0.42": over patients, and over trainings where there are several."""
+    columns = [measure.spread, measure.spread_of_seeds] if measure.spread else []
+    there = [line[column] for column in columns if not table.absent(line[column])]
+    return ";".join(f" ± {table.number(value, measure)}" for value in there)
 
 
 def _notes(shown: ResultTable, standings: Mapping[str, Standing]) -> tuple[str, ...]:
@@ -82,4 +99,4 @@ def _notes(shown: ResultTable, standings: Mapping[str, Standing]) -> tuple[str, 
     notes += [f"{note} (in the intervals, tests and ranks)" for note in said]
     measured = set(shown.about.shows) & {"time", "memory", "gflops"}
     known = any(i.low is not None for i in intervals)
-    return (*notes, UNITS, *[INTERVALS] * known, *[COSTS] * bool(measured), PAPER)
+    return (*notes, SPREADS, *[INTERVALS] * known, *[COSTS] * bool(measured))

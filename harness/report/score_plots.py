@@ -1,6 +1,7 @@
 """Drawings of scores: case by case, and how firmly they order the systems."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -16,6 +17,9 @@ ROW = 0.3  # inches for a system
 MANY = 60  # cases beyond which points are small and pale
 RASTER = 200  # cases beyond which points are pixels, not shapes
 SHARE = 0.12  # of the resamples, from which on a number fits into its bar
+SPARSE: dict[str, Any] = {"alpha": 0.6, "markersize": 3.2, "markeredgewidth": 0}
+CROWDED: dict[str, Any] = {"alpha": 0.25, "markersize": 1.6, "markeredgewidth": 0}
+MEAN: dict[str, Any] = {"markersize": 5.5, "markeredgecolor": "black", "markeredgewidth": 0.8}
 _RANKS = colormaps["cividis"]
 
 
@@ -25,19 +29,17 @@ def strip(standing: Standing, kinds: Mapping[str, str]) -> Figure:
     figure, axes = axes_beside(titles, ROW * len(titles))
     for place, (key, scores) in enumerate(standing.scores.items()):
         values, colour = scores.means.to_numpy(), KINDS[kinds[key]]
-        many = len(values) > MANY
+        dots = CROWDED if len(values) > MANY else SPARSE
         jitter = 0.22 * np.sin(2.4 * np.arange(len(values)))  # spread, and the same each time
-        axes.plot(values, place + jitter, "o", color=colour, alpha=0.25 if many else 0.6,
-                  markersize=1.6 if many else 3.2, markeredgewidth=0,
-                  rasterized=len(values) > RASTER)  # fmt: skip
+        raster = len(values) > RASTER
+        axes.plot(values, place + jitter, "o", color=colour, rasterized=raster, **dots)
         low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
         axes.barh(place, high - low, 0.62, low, color="none", edgecolor=GREY, linewidth=0.7)
         axes.plot([middle] * 2, [place - 0.31, place + 0.31], color=GREY, linewidth=1.2)
         found = standing.intervals[key]
         if found.low is not None and found.high is not None:
             axes.plot([found.low, found.high], [place] * 2, color="black", linewidth=1.6)
-        axes.plot(found.estimate, place, MARKERS[kinds[key]], color=colour, markersize=5.5,
-                  markeredgecolor="black", markeredgewidth=0.8)  # fmt: skip
+        axes.plot(found.estimate, place, MARKERS[kinds[key]], color=colour, **MEAN)
     _list_systems(axes, titles)
     axes.use_sticky_edges = False  # a box that starts at the first mark leaves it room, too
     axes.autoscale_view()
@@ -63,13 +65,13 @@ def rank_bars(standing: Standing, found: Ranking) -> Figure:
                 axes.barh(place, share, 0.74, start, color=tone, edgecolor="white", linewidth=0.8)
             if share >= SHARE:
                 dark = 0.3 * tone[0] + 0.59 * tone[1] + 0.11 * tone[2] < 0.5
-                axes.text(start + share / 2, place, f"{rank}", ha="center", va="center",
-                          color="white" if dark else "black")  # fmt: skip
+                middle, ink = start + share / 2, "white" if dark else "black"
+                axes.text(middle, place, f"{rank}", ha="center", va="center", color=ink)
             start += share
     _list_systems(axes, titles)
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
-    axes.set_xlabel(f"Resamples with each rank, by {standing.metric.name}")
+    axes.set_xlabel(f"Resamples with each rank, by {standing.metric.label}")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     return figure

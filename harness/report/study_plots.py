@@ -26,7 +26,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from harness.report.style import BLUE, GREY, LARGE, NORMAL, SMALL, VERMILLION, YELLOW, write_picture
-from harness.results.tables import SYNTHETIC
+from harness.results.caveats import SYNTHETIC
 from harness.runs.records import StudyManifest
 from harness.runs.run_folder import RunFolder
 from tuning.importance import ALIKE, compared, importance
@@ -47,14 +47,47 @@ MARKS: dict[str, dict[str, Any]] = {
     "complete": {"marker": "o", "color": BLUE, "markersize": 3.5},
     "stopped": {"marker": "o", "color": GREY, "markersize": 3, "fillstyle": "none"},
 }
-FAILED: dict[str, Any] = {"marker": "x", "color": VERMILLION, "markersize": 4}
-DEFAULT: dict[str, Any] = {"marker": "s", "color": VERMILLION, "markersize": 7,
-                           "fillstyle": "none"}  # fmt: skip
-BEST: dict[str, Any] = {"marker": "*", "color": "black", "markerfacecolor": YELLOW,
-                        "markersize": 7.5, "markeredgewidth": 0.6}  # fmt: skip
+FAILED: dict[str, Any] = {
+    "marker": "x",
+    "color": VERMILLION,
+    "markersize": 4,
+    "linestyle": "none",
+    "label": "failed",
+    "clip_on": False,
+}
+DEFAULT: dict[str, Any] = {"marker": "s", "color": VERMILLION, "markersize": 7, "fillstyle": "none"}
+BEST: dict[str, Any] = {
+    "marker": "*",
+    "color": "black",
+    "markerfacecolor": YELLOW,
+    "markersize": 7.5,
+    "markeredgewidth": 0.6,
+}
 THICK: dict[str, Any] = {"color": COLOURS(1.0), "linewidth": 2.4}
 THICK_DEFAULT: dict[str, Any] = {"color": VERMILLION, "linewidth": 1.6, "linestyle": "--"}
 BEHIND_TEXT = {"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
+ON_TOP: dict[str, Any] = {"color": VERMILLION, "size": SMALL, "ha": "center", "va": "bottom"}
+BEST_SO_FAR: dict[str, Any] = {
+    "where": "post",
+    "color": "black",
+    "linewidth": 0.8,
+    "label": "best so far",
+}
+TICK: dict[str, Any] = {
+    "va": "center",
+    "textcoords": "offset points",
+    "size": SMALL,
+    "zorder": 4,
+    "bbox": BEHIND_TEXT,
+}
+LEGEND: dict[str, Any] = {
+    "loc": "upper left",
+    "frameon": False,
+    "borderaxespad": 0,
+    "borderpad": 0,
+    "handlelength": 1.6,
+    "columnspacing": 1.2,
+}
 
 
 def draw(folder: RunFolder, table: pd.DataFrame) -> list[Path]:
@@ -107,6 +140,10 @@ class _Found:
     def of_state(self, state: str) -> pd.DataFrame:
         return self.points[self.points["state"] == state]
 
+    def if_stopped(self, note: str) -> list[str]:
+        """The note of a picture in which stopped points are marked, or lack; if there are any."""
+        return [note] if len(self.of_state("stopped")) else []
+
     @property
     def default(self) -> pd.DataFrame:
         """One row; none while it is not complete."""
@@ -148,14 +185,13 @@ def _history(found: _Found) -> Figure:
     best = complete["score"].cummax().tolist()
     if best:
         numbers = [*complete["number"], found.points["number"].iloc[-1]]
-        axes.step(numbers, [*best, best[-1]], where="post", color="black", linewidth=0.8,
-                  label="best so far")  # fmt: skip
+        axes.step(numbers, [*best, best[-1]], **BEST_SO_FAR)
     _mark_points(axes, found, "number")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("Point")
     axes.set_ylabel(DICE)
     notes = ["Mean validation Dice of the trials of each point after the last epoch."]
-    notes += [STOPPED] * bool(len(found.of_state("stopped")))
+    notes += found.if_stopped(STOPPED)
     return _framed(figure, f"{found.name}: history", notes, found.synthetic)
 
 
@@ -171,7 +207,7 @@ def _slices(found: _Found) -> Figure:
     for axes in places[:, 0]:
         axes.set_ylabel(DICE)
     notes = ["Vertical line: the default value."]
-    notes += [STOPPED] * bool(len(found.of_state("stopped")))
+    notes += found.if_stopped(STOPPED)
     title = f"{found.name}: score against each parameter"
     return _framed(figure, title, notes, found.synthetic)
 
@@ -180,8 +216,7 @@ def _draw_slice(axes: Axes, found: _Found, name: str) -> None:
     span, default = found.span(name), found.reference[name]
     axes.set_xscale("log" if span.log else "linear")
     axes.axvline(default, color=VERMILLION, linewidth=0.8, linestyle="--", zorder=1)
-    axes.text(default, 1.01, _short(default), color=VERMILLION, size=SMALL, ha="center",
-              va="bottom", transform=axes.get_xaxis_transform())  # fmt: skip
+    axes.text(default, 1.01, _short(default), transform=axes.get_xaxis_transform(), **ON_TOP)
     _mark_points(axes, found, name)
     axes.update_datalim([(span.low, 0), (span.high, 0)], updatey=False)
     axes.autoscale_view()
@@ -196,8 +231,7 @@ def _mark_points(axes: Axes, found: _Found, column: str) -> None:
         _mark(axes, found.of_state(state), column, state, style)
     failed = found.of_state("failed")
     if len(failed):
-        axes.plot(failed[column], [0] * len(failed), **FAILED, linestyle="none", label="failed",
-                  clip_on=False, transform=axes.get_xaxis_transform())  # fmt: skip
+        axes.plot(failed[column], [0] * len(failed), transform=axes.get_xaxis_transform(), **FAILED)
     for label, point, style in (("default", found.default, DEFAULT), ("best", found.best, BEST)):
         _mark(axes, point, column, _with_score(label, point), style)
     axes.grid(axis="y", color="0.9", linewidth=0.5)
@@ -233,7 +267,7 @@ def _parallel(found: _Found) -> Figure:
             axes.plot(heights, **style, label=_with_score(label, points))
     _draw_scales(axes, found, scores)
     notes = ["Colour: validation Dice of the complete points."]
-    notes += [STOPPED_LINES] * bool(len(found.of_state("stopped")))
+    notes += found.if_stopped(STOPPED_LINES)
     return _framed(figure, f"{found.name}: parallel coordinates", notes, found.synthetic)
 
 
@@ -260,8 +294,13 @@ def _draw_scales(axes: Axes, found: _Found, scores: Range) -> None:
     for place, name in enumerate(found.space):
         _draw_scale(axes, place, name, found.span(name), right=False)
     _draw_scale(axes, last, DICE, scores, right=True)
-    axes.imshow(np.linspace(0, 1, 256)[:, None], cmap=COLOURS, origin="lower", aspect="auto",
-                extent=(last + 0.01, last + 0.04, 0, 1))  # fmt: skip
+    axes.imshow(
+        np.linspace(0, 1, 256)[:, None],
+        cmap=COLOURS,
+        origin="lower",
+        aspect="auto",
+        extent=(last + 0.01, last + 0.04, 0, 1),
+    )
     axes.axis((-0.02, last + 0.05, -0.02, 1.02))
     axes.set_axis_off()
 
@@ -269,14 +308,13 @@ def _draw_scales(axes: Axes, found: _Found, scores: Range) -> None:
 def _draw_scale(axes: Axes, place: int, name: str, span: Range, *, right: bool) -> None:
     axes.plot([place, place], [0, 1], color="black", linewidth=0.6, zorder=3)
     for tick in _ticks(span):
-        axes.annotate(
-            _short(tick), (place + 0.04 * right, _share(tick, span)), (3 if right else -3, 0),
-            ha="left" if right else "right", va="center", textcoords="offset points",
-            size=SMALL, zorder=4, bbox=BEHIND_TEXT,
-        )  # fmt: skip
+        offset, side = ((3, 0), "left") if right else ((-3, 0), "right")
+        where = place + 0.04 * right, _share(tick, span)
+        axes.annotate(_short(tick), where, offset, ha=side, **TICK)
     label = name.replace(".", ".\n")  # protocol.learning_rate is too wide to stand beside others
-    axes.annotate(label, (place, 0), (0, -6), size=NORMAL, textcoords="offset points",
-                  ha="center", va="top")  # fmt: skip
+    axes.annotate(
+        label, (place, 0), (0, -6), size=NORMAL, textcoords="offset points", ha="center", va="top"
+    )
 
 
 def _importance(found: _Found, shares: dict[str, float]) -> Figure:
@@ -292,7 +330,7 @@ def _importance(found: _Found, shares: dict[str, float]) -> Figure:
     notes = [
         "What each parameter explains alone; the rest takes several together.",
         f"fANOVA (Hutter et al., 2014) of {count} complete points; rough if few.",
-        *["Stopped points are left out."] * (len(found.of_state("stopped")) > 0),
+        *found.if_stopped("Stopped points are left out."),
     ]
     return _framed(figure, f"{found.name}: importance", notes, found.synthetic)
 
@@ -323,7 +361,7 @@ def _framed(figure: Figure, title: str, notes: list[str], synthetic: bool) -> Fi
     handles, labels = figure.axes[0].get_legend_handles_labels()
     columns = int(width * LEGEND_ENTRIES)
     lines = [textwrap.fill(note, int(width * NOTE_LETTERS)) for note in notes]
-    lines += [SYNTHETIC] * synthetic
+    lines += [SYNTHETIC.note] if synthetic else []
     text = "\n".join(lines)
     head = LARGE * LINE + ceil(len(labels) / columns) * NORMAL * LINE + 0.1
     foot = (text.count("\n") + 1) * SMALL * LINE + 0.05 if text else 0
@@ -335,7 +373,5 @@ def _framed(figure: Figure, title: str, notes: list[str], synthetic: bool) -> Fi
     figure.text(left, 0.04 / height, text, size=SMALL, color=GREY, va="bottom")
     if labels:
         top = 1 - (LARGE * LINE + 0.05) / height
-        figure.legend(handles, labels, ncols=columns, loc="upper left", frameon=False,
-                      bbox_to_anchor=(left, top), borderaxespad=0, borderpad=0, handlelength=1.6,
-                      columnspacing=1.2)  # fmt: skip
+        figure.legend(handles, labels, ncols=columns, bbox_to_anchor=(left, top), **LEGEND)
     return figure

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.errors import StateError, UsageError, unknown
-from harness.report import html, latex, markdown, of_run, of_study
+from harness.errors import UsageError, unknown
+from harness.report import html, latex, markdown, of_run, of_study, study_files
 from harness.report.document import Document
-from harness.report.results_table import METRIC_OF
-from harness.results import study as study_report
+from harness.results.folder import RunResults, StudyResults, opened
 from harness.runs.files import write_bytes
 from harness.runs.run_folder import RunFolder
 
@@ -42,15 +41,11 @@ def render(folders: Sequence[RunFolder], format: str = "html", *, pictures: bool
     StateError for a folder that is no run or study.
     """
     known(format)
-    kinds = [folder.manifest().kind for folder in folders]
-    if "study" in kinds and len(kinds) > 1:
-        study = folders[kinds.index("study")].path
-        what = "is a study; studies are reported one by one"
-        raise StateError(what, where=str(study), remedy=f"pfbench report {study}")
+    results = opened(*folders)
+    if isinstance(results, StudyResults):
+        return _of_study(results, format)
     if format == "csv":
-        return _csv(folders, kinds[0])
-    if kinds[0] == "study":
-        return RENDER[format](of_study.document(folders[0]))
+        return _with_intervals(folders).to_csv(index=False)
     if format == "html":
         return html.render(of_run.document(folders, pictures=pictures))
     found = of_run.document(folders, pictures=False)
@@ -67,20 +62,37 @@ def write(
     write_bytes(out, render(folders, format, pictures=pictures).encode())
 
 
-def _csv(folders: Sequence[RunFolder], kind: str) -> str:
-    """The lines of the tables; the means have the intervals of the scores, too, as fractions."""
-    if kind == "study":
-        return study_report.frame(folders[0]).to_csv(index=False)
+def rebuild(folder: RunFolder) -> RunResults | StudyResults:
+    """Write the tables of a run or study anew, and the pictures of a study; returns its results."""
+    results = opened(folder)
+    if isinstance(results, StudyResults):
+        study_files.write(folder)
+    else:
+        results.write_tables()
+    return results
+
+
+def _of_study(results: StudyResults, format: str) -> str:
+    if format == "csv":
+        return results.frame.to_csv(index=False)
+    return RENDER[format](of_study.document(results.folder))
+
+
+def _with_intervals(folders: Sequence[RunFolder]) -> pd.DataFrame:
+    """The lines of the tables; the means have the intervals of the scores, too, as fractions.
+
+    Those of HD95 are of its median.
+    """
     found = of_run.Gathered.of(folders)
     frames = []
     for shown in found.results.tables:
         frame = shown.frame.copy()
         mean = (frame["row"] == "mean") & (frame["status"] == "ok")
-        for column, metric in METRIC_OF.items():
-            standing = found.standings[shown.suite][metric]
+        for standing in found.standings[shown.suite].values():
             for end in ("low", "high"):
                 ends = {key: getattr(each, end) for key, each in standing.intervals.items()}
                 values = frame["key"].map(ends).astype(float) / standing.metric.scale
-                frame[column.replace("mean", f"{end}95")] = values.where(mean)
+                name = standing.metric.name + "_median" * (standing.metric.centre == "median")
+                frame[f"{name}_{end}95"] = values.where(mean)
         frames.append(frame)
-    return pd.concat(frames, ignore_index=True).to_csv(index=False)
+    return pd.concat(frames, ignore_index=True)

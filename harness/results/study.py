@@ -1,15 +1,20 @@
-"""What a study found: study.csv, study.md, best.yaml and pictures, made from its points."""
+"""What a study found: study.csv, study.md and best.yaml, made from its points."""
 
 from typing import Any
 
 import pandas as pd
+import yaml
 from rich.table import Table
 
+from harness.data.wording import counted
 from harness.errors import StateError
+from harness.results.caveats import SYNTHETIC
+from harness.results.intervals import paired_difference
+from harness.results.markdown import markdown_table
 from harness.results.rows import ResultRow, rows
-from harness.results.statistics import Scores, paired_difference
-from harness.results.tables import SYNTHETIC
+from harness.results.scores import Scores
 from harness.runs import study_folder as study
+from harness.runs.files import write_bytes
 from harness.runs.nested import merged
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
@@ -37,6 +42,17 @@ def _record(point: study.Point) -> dict[str, Any]:
     }
 
 
+def write_tables(folder: RunFolder) -> None:
+    """study.csv, study.md, and best.yaml once a point is complete."""
+    write_bytes(folder.path / "study.csv", frame(folder).to_csv(index=False).encode())
+    write_bytes(folder.path / "study.md", markdown(folder).encode())
+    found = settings(folder)
+    if found:
+        header = "# What `pfbench tune` found; use it with: pfbench run --tuned best.yaml\n"
+        text = header + yaml.safe_dump(found, sort_keys=False)
+        write_bytes(folder.path / "best.yaml", text.encode())
+
+
 def settings(folder: RunFolder) -> dict[str, Any]:
     """What `--tuned` takes, and where it comes from; {} while no point is complete."""
     run = folder.study()
@@ -62,7 +78,13 @@ def settings(folder: RunFolder) -> dict[str, Any]:
         }
     if not chosen:
         return {}
-    return {"schema": 1, "study": run.protocol_hash, "settings": chosen, "found": origin}
+    return {
+        "schema": 1,
+        "study": run.protocol_hash,
+        "split": run.protocol["cases"],
+        "settings": chosen,
+        "found": origin,
+    }
 
 
 def ranked(folder: RunFolder, name: str) -> list[study.Point]:
@@ -101,11 +123,11 @@ def notes(folder: RunFolder) -> list[str]:
     run = folder.study()
     said = ["chosen by validation cases alone; the test cases were not opened"]
     if run.synthetic:
-        said.insert(0, SYNTHETIC)
+        said.insert(0, SYNTHETIC.note)
     for name in run.suites:
         points = study.points(folder, name)
         epochs = sum(max(point.values(), default=0) for point in points)
-        said.append(f"{name}: {len(points)} points, {epochs} epochs in all")
+        said.append(f"{name}: {counted(len(points), 'point')}, {counted(epochs, 'epoch')} in all")
     return said
 
 
@@ -113,9 +135,8 @@ def markdown(folder: RunFolder) -> str:
     """The best points of each study, as study.md holds them."""
     text = []
     for name in folder.study().suites:
-        titles = headings(folder, name)
-        table = [titles, ["---"] * len(titles), *lines(folder, name)]
-        text += [f"# {name}", "", *(f"| {' | '.join(line)} |" for line in table), ""]
+        table = markdown_table(headings(folder, name), lines(folder, name))
+        text += [f"# {name}", "", *table, ""]
     return "\n".join([*text, *(f"- {note}" for note in notes(folder))]) + "\n"
 
 
@@ -143,18 +164,20 @@ def differences(folder: RunFolder) -> list[str]:
     for name in dict.fromkeys(key.partition("/")[0] for key in by_key):
         default, tuned = by_key[f"{name}/default"], by_key[f"{name}/tuned"]
         try:
-            found = paired_difference(_dice(tuned), _dice(default)).difference
+            paired = paired_difference(_dice(tuned), _dice(default))
         except (ValueError, StateError) as error:
             sentences.append(f"difference  {name}: {error}")
             continue
+        found = paired.difference
         span = (
             "" if found.low is None else f" [{100 * found.low:.2f}, {100 * (found.high or 0):.2f}]"
         )
         note = f" ({found.note})" if found.note else ""
+        note += ": about these two networks, not the settings" * paired.about_networks
         gain = f"{100 * found.estimate:+.2f} percentage points of Dice{span}"
         sentences.append(
             f"difference  {name}: tuned − default = {gain}, "
-            f"{found.n_cases} test cases, {found.n_seeds} seed{'s' * (found.n_seeds > 1)}{note}"
+            f"{counted(found.n_cases, 'test case')}, {counted(found.n_seeds, 'seed')}{note}"
         )
     return sentences
 

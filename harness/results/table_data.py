@@ -5,68 +5,34 @@ trials ─► lines (row = "trial") ─► their mean (row = "mean") ─► Resu
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from harness.results.departures import of_data
+from harness.results.misses import misses
+from harness.results.paper import printed
 from harness.results.rows import ResultRow, merged_rows
-from harness.runs.records import Measured, Measurement, MetricRecord, Scored
+from harness.results.scores import Scores
+from harness.runs.measures import HD95, MEASURES, SCORES, measures_of, of_plugin
+from harness.runs.records import Measurement, MetricRecord, Scored
 from harness.runs.run_folder import RunFolder
-from harness.runs.suites import Suite, printed
+from harness.runs.suites import Suite
 from harness.runs.trial_folder import TrialFolder
 
+PAPER = sorted((m for m in MEASURES if m.paper), key=lambda measure: measure.where)
 COLUMNS = (
     "suite", "key", "row", "title", "model", "kind", "end_to_end", "dataset", "seed", "fold",
-    "n_cases", "n_missed", "status", "reason", "dice_mean", "dice_std", "hd95_mean", "hd95_std",
-    "jaccard_mean", "jaccard_std", "hd95_max_mean", "hd95_voxels_mean", "hd95_official_mean",
-    "time_s_p50", "time_s_p90", "infer_peak_mib", "train_peak_mib", "crop_s", "crop_variance",
-    "parameters", "parameters_inference", "gflops_per_volume", "epochs", "device", "threads",
-    "precision", "layout", "train_device", "transductive", "trial", "paper_dice", "paper_hd95",
-    "paper_jaccard", "paper_time_s", "paper_crop_s", "paper_train_mib",
+    "n_cases", "status", "reason",
+    *(column for measure in MEASURES for column in measure.columns),
+    "epochs", "device", "threads", "precision", "layout", "train_device", "transductive", "trial",
+    *(measure.paper_column for measure in PAPER),
 )  # fmt: skip
-METRICS = {  # column here -> name in result.json
-    "dice": "dice",
-    "hd95": "hd95_mm",
-    "jaccard": "jaccard",
-    "hd95_max": "hd95_max_mm",
-    "hd95_voxels": "hd95_voxels",
-    "hd95_official": "hd95_official",
-}
-FIGURES = ("_mean", "_std", "_p50", "_p90", "_mib", "crop_s", "crop_variance")
+AVERAGED = {name for measure in MEASURES if not measure.counted for name in measure.columns}
+BOUND = {measure.column: measure.place for measure in MEASURES if measure.place}
+"""A column of table.csv -> the one with the device that its figures depend on."""
 Record = dict[Hashable, Any]
-
-
-class Shown(NamedTuple):
-    """How a column of the CSV appears to people; `better` is which end of it is best."""
-
-    heading: str
-    column: str
-    digits: int
-    scale: float = 1
-    spread: str = ""
-    paper: str = ""
-    better: str = ""
-    place: str = ""
-    """The column that names the device of this one; what two devices cost never shares a column."""
-
-
-SHOWN = {
-    "dice": Shown("Dice", "dice_mean", 2, 100, "dice_std", "paper_dice", "max"),
-    "hd95": Shown("HD95 (mm)", "hd95_mean", 2, 1, "hd95_std", "paper_hd95", "min"),
-    "jaccard": Shown("Jaccard", "jaccard_mean", 2, 100, "jaccard_std", "paper_jaccard", "max"),
-    "time": Shown("Time (s)", "time_s_p50", 3, paper="paper_time_s", better="min",
-                  place="device"),
-    "memory": Shown("Memory (MiB)", "infer_peak_mib", 0, place="device"),
-    "train_mib": Shown("Training memory (MiB)", "train_peak_mib", 0, paper="paper_train_mib",
-                       place="train_device"),
-    "crop_s": Shown("Cropping (ms)", "crop_s", 2, 1000, paper="paper_crop_s", place="device"),
-    "crop_variance": Shown("Richness (%)", "crop_variance", 1, 100, better="max"),
-    "parameters": Shown("Parameters", "parameters", 0),
-    "gflops": Shown("GFLOPs", "gflops_per_volume", 1),
-}  # fmt: skip
-BOUND = {shown.column: shown.place for shown in SHOWN.values() if shown.place} | {
-    "time_s_p90": "device"
-}
 
 
 @dataclass(frozen=True)
@@ -135,9 +101,16 @@ def _table(
         trials = [_trial_line(row, trial) for trial in row.trials]
         again = [_trial_line(row, trial) | {"row": "again"} for trial in row.again]
         known = [*trials, *again]
-        lines += [*known, _mean_line(pd.DataFrame(known, columns=[*COLUMNS, *_extra(known)]))]
+        mean = _mean_line(pd.DataFrame(known, columns=[*COLUMNS, *_extra(known)]), row)
+        lines += [*known, mean]
     frame = pd.DataFrame(lines, columns=[*COLUMNS, *_extra(lines)], dtype=object)
     return ResultTable(name, about, titles, frame, {row.key: row.cells for row in its_rows})
+
+
+def _plugin_metrics(lines: pd.DataFrame) -> list[str]:
+    """The names of the metrics that plug-ins added."""
+    return [name.removesuffix("_mean") for name in map(str, lines)
+            if name not in COLUMNS and name.endswith("_mean")]  # fmt: skip
 
 
 def _extra(lines: Sequence[Record]) -> list[str]:
@@ -163,56 +136,65 @@ def _trial_line(row: ResultRow, trial: TrialFolder) -> Record:
         "reason": result.reason if result else trial.state(),
         "trial": trial.id,
     }
-    for figure, value in printed(row.suite, row.key, spec.data.name).items():
-        # Fractions like ours; the paper prints percent.
-        line[f"paper_{figure}"] = value / 100 if figure in ("dice", "jaccard") else value
+    beside_the_papers = not of_data(spec.data.model_dump())
+    paper = printed(row.suite, row.key, spec.data.name) if beside_the_papers else {}
+    for measure in PAPER:
+        if measure.paper in paper:
+            value = paper[measure.paper]
+            # Fractions like ours; the paper prints percent.
+            line[measure.paper_column] = value / 100 if measure.unit == "%" else value
     if isinstance(result, Scored):
-        line |= _figures(result) | _measured(trial.measurement(), result)
+        line |= _figures(result, trial.measurement()) | _over_cases([trial])
     return line
 
 
-def _figures(result: Scored) -> Record:
-    metrics = result.metrics
+def _figures(result: Scored, measurement: Measurement | None) -> Record:
     figures: Record = {
-        f"{column}_{part}": metrics[f"{name}_{part}"]
-        for column, name in METRICS.items()
-        for part in ("mean", "std")
-        if f"{column}_{part}" in COLUMNS
+        column: measure.of(result, measurement, part)
+        for measure in measures_of(result)
+        for column, part in measure.columns.items()
     }
-    same = ("n_cases", "parameters", "parameters_inference", "gflops_per_volume", "epochs",
-            "transductive")  # fmt: skip
-    figures.update(result.extra_metrics)
-    return figures | {key: getattr(result, key) for key in same} | {"n_missed": result.n_failed}
+    figures |= {key: getattr(result, key) for key in ("n_cases", "epochs", "transductive")}
+    where = ("device", "threads", "precision", "layout")
+    figures |= {key: getattr(measurement, key, None) for key in where}
+    device = result.environment.get("device")
+    return figures | {"train_device": device}
 
 
-def _measured(measurement: Measurement | None, result: Scored) -> Record:
-    found = measurement if isinstance(measurement, Measured) else None
-    return {
-        "time_s_p50": found and found.inference_s_p50,
-        "time_s_p90": found and found.inference_s_p90,
-        "infer_peak_mib": found and found.inference_peak_mib,
-        "train_peak_mib": result.memory.get("train_peak_mib"),
-        "crop_s": found and found.crop_s,
-        "crop_variance": found and found.crop_variance,
-        "device": found and found.device,
-        "threads": found and found.threads,
-        "precision": found and found.precision,
-        "layout": found and found.layout,
-        "train_device": result.environment.get("device"),
+def _over_cases(trials: Sequence[TrialFolder]) -> Record:
+    """What only the single cases of finished trials say, their seeds averaged.
+
+    Standard deviations over the patients are of the sample, and blank for one.
+    """
+    scores = {
+        measure: Scores({trial.spec().seed: trial.scores(measure.key) for trial in trials})
+        for measure in SCORES
+    }
+    missed = misses(trials)
+    found: Record = {measure.spread: each.spread for measure, each in scores.items()}
+    return found | {
+        "hd95_median": float(np.median(scores[HD95].values)),
+        "n_missed": missed.missed,
+        "n_false_alarms": missed.false_alarms,
     }
 
 
-def _mean_line(lines: pd.DataFrame) -> Record:
+def _mean_line(lines: pd.DataFrame, row: ResultRow) -> Record:
     """The mean over the seeds of a row, when every one of them is there."""
     group = lines[lines["row"] == "trial"]
     line: Record = group.iloc[0].to_dict() | {"row": "mean", "trial": "", "fold": ""}
     line["seed"] = " ".join(str(seed) for seed in group["seed"])
-    figures = [c for c in map(str, lines) if c.endswith(FIGURES) and not c.startswith("paper_")]
+    figures = [name for name in map(str, lines) if name in AVERAGED or name not in COLUMNS]
     bad = group[group["status"] != "ok"]
     if len(bad):
         line |= dict.fromkeys(figures)
         return line | {"status": bad.iloc[0]["status"], "reason": bad.iloc[0]["reason"]}
     line |= {column: group[column].astype(float).mean() for column in figures}
+    if len(group) > 1:
+        for measure in (*SCORES, *(of_plugin(name, name, "") for name in _plugin_metrics(lines))):
+            of_seeds = group[measure.column].astype(float).std()
+            line |= {measure.spread: None, measure.spread_of_seeds: of_seeds}
+    line |= _over_cases(row.trials)
     for column, place in BOUND.items():
         devices = where(lines[lines[column].notna()], column).unique()
         if len(devices) > 1:

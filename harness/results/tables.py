@@ -9,28 +9,35 @@ from typing import Any, NamedTuple
 import pandas as pd
 from rich.table import Table as RichTable
 
+from harness.results.caveats import caveats
+from harness.results.departures import of_data, of_systems, of_training
+from harness.results.markdown import markdown_table
 from harness.results.rows import merged_rows
-from harness.results.table_data import SHOWN, Record, ResultTable, Shown, tables
+from harness.results.table_data import Record, ResultTable, tables
 from harness.runs.files import write_bytes
-from harness.runs.nested import pairs
-from harness.runs.records import Failed
+from harness.runs.measures import BY_NAME, DICE, MEASURES, TIME, TIME_P90, Measure, of_plugin
+from harness.runs.records import Failed, Measured, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 
-SYNTHETIC = "synthetic data: not comparable with the paper"
 STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
 TRANSDUCTIVE = "† fine-tuned on the test volumes, without their labels: its scores are transductive"
+OVER_CASES = "over the cases"
+OVER_SEEDS = "over the trainings, whatever the cases"
 UNITS = (
-    "Dice and Jaccard in percent, mean ± standard deviation over cases; HD95 pooled over both "
-    "directions, in mm; time: median seconds from array to mask; memory: peak MiB of inference. "
-    "In brackets: the paper's value (its HD95 is in voxels)."
+    "Dice and Jaccard in percent; HD95 pooled over both directions, in mm; ±: standard deviation "
+    "of the sample {over}; missed, false alarms: cases in which one of the two masks is empty, of "
+    "all trainings, each at the worst HD95; time: median seconds from array to mask; memory: peak "
+    "MiB of inference."
 )
+BRACKETS = "In brackets: the paper's value (its HD95 is in voxels)."
+NOT_BESIDE = "no values of the paper beside these: {}"
 
 
 class Column(NamedTuple):
     """A column as people see it; `device` where several devices have one each."""
 
-    shown: Shown
+    measure: Measure
     device: str
     heading: str
 
@@ -64,26 +71,34 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     notes = []
     if done < len(trials):
         notes.append(f"incomplete: {done} of {len(trials)} trials finished")
-    if run.synthetic:
-        notes.append(SYNTHETIC)
-    if run.profile != "paper":
-        notes.append(
-            f"profile {run.profile}: smaller volumes and networks than the paper's; "
-            "for trying out, not for conclusions"
-        )
+    notes += [caveat.note for caveat in caveats(run.synthetic, run.profile)]
+    if not run.synthetic and (others := of_data(run.protocol["data"])):
+        notes.append(NOT_BESIDE.format(", ".join(others)))
+    if run.profile == "paper":
+        notes += of_training(run.settings["protocol"])
     notes += device_notes(shown)
     notes += unsteady_notes(shown)
+    notes += without_target(folders)
+    notes += _windows(run.settings["protocol"], shown)
+    notes += _bare_process(folders)
+    notes += _memory_unknown(folders, shown)
     if (trials["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(TRANSDUCTIVE)
     notes += filter(None, dict.fromkeys(row.entry.deviation for row in merged_rows(folders)))
     for table in shown:
         notes += table.about.notes
-    changed = run.settings["systems"]
-    notes += [f"{name} with {pairs(options)}, set by the user" for name, options in changed.items()]
-    alone = run.settings["exceptions"]
-    notes += [f"{name} trained with its own {pairs(values)}" for name, values in alone.items()]
+    notes += of_systems(run.settings)
     told = [note for folder in folders for note in (*folder.run().notes, *_failures(folder))]
-    return (*notes, *dict.fromkeys(told), UNITS)
+    return (*notes, *dict.fromkeys(told), *unit_notes(shown))
+
+
+def unit_notes(shown: Sequence[ResultTable]) -> list[str]:
+    """What the figures are, and what stands in brackets if anything does."""
+    means = pd.concat([table.means for table in shown])
+    several = bool(means[DICE.spread_of_seeds].notna().any())
+    printed = [measure.paper_column for measure in MEASURES if measure.paper]
+    units = UNITS.format(over=OVER_SEEDS if several else OVER_CASES)
+    return [units, *[BRACKETS] * bool(means[printed].notna().to_numpy().any())]
 
 
 def device_notes(shown: Sequence[ResultTable]) -> list[str]:
@@ -101,13 +116,68 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
     """The times in the tables whose repetitions lie far apart."""
     apart: Record = {}
     for table in shown:
-        if "time" in table.about.shows:
-            lines = table.frame[(table.frame["row"] != "mean") & table.frame["time_s_p50"].notna()]
-            ratios = (lines["time_s_p90"] / lines["time_s_p50"]).groupby(lines["title"], sort=False)
-            apart |= ratios.max().to_dict()
+        if TIME.name in table.about.shows:
+            lines = table.frame[(table.frame["row"] != "mean") & table.frame[TIME.column].notna()]
+            ratios = lines[TIME_P90.column] / lines[TIME.column]
+            apart |= ratios.groupby(lines["title"], sort=False).max().to_dict()
     wide = [f"{title} ({ratio:.1f} times)" for title, ratio in apart.items() if ratio > STEADY]
     what = "times not steady, 90th percentile over median of the repetitions"
     return [f"{what}: {', '.join(wide)}; other work on the machine may be in them"] if wide else []
+
+
+def without_target(folders: Sequence[RunFolder]) -> list[str]:
+    """How many test cases have no target, and what that means for their scores."""
+    results = (trial.result() for folder in folders for trial in folder.trials())
+    known = [one for one in results if isinstance(one, Scored) and one.n_without_target]
+    if not known:
+        return []
+    some, of = known[0].n_without_target, known[0].n_cases
+    if some == of:
+        return [f"none of the {of} test cases has any target: there is nothing to score"]
+    return [
+        f"{some} of {of} test cases without target: an empty prediction scores Dice 100 and HD95 0 "
+        "there, any other Dice 0 and the diagonal of the volume"
+    ]
+
+
+def _windows(protocol: dict[str, Any], shown: Sequence[ResultTable]) -> list[str]:
+    """How much of a training volume patch-based systems see, where the rows do not tell."""
+    untold = [table for table in shown if table.suite != "equal_voxels"]
+    kinds = {kind for table in untold for kind in table.frame["kind"]}
+    if "patch-based" not in kinds:
+        return []
+    count = protocol.get("windows_per_volume", 1)
+    share = protocol.get("foreground_share", 0.0)
+    windows = "one window" if count == 1 else f"{count} windows"
+    where = f"{share:.0%} of them around the target" if share else "anywhere"
+    what = f"patch-based systems learn from {windows} of each volume in an epoch, {where}"
+    if count == 1 and not share:
+        part = "of half the side, that is 1/8 of the voxels that patch-free ones see"
+        return [f"{what}, as in the paper: {part}; suite equal_voxels tells what that does"]
+    return [f"{what}, set by the user; the paper's from one, anywhere"]
+
+
+def _memory_unknown(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> list[str]:
+    """Why a column of the memory of training is empty."""
+    if not any("train_mib" in table.about.shows for table in shown):
+        return []
+    results = [trial.result() for folder in folders for trial in folder.trials()]
+    why = dict.fromkeys(each.memory_unknown for each in results if isinstance(each, Scored))
+    return [f"memory of training is not known: {each}" for each in why if each]
+
+
+def _bare_process(folders: Sequence[RunFolder]) -> list[str]:
+    """How much of the memory of inference is none of the system's, where it is a process's."""
+    found = [trial.measurement() for folder in folders for trial in folder.trials()]
+    bare = [
+        one.bare_process_mib
+        for one in found
+        if isinstance(one, Measured) and one.bare_process_mib and one.inference_reserved_mib is None
+    ]
+    if not bare:
+        return []
+    what = "memory on a CPU is that of the process"
+    return [f"{what}; Python and its libraries alone are {min(bare):,.0f} MiB of it"]
 
 
 def _failures(folder: RunFolder) -> list[str]:
@@ -121,6 +191,7 @@ def _failures(folder: RunFolder) -> list[str]:
             notes.append(f"{name} failed ({result.reason}): {result.detail}")
         elif result:
             notes += [f"{name}: {what}: {why}" for what, why in result.extra_faults.items()]
+            notes += [f"{name}: {remark}" for remark in result.remarks]
         if isinstance(measurement, Failed):
             why = f"({measurement.reason}): {measurement.detail}"
             notes.append(f"{name}: time and memory not measured {why}")
@@ -135,7 +206,7 @@ def write(folder: RunFolder, results: Results) -> None:
 
 def columns(table: ResultTable) -> list[Column]:
     """The figures of a table; one that depends on the device has a column for each device."""
-    shown = [*(SHOWN[name] for name in table.about.shows), *_of_plugins(table)]
+    shown = [*_with_company(table.about.shows), *_of_plugins(table)]
     devices = {each: table.devices(each.column) if each.place else [] for each in shown}
     numbers = {name: f"device {n}" for n, name in enumerate(_each_once(devices.values()), 1)}
     found = []
@@ -147,13 +218,20 @@ def columns(table: ResultTable) -> list[Column]:
     return found
 
 
-def _of_plugins(table: ResultTable) -> Iterator[Shown]:
+def _with_company(names: Sequence[str]) -> Iterator[Measure]:
+    """Each measure, and those that always stand beside it."""
+    for name in names:
+        yield BY_NAME[name]
+        yield from (measure for measure in MEASURES if measure.beside == name)
+
+
+def _of_plugins(table: ResultTable) -> Iterator[Measure]:
     """The metrics that plug-ins added."""
     for column in table.extra:
         name = column.removesuffix("_mean")
         if name != column:
             known = table.titles[name]
-            yield Shown(known.title, column, 3, 1, f"{name}_std", "", known.better)
+            yield of_plugin(name, known.title, known.better)
 
 
 def _each_once(groups: Iterable[Iterable[str]]) -> list[str]:
@@ -166,20 +244,20 @@ def headings(table: ResultTable) -> list[str]:
 
 def values(table: ResultTable, column: Column) -> list[float | None]:
     """A column's figure for each row; None where there is none."""
-    shown = column.shown
+    name = column.measure.column
     found = []
     for line in table.means.to_dict("records"):
-        value = line[shown.column]
+        value = line[name]
         if column.device:
-            value = table.on_device(line["key"], shown.column, column.device)
-        found.append(None if line["status"] != "ok" or _absent(value) else value)
+            value = table.on_device(line["key"], name, column.device)
+        found.append(None if line["status"] != "ok" or absent(value) else value)
     return found
 
 
 def cells(table: ResultTable) -> list[list[str]]:
     """The table as people read it; the best of a column is wrapped in ** **."""
     lines = table.means.to_dict("records")
-    texts = [_column(lines, column.shown, values(table, column)) for column in columns(table)]
+    texts = [_column(lines, column.measure, values(table, column)) for column in columns(table)]
     shown = []
     for number, line in enumerate(lines):
         figures = [column[number] for column in texts]
@@ -199,53 +277,60 @@ def head(table: ResultTable, line: Record) -> list[str]:
     return words
 
 
-def best_of(shown: Shown, values: Sequence[float | None]) -> float | None:
+def best_of(measure: Measure, values: Sequence[float | None]) -> float | None:
     """The best value of a column; None where it has no best end."""
     there = [value for value in values if value is not None]
-    return {"max": max, "min": min}[shown.better](there) if shown.better and there else None
+    return {"max": max, "min": min}[measure.better](there) if measure.better and there else None
 
 
-def _column(lines: Sequence[Record], shown: Shown, values: Sequence[float | None]) -> list[str]:
-    best = best_of(shown, values)
-    return [_cell(line, shown, value, best) for line, value in zip(lines, values, strict=True)]
+def _column(lines: Sequence[Record], measure: Measure, values: Sequence[float | None]) -> list[str]:
+    best = best_of(measure, values)
+    return [_cell(line, measure, value, best) for line, value in zip(lines, values, strict=True)]
 
 
-def _cell(line: Record, shown: Shown, value: Any, best: float | None) -> str:
+def _cell(line: Record, measure: Measure, value: Any, best: float | None) -> str:
     """ "**83.41 ± 2.10** [84.13]": ours, its spread, and the paper's."""
     if value is None:
         return ""
-    text = number(value, shown) + spread(line, shown)
+    text = number(value, measure) + spread(line, measure)
     if value == best:
         text = f"**{text}**"
-    printed_value = line[shown.paper] if shown.paper else None
-    return text if _absent(printed_value) else f"{text} [{number(printed_value, shown)}]"
+    paper = printed_value(line, measure)
+    return f"{text} [{paper}]" if paper else text
 
 
-def spread(line: Record, shown: Shown) -> str:
-    """ " ± 2.10"; nothing for a single case, which deviates from nothing."""
-    there = shown.spread and line["n_cases"] != 1
-    return f" ± {number(line[shown.spread], shown)}" if there else ""
+def spread(line: Record, measure: Measure) -> str:
+    """ " ± 2.10", over the trainings if there are several; nothing for a single case."""
+    if not measure.spread:
+        return ""
+    there = [line[measure.spread_of_seeds], line[measure.spread]]
+    found = [value for value in there if not absent(value)]
+    return f" ± {number(found[0], measure)}" if found else ""
 
 
-def number(value: Any, shown: Shown) -> str:
-    return f"{value * shown.scale:,.{shown.digits}f}"
+def printed_value(line: Record, measure: Measure) -> str:
+    """The paper's figure for the row; "" where it prints none."""
+    value = line[measure.paper_column] if measure.paper else None
+    return "" if absent(value) else number(value, measure)
 
 
-def _absent(value: Any) -> bool:
+def number(value: Any, measure: Measure) -> str:
+    """A figure as it stands in files, in the unit of the table."""
+    return f"{value * measure.scale:,.{measure.digits}f}"
+
+
+def absent(value: Any) -> bool:
+    """Whether a cell of the frame holds nothing."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def markdown(results: Results) -> str:
+    """The tables and their notes, as table.md holds them."""
     lines: list[str] = []
     for table in results.tables:
-        titles = headings(table)
-        lines += [f"# {table.about.title}", "", _row(titles), _row(["---"] * len(titles))]
-        lines += [*(_row(row) for row in cells(table)), ""]
+        lines += [f"# {table.about.title}", ""]
+        lines += [*markdown_table(headings(table), cells(table)), ""]
     return "\n".join([*lines, *(f"- {note}" for note in results.notes)]) + "\n"
-
-
-def _row(row: Sequence[str]) -> str:
-    return f"| {' | '.join(row)} |"
 
 
 def show(results: Results, screen: Screen) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.data.split import Split
+from harness.data.wording import listed
 from harness.errors import StateError, UsageError
 from harness.runs import plugins, suite_file
 from harness.runs.nested import difference
@@ -157,12 +158,7 @@ def _changed_cases(before: Mapping[str, str], now: Mapping[str, str]) -> str:
         "removed": sorted(before.keys() - now),
         "added": sorted(now.keys() - before),
     }
-    told = [
-        f"{', '.join(cases[:3])}{f' and {len(cases) - 3} more' * (len(cases) > 3)} {what}"
-        for what, cases in groups.items()
-        if cases
-    ]
-    return "; ".join(told)
+    return "; ".join(f"{listed(cases, 3)} {what}" for what, cases in groups.items() if cases)
 
 
 def _tables(planned: Plan) -> dict[str, list[RowRecord]]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from harness.data.wording import listed
+
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with `changes` written into it, groups key by key."""
@@ -45,4 +47,4 @@ def difference(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> str:
     """The first few keys that differ, as "key: old → new"."""
     old, new = flat(earlier), flat(later)
     changed = [f"{k}: {old.get(k)} → {new.get(k)}" for k in old | new if old.get(k) != new.get(k)]
-    return "; ".join(changed[:4])
+    return listed(changed, 4, "; ")

@@ -14,7 +14,9 @@ from harness.runs.nested import merged
 from harness.runs.settings import Settings, changed_protocol
 from harness.runs.spec import Data, Device, TrialSpec, code_version, digest
 from harness.runs.suites import MEASURED, Row, refuse_overruled, suite
-from harness.systems.catalogue import options
+from harness.systems.catalogue import options, system
+
+WHOLE = {"windows_per_volume": 1, "foreground_share": 0.0}
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def described(prepared: Prepared) -> Data:
         grid=prepared.grid,
         fingerprint=prepared.fingerprint,
         synthetic=prepared.synthetic,
+        view=prepared.view,
     )
 
 
@@ -141,10 +144,12 @@ def trials_of(
     """One specification for each seed; what the row says wins over the settings."""
     changed = settings.systems.get(row.system, {})
     refuse_overruled(row, changed)
-    asked = merged(merged(options(row.system, settings.profile), changed), row.options)
+    asked = merged(merged(options(row.system, settings.profile, data.name), changed), row.options)
     settled = _settled(row.system, asked, data)
     where = f"row {row.title}"
     protocol = changed_protocol(settings.protocol_of(row.system), row.protocol, where)
+    if system(row.system).kind == "patch-free":  # is the same whatever is said of windows
+        protocol = protocol.model_copy(update=WHOLE)
     for seed in range(seeds):
         yield TrialSpec(
             system=row.system,

@@ -109,8 +109,8 @@ def require(ids: Sequence[str]) -> None:
         what = f"is needed, and {given[0]} was given" if given else "is needed"
         remedy = f"--plugin RUN_DIR/plugins/{plugin_id}.py, which the run kept; look into it first"
         where = f"plug-in {plugin_id}"
-        raise UsageError(f"{what}: its code is run only when you name it", where=where,
-                         remedy=remedy, code="PFB-C44")  # fmt: skip
+        what = f"{what}: its code is run only when you name it"
+        raise UsageError(what, where=where, remedy=remedy, code="PFB-C44")
 
 
 def sources(ids: Iterable[str]) -> dict[str, bytes]:

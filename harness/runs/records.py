@@ -4,6 +4,7 @@ run.json           RunManifest | StudyManifest      what was asked
 data.json          VolumeKeys                       which entry of the cache is a case
 result.json        Scored | Failed                  how training and scoring ended
 measurement.json   Measured | Failed                time and memory of inference
+measuring.json     Measuring                        the same of some processes, before the last
 probe_*.json       ProbedTraining, ProbedInference | Failed
 point.json         PointRecord                      one point of a study
 points/…/result.json   PointEnd
@@ -56,6 +57,10 @@ class Ended(Record):
     """How often the action was started."""
 
 
+CUDA_OOM = "cuda_oom"
+"""The reason of a trial that the memory of its GPU does not hold."""
+
+
 class Failed(Ended):
     """Why there are no numbers."""
 
@@ -80,9 +85,13 @@ class Scored(Ended):
     """The same of the metrics that plug-ins brought."""
     extra_faults: dict[str, str] = Field(default_factory=dict)
     """Metric and case -> why a plug-in's metric has no value."""
+    remarks: list[str] = Field(default_factory=list)
+    """What has to be said of the training or the masks, under every table."""
     n_cases: int
     n_failed: int
     """Test cases without any overlap: the worst score."""
+    n_without_target: int = 0
+    """Test cases in whose reference there is nothing to find."""
     transductive: bool
     parameters: int
     parameters_inference: int
@@ -90,8 +99,9 @@ class Scored(Ended):
     epochs: int
     seconds: dict[str, NonNegativeFloat] = Field(min_length=1)
     """Phase -> seconds."""
-    memory: dict[str, NonNegativeFloat] = Field(min_length=1)
-    """Of training, in MiB."""
+    memory: dict[str, NonNegativeFloat]
+    """Of training, in MiB; empty where `memory_unknown` says why."""
+    memory_unknown: str = ""
     sha256: dict[str, str]
     """File of the trial -> its SHA-256."""
     environment: dict[str, str | int] = Field(min_length=1)
@@ -106,17 +116,22 @@ class Scored(Ended):
         return metrics
 
 
-class Measured(Ended):
-    """measurement.json of a trial that could be measured."""
+class Footprint(Record):
+    """Memory of inference, what it was measured on and in, and the particulars of a system."""
 
-    status: Literal["ok"]
-    inference_s: list[PositiveFloat] = Field(min_length=2)
-    """Seconds of each repetition."""
-    inference_s_p50: PositiveFloat
-    inference_s_p90: PositiveFloat
     inference_peak_mib: PositiveFloat
     inference_reserved_mib: NonNegativeFloat | None = None
+    """What torch's allocator held; None on a CPU."""
     resident_before_mib: NonNegativeFloat | None = None
+    """Of the process when the weights were loaded."""
+    bare_process_mib: NonNegativeFloat | None = None
+    """Of the process before there was a network: Python and its libraries."""
+    peak_since_loading: bool | None = None
+    """False where the system cannot reset its counter, so that the peak may be that of loading."""
+    cudnn_search: bool | None = None
+    """Whether cuDNN's fastest algorithm was searched for."""
+    deterministic: bool | None = None
+    """Whether algorithms that sum in any order were left out."""
     crop_s: NonNegativeFloat | None = None
     """Seconds of choosing one guidance patch."""
     crop_variance: float | None = None
@@ -125,7 +140,39 @@ class Measured(Ended):
     threads: int
     precision: str
     layout: str = ""
+
+
+class MeasuredProcess(Footprint):
+    """What one process has measured of a trial."""
+
+    inference_s: list[PositiveFloat] = Field(min_length=1)
+    """Seconds of each repetition, in their order."""
+
+
+class Measured(Footprint, Ended):
+    """measurement.json of a trial that could be measured."""
+
+    status: Literal["ok"]
+    inference_s: list[PositiveFloat] = Field(min_length=2)
+    """Seconds of each repetition, of all processes, sorted."""
+    inference_s_by_process: list[list[PositiveFloat]] = Field(default_factory=list)
+    """The same by process, as they were measured."""
+    inference_s_p50: PositiveFloat
+    inference_s_p90: PositiveFloat
+    warm_up_s: NonNegativeFloat | None = None
+    """For at least so long each process predicted before it was timed."""
     node: str = ""
+
+    @property
+    def by_process(self) -> list[list[float]]:
+        """Seconds of the repetitions in each process; of one, where it was not repeated."""
+        return self.inference_s_by_process or [self.inference_s]
+
+
+class Measuring(Record):
+    """measuring.json: the processes that have measured a trial, while more are to come."""
+
+    processes: list[MeasuredProcess]
 
 
 class Paced(Record):
@@ -356,6 +403,7 @@ PROBED_INFERENCE: TypeAdapter[ProbedInference | Failed] = TypeAdapter(
 MANIFEST: TypeAdapter[AnyManifest] = TypeAdapter(
     Annotated[AnyManifest, Field(discriminator="kind")]
 )
+MEASURING = TypeAdapter(Measuring)
 VOLUME_KEYS = TypeAdapter(VolumeKeys)
 POINT = TypeAdapter(PointRecord)
 POINT_END = TypeAdapter(PointEnd)

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from harness.data.reading import PLAIN, Reading
 from harness.errors import UsageError, together, unknown
 from harness.runs.nested import merged, nest
 from harness.runs.yaml_file import line_of, parse_value, read_config
@@ -41,6 +42,8 @@ class Settings(Frozen):
     protocol: Protocol
     split: Split = Split()
     phantom: Phantom = Phantom()
+    data: Reading = PLAIN
+    """How scans are read."""
     systems: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Options of single systems that differ from the profile's."""
     exceptions: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -94,6 +97,22 @@ def tuned_settings(path: Path) -> dict[str, Any]:
         remedy = "pass the best.yaml of `pfbench tune`"
         raise UsageError(what, where=str(path), remedy=remedy, code="PFB-C09")
     return content["settings"]
+
+
+def refuse_other_split(tuned: Path, digest: str) -> None:
+    """UsageError when the settings in a best.yaml were found on another split than this one.
+
+    Validation cases of the one may be test cases of the other.
+    """
+    found = read_config(tuned).get("split")
+    if found == digest:
+        return
+    what = f"found on split {found}, and this run has {digest}" if found else "names no split"
+    remedy = (
+        "the data and split of that study, or --tuned-elsewhere where no case that it has seen "
+        "is tested here"
+    )
+    raise UsageError(what, where=str(tuned), remedy=remedy, code="PFB-C19")
 
 
 def _sources(

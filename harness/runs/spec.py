@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 import harness
+from harness.data.reading import PAPERS, View
 from harness.systems.protocol import Frozen, Protocol
 
 RESULT_CODE: tuple[str, ...] = ("models", "baselines", "harness/data", "harness/systems")
@@ -30,6 +31,8 @@ class Data(Frozen):
     grid: tuple[int, int, int]
     fingerprint: str
     synthetic: bool
+    view: View = PAPERS
+    """How scans were seen, and new ones have to be."""
 
 
 class TrialSpec(Frozen):

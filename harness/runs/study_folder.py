@@ -86,9 +86,13 @@ def place(folder: RunFolder, study: str, number: int) -> Path:
 
 
 def propose(
-    folder: RunFolder, study: str, number: int, system: str, params: dict[str, float],
+    folder: RunFolder,
+    study: str,
+    number: int,
+    system: str,
+    params: dict[str, float],
     trials: Sequence[str],
-) -> Point:  # fmt: skip
+) -> Point:
     """Write a point down before it starts, so that it is known whatever happens to it."""
     record = PointRecord(
         study=study, number=number, system=system, params=params, trials=list(trials)

@@ -37,8 +37,15 @@ class RowEntry(Frozen):
 
     @property
     def row(self) -> Row:
-        return Row(self.key, self.title, self.system, self.options, self.quick,
-                   tuple(self.cells), self.protocol)  # fmt: skip
+        return Row(
+            self.key,
+            self.title,
+            self.system,
+            self.options,
+            self.quick,
+            tuple(self.cells),
+            self.protocol,
+        )
 
 
 class SuiteFile(Frozen):

@@ -5,6 +5,7 @@ TRIAL/spec.json                      everything that determines the trial; the f
       history.csv, checkpoints/      while it trains
       weights.safetensors, cases.csv, masks/<case>.npz    when it is done
       result.json                    last: its presence means finished
+      measuring.json                 the processes that have measured it, while more are to come
       measurement.json               time and memory, from a phase of their own
       failure-<n>.json               why earlier starts failed
 """
@@ -15,6 +16,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -32,10 +34,12 @@ from harness.runs.files import damaged, read_json, remove_temporary, sha256, wri
 from harness.runs.locks import held
 from harness.runs.records import (
     MEASUREMENT,
+    MEASURING,
     PROBED_INFERENCE,
     PROBED_TRAINING,
     RESULT,
     Failed,
+    MeasuredProcess,
     Measurement,
     ProbedInference,
     ProbedTraining,
@@ -54,6 +58,12 @@ RESULT_FILE = "result.json"
 MEASUREMENT_FILE = "measurement.json"
 
 
+@lru_cache(maxsize=512)
+def _cases(path: Path, changed_ns: int) -> pd.DataFrame:
+    """cases.csv as it is since `changed_ns`: a report asks for one column after the other."""
+    return pd.read_csv(path, dtype={"case": str}, na_filter=False)
+
+
 class TrialFolder:
     """The files of one trial."""
 
@@ -67,6 +77,7 @@ class TrialFolder:
         self.cases_file = path / CASES
         self.result_file = path / RESULT_FILE
         self.measurement_file = path / MEASUREMENT_FILE
+        self.measuring_file = path / "measuring.json"
 
     @property
     def id(self) -> str:
@@ -101,6 +112,11 @@ class TrialFolder:
         """Time and memory of inference, or None while they were not measured."""
         place = self.measurement_file
         return records.read(place, MEASUREMENT) if place.exists() else None
+
+    def measured_so_far(self) -> list[MeasuredProcess]:
+        """The processes that have measured the trial, while more of them are to come."""
+        there = self.measuring_file.exists()
+        return records.read(self.measuring_file, MEASURING).processes if there else []
 
     def probed_training(self) -> ProbedTraining | Failed | None:
         """What a probe of training found, or None while it has not ended."""
@@ -158,7 +174,7 @@ class TrialFolder:
     def begin(self, action: Action) -> int:
         """Write down that `action` starts; the number of this start, counted from 1."""
         path = self.attempts_file
-        lines = path.read_text() if path.exists() else "action,attempt,started\n"
+        lines = path.read_text(encoding="utf-8") if path.exists() else "action,attempt,started\n"
         attempt = self.starts(action) + 1
         line = f"{action},{attempt},{time.strftime('%Y-%m-%dT%H:%M:%S')}\n"
         write_bytes(path, (lines + line).encode())
@@ -167,7 +183,7 @@ class TrialFolder:
     def starts(self, action: Action) -> int:
         """How often `action` was started."""
         path = self.attempts_file
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         return sum(line.startswith(f"{action},") for line in lines)
 
     def write_history(self, epochs: Sequence[Mapping[str, float]]) -> None:
@@ -195,7 +211,7 @@ class TrialFolder:
     def scores(self, column: str) -> dict[str, float]:
         """Test case -> one of its scores; StateError when they are not what the trial wrote."""
         try:
-            rows = pd.read_csv(self.cases_file, dtype={"case": str}, na_filter=False)
+            rows = _cases(self.cases_file, self.cases_file.stat().st_mtime_ns)
             return dict(zip(rows["case"], rows[column].astype(float), strict=True))
         except (OSError, ValueError, KeyError) as error:
             what, place = "has no readable scores", str(self.cases_file)

@@ -22,5 +22,5 @@ class CaseScore(NamedTuple):
     """Exactly one of the two masks is empty."""
 
 
-MEANS = ("dice", "jaccard", "hd95_mm", "hd95_max_mm", "hd95_voxels", "hd95_official")
+MEANS = tuple(name for name in CaseScore._fields if name not in ("pred_ml", "target_ml", "failed"))
 """The scores that are averaged over the test cases."""

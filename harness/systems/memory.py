@@ -1,19 +1,32 @@
-"""Peak memory of a process, on CUDA and on a CPU."""
+"""Memory of this process and of its device, now and at its highest.
 
+On CUDA it is what torch's allocator handed out; on a CPU the resident memory of the process, with
+Python and all libraries in it.
+"""
+
+import gc
 import resource
 import sys
 from pathlib import Path
 
+import psutil
 import torch
 
 MIB = 1024**2
+FULL = (
+    "CUDA error: out of memory",
+    "CUDA out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""Where CUDA has less than torch's allocator was promised: another process has it."""
+RESET = "5"  # of /proc/PID/clear_refs: the highest resident memory becomes that of now
 
 
 def peak_memory_mib(device: torch.device) -> dict[str, float]:
-    """Peak memory of this process so far in MiB.
+    """The highest memory in MiB since the process began, or since `reset_peak`.
 
-    On CUDA what the allocator handed out and what it held; on CPU the peak resident memory of
-    the process, the Python runtime and libraries included.
+    On CUDA what the allocator handed out and what it held; on a CPU what was resident.
     """
     if device.type == "cuda":
         return {
@@ -23,10 +36,38 @@ def peak_memory_mib(device: torch.device) -> dict[str, float]:
     return {"peak_mib": _peak_resident_mib()}
 
 
+def reset_peak(device: torch.device) -> bool:
+    """Let the peak begin anew with what is held now; False where the system cannot do that.
+
+    What nothing refers to any more is given back first.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        return True
+    try:
+        Path("/proc/self/clear_refs").write_text(RESET, encoding="utf-8")
+    except OSError:  # not Linux, or not allowed here
+        return False
+    return True
+
+
+def out_of_gpu_memory(error: BaseException) -> bool:
+    """Whether the error says so: that of torch's allocator, or of CUDA, cuBLAS or cuDNN itself."""
+    said = str(error)
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(word in said for word in FULL)
+
+
+def resident_mib() -> float:
+    """The resident memory of the process now, in MiB."""
+    return psutil.Process().memory_info().rss / MIB
+
+
 def _peak_resident_mib() -> float:
     """On Linux of this program alone: getrusage counts what its process held before it, too."""
     status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
     peaks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
     if peaks:
         return int(peaks[0]) / 1024

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from baselines.resunet3d_up import low_resolution_label, upsample_keys
+from harness.data.case import Volume
 from harness.data.lowres import halve
+from harness.data.wording import listed
 from harness.systems.protocol import Protocol
 from harness.systems.sliding_window import sliding_window, starts
 from models import cropping
@@ -39,6 +41,7 @@ from models.tpf import Guided, Strategy, adapt, check
 Grid = tuple[int, int, int]
 Image = NDArray[np.float32]  # (C, D, H, W), intensities 0..1
 Mask = NDArray[np.bool_]  # (D, H, W)
+NAMED = 3  # cases that a remark names, of many
 
 
 class Stage(NamedTuple):
@@ -51,6 +54,8 @@ class Stage(NamedTuple):
     segment: Callable[[Image], Mask]
     learning_rate_factor: float = 1.0
     precision: Precision = "fp32"
+    windows: int = 1
+    """Samples of each volume in an epoch."""
 
     @property
     def device(self) -> torch.device:
@@ -64,6 +69,10 @@ class Method(ABC):
     """True when `adapt` learns from the test volumes."""
     precision: Precision = "fp32"
     layout: Layout = "channels_first"
+    case: str = ""
+    """The patient to be segmented, see `at`."""
+    remark: str = ""
+    """What has to be said of the mask that `segment` made last, under every table."""
 
     def __init__(self, network: nn.Module, grid: Grid) -> None:
         self.network = network
@@ -113,6 +122,15 @@ class Method(ABC):
         """The mask that is scored, (D, H, W)."""
         return self.probability(image) >= 0.5
 
+    def at(self, case: str) -> Self:
+        """The method for the patient called `case`, from whose name it draws what is random.
+
+        So a volume is segmented the same way each time, and no time is spent on looking at it.
+        """
+        there = copy.copy(self)
+        there.case = case
+        return there
+
     def adapt(self, images: Sequence[Image]) -> "Method":
         """The method after learning from unlabelled test volumes, where the system does so."""
         return self
@@ -138,9 +156,13 @@ class Method(ABC):
         """`options` with what was left to this method written out, for the trial's spec."""
         return dict(options)
 
-    def particulars(self, images: Sequence[Image]) -> dict[str, float]:
-        """Figures that only this kind of method has, measured on `images`."""
+    def particulars(self, volumes: Sequence[Volume]) -> dict[str, float]:
+        """Figures that only this kind of method has, measured on `volumes`."""
         return {}
+
+    def remarks(self, training: Sequence[Volume]) -> list[str]:
+        """What has to be said, under every table, of training on these volumes."""
+        return []
 
     def tensor(self, array: NDArray[Any]) -> Tensor:
         """A copy of `array` on the network's device; cached volumes stay as they are."""
@@ -166,7 +188,10 @@ def batch(array: NDArray[Any]) -> Tensor:
 
 
 class Patches(Method):
-    """Windows of half the volume's side, half overlapping: 27 cover a volume (Sec. IV-B)."""
+    """Windows of half the volume's side, half overlapping: 27 cover a volume (Sec. IV-B).
+
+    In training the protocol says how many random ones of each volume there are in an epoch.
+    """
 
     def __init__(self, network: nn.Module, grid: Grid, *, window: Sequence[int] = ()) -> None:
         super().__init__(network, grid)
@@ -178,6 +203,16 @@ class Patches(Method):
             raise ValueError(f"a window of {list(self.window)} has no voxels")
         if any(part > side for part, side in zip(self.window, grid, strict=True)):
             raise ValueError(f"a window of {list(self.window)} is larger than the volume {grid}")
+        self.windows, self.foreground_share = 1, 0.0
+
+    def follow(self, protocol: Protocol) -> None:
+        super().follow(protocol)
+        self.windows = protocol.windows_per_volume
+        self.foreground_share = protocol.foreground_share
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return tuple(stage._replace(windows=self.windows) for stage in super().stages)
 
     @property
     def looks(self) -> int:
@@ -198,10 +233,25 @@ class Patches(Method):
         return {**options, "window": list(self.window)}
 
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
-        room = [side - part for side, part in zip(self.grid, self.window, strict=True)]
-        start = [int(rng.integers(0, free + 1)) for free in room]
-        box = tuple(slice(s, s + w) for s, w in zip(start, self.window, strict=True))
+        box = tuple(
+            slice(s, s + w) for s, w in zip(self.place(label, rng), self.window, strict=True)
+        )
         return batch(image[(slice(None), *box)]), batch(label[None][(slice(None), *box)])
+
+    def place(self, label: Mask, rng: np.random.Generator) -> Grid:
+        """First voxel of a random window: any, or any that holds a given voxel of the target.
+
+        That voxel is drawn anew for each; a share of `foreground_share` of the windows has one.
+        """
+        lowest = [0, 0, 0]
+        highest = [side - part for side, part in zip(self.grid, self.window, strict=True)]
+        if self.foreground_share and rng.random() < self.foreground_share and label.any():
+            target = np.flatnonzero(label)
+            voxel = np.unravel_index(target[rng.integers(len(target))], label.shape)
+            lowest = [max(0, int(v) - w + 1) for v, w in zip(voxel, self.window, strict=True)]
+            highest = [min(h, int(v)) for h, v in zip(highest, voxel, strict=True)]
+        z, y, x = (int(rng.integers(a, b + 1)) for a, b in zip(lowest, highest, strict=True))
+        return z, y, x
 
     def losses(self, *sample: Any) -> dict[str, Tensor]:
         window, target = sample
@@ -318,7 +368,7 @@ class PatchFree(Method):
 
     def probability(self, image: Image) -> NDArray[np.float32]:
         self.network.eval()
-        start = self.place(image, rng_of(image))
+        start = self.place(image, rng_of(self.case))
         with torch.inference_mode(), autocast(self.device, self.precision):
             return self._forward(self.tensor(image), start).cpu().numpy()
 
@@ -337,7 +387,7 @@ class PatchFree(Method):
         if self.tpf != "none":
             self.network = adapt(
                 self.network,
-                _LazyCases(images, lambda image: self.guided(image, rng_of(image))),
+                _LazyCases(images, self.guided),
                 self.tpf,
                 weights=self.weights,
                 tel=self.tel,
@@ -352,18 +402,19 @@ class PatchFree(Method):
         half.network = self.network.segmentation_half()
         return half
 
-    def particulars(self, images: Sequence[Image]) -> dict[str, float]:
+    def particulars(self, volumes: Sequence[Volume]) -> dict[str, float]:
         """Table I: seconds to place the guidance patch, and how rich the place is.
 
         Richness is the patch's variance over the largest that any patch of the volume has, found
-        by looking at all of them; means over `images`.
+        by looking at all of them. Seconds are the median over `volumes`, richness the mean.
         """
         if self.window is None:
             return {}
         seconds, richness = [], []
-        for image in images:
+        for volume in volumes:
+            image, rng = np.array(volume.image), rng_of(volume.case)
             began = time.perf_counter()
-            start = self.place(image, rng_of(image))
+            start = self.place(image, rng)
             seconds.append(time.perf_counter() - began)
             best = cropping.selective_lattice_crop(image, self.window, stride=1)
             largest = cropping.variance(image, best, self.window)
@@ -375,7 +426,9 @@ class PatchFree(Method):
 class _LazyCases(Sequence[Guided]):
     """Test volumes made ready one at a time, so that they need not fit into memory together."""
 
-    def __init__(self, images: Sequence[Image], make: Callable[[Image], Guided]) -> None:
+    def __init__(
+        self, images: Sequence[Image], make: Callable[[Image, np.random.Generator], Guided]
+    ) -> None:
         self.images = images
         self.make = make
 
@@ -383,9 +436,14 @@ class _LazyCases(Sequence[Guided]):
         return len(self.images)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.make(self.images[index])
+        return self.make(self.images[index], np.random.default_rng(index))
 
 
-def rng_of(image: Image) -> np.random.Generator:
-    """A generator that belongs to the case, so that a random crop at test is always the same."""
-    return np.random.default_rng(zlib.crc32(image.tobytes()))
+def counted(cases: Sequence[str], of: int, kind: str) -> str:
+    """ "3 of 8 test cases: a, b, c", the first few by name."""
+    return f"{len(cases)} of {of} {kind} cases: {listed(cases, NAMED)}"
+
+
+def rng_of(case: str) -> np.random.Generator:
+    """The generator that belongs to a case, so that a random crop at test is always the same."""
+    return np.random.default_rng(zlib.crc32(case.encode()))

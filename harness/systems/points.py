@@ -3,6 +3,8 @@
 In training the dense region is the ground truth, at test what SAN predicts (Ho et al.).
 """
 
+import math
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -12,18 +14,35 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from baselines.point_unet import (
+    PointCloud,
     PointPyramid,
     PointUNet,
     open_mask,
     point_loss,
+    room,
     scatter_to_volume,
 )
-from harness.systems.methods import Grid, Image, Mask, Method, Stage, WholeVolume, rng_of
+from harness.data.case import Volume
+from harness.systems.methods import (
+    Grid,
+    Image,
+    Mask,
+    Method,
+    Stage,
+    WholeVolume,
+    counted,
+    rng_of,
+)
 from models.precision import autocast
 
 
 class Points(Method):
-    """Two networks trained one after the other: saliency on volumes, classes on points."""
+    """Two networks trained one after the other: saliency on volumes, classes on points.
+
+    `points` of a cloud: a number, or below 1 a share of the grid. `post`: what is done to the mask
+    that the points make; a region that is larger than the cloud is sampled, and the gaps between
+    its points would not survive an opening. Raises ValueError for values that mean nothing.
+    """
 
     network: PointUNet
 
@@ -32,12 +51,14 @@ class Points(Method):
         network: PointUNet,
         grid: Grid,
         *,
-        points: int,
+        points: int | float,
         post: Literal["none", "open"],
         learning_rate_factor: float,
     ) -> None:
         super().__init__(network, grid)
-        self.points = points
+        if post not in ("none", "open"):
+            raise ValueError(f"post is {post!r}; it must be none or open")
+        self.points = cloud_size(points, grid)
         self.post = post
         self.learning_rate_factor = learning_rate_factor
 
@@ -63,17 +84,27 @@ class Points(Method):
         return saliency._replace(name="saliency"), points
 
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
-        indices, features, pyramid = self.network.cloud(image, label, self.points, rng)
+        indices, features, pyramid = self._cloud(image, label, rng)
         target = torch.from_numpy(label.ravel()[indices].astype(np.int64))
         return features, pyramid, target
+
+    def _cloud(self, image: Image, region: Mask, rng: np.random.Generator) -> PointCloud:
+        """The search for neighbours has as many threads as the network."""
+        workers = torch.get_num_threads()
+        return self.network.cloud(image, region, self.points, rng, workers)
 
     def losses(self, *sample: Any) -> dict[str, Tensor]:
         features, pyramid, target = sample
         return {"total": point_loss(self.network.points(features, pyramid).float(), target)}
 
+    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {**options, "points": self.points}
+
     def probability(self, image: Image) -> NDArray[np.float32]:
-        region = self.saliency.segment(image)
-        indices, features, pyramid = self.network.cloud(image, region, self.points, rng_of(image))
+        return self._classified(image, self.saliency.segment(image))
+
+    def _classified(self, image: Image, region: Mask) -> NDArray[np.float32]:
+        indices, features, pyramid = self._cloud(image, region, rng_of(self.case))
         self.network.points.eval()
         with torch.inference_mode(), autocast(self.device, self.precision):
             logits = self.network.points(features.to(self.device), pyramid.to(self.device))
@@ -81,14 +112,41 @@ class Points(Method):
         return scatter_to_volume(lesion, indices, self.grid)
 
     def segment(self, image: Image) -> Mask:
-        mask = super().segment(image)
+        region = self.saliency.segment(image)
+        mask = self._classified(image, region) >= 0.5
+        if not self.holds(region):
+            what = f"SAN's region is larger than the cloud of {self.points:,} points"
+            self.remark = f"{what}, so a sample"
+            return mask
+        self.remark = ""
         return open_mask(mask) if self.post == "open" else mask
+
+    def holds(self, region: Mask) -> bool:
+        """Whether all of the region is in the cloud."""
+        return int(np.count_nonzero(region)) <= room(self.points)
+
+    def remarks(self, training: Sequence[Volume]) -> list[str]:
+        beyond = [volume.case for volume in training if not self.holds(volume.label > 0)]
+        if not beyond:
+            return []
+        what = f"the target is larger than the cloud of {self.points:,} points, so a sample"
+        return [f"{what} ({counted(beyond, len(training), 'training')})"]
 
     def forward(self, image: Tensor) -> Tensor:
         """Both networks once, on shapes: points have no places before there are values."""
         self.saliency.forward(image)
         features = image.new_empty(self.points, 3 + len(image))
         return self.network.points(features, shapes_only(self.network, self.points, image.device))
+
+
+def cloud_size(points: int | float, grid: Grid) -> int:
+    """Points of a cloud on `grid`: as many as are said, or a share of its voxels."""
+    if isinstance(points, bool) or not isinstance(points, int | float):
+        raise ValueError(f"points is {points!r}; it must be a number of points or a share below 1")
+    number = round(points * math.prod(grid)) if points < 1 else points
+    if number != int(number) or number < 1:
+        raise ValueError(f"points is {points!r}; it must be a whole number, or a share below 1")
+    return int(number)
 
 
 def shapes_only(network: PointUNet, count: int, device: torch.device) -> PointPyramid:

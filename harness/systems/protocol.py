@@ -36,6 +36,12 @@ class Protocol(Frozen):
     """Weights to score: of the last epoch, or of the best validation Dice. Never by test cases."""
     validate_every: int = Field(5, ge=1)
     """Epochs between two validations; the last epoch of a stage is always validated."""
+    windows_per_volume: int = Field(1, ge=1, le=1000)
+    """That a patch-based system trains on in an epoch, of each volume; a patch-free one sees all of
+    it once."""
+    foreground_share: float = Field(0.0, ge=0, le=1)
+    """Of those windows, the share that is placed around a voxel of the target; the rest is
+    anywhere."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the networks; losses, weights and metrics are float32 in both."""
     checkpointing: bool = False

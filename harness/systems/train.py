@@ -140,7 +140,7 @@ def _train_stage(
         row = _epoch(stage, lesson, optimizer, plateau, progress)
         ends = progress.stage_epoch == settings.epochs or plateau.ended
         if lesson.validation and (ends or progress.stage_epoch % settings.validate_every == 0):
-            row["val_dice"] = _validate(stage, lesson.validation)
+            row["val_dice"] = _validate(method, progress.stage, lesson.validation)
             if row["val_dice"] > progress.best_dice:
                 progress.best_dice = row["val_dice"]
                 if settings.selection == "validation":
@@ -185,18 +185,21 @@ def _epoch(
 def _batches(
     stage: Stage, volumes: Sequence[Volume], augmented: bool, seed: tuple[int, ...]
 ) -> Generator[tuple[str, tuple[Any, ...]]]:
-    """One sample of each volume in random order.
+    """One sample of each volume in random order, as often as the stage takes windows of it.
 
-    The generator of each sample depends on seed, stage, epoch and case only, so every system
-    sees the same augmentations and a continued run sees those it would have seen.
+    The generator of each sample depends on seed, stage, epoch, case and the turn only, so every
+    system sees the same augmentations and a continued run sees those it would have seen.
     """
-    for index in np.random.default_rng(seed).permutation(len(volumes)):
-        rng = np.random.default_rng((*seed, int(index) + 1))
-        volume = volumes[index]
-        image, label = volume.image, volume.label
-        if augmented:
-            image, label = augment(image, label, rng)
-        yield volume.case, stage.sample(image, label > 0, rng)
+    order = np.random.default_rng(seed)
+    for turn in range(stage.windows):
+        for index in order.permutation(len(volumes)):
+            again = (turn,) if turn else ()
+            rng = np.random.default_rng((*seed, int(index) + 1, *again))
+            volume = volumes[index]
+            image, label = volume.image, volume.label
+            if augmented:
+                image, label = augment(image, label, rng)
+            yield volume.case, stage.sample(image, label > 0, rng)
 
 
 def _fit(
@@ -229,8 +232,12 @@ def to(part: Any, device: torch.device) -> Any:
     return part.to(device) if hasattr(part, "to") else part
 
 
-def _validate(stage: Stage, volumes: Sequence[Volume]) -> float:
-    scores = [dice(stage.segment(volume.image), volume.label > 0) for volume in volumes]
+def _validate(method: Method, number: int, volumes: Sequence[Volume]) -> float:
+    """Mean Dice of the stage of that number."""
+    scores = [
+        dice(method.at(volume.case).stages[number].segment(volume.image), volume.label > 0)
+        for volume in volumes
+    ]
     return float(np.mean(scores))
 
 

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.runs.measures import CASES, DICE, MEASURES, measures_of
 from harness.runs.nested import flat
 from harness.runs.records import (
     AnyManifest,
-    Measured,
     Measurement,
     Result,
     RunManifest,
@@ -38,21 +38,8 @@ DERIVED = (
     "figures/**/*.png",
     "figures/**/*.svg",
 )
-HEADLINES = ("Dice", "HD95 mm", "Jaccard", "Time s", "Memory MiB")
+HEADLINES = tuple(measure.mlflow for measure in MEASURES if measure.headline)
 """What a comparison is about: quality first, then what it costs."""
-OTHERS = ("dice", "jaccard", "hd95_mm", "hd95_max_mm", "hd95_voxels")
-MEASURED = {
-    "inference_s_p50": "Time s",
-    "inference_peak_mib": "Memory MiB",
-    "inference_s_p90": "perf/inference_s.p90",
-    "crop_s": "perf/crop_s",
-    "crop_variance": "crop/variance",
-}
-SIZES = {
-    "parameters": "Parameters",
-    "gflops_per_volume": "GFLOPs",
-    "parameters_inference": "model/parameters_inference",
-}
 EPOCH = "train/epoch"
 """How far a child has come: a metric whose value is its step."""
 SCORE = "Validation Dice"
@@ -127,7 +114,7 @@ def parent_of(folder: RunFolder) -> Parent:
         _description(folder, run),
         _own(sorted(path for kind in DERIVED for path in folder.path.glob(kind))),
         tuple(run.suites),
-        SCORE if run.kind == "study" else "Dice",
+        SCORE if run.kind == "study" else DICE.mlflow,
         {name: tuple(map(allowed, params)) for name, params in searched.items()},
     )
 
@@ -135,7 +122,7 @@ def parent_of(folder: RunFolder) -> Parent:
 def _description(folder: RunFolder, run: AnyManifest) -> str:
     """Markdown: the tables as they are shown elsewhere, and what made them."""
     shown = folder.path / ("study.md" if run.kind == "study" else "table.md")
-    text = shown.read_text() if shown.exists() else ""
+    text = shown.read_text(encoding="utf-8") if shown.exists() else ""
     return f"{text}\nProtocol `{run.protocol_hash}`, made by\n\n    {redact(run.command)}\n"
 
 
@@ -275,26 +262,13 @@ def final_metrics(result: Result | None, measurement: Measurement | None) -> dic
     """The names under which MLflow shows a finished trial; none of a failed one."""
     if not isinstance(result, Scored):
         return {}
-    scores, memory = result.metrics, result.memory
-    values = {
-        "Dice": scores["dice_mean"],
-        "HD95 mm": scores["hd95_mm_mean"],
-        "Jaccard": scores["jaccard_mean"],
-    }
-    values |= {f"test/{name}.std": scores[f"{name}_std"] for name in OTHERS}
-    values |= {f"test/{name}.mean": scores[f"{name}_mean"] for name in OTHERS[3:]}
-    for name, value in result.extra_metrics.items():
-        own, _, part = name.rpartition("_")
-        values[f"test/{own}.{part}"] = value
-    values |= {new: getattr(result, old) for old, new in SIZES.items()}
-    if isinstance(measurement, Measured):
-        found = {new: getattr(measurement, old) for old, new in MEASURED.items()}
-        values |= {name: value for name, value in found.items() if value is not None}
-    if "train_peak_mib" in memory:
-        values["Training MiB"] = memory["train_peak_mib"]
-    if "train" in result.seconds:
-        values["Training s"] = result.seconds["train"]
-    return {name: _short(value) for name, value in values.items()}
+    values: dict[str, float | None] = {}
+    for measure in measures_of(result):
+        if measure.mlflow:
+            values[measure.mlflow] = measure.of(result, measurement)
+            if measure.where == CASES:
+                values[f"test/{measure.key}.std"] = measure.of(result, measurement, "std")
+    return {name: _short(value) for name, value in values.items() if value is not None}
 
 
 def _short(value: float) -> float:

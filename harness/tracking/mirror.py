@@ -175,7 +175,11 @@ class Mirror:
         return f"its process was ended by signal {-code}" if code < 0 else self._last_words()
 
     def _last_words(self) -> str:
-        lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
+        lines = (
+            self.log.read_text(errors="replace", encoding="utf-8").split("\n")
+            if self.log.exists()
+            else []
+        )
         said = [line for line in lines if line.startswith("error[")]
         return said[-1].partition(". Try: ")[0] if said else f"see {self.log}"
 

@@ -26,11 +26,13 @@ from mlflow.entities import (
 )
 from mlflow.tracking import MlflowClient
 
+from harness.data.wording import counted
 from harness.errors import TrackingError
 from harness.runs.run_folder import RunFolder
 from harness.tracking import desired as mirrored
 from harness.tracking import views as mlflow_views
 from harness.tracking.desired import Child, Parent
+from harness.tracking.faults import sqlite_path
 
 BATCH = 900  # metrics; MLflow takes 1000 at a time
 PARAMS = 100
@@ -48,7 +50,8 @@ class Summary:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        line = f"{self.trials} trials in MLflow: {self.created} new, {self.metrics} values added"
+        known = f"{counted(self.trials, 'trial')} in MLflow"
+        line = f"{known}: {self.created} new, {counted(self.metrics, 'value')} added"
         return "\n".join([line, *(f"note: {note}" for note in self.notes)])
 
 
@@ -103,10 +106,8 @@ class Store:
         return found.experiment_id
 
     def _new_experiment(self, uri: str, name: str) -> str:
-        place = None
-        if uri.startswith("sqlite:///"):
-            database = Path(uri.removeprefix("sqlite:///").partition("?")[0])
-            place = (database.absolute().parent / "mlartifacts").as_uri()
+        database = sqlite_path(uri)
+        place = None if database is None else (database.parent / "mlartifacts").as_uri()
         return self.client.create_experiment(name, place, mlflow_views.EXPERIMENT_TAGS)
 
     def _known(self, kind: str) -> dict[str, _Stored]:
@@ -116,9 +117,12 @@ class Store:
         token = None
         while True:
             page = self.client.search_runs(
-                [self.experiment], query, order_by=["attributes.start_time"], page_token=token,
+                [self.experiment],
+                query,
+                order_by=["attributes.start_time"],
+                page_token=token,
                 run_view_type=ViewType.ACTIVE_ONLY,
-            )  # fmt: skip
+            )
             for run in page:
                 own = run.data.tags.get("pfbench.trial_id", "")
                 if known.setdefault(own, stored := _Stored.of(run)) is not stored:
@@ -153,8 +157,12 @@ class Store:
         return _Stored(run.info.run_id, tags=dict(tags))
 
     def _child(self, child: Child, parent: Parent, parent_id: str) -> None:
-        tags = {**child.tags, "pfbench.trial_id": child.id, "mlflow.parentRunId": parent_id,
-                **child.outcome}  # fmt: skip
+        tags = {
+            **child.tags,
+            "pfbench.trial_id": child.id,
+            "mlflow.parentRunId": parent_id,
+            **child.outcome,
+        }
         stored = self.children.get(child.id)
         if stored is None:
             stored = self.children[child.id] = self._create(child, "trial", tags)

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from harness.runs.measures import BY_NAME, DICE
 from harness.tracking.desired import HEADLINES, SCORE, Parent
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Or its pages ask whether language models are meant."""
-COSTS = ("Time s", "Memory MiB")
-OTHERS = ("Training s", "Training MiB", "GFLOPs", "Parameters")
+COSTS = tuple(BY_NAME[name].mlflow for name in ("time", "memory"))
+OTHERS = tuple(BY_NAME[name].mlflow for name in ("train_s", "train_mib", "gflops", "parameters"))
 STATE = "pfbench.status"
 """Complete, stopped or failed."""
 SECTION = "which-system-at-what-cost"
@@ -94,8 +95,9 @@ def _charts() -> list[dict[str, Any]]:
     parallel = {"selectedParams": ["Model"], "selectedMetrics": list(HEADLINES)}
     charts = [_chart("PARALLEL", 0, showAllRuns=True, **parallel)]
     for cost in COSTS:
-        axes = {"xaxis": _axis(cost), "yaxis": _axis("Dice")}
-        charts.append(_chart("SCATTER", len(charts), displayName=f"Dice at {cost}", **axes))
+        axes = {"xaxis": _axis(cost), "yaxis": _axis(DICE.mlflow)}
+        name = f"{DICE.mlflow} at {cost}"
+        charts.append(_chart("SCATTER", len(charts), displayName=name, **axes))
     for name in HEADLINES:
         charts.append(_chart("BAR", len(charts), metricKey=name, displayName=name))
     return charts

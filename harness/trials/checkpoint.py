@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_weights
 from torch import Tensor, nn
 
+from harness.data.wording import listed
 from harness.errors import StateError
 from harness.runs.crash_points import crash_point
 from harness.runs.files import write_bytes
@@ -109,7 +110,7 @@ def put_in(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> Non
     wrong = [key for key in (*own, *weights) if key not in own or key not in weights]
     wrong += [key for key in own if key in weights and _kind(own[key]) != _kind(weights[key])]
     if wrong:
-        keys = f"{', '.join(wrong[:SHOWN])}{' …' * (len(wrong) > SHOWN)}"
+        keys = listed(wrong, SHOWN)
         what = f"holds another network: {len(wrong)} of its keys do not fit ({keys})"
         raise _unusable(path, what, "PFB-K06")
     network.load_state_dict(weights)

@@ -3,14 +3,17 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from harness.errors import StorageError
+from harness.runs.records import CUDA_OOM, Failed
 from harness.runs.trial_folder import Action
 from harness.trials.placement import (
     ALONE,
     PROBES,
+    TRAINING,
     Phase,
     cluster_faults,
     cluster_of,
@@ -18,6 +21,7 @@ from harness.trials.placement import (
 )
 from harness.trials.workplace import Workplace
 from tuning.cluster import Cluster, ray_cluster
+from tuning.job import Job
 
 
 def execute(workplace: Workplace, phases: Sequence[tuple[Action, Phase]]) -> None:
@@ -30,7 +34,7 @@ def execute(workplace: Workplace, phases: Sequence[tuple[Action, Phase]]) -> Non
 
 
 def _inline(workplace: Workplace, phases: Sequence[tuple[Action, Phase]]) -> None:
-    """In this process, but for probes: the peak of a probe's memory is to be its own."""
+    """In this process, but for what is probed or measured: its memory is to be its own."""
     from harness.trials.supervise import supervise
     from harness.trials.trial import perform
 
@@ -39,11 +43,11 @@ def _inline(workplace: Workplace, phases: Sequence[tuple[Action, Phase]]) -> Non
         for trial in trials():
             threads = (os.cpu_count() or 1) if action in ALONE else threads_of(placement, trial)
             task = workplace.task(action, trial, threads)
-            if action in PROBES:
+            if action in (*PROBES, *ALONE):
                 outcome = supervise(task, partial(tell, trial))
             else:
                 tell(trial, {"event": "start"})
-                outcome = {"reason": perform(task, partial(tell, trial))}
+                outcome = {"reason": perform(replace(task, shared=True), partial(tell, trial))}
             tell(trial, {"event": "end", **outcome})
 
 
@@ -52,7 +56,7 @@ def _on_ray(workplace: Workplace, phases: Sequence[tuple[Action, Phase]]) -> Non
         return  # everything is done: no need to wait for Ray
     from harness.trials.measuring_machine import on_one_machine
     from harness.trials.supervise import supervise
-    from tuning.launch import Job, run_jobs
+    from tuning.launch import run_jobs
 
     placement = workplace.placement
     cluster = cluster_of(placement)
@@ -71,6 +75,27 @@ def _on_ray(workplace: Workplace, phases: Sequence[tuple[Action, Phase]]) -> Non
                 for trial in trials()
             ]
             run_jobs(jobs, supervise, cluster, hear)
+            if again := _crowded_out(workplace, action, jobs):
+                run_jobs(again, supervise, replace(cluster, max_concurrent=1), hear)
+
+
+def _crowded_out(workplace: Workplace, action: Action, jobs: Sequence[Job]) -> list[Job]:
+    """Jobs that ran out of memory on a GPU that others had a share of, each for a GPU of its own.
+
+    Their failures are set aside: what fits alone has not failed.
+    """
+    if action not in TRAINING or workplace.placement.max_concurrent == 1:
+        return []
+    again = []
+    for job in jobs:
+        folder = workplace.folder.trial(job.id)
+        ended = folder.end(action)
+        if 0 < job.gpus < 1 and isinstance(ended, Failed) and ended.reason == CUDA_OOM:
+            folder.forget_failure()
+            what = "out of memory on a GPU that it shared; once more, alone"
+            workplace.on_event(job.id, {"event": "note", "message": what})
+            again.append(replace(job, gpus=1.0))
+    return again
 
 
 def _record_loss(workplace: Workplace, action: Action, trial: str, event: dict[str, Any]) -> None:

@@ -3,6 +3,8 @@
 import torch
 
 from harness.errors import DataError, PfbenchError, StateError
+from harness.runs.records import CUDA_OOM
+from harness.systems.memory import MIB, out_of_gpu_memory
 from harness.systems.train import NotFinite
 
 
@@ -12,9 +14,9 @@ class BaseMissing(Exception):
 
 def classify(error: BaseException) -> tuple[str, str]:
     """The reason of a failure, as one word of a table, and one line of detail."""
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        peak = torch.cuda.max_memory_allocated() / 2**20
-        return "cuda_oom", f"out of GPU memory at a peak of {peak:.0f} MiB; use a larger device"
+    if out_of_gpu_memory(error):
+        peak = torch.cuda.max_memory_allocated() / MIB
+        return CUDA_OOM, f"out of GPU memory at a peak of {peak:.0f} MiB; use a larger device"
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "host_oom", "out of host memory; lower --max-concurrent"
     if isinstance(error, NotFinite | FloatingPointError):

@@ -9,6 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from typing import Any
 PATIENCE_S = 90
 TORCH = """
 import json, torch
-names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-print(json.dumps({"gpus": names}))
+gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+gpus = [[gpu.name, gpu.total_memory / 2**30] for gpu in gpus]
+print(json.dumps({"version": torch.__version__, "threads": torch.get_num_threads(), "gpus": gpus}))
 """
+"""What torch sees of a machine, for `asked_afresh`; the memory of a GPU in GiB."""
 
 
 def look(asked: dict[str, Any]) -> dict[str, Any]:
@@ -39,18 +42,33 @@ def device(asked: dict[str, Any]) -> dict[str, Any]:
     """The name of what trials compute on here, and why torch cannot, "" when it can."""
     if not asked["gpu"]:
         return {"device": cpu_name(), "broken": ""}
-    tried = subprocess.run(
-        [sys.executable, "-P", "-W", "ignore", "-c", TORCH],
+    found, broken = asked_afresh(TORCH, PATIENCE_S)
+    if found is None:
+        return {"device": "", "broken": broken}
+    names = sorted({name for name, _ in found["gpus"]})
+    return {"device": ", ".join(names), "broken": "" if names else "sees no GPU"}
+
+
+def asked_afresh(
+    code: str, patience_s: float, environment: Mapping[str, str] | None = None
+) -> tuple[dict[str, Any] | None, str]:
+    """The JSON that `code` prints in an interpreter of its own; else None, and why in one line.
+
+    Raises TimeoutExpired after `patience_s`.
+    """
+    done = subprocess.run(
+        [sys.executable, "-P", "-W", "ignore", "-c", code],
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        env=environment and dict(environment),
+        timeout=patience_s,
         check=False,
+        encoding="utf-8",
     )
-    if tried.returncode:
-        said = tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"]
-        return {"device": "", "broken": said[-1]}
-    gpus = json.loads(tried.stdout.splitlines()[-1])["gpus"]
-    return {"device": ", ".join(sorted(set(gpus))), "broken": "" if gpus else "sees no GPU"}
+    if done.returncode == 0:
+        return json.loads(done.stdout.splitlines()[-1]), ""
+    said = done.stderr.strip().splitlines() or [f"ended with exit code {done.returncode}"]
+    return None, said[-1]
 
 
 def installed(name: str) -> str | None:
@@ -64,7 +82,7 @@ def installed(name: str) -> str | None:
 def cpu_name() -> str:
     """The processor's own name, for example "AMD EPYC 7B13"."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
@@ -72,10 +90,10 @@ def cpu_name() -> str:
 def _visit(folder: Path, token: str) -> dict[str, Any]:
     """Read what the driver left in the folder, and leave something ourselves."""
     try:
-        if (folder / token).read_text() != token:
+        if (folder / token).read_text(encoding="utf-8") != token:
             return {"fault": "is another folder there"}
         mine = folder / f"{token}-{platform.node()}-{os.getpid()}"
-        with open(mine, "x") as file:
+        with open(mine, "x", encoding="utf-8") as file:
             file.write(token)
     except FileNotFoundError:
         return {"fault": "is not there, or another folder"}

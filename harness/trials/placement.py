@@ -35,6 +35,10 @@ ALONE: tuple[Action, ...] = ("measure", "probe_inference")
 PROBES: tuple[Action, ...] = ("probe_training", "probe_inference")
 
 
+TRAINING: tuple[Action, ...] = ("train", "adapt")
+"""Actions whose end is a row of the table."""
+
+
 Packing = Literal["given", "gpus", "gpus and cpus"]
 """Which shares of a trial are sized from its memory; processors are where none were asked for."""
 
@@ -56,6 +60,8 @@ class Placement:
     packing: Packing = "given"
     sizes: Mapping[str, Size] = field(default_factory=dict)
     """Of the trials that take another share than the rest."""
+    processes: int = 3
+    """In which a trial is measured, one after another: they differ by more than repetitions do."""
 
     def size_of(self, trial: str) -> Size:
         """Processors and GPUs of a trial while it trains."""

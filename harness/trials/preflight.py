@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.data.wording import counted
 from harness.errors import ClusterError, together
 from harness.runs.files import write_bytes
 from harness.runs.screen import Screen
@@ -18,7 +19,7 @@ from tuning.machines import Machine, Silent, everywhere
 
 NUMBERS = ("torch", "numpy", "scipy")
 """Compute what ends in the table: every machine has the version that the driver has."""
-PLUMBING = ("ray", "pandas", "pydantic", "PyYAML", "safetensors", "psutil")
+PLUMBING = ("ray", "pandas", "pydantic", "safetensors", "psutil")
 """A trial imports them, but they move no number."""
 LEAST_FREE = 2**30
 PATIENCE_S = 120
@@ -117,7 +118,7 @@ def _folders(found: Mapping[str, Mapping[str, Any]], token: str) -> Iterator[Lac
 
 def _left(path: Path, token: str) -> bool:
     try:
-        return path.read_text() == token
+        return path.read_text(encoding="utf-8") == token
     except OSError:
         return False
 
@@ -146,7 +147,7 @@ def _announce(address: str, answers: Mapping[Machine, Answer], screen: Screen) -
     cpus = sum(machine.cpus for machine in answers)
     gpus = sum(machine.gpus for machine in answers)
     held = f"{cpus:g} CPUs, {gpus:g} GPUs"
-    screen.say(f"cluster     {address}: {len(answers)} nodes ({names}; {held})")
+    screen.say(f"cluster     {address}: {counted(len(answers), 'node')} ({names}; {held})")
     facts = [answer for answer in answers.values() if isinstance(answer, dict)]
     devices = Counter(fact["device"] for fact in facts)
     if len(devices) > 1:

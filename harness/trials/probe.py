@@ -17,7 +17,7 @@ import torch
 
 from harness.data.case import Volume
 from harness.data.split import Split
-from harness.systems.memory import MIB, peak_memory_mib
+from harness.systems.memory import MIB, peak_memory_mib, reset_peak
 from harness.systems.methods import Image, Method, Stage
 from harness.systems.train import Lesson, Row, train
 from harness.trials.measure import describe_device
@@ -127,10 +127,11 @@ def scoring(method: Method, volume: Volume, limit_s: float) -> dict[str, float]:
 
 
 def inference(method: Method, image: Image, limit_s: float) -> dict[str, Any]:
-    """Seconds and peak memory of one volume, alone on the device as when it is measured."""
-    method = method.for_inference()
-    if method.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(method.device)
+    """Seconds and peak memory of one volume, alone on the device as when it is measured.
+
+    `method` is the one for inference, and nothing else is to hold the rest.
+    """
+    reset_peak(method.device)
     seconds = median(paced(lambda: method.segment(image), limit_s)[1:])
     return {"inference_s": seconds, **peak_memory_mib(method.device), **describe_device(method)}
 

@@ -30,7 +30,7 @@ LIMIT_S = 10.0
 PREFIX = ".probe-"
 SCHEDULE = {
     "epochs", "learning_rate", "plateau_epochs", "plateau_divisor", "learning_rate_floor",
-    "selection", "validate_every",
+    "selection", "validate_every", "windows_per_volume",
 }  # fmt: skip
 """Parts of the protocol that say how long and how fast it learns, not what a step takes."""
 

@@ -40,6 +40,14 @@ def supervise(task: Task, report: Report, node: str = "", function: str = TRIAL)
     process of the trial, with the arguments of `python -m harness.trials`.
     """
     task = replace(task, node=node or task.node)
+    outcome = _supervise(task, report, function)
+    while task.action == "measure" and outcome["reason"] == "ok" and not task.folder.measurement():
+        outcome = _supervise(task, report, function)  # the next of the processes that measure
+    return outcome
+
+
+def _supervise(task: Task, report: Report, function: str) -> dict[str, Any]:
+    """One process that does the task, and a second one where the first dies."""
     for attempt in range(1, ATTEMPTS + 1):
         report({"event": "start", "attempt": attempt})
         try:

@@ -24,6 +24,10 @@ class Task:
     trial: str
     cache: Path
     threads: int = 1
+    processes: int = 1
+    """In which a trial is measured, one after another."""
+    shared: bool = False
+    """Other trials have run in the process of this one, or will."""
     until: int | None = None
     """The epoch after which `train_to` pauses."""
     plugins: tuple[Path, ...] = ()
@@ -45,6 +49,7 @@ class Task:
         """The words that `from_arguments` reads; what only the supervisor needs is left out."""
         words = [self.action, str(self.run), self.trial, "--cache", str(self.cache)]
         words += ["--threads", str(self.threads), "--node", self.node]
+        words += ["--processes", str(self.processes)]
         if self.until is not None:
             words += ["--until", str(self.until)]
         return [*words, *chain.from_iterable(("--plugin", str(path)) for path in self.plugins)]
@@ -61,6 +66,7 @@ class Task:
         parser.add_argument("--cache", type=Path, required=True)
         parser.add_argument("--threads", type=int, default=cls.threads)
         parser.add_argument("--node", default=cls.node, help="this machine, in the cluster")
+        parser.add_argument("--processes", type=int, default=1, help="that measure in turn")
         parser.add_argument("--until", type=int, help="epoch after which train_to pauses")
         parser.add_argument("--plugin", type=Path, action="append", default=[], dest="plugins")
         given = vars(parser.parse_args(words))

@@ -5,6 +5,7 @@ Task ─► perform ─► ACTIONS[action] ─► files in the trial's folder, t
 
 import contextlib
 import platform
+import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,17 +19,26 @@ from harness.data.split import Split
 from harness.errors import StorageError
 from harness.runs import plugins
 from harness.runs.files import write_bytes
-from harness.runs.records import Failed, Measured, ProbedInference, ProbedTraining, Scored
-from harness.runs.trial_folder import Action
+from harness.runs.records import (
+    Failed,
+    Measured,
+    Measuring,
+    ProbedInference,
+    ProbedTraining,
+    Scored,
+)
+from harness.runs.spec import TrialSpec
+from harness.runs.trial_folder import Action, TrialFolder
 from harness.systems import catalogue, plugin_metrics
 from harness.systems.cost import cost
 from harness.systems.evaluate import evaluate, summary
+from harness.systems.memory import reset_peak, resident_mib
 from harness.systems.methods import Mask, Method
-from harness.systems.train import Lesson, Row, train
+from harness.systems.train import Lesson, Progress, Row, train
 from harness.trials import probe
 from harness.trials.checkpoint import CheckpointStore, load_weights
 from harness.trials.failure import BaseMissing, classify
-from harness.trials.measure import describe_device, measure
+from harness.trials.measure import alike, describe_device, measure, together
 from harness.trials.network import build
 from harness.trials.task import Task
 
@@ -51,6 +61,8 @@ def perform(task: Task, emit: Emit) -> str:
             if ended := folder.end(task.action):
                 return ended.reason if isinstance(ended, Failed) else "ok"
             folder.begin(task.action)
+            if task.shared and torch.cuda.is_available():
+                reset_peak(torch.device("cuda"))
             ACTIONS[task.action](task, emit)
     except StorageError:
         raise
@@ -72,10 +84,23 @@ def _train(task: Task, emit: Emit) -> None:
     """Train on the training cases, then score the test cases."""
     method = build(task.folder.spec())
     began = time.perf_counter()
-    progress = train(method, _lesson(task, method, emit))
-    seconds = {"train": time.perf_counter() - began}
-    memory = {f"train_{name}": mib for name, mib in progress.memory.items()}
-    _score(task, method, seconds, emit, epochs=len(progress.history), memory=memory)
+    lesson = _lesson(task, method, emit)
+    progress = train(method, lesson)
+    found = {
+        "epochs": len(progress.history),
+        "remarks": method.remarks(lesson.training),
+        **_training_memory(task, method, progress),
+    }
+    _score(task, method, {"train": time.perf_counter() - began}, emit, **found)
+
+
+def _training_memory(task: Task, method: Method, progress: Progress) -> dict[str, Any]:
+    """Peaks of training; none on a CPU of which several trials had one process, whose peaks cannot
+    be told apart.
+    """
+    if task.shared and method.device.type == "cpu":
+        return {"memory": {}, "memory_unknown": "trials shared a process (--executor inline)"}
+    return {"memory": {f"train_{name}": mib for name, mib in progress.memory.items()}}
 
 
 def _train_to(task: Task, emit: Emit) -> None:
@@ -122,7 +147,8 @@ def _adapt(task: Task, emit: Emit) -> None:
     test = task.run_folder.volumes(task.run_folder.split().test, task.cache)
     method = method.adapt([volume.image for volume in test])
     seconds = {**trained.seconds, "adapt": time.perf_counter() - began}
-    found = {"epochs": trained.epochs, "memory": trained.memory, "base": base.id}
+    found = {"epochs": trained.epochs, "memory": trained.memory, "base": base.id,
+             "memory_unknown": trained.memory_unknown, "remarks": trained.remarks}  # fmt: skip
     _score(task, method, seconds, emit, **found)
 
 
@@ -143,7 +169,8 @@ def _score(
 
     test = task.run_folder.volumes(task.run_folder.split().test, task.cache)
     extra = plugins.metrics(spec.plugins)
-    rows, faults = evaluate(method.for_inference(), test, keep, extra)
+    rows, faults, remarks = evaluate(method.for_inference(), test, keep, extra)
+    training["remarks"] = [*training["remarks"], *remarks]
     folder.write_cases(rows)
     if extra:
         training["extra_metrics"] = plugin_metrics.summary(rows, tuple(extra))
@@ -157,6 +184,7 @@ def _score(
         metrics=summary(rows),
         n_cases=len(rows),
         n_failed=sum(bool(row["failed"]) for row in rows),
+        n_without_target=sum(row["target_ml"] == 0 for row in rows),
         transductive=method.transductive,
         environment={**environment(method), "node": task.node},
         seconds={**seconds, "test": time.perf_counter() - began},
@@ -168,23 +196,39 @@ def _score(
 
 
 def _measure(task: Task, emit: Emit) -> None:
-    """Time the inference of the first test case, and take its peak memory."""
-    folder = task.folder
-    method = build(folder.spec())
-    load_weights(method.network, folder)
+    """Time the inference of the first test case, and take its peak memory.
+
+    In one of the task's processes; the last of them writes what all of them come to.
+    """
+    folder, bare_mib = task.folder, resident_mib()
+    method = _for_inference(folder)
     test = task.run_folder.volumes(task.run_folder.split().test, task.cache)
-    figures = measure(method, test[0].image)
-    figures |= method.particulars([volume.image for volume in test])
-    emit({"event": "measured", "seconds": figures["inference_s_p50"]})
+    found = measure(method, test[0], bare_mib)
+    emit({"event": "measured", "seconds": statistics.median(found.inference_s)})
+    processes = [*alike(folder.measured_so_far(), found)[: task.processes - 1], found]
+    if len(processes) == 1:
+        processes = [found.model_copy(update=method.particulars(test))]
+    if len(processes) < task.processes:
+        Measuring(processes=processes).write(folder.measuring_file)
+        return
+    folder.measuring_file.unlink(missing_ok=True)
     attempts = folder.starts(task.action)
+    figures = together(processes)
     measured = Measured(schema=1, status="ok", attempts=attempts, node=task.node, **figures)
     measured.write(folder.measurement_file)
+
+
+def _for_inference(folder: TrialFolder) -> Method:
+    """The trained system without what only training needs, which is gone when this returns."""
+    method = build(folder.spec())
+    load_weights(method.network, folder)
+    return method.for_inference()
 
 
 def _probe_training(task: Task, emit: Emit) -> None:
     """Write what training or fine-tuning will take, from a few steps on a few volumes."""
     run, spec, began = task.run_folder, task.folder.spec(), time.perf_counter()
-    method = build(spec)
+    method = build(one_window(spec))
     built = time.perf_counter()
     cost(spec.system, spec.options, len(spec.data.modalities), spec.data.grid)
     counted = time.perf_counter()
@@ -206,7 +250,7 @@ def _probe_training(task: Task, emit: Emit) -> None:
 def _probe_inference(task: Task, emit: Emit) -> None:
     """Write what one volume will take when the trial is measured."""
     run = task.run_folder
-    method = build(task.folder.spec())
+    method = build(task.folder.spec()).for_inference()
     volume = run.volume(run.split().test[0], task.cache)
     figures = probe.inference(method, volume.image, run.probe_limit_s())
     emit({"event": "measured", "seconds": figures["inference_s"]})
@@ -222,6 +266,12 @@ ACTIONS: dict[Action, Callable[[Task, Emit], None]] = {
     "probe_training": _probe_training,
     "probe_inference": _probe_inference,
 }
+
+
+def one_window(spec: TrialSpec) -> TrialSpec:
+    """The trial with a step for each volume, as those of all systems are timed."""
+    protocol = spec.protocol.model_copy(update={"windows_per_volume": 1})
+    return spec.model_copy(update={"protocol": protocol})
 
 
 def environment(method: Method) -> dict[str, str | int]:

@@ -28,4 +28,5 @@ class Workplace:
             threads=threads,
             plugins=self.folder.kept(self.folder.trial(trial).spec().plugins),
             silence_s=self.placement.silence_s,
+            processes=self.placement.processes,
         )

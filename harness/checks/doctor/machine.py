@@ -14,7 +14,9 @@ from harness.checks.finding import Finding, Request, State
 from harness.data import brats
 from harness.data.check import layout_of
 from harness.data.datasets import DATASETS, survey
+from harness.data.wording import counted
 from harness.errors import DataError
+from tuning.cluster import SHORT, rays_folder, too_long
 
 GIB = 2**30
 LEAST_GIB, ENOUGH_GIB = 1, 10
@@ -78,6 +80,13 @@ def disk(request: Request) -> Iterator[Finding]:
         yield Finding("disk", "fail", what, "free space, or export RAY_TMPDIR=DIR on another disk")
     else:
         yield Finding("disk", "ok", f"{usage.free / GIB:.0f} GiB free for Ray in {place}")
+    if too_long(rays_folder()):
+        what = f"the name of {rays_folder()} is too long for Ray's sockets"
+        if os.access(SHORT, os.W_OK):
+            yield Finding("disk", "ok", f"{what}; they go to {SHORT}")
+        else:
+            remedy = "export RAY_TMPDIR=DIR, a folder with a name of at most 30 letters"
+            yield Finding("disk", "fail", f"{what}, and {SHORT} cannot be written", remedy)
     if SHM.exists():
         size = shutil.disk_usage(SHM).total / 2**20
         what = f"{size:.0f} MiB of shared memory"
@@ -109,10 +118,11 @@ def data(request: Request) -> Iterator[Finding]:
     except DataError as error:
         yield Finding("data", "fail", error.what, remedy)
         return
-    what = f"{name}: {len(found.cases)} cases with {', '.join(modalities)}"
+    what = f"{name}: {counted(len(found.cases), 'case')} with {', '.join(modalities)}"
     if found.faults:
-        more = f"{what}; {len(found.faults)} faults, the first: {found.faults[0].what}"
-        yield Finding("data", "fail", more, remedy)
+        faults = counted(len(found.faults), "fault")
+        what = f"{what}; {faults}, the first: {found.faults[0].what}"
+        yield Finding("data", "fail", what, remedy)
     else:
         yield Finding("data", "ok", f"{what}; `{remedy}` looks into them")
 

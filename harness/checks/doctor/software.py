@@ -4,13 +4,10 @@ Each library is imported in a process of its own, as a trial would: what breaks 
 the interpreter included, is one line here.
 """
 
-import json
 import os
 import platform
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +16,10 @@ from packaging.specifiers import SpecifierSet
 
 import harness
 from harness.checks.finding import Finding, Request
+from harness.data.wording import listed
 from harness.runs.redact import redact
 from harness.tracking.mirror import QUIET as MLFLOW_QUIET
+from harness.trials.machine_facts import TORCH, asked_afresh, installed
 from tuning.cluster import ALONE
 from tuning.cluster import QUIET as RAY_QUIET
 
@@ -30,12 +29,6 @@ CONSTRAINTS = Path(harness.__file__).parent.parent / "constraints.txt"
 INSTALL = "pip install -e . -c constraints.txt"
 SHOWN = 5
 
-TORCH = """
-import json, torch
-gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-gpus = [[gpu.name, gpu.total_memory / 2**30] for gpu in gpus]
-print(json.dumps({"version": torch.__version__, "threads": torch.get_num_threads(), "gpus": gpus}))
-"""
 RAY = """
 import json, ray, ray.tune
 print(json.dumps({"version": ray.__version__}))
@@ -74,19 +67,16 @@ def _satisfied(needed: Requirement) -> bool:
     return found is not None and needed.specifier.contains(found, prereleases=True)
 
 
-def installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
 def constraints(request: Request, path: Path = CONSTRAINTS) -> Iterator[Finding]:
     """What is installed, against the versions that the tests were passed with."""
     if not path.exists():
         yield Finding("constraints", "ok", "no constraints.txt beside the source to compare with")
         return
-    pinned = [Requirement(line) for line in path.read_text().splitlines() if _names_one(line)]
+    pinned = [
+        Requirement(line)
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if _names_one(line)
+    ]
     different = [
         f"{one.name} {found} ({str(one.specifier).removeprefix('==')})"
         for one in pinned
@@ -95,8 +85,7 @@ def constraints(request: Request, path: Path = CONSTRAINTS) -> Iterator[Finding]
     if not different:
         yield Finding("constraints", "ok", "versions are those of constraints.txt")
         return
-    more = f" and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
-    what = f"not as in constraints.txt: {', '.join(different[:SHOWN])}{more}"
+    what = f"not as in constraints.txt: {listed(different, SHOWN)}"
     yield Finding("constraints", "warn", what, INSTALL)
 
 
@@ -155,15 +144,5 @@ def mlflow(request: Request) -> Iterator[Finding]:
 
 def _probe(code: str, environment: Mapping[str, str]) -> tuple[dict[str, Any] | None, str]:
     """What `code` prints as JSON in a fresh interpreter; else None, and why in one line."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-W", "ignore", "-c", code],
-        capture_output=True,
-        text=True,
-        env=dict(environment),
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    if done.returncode == 0:
-        return json.loads(done.stdout.splitlines()[-1]), ""
-    said = done.stderr.strip().splitlines() or [f"ended with exit code {done.returncode}"]
-    return None, f"cannot be used: {redact(said[-1])}"
+    found, broken = asked_afresh(code, PATIENCE_S, environment)
+    return found, f"cannot be used: {redact(broken)}" if broken else ""

@@ -6,13 +6,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPException
-from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from harness.checks.doctor.machine import unwritable
 from harness.checks.finding import Finding, Request
 from harness.errors import UsageError
 from harness.runs.redact import redact
+from harness.tracking.faults import sqlite_path
 from harness.tracking.mirror import checked
 
 PATIENCE_S = 3
@@ -43,12 +43,14 @@ def store(request: Request) -> Iterator[Finding]:
 
 def _sqlite(uri: str) -> str:
     """Why nothing can be written there, "" when it can; nothing is."""
-    path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    path = sqlite_path(uri)
+    if path is None:
+        return "names no file, as sqlite:///PATH does"
     broken = unwritable(path.parent)
     if broken or not path.exists():
         return broken
     try:
-        place = f"file:{quote(str(path.absolute()))}?mode=rw"
+        place = f"file:{quote(str(path))}?mode=rw"
         connection = sqlite3.connect(place, uri=True, timeout=PATIENCE_S)
         try:
             connection.execute("BEGIN IMMEDIATE")

@@ -21,6 +21,7 @@ from harness.checks.verify.trial import Trial, check_training, read
 from harness.data.cache import open_volume
 from harness.data.ingest import digest as fingerprint
 from harness.data.split import Split
+from harness.data.wording import counted
 from harness.errors import ClusterError, DataError, StateError
 from harness.runs.records import MANIFEST, AnyManifest, RunManifest, StudyManifest
 from harness.runs.run_folder import RunFolder
@@ -55,10 +56,11 @@ class Report:
     @property
     def lines(self) -> list[str]:
         """One for each fault, one for each note, what that comes to, and what to do."""
-        count = f"{len(self.faults)} faults" if self.faults else "no fault found"
+        count = counted(len(self.faults), "fault") if self.faults else "no fault found"
         notes = [f"note: {note}" for note in self.notes]
         remedy = [MENDING] if self.faults else []
-        return [*map(str, self.faults), *notes, f"{count} in {self.trials} trials", *remedy]
+        total = f"{count} in {counted(self.trials, 'trial')}"
+        return [*map(str, self.faults), *notes, total, *remedy]
 
 
 def verify(run: Path, cache: Path | None = None) -> Report:
@@ -104,14 +106,13 @@ def _undisturbed(folder: RunFolder) -> Iterator[None]:
     if not lock.exists():
         yield
         return
-    with open(lock) as file:
+    with open(lock, encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ClusterError(
-                "a driver works on it, so its files still change", where=str(folder.path),
-                remedy="wait for it to end", code="PFB-K10",
-            ) from error  # fmt: skip
+            what, remedy = "a driver works on it, so its files still change", "wait for it to end"
+            where = str(folder.path)
+            raise ClusterError(what, where=where, remedy=remedy, code="PFB-K10") from error
         yield
 
 

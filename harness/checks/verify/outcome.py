@@ -10,6 +10,7 @@ measurement.json     has the quantiles of its own times
 import math
 import statistics
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -148,7 +149,9 @@ def _summed_up(
         if not same(said, value):
             found.fault(path, f"metrics.{name}: is {said!r}, but cases.csv gives {value!r}")
     missed = sum(_missed(row) for row in rows)
-    for name, count in {"n_cases": len(rows), "n_failed": missed}.items():
+    empty = sum(row["target_ml"] == 0 for row in rows)
+    counts = {"n_cases": len(rows), "n_failed": missed, "n_without_target": empty}
+    for name, count in counts.items():
         if getattr(result, name) != count:
             found.fault(path, f"{name}: is {getattr(result, name)}, but cases.csv has {count}")
 
@@ -236,6 +239,9 @@ def _measurement(measured: Measured, path: Path, found: Inspection) -> None:
     seconds = measured.inference_s
     if seconds != sorted(seconds):
         found.fault(path, "inference_s: is not sorted")
+    by_process = measured.inference_s_by_process
+    if by_process and sorted(chain.from_iterable(by_process)) != seconds:
+        found.fault(path, "inference_s_by_process: holds other times than inference_s")
     expected = {
         "inference_s_p50": statistics.median(seconds),
         "inference_s_p90": statistics.quantiles(seconds, n=10, method="inclusive")[-1],

@@ -10,8 +10,9 @@ from itertools import pairwise
 
 from harness.results.claims.about_costs import Faster, MemoryAtMost, ShareIs
 from harness.results.claims.about_scores import Best, Better
-from harness.results.claims.evidence import DICE, HD95, Metric
-from harness.runs.suites import PARTS, paper_tables
+from harness.results.paper import paper_tables
+from harness.runs.measures import DICE, HD95, Measure
+from harness.runs.suites import PARTS
 from harness.systems.catalogue import system
 
 Kind = Better | Best | Faster | MemoryAtMost | ShareIs
@@ -58,7 +59,7 @@ ABOUT_FOUR = min(_times(key) for key in _of_kind("patch-based"))
 
 
 def _cropping() -> list[Claim]:
-    def claim(first: str, second: str, metric: Metric, name: str) -> Claim:
+    def claim(first: str, second: str, metric: Measure, name: str) -> Claim:
         text = f"{first.capitalize()} cropping is at least as good as {second} in {name}"
         return Claim(text, "Table I", "table1", Better((first,), (second,), metric, or_equal=True))
 
@@ -114,6 +115,8 @@ def _systems() -> list[Claim]:
     kinds: dict[str, Kind] = {
         "PFSeg has the best Dice of all systems": Best("pfseg", others, DICE),
         "PFSeg has the best HD95 of all systems": Best("pfseg", others, HD95),
+        "PFSeg without fine-tuning has the best Dice of all": Best("pfseg/none", others, DICE),
+        "PFSeg without fine-tuning has the best HD95 of all": Best("pfseg/none", others, HD95),
         "PFSeg is better than ResUNet3D in Dice": Better(("pfseg",), ("resunet3d",), DICE),
         "Patch-free systems are better than patch-based ones in HD95": groups,
     }

@@ -10,7 +10,7 @@ from harness.runs.run_folder import RunFolder
 
 RUN = ["run", "--suite", "table5", "--model", "resunet3d_up", "--epochs", "5",
        "--set", "phantom.cases=3", "--set", "systems.resunet3d_up.widths=[4,4,8,8,8]",
-       "--executor", "inline", "--no-mlflow"]  # fmt: skip
+       "--executor", "inline", "--measure-repeats", "1", "--no-mlflow"]  # fmt: skip
 
 
 @dataclass(frozen=True)

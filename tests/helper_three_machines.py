@@ -1,7 +1,7 @@
 """Three machines on one: own host name, network, /tmp and shared memory, and a Ray node on each.
 
     unshare --user --map-root-user --net --mount --uts --pid --fork --mount-proc --kill-child \
-        python tests/three_machines.py SHARED SCENARIO
+        python tests/helper_three_machines.py SHARED SCENARIO
 
 SHARED, the only folder that all three see, is /mnt inside. The second and third machine have no
 code of ours. Everything ends with this process, the first of its PID namespace. A scenario is a

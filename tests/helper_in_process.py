@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import helper_shared_imports
 import torch
 
 from harness.cli import main
@@ -37,6 +38,8 @@ def pfbench(*arguments: object, expect: int = 0) -> Done:
     out, err = io.StringIO(), io.StringIO()
     with _as_it_was(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         sys.argv = ["pfbench", *map(str, arguments)]
+        if "inline" in arguments:
+            os.environ |= helper_shared_imports.environment()
         try:
             main()
         except SystemExit as ended:

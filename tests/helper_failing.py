@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import torch
-from warm_pfbench import main as pfbench_main
+from helper_warm_pfbench import main as pfbench_main
 
 import harness.trials.supervise
 import harness.trials.trial
@@ -24,7 +24,10 @@ def run_out_of_gpu_memory(method, lesson):
 
 def run_out_of_memory(method, lesson):
     """Under a limit that leaves 256 MiB, ask for more."""
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    used = (
+        int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
+        * resource.getpagesize()
+    )
     resource.setrlimit(resource.RLIMIT_AS, (used + 256 * MIB, resource.RLIM_INFINITY))
     torch.zeros(512 * MIB, dtype=torch.uint8)
 
@@ -90,7 +93,7 @@ def trial(arguments):
 
 def supervise(task, report, node=""):
     """Where Ray puts it, `harness.trials.supervise` is as it was."""
-    return harness.trials.supervise.supervise(task, report, node, "failing:trial")
+    return harness.trials.supervise.supervise(task, report, node, "helper_failing:trial")
 
 
 def pfbench(arguments):

@@ -1,0 +1,83 @@
+"""What the folder of a run or of a study says: as lines, as files, on the terminal.
+
+Which of the two a folder is, is decided here, once: `opened` returns an object of the right kind.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from harness.errors import StateError
+from harness.results import study, tables
+from harness.runs.run_folder import RunFolder
+from harness.runs.screen import Screen
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """Runs of one protocol, read as one; their tables are written into the folder of the first."""
+
+    folders: Sequence[RunFolder]
+
+    @cached_property
+    def found(self) -> tables.Results:
+        return tables.build(*self.folders)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A line for each trial and a line with the mean of each row."""
+        return self.found.frame
+
+    @property
+    def as_json(self) -> str:
+        """The lines, and what must be said under them."""
+        rows = json.loads(self.frame.to_json(orient="records"))
+        return json.dumps({"rows": rows, "notes": self.found.notes}, indent=2)
+
+    def write_tables(self) -> None:
+        """table.csv and table.md."""
+        tables.write(self.folders[0], self.found)
+
+    def show(self, screen: Screen) -> None:
+        tables.show(self.found, screen)
+        screen.say(f"table       {self.folders[0].path / 'table.md'} (and table.csv)")
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """The points of one study."""
+
+    folder: RunFolder
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A line for each point."""
+        return study.frame(self.folder)
+
+    @property
+    def as_json(self) -> str:
+        return self.frame.to_json(orient="records", indent=2)
+
+    def write_tables(self) -> None:
+        """study.csv, study.md, and best.yaml once a point is complete."""
+        study.write_tables(self.folder)
+
+    def show(self, screen: Screen) -> None:
+        study.show(self.folder, screen)
+
+
+def opened(*folders: RunFolder) -> RunResults | StudyResults:
+    """The results of one run or study, or of several runs together.
+
+    Raises StateError for a folder that is neither, and for a study that is not alone.
+    """
+    studies = [folder for folder in folders if folder.manifest().kind == "study"]
+    if not studies:
+        return RunResults(folders)
+    if len(folders) > 1:
+        what, where = "is a study; studies are reported one by one", str(studies[0].path)
+        raise StateError(what, where=where, remedy=f"pfbench report {where}")
+    return StudyResults(studies[0])
