@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from in_process import pfbench
+from helper_in_process import pfbench
 
 from harness.data.cache import open_volume
 from harness.data.case import Scan

@@ -6,8 +6,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from in_process import pfbench
-from written_run import WrittenRun
+from helper_in_process import pfbench
+from helper_made_run import MadeRun, rewrite
 
 from harness.data import cache
 from harness.data.check import check
@@ -191,12 +191,9 @@ def test_data_check_prints_what_is_left_of_targets_on_the_grid_of_a_profile(tmp_
 
 def written(tmp_path: Path, without: int) -> tables.Results:
     """The tables of a run of which so many of the 12 test cases have no target."""
-    run = WrittenRun(tmp_path / "run", rows=["pfseg", "vnet"])
+    run = MadeRun(tmp_path / "run", rows=["pfseg", "vnet"])
     for trial in run.trials.values():
-        path = trial.path / "result.json"
-        whole = {"schema": 1, "system": "pfseg", "kind": "patch-free", "seconds": {"train": 1.0},
-                 "sha256": {}, "n_without_target": without}  # fmt: skip
-        path.write_bytes(json.dumps({**whole, **json.loads(path.read_bytes())}).encode())
+        rewrite(trial.result_file, trial.result(), n_without_target=without)
     return tables.build(run.folder)
 
 
