@@ -21,8 +21,8 @@ import pytest
 from helper_in_process import contents, pfbench
 from test_nifti import INF, NAN, content
 
+from harness.data.wording import counted
 from harness.runs.run_folder import RunFolder
-from harness.runs.wording import counted
 from harness.trials.task import Task
 from harness.trials.trial import perform
 

@@ -10,10 +10,10 @@ from torch import nn
 from baselines.point_unet import PointPyramid
 from baselines.point_unet.sampling import room
 from harness.data.case import Volume
+from harness.data.datasets import reduced_grid
 from harness.data.grid import PAPER_GRID
 from harness.runs.settings import PROFILES
 from harness.systems import catalogue as systems
-from harness.systems.cost import grid_of
 from harness.systems.evaluate import evaluate
 from harness.systems.metrics import dice
 from harness.systems.points import cloud_size
@@ -42,7 +42,7 @@ class PerfectPoints(nn.Module):
 
 def perfect(profile, dataset, **changes):
     """Point-Unet of a profile and a data set, with networks that are never wrong."""
-    grid = grid_of(PROFILES[profile].reduce)
+    grid = reduced_grid(PROFILES[profile].reduce)
     options = systems.options("point_unet", profile, dataset) | changes
     with torch.device("meta"):
         method = systems.build("point_unet", options, 1, grid)

@@ -135,6 +135,17 @@ def test_the_mask_of_a_prepared_case_is_the_one_that_is_scored(request_for, prep
         assert holds(path, method.segment(prepared[case]))
 
 
+def test_what_is_random_is_drawn_from_the_name_as_when_the_case_was_scored(
+    run, request_for, scans, prepared
+):
+    spec = specification("pfseg", 0, tpf="none", crop="random")
+    finish(RunFolder(run), spec)
+    [path] = predict(request_for(spec, scans / CASE)).files
+    method = as_scored(run, spec.id, "cpu").method
+    assert holds(path, method.at(CASE).segment(prepared[CASE]))
+    assert not holds(path, method.at(OTHER).segment(prepared[CASE]))
+
+
 def test_geometry_is_exactly_that_of_the_scan_and_values_are_0_and_1(request_for, scans):
     mask, probability = predict(request_for(UP, scans / CASE, probability=True)).files
     scan = nibabel.load(scans / CASE / f"{CASE}_flair.nii.gz")

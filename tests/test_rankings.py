@@ -9,8 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.results.rankings import compare_all, holm, ranking, significance_map
-from harness.results.statistics import MIN_CASES, Scores, paired_difference
+from harness.results.intervals import Interval, Paired, paired_difference
+from harness.results.rankings import (
+    Comparison,
+    compare_all,
+    holm,
+    ranking,
+    significance_map,
+    verdict,
+)
+from harness.results.scores import MIN_CASES, Scores
 
 
 def scores(*values):
@@ -68,6 +76,26 @@ def test_the_map_says_which_system_is_better(higher_is_better, words):
     assert found.loc["bad"].tolist() == [opposite, "", "open"]
 
 
+def pair(estimate, p, mean=None):
+    """A comparison whose interval and test are as told."""
+    whole = Interval(estimate, estimate - 1, estimate + 1, 10, 3)
+    return Comparison("a", "b", Paired(whole, p, estimate if mean is None else mean), p)
+
+
+@pytest.mark.parametrize(
+    "estimate, p, word",
+    [(-2, 0.05, "better"), (2, 0.05, "worse"), (-2, 0.051, "open"), (0, 0.01, "open"),
+     (-2, None, "n too small")],
+)  # fmt: skip
+def test_the_verdict_on_distances_is_that_of_the_corrected_test(estimate, p, word):
+    assert verdict(pair(estimate, p), higher_is_better=False) == word
+
+
+@pytest.mark.parametrize("mean, word", [(6.6, "open"), (-6.6, "better"), (0, "better")])
+def test_a_verdict_is_open_where_mean_and_median_point_to_opposite_sides(mean, word):
+    assert verdict(pair(-2, 0.001, mean), higher_is_better=False) == word
+
+
 def test_the_map_of_few_cases_says_so():
     found = significance_map(
         compare_all({"a": scores(1, 2), "b": scores(3, 4)}), higher_is_better=True
@@ -99,6 +127,18 @@ def test_rank_frequencies_are_those_of_all_resamples(higher_is_better):
     assert found.ranks.to_dict() == (
         {"a": 1, "b": 2, "c": 3} if higher_is_better else {"a": 3, "b": 2, "c": 1}
     )
+
+
+@pytest.mark.parametrize("n", [6, 7])
+def test_ranks_by_median_are_those_of_the_median_of_each_resample(n):
+    """Whichever way six or seven patients are drawn, one of two systems has the smaller median."""
+    table = np.random.default_rng(n).normal(size=(n, 2))
+    drawn = np.random.default_rng(1).integers(n, size=(20_000, n))
+    medians = np.median(table[drawn], axis=1)
+    systems = {name: scores(*column) for name, column in zip("ab", table.T, strict=True)}
+    found = ranking(systems, higher_is_better=False, centre="median")
+    share = np.mean(medians[:, 0] <= medians[:, 1])
+    assert found.frequencies.loc["a", 1] == pytest.approx(share, abs=0.015)
 
 
 def test_kendalls_tau_is_scipys_averaged_over_all_resamples():

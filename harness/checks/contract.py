@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from harness.checks.finding import Finding
 from harness.data.datasets import reduced_grid
+from harness.data.wording import listed
 from harness.runs import plugins as registry
 from harness.runs.plugin_file import Plugin
 from harness.runs.settings import PROFILES
-from harness.runs.wording import listed
 from harness.systems import catalogue as systems
 from harness.systems import plugin_metrics as extra_metrics
 from harness.systems.cost import cost

@@ -83,8 +83,8 @@ def check_data(
     """
     from harness.data.check import check
     from harness.data.target import shown
+    from harness.data.wording import counted
     from harness.runs.settings import resolve
-    from harness.runs.wording import counted
 
     use_plugins(plugin)
     settings = resolve(profile, None, change or [], None)

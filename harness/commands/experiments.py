@@ -42,13 +42,15 @@ def run(options: RunOptions) -> None:
 
 
 def _print_dry_run(trials: list[dict[str, Any]], as_json: bool) -> None:
+    from harness.data.wording import counted
+
     if as_json:
         print(json.dumps(trials, indent=2))
         return
     for trial in trials:
         print(f"{trial['trial']}  {trial['state']:<11}  {trial['name']}")
     done = sum(trial["state"] in ("ok", "failed") for trial in trials)
-    print(f"{len(trials)} trials, {done} already done")
+    print(f"{counted(len(trials), 'trial')}, {done} already done")
 
 
 @with_options

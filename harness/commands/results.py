@@ -139,14 +139,34 @@ def compare(
 
 def claims(
     run_dirs: Annotated[list[Path], typer.Argument(help="Output folders of `pfbench run`.")],
+    margin_points: Annotated[
+        float,
+        typer.Option(min=0, help="Worse by so many points of Dice is still 'at least as good'."),
+    ] = 0.5,
+    margin_mm: Annotated[
+        float, typer.Option(min=0, help="Worse by so many mm of HD95 is still 'at least as good'.")
+    ] = 1.0,
     as_json: Json = False,
 ) -> None:
-    """Hold the paper's claims against the results: supported, not supported, or undecided."""
+    """Hold the paper's claims against the results: supported, not supported, or undecided.
+
+    A claim about scores is decided by several trainings only (`pfbench run --seeds 3`), a claim
+    about time by several measuring processes. Verdicts of a run that departs from the paper bear a
+    star.
+
+    Examples:
+
+        pfbench claims RUN_DIR
+
+        pfbench claims RUN_DIR --margin-points 1 --json
+    """
     from harness.results.claims import verdicts as tested
+    from harness.results.claims.evidence import Margins
     from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
 
-    verdicts = tested.judge([RunFolder(path) for path in run_dirs])
+    margins = Margins(margin_points, margin_mm)
+    verdicts = tested.judge([RunFolder(path) for path in run_dirs], margins)
     if as_json:
         print(json.dumps(tested.records(verdicts), indent=2, ensure_ascii=False))
     else:

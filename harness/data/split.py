@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from harness.data.wording import listed
 from harness.errors import DataError, UsageError
 
 FOLDS = 5
@@ -113,4 +114,4 @@ def _seeded(ids: list[str], seed: int, fold: int) -> Split:
 def _refuse_twice(ids: Sequence[str], error: type[DataError] | type[ValueError]) -> None:
     twice = [case for case, count in Counter(ids).items() if count > 1]
     if twice:
-        raise error(f"the same case twice: {', '.join(sorted(twice)[:5])}")
+        raise error(f"the same case twice: {listed(sorted(twice), 5)}")

@@ -23,11 +23,11 @@ from harness.data.datasets import seen_as
 from harness.data.export import packed
 from harness.data.scan_view import Field, look, reduction
 from harness.data.unlabelled import Unlabelled, find, read
+from harness.data.wording import listed
 from harness.errors import DataError, UsageError, together
 from harness.runs.files import write_bytes
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import TrialSpec, code_version
-from harness.runs.wording import listed
 from harness.systems.memory import out_of_gpu_memory
 from harness.systems.methods import Method
 from harness.trials.network import Device, as_scored, as_trained

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from harness.data import datasets
 from harness.data.split import NO_CASES, Split, split
+from harness.data.wording import counted
 from harness.errors import UsageError
 from harness.experiments import run as runner
 from harness.experiments.session import Request, Session, hold, write_report
@@ -26,7 +27,6 @@ from harness.runs.screen import Screen
 from harness.runs.search_space import Space, changes, even
 from harness.runs.spec import Data, TrialSpec, code_version
 from harness.runs.suites import Row
-from harness.runs.wording import counted
 from harness.systems.catalogue import build, system
 from harness.trials.execute import ray_with_imports, refuse_full_disk
 from harness.trials.placement import Placement, cluster_faults, cluster_of, threads_of

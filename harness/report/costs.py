@@ -41,7 +41,10 @@ def cost_plots(shown: ResultTable, standings: Mapping[str, Standing]) -> Plot | 
             data.append(_data(points, cost, metric))
     if not panels:
         return None
-    lead = "Bars: 95 % interval. The broken line joins the systems that no other beats in both."
+    lead = (
+        "Dice by its mean, HD95 by its median. Bars: 95 % interval. The broken line joins the "
+        "systems that no other beats in both."
+    )
     notes = "; ".join(table.device_notes([shown]))
     title = shown.about.title
     return Plot(title, f"{lead} {notes}".strip(), tuple(panels), tuple(data), LEGEND)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness import __version__
+from harness.data.wording import counted
 from harness.report import learning, protocol, standing_blocks
 from harness.report.case_pictures import sheets_section
 from harness.report.claims_block import claims_section
@@ -19,7 +20,6 @@ from harness.results.rows import ResultRow, merged_rows
 from harness.results.standings import Standing, stand
 from harness.runs.measures import SCORES, TIME
 from harness.runs.run_folder import RunFolder
-from harness.runs.wording import counted
 
 QUESTION = (
     "A three-dimensional scan is larger than what a network can take in at once. Patch-based "
@@ -101,8 +101,11 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
 def _warnings(folders: Sequence[RunFolder], found: Gathered) -> tuple[str, ...]:
     run = folders[0].run()
     said = [caveat.warning for caveat in caveats(run.synthetic, run.profile)]
-    said += [note[0].upper() + note[1:] + "." for note in found.results.notes
-             if note.startswith("incomplete")]  # fmt: skip
+    said += [
+        note[0].upper() + note[1:] + "."
+        for note in found.results.notes
+        if note.startswith("incomplete")
+    ]
     return tuple(said)
 
 
@@ -117,7 +120,8 @@ def _key_figures(found: Gathered) -> tuple[tuple[str, str, str], ...]:
             best = (max if standing.higher_is_better else min)(ends, key=lambda key: ends[key])
             each = standing.intervals[best]
             span = "" if each.low is None else f" [{each.low:.2f}, {each.high:.2f}]"
-            what = f"Best {standing.metric.title}"
+            median = "median " if standing.metric.centre == "median" else ""
+            what = f"Best {median}{standing.metric.title}"
             figures.append((what, f"{each.estimate:.2f}", f"{titles[best]}{span}"))
     [shown] = [each for each in found.results.tables if each.suite == name]
     lines = shown.means[shown.means["status"] == "ok"].dropna(subset=[TIME.column])
@@ -146,12 +150,19 @@ def _standings(found: Gathered) -> Section | None:
         blocks += standing_blocks.significance(several)
         blocks += standing_blocks.ranks(name, several)
         more += [standing_blocks.pairs(standing) for standing in several]
+        more += [standing_blocks.spreads(standing) for standing in several]
     if not blocks:
         return None
+    notes = dict.fromkeys(
+        f"{note}." for standings in found.standings.values() for standing in standings.values()
+        for note in standing.notes
+    )  # fmt: skip
     lead = (
-        "Wilcoxon's signed-rank test over the test cases for every two systems, after Holm over "
-        "all pairs of a metric. A missed target and a failed trial count with the worst score "
-        "there is.",
+        "For every two systems, over the test cases: of Dice and Jaccard the mean difference with "
+        "Student's t, of HD95 the median difference with the sign test, after Holm over all pairs "
+        "of a metric. With several trainings, patients and trainings are both taken for a sample. "
+        "A missed target counts with the worst score there is.",
+        *notes,
     )
     return Section("standing", "Which system is better", lead, tuple(blocks), tuple(more))
 

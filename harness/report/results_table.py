@@ -6,15 +6,14 @@ from harness.report.document import Cell, Table
 from harness.results import tables as table
 from harness.results.standings import Standing
 from harness.results.table_data import Record, ResultTable
-from harness.runs.measures import Measure
+from harness.runs.measures import HD95, Measure
 
-UNITS = (
-    "Dice and Jaccard in percent, mean ± standard deviation over the test cases; HD95 pooled over "
-    "both directions, in mm."
-)
 INTERVALS = (
-    "In brackets: 95 % BCa bootstrap interval of the mean over cases, the seeds of a case averaged."
+    "Below a figure: its 95 % interval. Dice, Jaccard: of the mean, at either end the farther of "
+    "Student's t and the studentised bootstrap. HD95: of the median; its mean has none, as single "
+    "missed targets rule it. Of several trainings: for new patients and new trainings."
 )
+SPREADS = "±: standard deviation of the sample, over the cases; after the semicolon over trainings."
 COSTS = (
     "Time: median seconds from an array in memory to a mask in memory, all processors; memory: "
     "peak MiB of inference; GFLOPs: of one volume."
@@ -37,7 +36,9 @@ def result_table(shown: ResultTable, standings: Mapping[str, Standing]) -> Table
         rows.append((*map(Cell, table.head(shown, line)), *cells))
     about = shown.about
     headings = tuple(table.headings(shown))
-    return Table(about.title, headings, tuple(rows), len(about.headings), _notes(shown, standings))
+    notes = _notes(shown, standings)
+    notes += (PAPER,) if any(cell.paper for row in rows for cell in row) else ()
+    return Table(about.title, headings, tuple(rows), len(about.headings), notes)
 
 
 def _column(
@@ -47,7 +48,7 @@ def _column(
     standings: Mapping[str, Standing],
 ) -> list[Cell]:
     best = table.best_of(measure, values)
-    standing = standings.get(measure.key)
+    standing = standings.get(_carried(measure))
     return [
         _cell(line, measure, value, best, standing)
         for line, value in zip(lines, values, strict=True)
@@ -64,12 +65,26 @@ def _cell(
     paper = table.printed_value(line, measure)
     if value is None:
         return Cell("", paper=paper)
-    text = table.number(value, measure) + table.spread(line, measure)
+    text = table.number(value, measure) + _spreads(line, measure)
     below = ""
     found = standing.intervals.get(line["key"]) if standing else None
     if found and found.low is not None and found.high is not None:
         below = f"[{found.low:.{measure.digits}f}, {found.high:.{measure.digits}f}]"
     return Cell(text, below, paper, "best" if value == best else "")
+
+
+def _carried(measure: Measure) -> str:
+    """The column of cases.csv whose interval stands in the column of `measure`; "" for none."""
+    if measure.name == "hd95_median":
+        return HD95.key
+    return measure.key if measure.spread and measure.centre == "mean" else ""
+
+
+def _spreads(line: Record, measure: Measure) -> str:
+    """ " ± 8.10; ± 0.42": over patients, and over trainings where there are several."""
+    columns = [measure.spread, measure.spread_of_seeds] if measure.spread else []
+    there = [line[column] for column in columns if not table.absent(line[column])]
+    return ";".join(f" ± {table.number(value, measure)}" for value in there)
 
 
 def _notes(shown: ResultTable, standings: Mapping[str, Standing]) -> tuple[str, ...]:
@@ -82,9 +97,6 @@ def _notes(shown: ResultTable, standings: Mapping[str, Standing]) -> tuple[str, 
     notes += few
     said = {note: None for standing in standings.values() for note in standing.notes}
     notes += [f"{note} (in the intervals, tests and ranks)" for note in said]
-    notes.append(UNITS)
-    if any(i.low is not None for i in intervals):
-        notes.append(INTERVALS)
-    if set(shown.about.shows) & {"time", "memory", "gflops"}:
-        notes.append(COSTS)
-    return (*notes, PAPER)
+    measured = set(shown.about.shows) & {"time", "memory", "gflops"}
+    known = any(i.low is not None for i in intervals)
+    return (*notes, SPREADS, *[INTERVALS] * known, *[COSTS] * bool(measured))

@@ -8,7 +8,7 @@ import pandas as pd
 from harness.report.document import Block, Bullets, Cell, Group, Panel, Plot, Table, Tone, words
 from harness.report.panels import LEGEND, panel
 from harness.report.score_plots import rank_bars, strip
-from harness.results.compare import p_value
+from harness.results.compare import HEADINGS, Found, cells
 from harness.results.rankings import Ranking, significance_map
 from harness.results.standings import Standing
 
@@ -19,9 +19,12 @@ SYMBOLS: dict[str, tuple[str, Tone]] = {
     "n too small": ("n", "open"),
     "": ("", "diagonal"),
 }
+OF_NETWORKS = {"▲": "△", "▼": "▽"}
 LEGEND_OF_MAPS = (
     "▲ the row is better than the column at 5 %, ▼ it is worse; · neither is shown, which does not "
-    "mean that they are equal.",
+    "mean that they are equal, or mean and median point to opposite sides.",
+    "△ ▽ the same of these two networks: one of the systems was trained once, and another training "
+    "may turn it.",
 )
 
 
@@ -37,9 +40,16 @@ def significance(standings: Sequence[Standing]) -> list[Block]:
 def _map(standing: Standing) -> Table:
     verdicts = significance_map(standing.comparisons, higher_is_better=standing.higher_is_better)
     keys = list(verdicts.index)
+    about_networks = {
+        frozenset(each[:2]) for each in standing.comparisons if each.paired.about_networks
+    }
     rows = []
     for number, key in enumerate(keys, 1):
-        found = [SYMBOLS[verdicts.loc[key, other]] for other in keys]
+        found = [
+            (OF_NETWORKS.get(text, text) if {key, other} in about_networks else text, tone)
+            for other in keys
+            for text, tone in [SYMBOLS[verdicts.loc[key, other]]]
+        ]
         cells = [Cell(text, tone=tone) for text, tone in found]
         rows.append((Cell(f"{number} {standing.titles[key]}"), *cells))
     headings = ("", *map(str, range(1, len(keys) + 1)))
@@ -47,32 +57,29 @@ def _map(standing: Standing) -> Table:
 
 
 def pairs(standing: Standing) -> Table:
-    """Every two systems with difference, interval, effect size and p."""
-    rows = []
-    for each in standing.comparisons:
-        difference = each.paired.difference
-        span = ""
-        if difference.low is not None and difference.high is not None:
-            span = f"[{difference.low:+.2f}, {difference.high:+.2f}]"
-        rows.append(
-            tuple(
-                map(
-                    Cell,
-                    (
-                        standing.titles[each.first],
-                        standing.titles[each.second],
-                        f"{difference.estimate:+.2f}",
-                        span,
-                        f"{each.paired.hodges_lehmann:+.2f}",
-                        p_value(each.paired.p),
-                        p_value(each.p_holm),
-                    ),
-                )
-            )
-        )
-    headings = ("First", "Second", "First − second", "95 % interval", "Hodges-Lehmann", "p",
-                "p, Holm")  # fmt: skip
-    return Table(f"Every two systems: {standing.metric.title}", headings, tuple(rows), 2)
+    """Every two systems with difference, interval, p and verdict."""
+    found = Found(standing, tuple(standing.comparisons))
+    rows = words([cells(found, each)[1:] for each in found.comparisons])
+    title = f"Every two systems: {standing.metric.title}"
+    return Table(title, HEADINGS[1:], rows, 2)
+
+
+def spreads(standing: Standing) -> Table:
+    """How far patients lie apart in each system, and how far its trainings."""
+    rows = [
+        [
+            standing.titles[key],
+            f"{scores.values.mean():.2f}",
+            "" if scores.spread is None else f"{scores.spread:.2f}",
+            str(len(scores.values)),
+            "" if scores.spread_of_seeds is None else f"{scores.spread_of_seeds:.2f}",
+            str(scores.n_seeds),
+        ]
+        for key, scores in standing.scores.items()
+    ]
+    headings = ("System", "Mean", "± over patients", "Patients", "± over trainings", "Trainings")
+    notes = ("Standard deviations of the sample; over patients of their averages over trainings.",)
+    return Table(f"Spread: {standing.metric.title}", headings, words(rows), 1, notes)
 
 
 def ranks(name: str, standings: Sequence[Standing]) -> list[Block]:
@@ -85,7 +92,8 @@ def ranks(name: str, standings: Sequence[Standing]) -> list[Block]:
     lead = (
         "How often each system takes which rank when the test cases are drawn anew (10,000 "
         "bootstrap resamples, Wiesenfarth et al., 2021); dark is a good rank. Kendall's tau "
-        "compares the order of a resample with that of all cases: 1 is the same order. "
+        "compares the order of a resample with that of all cases: 1 is the same order. Dice and "
+        "Jaccard by their mean, HD95 by its median. "
     )
     lead += " ".join(f"{_tau(*each)}." for each in firm)
     return [Plot("Ranks", lead, tuple(drawn), tuple(_rank_table(*each) for each in firm))]
@@ -134,15 +142,15 @@ def strips(name: str, title: str, standings: list[Standing], kinds: Mapping[str,
     panels = []
     for number, standing in enumerate(standings):
         metric = standing.metric.title
-        means = ", ".join(
+        centres = ", ".join(
             f"{standing.titles[key]} {found.estimate:.1f}"
             for key, found in standing.intervals.items()
         )
-        alt = f"{metric} of each test case and system; means: {means}."
+        alt = f"{metric} of each test case and system; {standing.metric.centre}s: {centres}."
         panels.append(panel(f"{name}-strip{number}", partial(strip, standing, kinds), alt))
     lead = (
         "A small dot is a test case, the average of its seeds; the box its quartiles and median; "
-        "the large mark the mean, with its 95 % interval in black."
+        "the large mark the mean, of HD95 the median, with its 95 % interval in black."
     )
     data = tuple(_case_table(standing) for standing in standings)
     return Plot(title, lead, tuple(panels), data, LEGEND)

@@ -79,7 +79,10 @@ def _of_study(results: StudyResults, format: str) -> str:
 
 
 def _with_intervals(folders: Sequence[RunFolder]) -> pd.DataFrame:
-    """The lines of the tables; the means have the intervals of the scores, too, as fractions."""
+    """The lines of the tables; the means have the intervals of the scores, too, as fractions.
+
+    Those of HD95 are of its median.
+    """
     found = of_run.Gathered.of(folders)
     frames = []
     for shown in found.results.tables:
@@ -89,6 +92,7 @@ def _with_intervals(folders: Sequence[RunFolder]) -> pd.DataFrame:
             for end in ("low", "high"):
                 ends = {key: getattr(each, end) for key, each in standing.intervals.items()}
                 values = frame["key"].map(ends).astype(float) / standing.metric.scale
-                frame[f"{standing.metric.name}_{end}95"] = values.where(mean)
+                name = standing.metric.name + "_median" * (standing.metric.centre == "median")
+                frame[f"{name}_{end}95"] = values.where(mean)
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
 from harness.errors import UsageError, unknown
+from harness.results.intervals import seeds_needed
 from harness.results.rankings import Comparison, Verdict, compare_pairs, verdict
 from harness.results.rows import ResultRow, rows
 from harness.results.standings import Standing, stand
@@ -25,12 +27,19 @@ from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 
 RULES = (
-    "Difference: first − second, mean over the test cases with its 95 % BCa bootstrap interval; "
-    "the seeds of a case are averaged. Hodges-Lehmann: the typical difference of a case.",
-    "p: Wilcoxon's signed-rank test, two-sided, after Holm over the pairs of a metric. 'better' "
-    "and 'worse' are said of the first at 5 %; 'open': neither is shown.",
-    "A missed target and a failed trial count with the worst score there is.",
+    "Difference: first − second over the patients, with its 95 % interval. Dice, Jaccard: the mean "
+    "difference, Student's t. HD95: the median difference, order statistics and the sign test; its "
+    "means stand beside, ruled by what was missed.",
+    "p: two-sided, after Holm over the pairs of a metric. 'better' and 'worse' are said of the "
+    "first at 5 %; 'open': neither is shown, or mean and median point to opposite sides.",
+    "Several trainings: interval and test speak of new patients and new trainings. One training: "
+    "of new patients for these two networks, which says little of the methods.",
+    "A missed target counts with the worst score there is; a failed trial is left out and named. "
+    "Seeds for 1 point: trainings of both that would tell a true difference of 1 point in 80 % of "
+    "studies, on so many patients.",
 )
+NETWORKS = "these two networks"
+DISAGREE = "mean and median disagree"
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,13 @@ class Found:
 
     def verdict(self, comparison: Comparison) -> Verdict:
         return verdict(comparison, higher_is_better=self.standing.higher_is_better)
+
+    def seeds(self, comparison: Comparison) -> int | None:
+        """Trainings that tell 1 point of Dice or Jaccard, see `seeds_needed`; None for mm."""
+        scores = self.standing.scores
+        if self.standing.metric.unit != "%":
+            return None
+        return seeds_needed(scores[comparison.first], scores[comparison.second], 1.0)
 
 
 @dataclass(frozen=True)
@@ -137,7 +153,7 @@ def _compared(
     for metric in SCORES:
         standing = stand(table, metric)
         there = [pair for pair in pairs if set(pair) <= set(standing.scores)]
-        found.append(Found(standing, tuple(compare_pairs(there, standing.scores))))
+        found.append(Found(standing, tuple(compare_pairs(there, standing.scores, metric.centre))))
         notes += standing.notes
     return Compared(title, tuple(found), tuple(dict.fromkeys(notes)))
 
@@ -155,27 +171,36 @@ def _record(found: Found, each: Comparison) -> dict[str, Any]:
         "unit": standing.metric.difference_unit,
         "first": each.first,
         "second": each.second,
-        "first_mean": _mean(standing, each.first),
-        "second_mean": _mean(standing, each.second),
+        **_side("first", standing, each.first),
+        **_side("second", standing, each.second),
+        "centre": standing.metric.centre,
         "difference": paired.difference.estimate,
         "low": paired.difference.low,
         "high": paired.difference.high,
-        "hodges_lehmann": paired.hodges_lehmann,
+        "mean_difference": paired.mean,
         "p": paired.p,
         "p_holm": each.p_holm,
         "verdict": found.verdict(each),
+        "about": NETWORKS if paired.about_networks else "the methods",
+        "seeds_for_1_point": found.seeds(each),
         "n_cases": paired.difference.n_cases,
         "n_seeds": paired.difference.n_seeds,
-        "note": paired.note,
+        "note": DISAGREE if paired.contradicts else paired.note,
     }
 
 
-def _mean(standing: Standing, key: str) -> float:
-    return float(standing.scores[key].means.mean())
+def _side(side: str, standing: Standing, key: str) -> dict[str, Any]:
+    values, missed = standing.scores[key].values, standing.misses[key]
+    return {
+        f"{side}_mean": float(values.mean()),
+        f"{side}_median": float(np.median(values)),
+        f"{side}_missed": missed.missed,
+        f"{side}_false_alarms": missed.false_alarms,
+    }
 
 
-HEADINGS = ("Metric", "First", "Second", "First", "Second", "Difference [95 %]", "Hodges-Lehmann",
-            "p", "First is")  # fmt: skip
+HEADINGS = ("Metric", "First", "Second", "First", "Second", "Difference [95 %]", "p",
+            "Seeds for 1 point", "First is")  # fmt: skip
 
 
 def cells(found: Found, each: Comparison) -> list[str]:
@@ -183,18 +208,49 @@ def cells(found: Found, each: Comparison) -> list[str]:
     titles, paired = found.standing.titles, each.paired
     low, high = paired.difference.low, paired.difference.high
     span = "" if low is None or high is None else f" [{low:+.2f}, {high:+.2f}]"
-    word = found.verdict(each)
+    difference = f"{paired.difference.estimate:+.2f}{span}"
+    if found.standing.metric.centre == "median":
+        difference = f"median {difference}, mean {paired.mean:+.2f}"
     return [
         found.standing.metric.title,
         titles[each.first],
         titles[each.second],
-        f"{_mean(found.standing, each.first):.2f}",
-        f"{_mean(found.standing, each.second):.2f}",
-        f"{paired.difference.estimate:+.2f}{span}",
-        f"{paired.hodges_lehmann:+.2f}",
+        in_figures(found.standing, each.first),
+        in_figures(found.standing, each.second),
+        difference,
         p_value(each.p_holm),
-        f"{word} ({paired.note})" if paired.note and word == "open" else paired.note or word,
+        seeds_in_words(found, each),
+        in_words(found.verdict(each), each),
     ]
+
+
+def in_figures(standing: Standing, key: str) -> str:
+    """ "83.41"; of distances "12.30, median 5.10, missed 1 + 0", the second of false alarms."""
+    values, missed = standing.scores[key].values, standing.misses[key]
+    mean = f"{values.mean():.2f}"
+    if standing.metric.centre == "mean":
+        return mean
+    return f"{mean}, median {np.median(values):.2f}, missed {missed.missed} + {missed.false_alarms}"
+
+
+def in_words(word: Verdict, each: Comparison) -> str:
+    """ "better (these two networks)", "open (mean and median disagree)", or why there is none."""
+    paired = each.paired
+    if word == "n too small":
+        return paired.note
+    if word in ("better", "worse"):
+        return f"{word} ({NETWORKS})" if paired.about_networks else word
+    why = DISAGREE if paired.contradicts else paired.note
+    return f"{word} ({why})" if why else word
+
+
+def seeds_in_words(found: Found, each: Comparison) -> str:
+    """How many trainings would tell 1 point, or why none would."""
+    needed = found.seeds(each)
+    if needed is None:
+        one = found.standing.metric.unit == "%" and each.paired.about_networks
+        return "one training: unknown" if one else ""
+    return str(needed) if needed else "too few cases"
 
 
 def p_value(p: float | None) -> str:

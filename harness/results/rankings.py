@@ -3,7 +3,7 @@
     {system: Scores} ─► compare_all ─► significance_map
                      └─► ranking
 
-Cases, seeds and resamples are those of harness.results.statistics.
+Interval, test, verdict and rank speak of one quantity, the `Centre` of the metric.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,20 +14,16 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from harness.results.statistics import (
+from harness.results.intervals import (
     ALPHA,
-    DECIMALS,
     TAILS,
-    Floats,
+    Centre,
     Interval,
     Paired,
-    Scores,
-    aligned,
     paired_difference,
-    quantiles,
-    resampled_means,
-    too_small,
 )
+from harness.results.resampling import resampled_means, resampled_medians
+from harness.results.scores import DECIMALS, Floats, Scores, aligned, too_small
 
 Verdict = Literal["better", "worse", "open", "n too small"]
 TURNED = {"better": "worse", "worse": "better"}
@@ -68,16 +64,16 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def compare_all(systems: Mapping[str, Scores]) -> list[Comparison]:
+def compare_all(systems: Mapping[str, Scores], centre: Centre = "mean") -> list[Comparison]:
     """Every two systems in the order given, corrected together. Raises like `paired_difference`."""
-    return compare_pairs(list(combinations(systems, 2)), systems)
+    return compare_pairs(list(combinations(systems, 2)), systems, centre)
 
 
 def compare_pairs(
-    pairs: Sequence[tuple[str, str]], systems: Mapping[str, Scores]
+    pairs: Sequence[tuple[str, str]], systems: Mapping[str, Scores], centre: Centre = "mean"
 ) -> list[Comparison]:
     """These pairs, corrected together. Raises like `paired_difference`."""
-    tested = [paired_difference(systems[first], systems[second]) for first, second in pairs]
+    tested = [paired_difference(systems[first], systems[second], centre) for first, second in pairs]
     adjusted = holm([paired.p for paired in tested])
     return [
         Comparison(first, second, paired, p)
@@ -88,15 +84,15 @@ def compare_pairs(
 def verdict(comparison: Comparison, *, higher_is_better: bool) -> Verdict:
     """Is the first "better" or "worse" than the second at 5 % after Holm?
 
-    "open" where neither is shown, "n too small" where no test was possible. The direction is that
-    of the Hodges-Lehmann estimate; without one the verdict is open.
+    "open" where neither is shown, or where mean and median of the differences point to opposite
+    sides; "n too small" where no test was possible.
     """
-    effect = comparison.paired.hodges_lehmann
+    paired = comparison.paired
     if comparison.p_holm is None:
         return "n too small"
-    if comparison.p_holm > ALPHA or effect == 0:
+    if comparison.p_holm > ALPHA or paired.difference.estimate == 0 or paired.contradicts:
         return "open"
-    return "better" if (effect > 0) == higher_is_better else "worse"
+    return "better" if (paired.difference.estimate > 0) == higher_is_better else "worse"
 
 
 def significance_map(comparisons: Sequence[Comparison], *, higher_is_better: bool) -> pd.DataFrame:
@@ -110,28 +106,32 @@ def significance_map(comparisons: Sequence[Comparison], *, higher_is_better: boo
     return verdicts
 
 
-def ranking(systems: Mapping[str, Scores], *, higher_is_better: bool) -> Ranking:
-    """Rank the systems by their mean, and ask resampled cases how often they agree.
+def ranking(
+    systems: Mapping[str, Scores], *, higher_is_better: bool, centre: Centre = "mean"
+) -> Ranking:
+    """Rank the systems by mean or median, and ask resampled patients how often they agree.
 
     Wiesenfarth et al., Sci. Rep. 11 (2021) 2369. A resample in which all systems tie agrees with
-    no order: its tau is 0. Raises ValueError for fewer than two systems or unequal cases.
+    no order: its tau is 0. Raises ValueError for fewer than two systems or unequal patients.
     """
     if len(systems) < 2:
         raise ValueError(f"a ranking needs two systems, not {len(systems)}")
     table = aligned(systems)
-    losses = -table.to_numpy() if higher_is_better else table.to_numpy()
-    whole = losses.mean(axis=0).round(DECIMALS)
-    ranks = pd.Series(rankdata(whole, method="min").astype(int), index=table.columns)
+    losses = -table if higher_is_better else table
+    of_all = np.mean if centre == "mean" else np.median
+    whole = of_all(losses, axis=0).round(DECIMALS)
+    ranks = pd.Series(rankdata(whole, method="min").astype(int), index=list(systems))
     if few := too_small(len(table), "a bootstrap"):
         return Ranking(ranks, None, None, few)
-    drawn = resampled_means(losses)
+    drawn = (resampled_means if centre == "mean" else resampled_medians)(losses)
     places = np.arange(1, len(systems) + 1)
     taken = rankdata(drawn, method="min", axis=1)[:, :, None] == places  # (resamples, system, rank)
-    shares = pd.DataFrame(taken.mean(axis=0), index=table.columns, columns=places)
+    shares = pd.DataFrame(taken.mean(axis=0), index=list(systems), columns=places)
     taus = _kendall_taus(whole, drawn)
     n_seeds = min(scores.n_seeds for scores in systems.values())
-    note = "" if np.ptp(whole) else "all systems have the same mean: no order to agree with"
-    tau = Interval(float(taus.mean()), *quantiles(taus, TAILS), len(table), n_seeds, note)
+    note = "" if np.ptp(whole) else f"all systems have the same {centre}: no order to agree with"
+    low, high = map(float, np.quantile(taus, TAILS))
+    tau = Interval(float(taus.mean()), low, high, len(table), n_seeds, note)
     return Ranking(ranks, shares, tau)
 
 

@@ -1,23 +1,23 @@
-"""How the rows of a table stand to each other in one metric, failures at their worst.
+"""How the rows of a table stand to each other in one metric.
 
     rows ─► stand ─► Standing ─► intervals, comparisons, ranking
 
-A missed target already has the worst score in cases.csv. A trial that failed left no masks at all:
-in every test case it counts as if it had found nothing, Dice and Jaccard 0 and HD95 the diagonal
-of the volume, so that no system gains by breaking off. Rows that are not finished are left out and
-named.
+A missed target has the worst score in cases.csv and counts with it. A trial that failed says
+nothing of any patient: it is left out and named, and so is a row of which no trial is left, or one
+that is not finished.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.errors import StateError
+from harness.results.intervals import Interval, mean_interval, median_interval
+from harness.results.misses import Misses, misses
 from harness.results.rankings import Comparison, Ranking, compare_all, ranking
 from harness.results.rows import ResultRow
-from harness.results.statistics import Interval, Scores, mean_interval
+from harness.results.scores import Scores
 from harness.runs.measures import Measure
-from harness.runs.run_folder import RunFolder
+from harness.runs.records import Failed
 from harness.runs.trial_folder import TrialFolder
 
 
@@ -29,8 +29,9 @@ class Standing:
     titles: Mapping[str, str]
     """Row key -> title, of the rows that have scores."""
     scores: Mapping[str, Scores]
+    misses: Mapping[str, Misses]
     notes: tuple[str, ...]
-    """Who is left out, and whose failures count as the worst."""
+    """Who is left out."""
 
     @property
     def higher_is_better(self) -> bool:
@@ -38,19 +39,25 @@ class Standing:
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
-        return {key: mean_interval(scores) for key, scores in self.scores.items()}
+        """Of the metric's centre."""
+        if self.metric.centre == "median":
+            return {key: median_interval(scores) for key, scores in self.scores.items()}
+        limits = (0.0, self.metric.scale) if self.metric.unit == "%" else None
+        return {key: mean_interval(scores, limits) for key, scores in self.scores.items()}
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
         """Every two rows, corrected together."""
-        return compare_all(self.scores)
+        return compare_all(self.scores, self.metric.centre)
 
     @cached_property
     def ranking(self) -> Ranking | None:
         """None for a single row."""
         if len(self.scores) < 2:
             return None
-        return ranking(self.scores, higher_is_better=self.higher_is_better)
+        return ranking(
+            self.scores, higher_is_better=self.higher_is_better, centre=self.metric.centre
+        )
 
 
 def stand(rows: Sequence[ResultRow], metric: Measure) -> Standing:
@@ -59,57 +66,34 @@ def stand(rows: Sequence[ResultRow], metric: Measure) -> Standing:
     Raises StateError where the scores of a finished trial cannot be read.
     """
     scores: dict[str, Scores] = {}
+    missed: dict[str, Misses] = {}
     notes = []
     for row in rows:
-        try:
-            scores[row.key] = _scores(row, metric)
-        except _LeftOut as reason:
-            notes.append(f"{row.title} is left out: {reason}")
-            continue
-        notes += [
-            f"{row.title}, seed {trial.spec().seed}, failed ({_reason(trial)}): "
-            "the worst score in every case"
-            for trial in row.trials
-            if trial.state() == "failed"
-        ]
+        trials, why = _finished(row)
+        notes += why
+        if trials:
+            scores[row.key] = Scores({t.spec().seed: _of_trial(t, metric) for t in trials})
+            missed[row.key] = misses(trials)
     titles = {row.key: row.title for row in rows if row.key in scores}
-    return Standing(metric, titles, scores, tuple(notes))
+    return Standing(metric, titles, scores, missed, tuple(notes))
 
 
-class _LeftOut(Exception):
-    """Why a row has no scores, in few words."""
-
-
-def _scores(row: ResultRow, metric: Measure) -> Scores:
-    return Scores({trial.spec().seed: _of_trial(trial, metric) for trial in row.trials})
+def _finished(row: ResultRow) -> tuple[list[TrialFolder], list[str]]:
+    """The trials that have scores, none where one is still to come; and who is left out."""
+    finished, notes = [], []
+    for trial in row.trials:
+        result, seed = trial.result(), trial.spec().seed
+        if result is None:
+            return [], [f"{row.title} is left out: seed {seed} is not finished"]
+        if isinstance(result, Failed):
+            notes.append(f"{row.title}, seed {seed}, is left out: it failed ({result.reason})")
+        else:
+            finished.append(trial)
+    if notes and not finished:
+        notes.append(f"{row.title} is left out: no training of it is left")
+    return finished, notes
 
 
 def _of_trial(trial: TrialFolder, metric: Measure) -> dict[str, float]:
-    state = trial.state()
-    if state == "failed":
-        return _worst(trial, metric)
-    if state != "ok":
-        raise _LeftOut(f"seed {trial.spec().seed} is not finished")
     scores = trial.scores(metric.key)
     return {case: score * metric.scale for case, score in scores.items()}
-
-
-def _worst(trial: TrialFolder, metric: Measure) -> dict[str, float]:
-    """Case -> the worst score it can have."""
-    folder = RunFolder(trial.path.parent.parent)
-    cases = folder.split().test
-    if metric.side > 0:
-        return dict.fromkeys(cases, 0.0)
-    what = f"seed {trial.spec().seed} failed ({_reason(trial)}), and its worst {metric.title}"
-    if metric.unit != "mm":
-        raise _LeftOut(f"{what} is not known")
-    grid = trial.spec().data.grid
-    try:
-        return {case: folder.diagonal_mm(case, grid) * metric.scale for case in cases}
-    except StateError as error:
-        raise _LeftOut(f"{what} is not known without the prepared volumes") from error
-
-
-def _reason(trial: TrialFolder) -> str:
-    result = trial.result()
-    return result.reason if result else ""

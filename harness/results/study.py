@@ -6,18 +6,19 @@ import pandas as pd
 import yaml
 from rich.table import Table
 
+from harness.data.wording import counted
 from harness.errors import StateError
 from harness.results.caveats import SYNTHETIC
+from harness.results.intervals import paired_difference
 from harness.results.markdown import markdown_table
 from harness.results.rows import ResultRow, rows
-from harness.results.statistics import Scores, paired_difference
+from harness.results.scores import Scores
 from harness.runs import study_folder as study
 from harness.runs.files import write_bytes
 from harness.runs.nested import merged
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.search_space import changes
-from harness.runs.wording import counted
 
 SHOWN = 10
 
@@ -163,14 +164,16 @@ def differences(folder: RunFolder) -> list[str]:
     for name in dict.fromkeys(key.partition("/")[0] for key in by_key):
         default, tuned = by_key[f"{name}/default"], by_key[f"{name}/tuned"]
         try:
-            found = paired_difference(_dice(tuned), _dice(default)).difference
+            paired = paired_difference(_dice(tuned), _dice(default))
         except (ValueError, StateError) as error:
             sentences.append(f"difference  {name}: {error}")
             continue
+        found = paired.difference
         span = (
             "" if found.low is None else f" [{100 * found.low:.2f}, {100 * (found.high or 0):.2f}]"
         )
         note = f" ({found.note})" if found.note else ""
+        note += ": about these two networks, not the settings" * paired.about_networks
         gain = f"{100 * found.estimate:+.2f} percentage points of Dice{span}"
         sentences.append(
             f"difference  {name}: tuned − default = {gain}, "

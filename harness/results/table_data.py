@@ -7,11 +7,15 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from harness.results.departures import of_data
+from harness.results.misses import misses
 from harness.results.paper import printed
 from harness.results.rows import ResultRow, merged_rows
-from harness.runs.measures import MEASURES, measures_of
+from harness.results.scores import Scores
+from harness.runs.measures import HD95, MEASURES, SCORES, measures_of, of_plugin
 from harness.runs.records import Measurement, MetricRecord, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.suites import Suite
@@ -20,7 +24,7 @@ from harness.runs.trial_folder import TrialFolder
 PAPER = sorted((m for m in MEASURES if m.paper), key=lambda measure: measure.where)
 COLUMNS = (
     "suite", "key", "row", "title", "model", "kind", "end_to_end", "dataset", "seed", "fold",
-    "n_cases", "n_missed", "status", "reason",
+    "n_cases", "status", "reason",
     *(column for measure in MEASURES for column in measure.columns),
     "epochs", "device", "threads", "precision", "layout", "train_device", "transductive", "trial",
     *(measure.paper_column for measure in PAPER),
@@ -97,9 +101,16 @@ def _table(
         trials = [_trial_line(row, trial) for trial in row.trials]
         again = [_trial_line(row, trial) | {"row": "again"} for trial in row.again]
         known = [*trials, *again]
-        lines += [*known, _mean_line(pd.DataFrame(known, columns=[*COLUMNS, *_extra(known)]))]
+        mean = _mean_line(pd.DataFrame(known, columns=[*COLUMNS, *_extra(known)]), row)
+        lines += [*known, mean]
     frame = pd.DataFrame(lines, columns=[*COLUMNS, *_extra(lines)], dtype=object)
     return ResultTable(name, about, titles, frame, {row.key: row.cells for row in its_rows})
+
+
+def _plugin_metrics(lines: pd.DataFrame) -> list[str]:
+    """The names of the metrics that plug-ins added."""
+    return [name.removesuffix("_mean") for name in map(str, lines)
+            if name not in COLUMNS and name.endswith("_mean")]  # fmt: skip
 
 
 def _extra(lines: Sequence[Record]) -> list[str]:
@@ -125,14 +136,15 @@ def _trial_line(row: ResultRow, trial: TrialFolder) -> Record:
         "reason": result.reason if result else trial.state(),
         "trial": trial.id,
     }
-    paper = printed(row.suite, row.key, spec.data.name)
+    beside_the_papers = not of_data(spec.data.model_dump())
+    paper = printed(row.suite, row.key, spec.data.name) if beside_the_papers else {}
     for measure in PAPER:
         if measure.paper in paper:
             value = paper[measure.paper]
             # Fractions like ours; the paper prints percent.
             line[measure.paper_column] = value / 100 if measure.unit == "%" else value
     if isinstance(result, Scored):
-        line |= _figures(result, trial.measurement())
+        line |= _figures(result, trial.measurement()) | _over_cases([trial])
     return line
 
 
@@ -146,10 +158,28 @@ def _figures(result: Scored, measurement: Measurement | None) -> Record:
     where = ("device", "threads", "precision", "layout")
     figures |= {key: getattr(measurement, key, None) for key in where}
     device = result.environment.get("device")
-    return figures | {"n_missed": result.n_failed, "train_device": device}
+    return figures | {"train_device": device}
 
 
-def _mean_line(lines: pd.DataFrame) -> Record:
+def _over_cases(trials: Sequence[TrialFolder]) -> Record:
+    """What only the single cases of finished trials say, their seeds averaged.
+
+    Standard deviations over the patients are of the sample, and blank for one.
+    """
+    scores = {
+        measure: Scores({trial.spec().seed: trial.scores(measure.key) for trial in trials})
+        for measure in SCORES
+    }
+    missed = misses(trials)
+    found: Record = {measure.spread: each.spread for measure, each in scores.items()}
+    return found | {
+        "hd95_median": float(np.median(scores[HD95].values)),
+        "n_missed": missed.missed,
+        "n_false_alarms": missed.false_alarms,
+    }
+
+
+def _mean_line(lines: pd.DataFrame, row: ResultRow) -> Record:
     """The mean over the seeds of a row, when every one of them is there."""
     group = lines[lines["row"] == "trial"]
     line: Record = group.iloc[0].to_dict() | {"row": "mean", "trial": "", "fold": ""}
@@ -160,6 +190,11 @@ def _mean_line(lines: pd.DataFrame) -> Record:
         line |= dict.fromkeys(figures)
         return line | {"status": bad.iloc[0]["status"], "reason": bad.iloc[0]["reason"]}
     line |= {column: group[column].astype(float).mean() for column in figures}
+    if len(group) > 1:
+        for measure in (*SCORES, *(of_plugin(name, name, "") for name in _plugin_metrics(lines))):
+            of_seeds = group[measure.column].astype(float).std()
+            line |= {measure.spread: None, measure.spread_of_seeds: of_seeds}
+    line |= _over_cases(row.trials)
     for column, place in BOUND.items():
         devices = where(lines[lines[column].notna()], column).unique()
         if len(devices) > 1:

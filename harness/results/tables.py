@@ -10,23 +10,28 @@ import pandas as pd
 from rich.table import Table as RichTable
 
 from harness.results.caveats import caveats
+from harness.results.departures import of_data, of_systems, of_training
 from harness.results.markdown import markdown_table
 from harness.results.rows import merged_rows
 from harness.results.table_data import Record, ResultTable, tables
 from harness.runs.files import write_bytes
-from harness.runs.measures import BY_NAME, TIME, TIME_P90, Measure, of_plugin
-from harness.runs.nested import pairs
+from harness.runs.measures import BY_NAME, DICE, MEASURES, TIME, TIME_P90, Measure, of_plugin
 from harness.runs.records import Failed, Measured, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 
 STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
 TRANSDUCTIVE = "† fine-tuned on the test volumes, without their labels: its scores are transductive"
+OVER_CASES = "over the cases"
+OVER_SEEDS = "over the trainings, whatever the cases"
 UNITS = (
-    "Dice and Jaccard in percent, mean ± standard deviation over cases; HD95 pooled over both "
-    "directions, in mm; time: median seconds from array to mask; memory: peak MiB of inference. "
-    "In brackets: the paper's value (its HD95 is in voxels)."
+    "Dice and Jaccard in percent; HD95 pooled over both directions, in mm; ±: standard deviation "
+    "of the sample {over}; missed, false alarms: cases in which one of the two masks is empty, of "
+    "all trainings, each at the worst HD95; time: median seconds from array to mask; memory: peak "
+    "MiB of inference."
 )
+BRACKETS = "In brackets: the paper's value (its HD95 is in voxels)."
+NOT_BESIDE = "no values of the paper beside these: {}"
 
 
 class Column(NamedTuple):
@@ -67,22 +72,33 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     if done < len(trials):
         notes.append(f"incomplete: {done} of {len(trials)} trials finished")
     notes += [caveat.note for caveat in caveats(run.synthetic, run.profile)]
+    if not run.synthetic and (others := of_data(run.protocol["data"])):
+        notes.append(NOT_BESIDE.format(", ".join(others)))
+    if run.profile == "paper":
+        notes += of_training(run.settings["protocol"])
     notes += device_notes(shown)
     notes += unsteady_notes(shown)
     notes += without_target(folders)
     notes += _windows(run.settings["protocol"], shown)
     notes += _bare_process(folders)
+    notes += _memory_unknown(folders, shown)
     if (trials["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(TRANSDUCTIVE)
     notes += filter(None, dict.fromkeys(row.entry.deviation for row in merged_rows(folders)))
     for table in shown:
         notes += table.about.notes
-    changed = run.settings["systems"]
-    notes += [f"{name} with {pairs(options)}, set by the user" for name, options in changed.items()]
-    alone = run.settings["exceptions"]
-    notes += [f"{name} trained with its own {pairs(values)}" for name, values in alone.items()]
+    notes += of_systems(run.settings)
     told = [note for folder in folders for note in (*folder.run().notes, *_failures(folder))]
-    return (*notes, *dict.fromkeys(told), UNITS)
+    return (*notes, *dict.fromkeys(told), *unit_notes(shown))
+
+
+def unit_notes(shown: Sequence[ResultTable]) -> list[str]:
+    """What the figures are, and what stands in brackets if anything does."""
+    means = pd.concat([table.means for table in shown])
+    several = bool(means[DICE.spread_of_seeds].notna().any())
+    printed = [measure.paper_column for measure in MEASURES if measure.paper]
+    units = UNITS.format(over=OVER_SEEDS if several else OVER_CASES)
+    return [units, *[BRACKETS] * bool(means[printed].notna().to_numpy().any())]
 
 
 def device_notes(shown: Sequence[ResultTable]) -> list[str]:
@@ -126,8 +142,8 @@ def without_target(folders: Sequence[RunFolder]) -> list[str]:
 
 def _windows(protocol: dict[str, Any], shown: Sequence[ResultTable]) -> list[str]:
     """How much of a training volume patch-based systems see, where the rows do not tell."""
-    kinds = {kind for table in shown if table.suite != "equal_voxels"
-             for kind in table.frame["kind"]}  # fmt: skip
+    untold = [table for table in shown if table.suite != "equal_voxels"]
+    kinds = {kind for table in untold for kind in table.frame["kind"]}
     if "patch-based" not in kinds:
         return []
     count = protocol.get("windows_per_volume", 1)
@@ -136,17 +152,28 @@ def _windows(protocol: dict[str, Any], shown: Sequence[ResultTable]) -> list[str
     where = f"{share:.0%} of them around the target" if share else "anywhere"
     what = f"patch-based systems learn from {windows} of each volume in an epoch, {where}"
     if count == 1 and not share:
-        return [f"{what}, as in the paper: of half the side, that is 1/8 of the voxels that "
-                "patch-free ones see; suite equal_voxels tells what that does"]  # fmt: skip
+        part = "of half the side, that is 1/8 of the voxels that patch-free ones see"
+        return [f"{what}, as in the paper: {part}; suite equal_voxels tells what that does"]
     return [f"{what}, set by the user; the paper's from one, anywhere"]
+
+
+def _memory_unknown(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> list[str]:
+    """Why a column of the memory of training is empty."""
+    if not any("train_mib" in table.about.shows for table in shown):
+        return []
+    results = [trial.result() for folder in folders for trial in folder.trials()]
+    why = dict.fromkeys(each.memory_unknown for each in results if isinstance(each, Scored))
+    return [f"memory of training is not known: {each}" for each in why if each]
 
 
 def _bare_process(folders: Sequence[RunFolder]) -> list[str]:
     """How much of the memory of inference is none of the system's, where it is a process's."""
     found = [trial.measurement() for folder in folders for trial in folder.trials()]
-    bare = [one.bare_process_mib for one in found
-            if isinstance(one, Measured) and one.bare_process_mib
-            and one.inference_reserved_mib is None]  # fmt: skip
+    bare = [
+        one.bare_process_mib
+        for one in found
+        if isinstance(one, Measured) and one.bare_process_mib and one.inference_reserved_mib is None
+    ]
     if not bare:
         return []
     what = "memory on a CPU is that of the process"
@@ -179,7 +206,7 @@ def write(folder: RunFolder, results: Results) -> None:
 
 def columns(table: ResultTable) -> list[Column]:
     """The figures of a table; one that depends on the device has a column for each device."""
-    shown = [*(BY_NAME[name] for name in table.about.shows), *_of_plugins(table)]
+    shown = [*_with_company(table.about.shows), *_of_plugins(table)]
     devices = {each: table.devices(each.column) if each.place else [] for each in shown}
     numbers = {name: f"device {n}" for n, name in enumerate(_each_once(devices.values()), 1)}
     found = []
@@ -189,6 +216,13 @@ def columns(table: ResultTable) -> list[Column]:
         else:
             found += [Column(each, d, f"{each.heading}, {numbers[d]}") for d in devices[each]]
     return found
+
+
+def _with_company(names: Sequence[str]) -> Iterator[Measure]:
+    """Each measure, and those that always stand beside it."""
+    for name in names:
+        yield BY_NAME[name]
+        yield from (measure for measure in MEASURES if measure.beside == name)
 
 
 def _of_plugins(table: ResultTable) -> Iterator[Measure]:
@@ -216,7 +250,7 @@ def values(table: ResultTable, column: Column) -> list[float | None]:
         value = line[name]
         if column.device:
             value = table.on_device(line["key"], name, column.device)
-        found.append(None if line["status"] != "ok" or _absent(value) else value)
+        found.append(None if line["status"] != "ok" or absent(value) else value)
     return found
 
 
@@ -266,15 +300,18 @@ def _cell(line: Record, measure: Measure, value: Any, best: float | None) -> str
 
 
 def spread(line: Record, measure: Measure) -> str:
-    """ " ± 2.10"; nothing for a single case, which deviates from nothing."""
-    there = measure.spread and line["n_cases"] != 1
-    return f" ± {number(line[measure.spread], measure)}" if there else ""
+    """ " ± 2.10", over the trainings if there are several; nothing for a single case."""
+    if not measure.spread:
+        return ""
+    there = [line[measure.spread_of_seeds], line[measure.spread]]
+    found = [value for value in there if not absent(value)]
+    return f" ± {number(found[0], measure)}" if found else ""
 
 
 def printed_value(line: Record, measure: Measure) -> str:
     """The paper's figure for the row; "" where it prints none."""
     value = line[measure.paper_column] if measure.paper else None
-    return "" if _absent(value) else number(value, measure)
+    return "" if absent(value) else number(value, measure)
 
 
 def number(value: Any, measure: Measure) -> str:
@@ -282,7 +319,8 @@ def number(value: Any, measure: Measure) -> str:
     return f"{value * measure.scale:,.{measure.digits}f}"
 
 
-def _absent(value: Any) -> bool:
+def absent(value: Any) -> bool:
+    """Whether a cell of the frame holds nothing."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 

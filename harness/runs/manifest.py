@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.data.split import Split
+from harness.data.wording import listed
 from harness.errors import StateError, UsageError
 from harness.runs import plugins, suite_file
 from harness.runs.nested import difference
@@ -19,7 +20,6 @@ from harness.runs.redact import storable
 from harness.runs.run_folder import RunFolder
 from harness.runs.search_space import Space
 from harness.runs.spec import Data, digest
-from harness.runs.wording import listed
 
 MlflowPlace = Literal["off", "here", "elsewhere"]
 

@@ -60,6 +60,10 @@ class Measure:
     """A suite may show it. Others stand beside a shown one, for comparison with other tools."""
     counted: bool = False
     """On the network alone: all seeds of a row have the same."""
+    centre: Literal["mean", "median"] = "mean"
+    """Of a score: what carries interval, test and verdict; its column is of the mean even so."""
+    beside: str = ""
+    """The shown figure that this one stands beside in every table: what its mean hides."""
 
     @property
     def title(self) -> str:
@@ -88,8 +92,13 @@ class Measure:
 
     @property
     def spread(self) -> str:
-        """The column of table.csv with the standard deviation over cases; "" for no such."""
+        """The column of table.csv with the standard deviation over patients; "" for no such."""
         return f"{self.name}_std" if self.where == CASES and self.shown else ""
+
+    @property
+    def spread_of_seeds(self) -> str:
+        """The column of table.csv with the standard deviation over trainings; "" for no such."""
+        return f"{self.name}_seed_std" if self.spread else ""
 
     @property
     def paper_column(self) -> str:
@@ -99,7 +108,7 @@ class Measure:
     @property
     def columns(self) -> dict[str, str]:
         """Its columns of table.csv, each with the part of the figure that stands there."""
-        parts = {self.column: "mean", self.spread: "std"}
+        parts = {self.column: "mean", self.spread: "std", self.spread_of_seeds: "seed_std"}
         return {column: part for column, part in parts.items() if column}
 
     def of(self, result: Finished, measurement: object | None, part: str = "mean") -> float | None:
@@ -108,6 +117,7 @@ class Measure:
         Where no test case has a target there is no score, whatever was predicted.
 
         `measurement` is the record of measurement.json; `part` of a score is "mean" or "std".
+        What only cases.csv can say is None.
         """
         if self.where == CASES:
             if result.n_without_target == result.n_cases:
@@ -125,7 +135,16 @@ MEASURES: tuple[Measure, ...] = (
             scale=100, better="max", paper="dice", mlflow="Dice"),
     Measure("hd95", "HD95 (mm)", "mm", CASES, "hd95_mm", "hd95_mean",
             "95th percentile of the distances between the surfaces, both directions pooled",
-            better="min", paper="hd95", mlflow="HD95 mm"),
+            better="min", paper="hd95", mlflow="HD95 mm", centre="median"),
+    Measure("hd95_median", "HD95, median (mm)", "mm", CASES, "", "hd95_median",
+            "median of HD95 over the test cases: single missed targets do not move it",
+            better="min", shown=False, beside="hd95"),
+    Measure("missed", "Missed", "", CASES, "", "n_missed",
+            "test cases whose target was not found at all, of all trainings",
+            digits=0, shown=False, beside="hd95"),
+    Measure("false_alarms", "False alarms", "", CASES, "", "n_false_alarms",
+            "test cases without a target in which something was found, of all trainings",
+            digits=0, shown=False, beside="hd95"),
     Measure("jaccard", "Jaccard", "%", CASES, "jaccard", "jaccard_mean",
             "common voxels over those of either mask; 0 to 1 in files",
             scale=100, better="max", paper="jaccard", mlflow="Jaccard"),
@@ -181,8 +200,18 @@ DICE, HD95, JACCARD, TIME, TIME_P90 = (
 
 def of_plugin(name: str, title: str, better: Literal["max", "min", ""]) -> Measure:
     """A metric that a plug-in adds to cases.csv."""
-    return Measure(name, title, "", CASES, name, f"{name}_mean", "of a plug-in", digits=3,
-                   better=better, mlflow=f"test/{name}.mean")  # fmt: skip
+    return Measure(
+        name,
+        title,
+        "",
+        CASES,
+        name,
+        f"{name}_mean",
+        "of a plug-in",
+        digits=3,
+        better=better,
+        mlflow=f"test/{name}.mean",
+    )
 
 
 def measures_of(result: Finished) -> tuple[Measure, ...]:

@@ -163,6 +163,11 @@ class Measured(Footprint, Ended):
     """For at least so long each process predicted before it was timed."""
     node: str = ""
 
+    @property
+    def by_process(self) -> list[list[float]]:
+        """Seconds of the repetitions in each process; of one, where it was not repeated."""
+        return self.inference_s_by_process or [self.inference_s]
+
 
 class Measuring(Record):
     """measuring.json: the processes that have measured a trial, while more are to come."""

@@ -12,7 +12,6 @@ Every file is written whole or not at all: temporary file, fsync, rename.
 """
 
 import errno
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -127,16 +126,6 @@ class RunFolder:
         """The prepared volume of one case, as `volumes` gives them."""
         [found] = self.volumes([case], cache)
         return found
-
-    def diagonal_mm(self, case: str, grid: Sequence[int]) -> float:
-        """Diagonal of a case's prepared volume in mm, which is the worst HD95 there is.
-
-        Raises StateError when the volume is no longer there.
-        """
-        known = self.volume_keys()
-        meta = read_json(self.path / known.cache / known.key(case) / "meta.json")
-        steps = zip(grid, meta["spacing_mm"], strict=True)
-        return math.hypot(*(size * step for size, step in steps))
 
     def write_probe_limit(self, limit_s: float) -> None:
         write_json(self.probe_file, {"limit_s": limit_s})

@@ -16,6 +16,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -55,6 +56,12 @@ CASES = "cases.csv"
 WEIGHTS = "weights.safetensors"
 RESULT_FILE = "result.json"
 MEASUREMENT_FILE = "measurement.json"
+
+
+@lru_cache(maxsize=512)
+def _cases(path: Path, changed_ns: int) -> pd.DataFrame:
+    """cases.csv as it is since `changed_ns`: a report asks for one column after the other."""
+    return pd.read_csv(path, dtype={"case": str}, na_filter=False)
 
 
 class TrialFolder:
@@ -204,7 +211,7 @@ class TrialFolder:
     def scores(self, column: str) -> dict[str, float]:
         """Test case -> one of its scores; StateError when they are not what the trial wrote."""
         try:
-            rows = pd.read_csv(self.cases_file, dtype={"case": str}, na_filter=False)
+            rows = _cases(self.cases_file, self.cases_file.stat().st_mtime_ns)
             return dict(zip(rows["case"], rows[column].astype(float), strict=True))
         except (OSError, ValueError, KeyError) as error:
             what, place = "has no readable scores", str(self.cases_file)

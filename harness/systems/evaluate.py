@@ -48,16 +48,16 @@ def evaluate(
         values, wrong = extra_metrics.scores(extra or {}, mask, truth, volume.spacing_mm)
         faults |= {f"{name} of {volume.case}": why for name, why in wrong.items()}
         rows.append(row | values)
-    remarks = [f"{what} ({counted(cases, len(volumes), 'test')})"
-               for what, cases in remarked.items()]  # fmt: skip
+    total = len(volumes)
+    remarks = [f"{what} ({counted(cases, total, 'test')})" for what, cases in remarked.items()]
     return Evaluation(rows, faults, remarks)
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Mean and standard deviation (over cases, population) of each metric."""
+    """Mean and standard deviation of the sample of cases, 0 of a single one, of each metric."""
     figures: dict[str, float] = {}
     for name in MEANS:
         values = np.array([row[name] for row in rows], dtype=float)
         figures[f"{name}_mean"] = float(values.mean())
-        figures[f"{name}_std"] = float(values.std())
+        figures[f"{name}_std"] = float(values.std(ddof=1)) if len(values) > 1 else 0.0
     return figures

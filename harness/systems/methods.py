@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from baselines.resunet3d_up import low_resolution_label, upsample_keys
 from harness.data.case import Volume
 from harness.data.lowres import halve
+from harness.data.wording import listed
 from harness.systems.protocol import Protocol
 from harness.systems.sliding_window import sliding_window, starts
 from models import cropping
@@ -440,8 +441,7 @@ class _LazyCases(Sequence[Guided]):
 
 def counted(cases: Sequence[str], of: int, kind: str) -> str:
     """ "3 of 8 test cases: a, b, c", the first few by name."""
-    more = f" and {len(cases) - NAMED} more" if len(cases) > NAMED else ""
-    return f"{len(cases)} of {of} {kind} cases: {', '.join(cases[:NAMED])}{more}"
+    return f"{len(cases)} of {of} {kind} cases: {listed(cases, NAMED)}"
 
 
 def rng_of(case: str) -> np.random.Generator:

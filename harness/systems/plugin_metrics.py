@@ -46,13 +46,13 @@ def scores(
 
 
 def summary(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, float]:
-    """Mean and standard deviation (over cases, population) of each metric that has every case."""
+    """Mean and standard deviation of the sample of each metric that has every case."""
     figures: dict[str, float] = {}
     for name in names:
         values = [row[name] for row in rows]
         if values and None not in values:
             figures[f"{name}_mean"] = float(np.mean(values))
-            figures[f"{name}_std"] = float(np.std(values))
+            figures[f"{name}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     return figures
 
 

@@ -114,12 +114,12 @@ class Points(Method):
     def segment(self, image: Image) -> Mask:
         region = self.saliency.segment(image)
         mask = self._classified(image, region) >= 0.5
-        if self.holds(region):
-            return open_mask(mask) if self.post == "open" else mask
-        self.remark = (
-            f"SAN's region is larger than the cloud of {self.points:,} points, so a sample"
-        )
-        return mask
+        if not self.holds(region):
+            what = f"SAN's region is larger than the cloud of {self.points:,} points"
+            self.remark = f"{what}, so a sample"
+            return mask
+        self.remark = ""
+        return open_mask(mask) if self.post == "open" else mask
 
     def holds(self, region: Mask) -> bool:
         """Whether all of the region is in the cloud."""

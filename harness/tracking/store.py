@@ -26,9 +26,9 @@ from mlflow.entities import (
 )
 from mlflow.tracking import MlflowClient
 
+from harness.data.wording import counted
 from harness.errors import TrackingError
 from harness.runs.run_folder import RunFolder
-from harness.runs.wording import counted
 from harness.tracking import desired as mirrored
 from harness.tracking import views as mlflow_views
 from harness.tracking.desired import Child, Parent

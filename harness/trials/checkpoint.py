@@ -17,12 +17,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_weights
 from torch import Tensor, nn
 
+from harness.data.wording import listed
 from harness.errors import StateError
 from harness.runs.crash_points import crash_point
 from harness.runs.files import write_bytes
 from harness.runs.records import Scored
 from harness.runs.trial_folder import TrialFolder
-from harness.runs.wording import listed
 
 GENERATIONS = 2
 SHOWN = 3  # keys of a network that a message names

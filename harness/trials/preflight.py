@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.data.wording import counted
 from harness.errors import ClusterError, together
 from harness.runs.files import write_bytes
 from harness.runs.screen import Screen
-from harness.runs.wording import counted
 from harness.trials.machine_facts import installed, look
 from harness.trials.placement import Placement, cluster_faults, cluster_of
 from tuning.capacity import machines_for

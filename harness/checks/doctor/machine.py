@@ -14,8 +14,8 @@ from harness.checks.finding import Finding, Request, State
 from harness.data import brats
 from harness.data.check import layout_of
 from harness.data.datasets import DATASETS, survey
+from harness.data.wording import counted
 from harness.errors import DataError
-from harness.runs.wording import counted
 from tuning.cluster import SHORT, rays_folder, too_long
 
 GIB = 2**30

@@ -16,8 +16,8 @@ from packaging.specifiers import SpecifierSet
 
 import harness
 from harness.checks.finding import Finding, Request
+from harness.data.wording import listed
 from harness.runs.redact import redact
-from harness.runs.wording import listed
 from harness.tracking.mirror import QUIET as MLFLOW_QUIET
 from harness.trials.machine_facts import TORCH, asked_afresh, installed
 from tuning.cluster import ALONE

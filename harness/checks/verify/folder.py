@@ -21,11 +21,11 @@ from harness.checks.verify.trial import Trial, check_training, read
 from harness.data.cache import open_volume
 from harness.data.ingest import digest as fingerprint
 from harness.data.split import Split
+from harness.data.wording import counted
 from harness.errors import ClusterError, DataError, StateError
 from harness.runs.records import MANIFEST, AnyManifest, RunManifest, StudyManifest
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import code_version, digest
-from harness.runs.wording import counted
 
 MENDING = (
     "to mend: remove the folders of the trials that are named and repeat the command in run.json, "

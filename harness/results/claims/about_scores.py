@@ -9,19 +9,23 @@ say (`judge`), which raises NoEvidence when a row that it needs has no result.
 
 from dataclasses import dataclass
 
-from harness.results.claims.evidence import NOT_PRINTED, Finding, TableEvidence
-from harness.results.statistics import MIN_CASES, Interval, Scores, group_mean, paired_difference
+from harness.results.claims.evidence import NOT_PRINTED, Finding, Rated, TableEvidence, Word
+from harness.results.intervals import Interval, Paired, paired_difference
+from harness.results.scores import MIN_CASES
 from harness.runs.measures import Measure
 
-CHANCE, OPPOSITE = "may be chance", "the opposite holds"
+CHANCE, OPPOSITE, EQUAL = "may be chance", "the opposite holds", "no difference"
+ONE_TRAINING = "one training each: about these networks, not the methods"
+DISAGREE = "mean and median point to opposite sides"
+SEVERITY: tuple[Word, ...] = ("not supported", "undecided", "supported")
 
 
 @dataclass(frozen=True)
 class Better:
     """The rows `first` have better scores than the rows `second`; most often that is one and one.
 
-    Several rows count as one system whose score in each case is their mean. With `or_equal`, equal
-    scores will do.
+    Several rows count as one system whose score in each case is their mean. With `or_equal`, they
+    may be worse by less than the margin of the metric (a test of non-inferiority).
     """
 
     first: tuple[str, ...]
@@ -38,11 +42,9 @@ class Better:
         return _printed_difference(first, second, self.metric)
 
     def judge(self, table: TableEvidence) -> Finding:
-        first, second = (
-            group_mean({key: table.row(key).scores(self.metric) for key in keys})
-            for keys in (self.first, self.second)
-        )
-        return _compared(first, second, self.metric, or_equal=self.or_equal)
+        first, second = (table.group(keys, self.metric) for keys in (self.first, self.second))
+        margin = table.margins.of(self.metric) if self.or_equal else 0.0
+        return _compared(first, second, self.metric, margin, or_equal=self.or_equal)
 
 
 @dataclass(frozen=True)
@@ -71,30 +73,65 @@ class Best:
         return f"{text}, next: {table.titles[best_other]}"
 
     def judge(self, table: TableEvidence) -> Finding:
-        own = table.row(self.key).scores(self.metric)
+        own = table.group((self.key,), self.metric)
         found = {
-            key: _compared(own, table.row(key).scores(self.metric), self.metric)
+            key: _compared(own, table.group((key,), self.metric), self.metric)
             for key in self.others
         }
-        hardest = min(found, key=lambda key: _least_gain(found[key].interval, self.metric.side))
+
+        def ease(key: str) -> tuple[int, float]:
+            word, interval = found[key].word, found[key].interval
+            return SEVERITY.index(word), _least_gain(interval, self.metric.side)
+
+        hardest = min(found, key=ease)
         finding = found[hardest]
         return finding._replace(ours=f"{finding.ours}, hardest: {table.titles[hardest]}")
 
 
-def _compared(first: Scores, second: Scores, metric: Measure, *, or_equal: bool = False) -> Finding:
-    """Supported when the whole interval of first - second lies on the claimed side of zero."""
-    difference = paired_difference(first, second).difference
-    means = f"{first.means.mean():.2f} vs {second.means.mean():.2f}"
-    low, high = difference.low, difference.high
-    if low is None or high is None:
-        ours = f"{means} ({_signed(difference.estimate)})"
+def _compared(
+    first: Rated, second: Rated, metric: Measure, margin: float = 0.0, *, or_equal: bool = False
+) -> Finding:
+    """Supported when the whole interval of first - second lies on the claimed side of -`margin`.
+
+    Not supported when the whole interval lies on the other side; undecided in between.
+    """
+    paired = paired_difference(first.scores, second.scores, metric.centre)
+    difference = paired.difference
+    ours = _in_words(first, second, paired, metric)
+    if difference.low is None or difference.high is None:
         few = f"too few cases: {difference.n_cases} of {MIN_CASES}"
         return Finding(ours, difference, "undecided", few)
-    ours = f"{means} ({_signed(difference.estimate)} [{_signed(low)}, {_signed(high)}])"
-    least, most = sorted((metric.side * low, metric.side * high))
-    if least > 0 or (or_equal and least == 0):
-        return Finding(ours, difference, "supported")
-    return Finding(ours, difference, "not supported", OPPOSITE if most < 0 else CHANCE)
+    if paired.about_networks:
+        return Finding(ours, difference, "undecided", ONE_TRAINING)
+    if paired.contradicts:
+        return Finding(ours, difference, "undecided", DISAGREE)
+    least, most = sorted((metric.side * difference.low, metric.side * difference.high))
+    if least > -margin or (or_equal and least == -margin):
+        return Finding(ours, difference, "supported", _within(margin, metric) if least < 0 else "")
+    if most < -margin:
+        return Finding(ours, difference, "not supported", OPPOSITE)
+    if most == 0 and not or_equal:
+        return Finding(ours, difference, "not supported", EQUAL)
+    return Finding(ours, difference, "undecided", CHANCE)
+
+
+def _within(margin: float, metric: Measure) -> str:
+    return f"within the margin of {margin:g} {metric.difference_unit}"
+
+
+def _in_words(first: Rated, second: Rated, paired: Paired, metric: Measure) -> str:
+    """ "70.00 vs 65.00 (+5.00 [+4.10, +5.90])"; of HD95 with the means and what was missed."""
+    difference = paired.difference
+    span = f"{_signed(difference.estimate)}"
+    if difference.low is not None and difference.high is not None:
+        span += f" [{_signed(difference.low)}, {_signed(difference.high)}]"
+    means = f"{first.scores.values.mean():.2f} vs {second.scores.values.mean():.2f}"
+    if metric.centre == "mean":
+        return f"{means} ({span})"
+    return (
+        f"median difference {span}; means {means}; missed {first.missed} vs {second.missed}, "
+        f"false alarms {first.false_alarms} vs {second.false_alarms}"
+    )
 
 
 def _least_gain(interval: Interval, side: int) -> float:

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from harness.results.caveats import caveats
+from harness.results.departures import departures
+from harness.results.intervals import Interval
+from harness.results.misses import Misses, misses
 from harness.results.paper import printed
 from harness.results.rows import merged_rows
-from harness.results.statistics import Interval, Scores
+from harness.results.scores import Scores
 from harness.runs.measures import Measure
 from harness.runs.records import Failed, Measured, Scored
 from harness.runs.run_folder import RunFolder
@@ -37,11 +39,42 @@ class Finding(NamedTuple):
     why: str = ""
 
 
+class Margins(NamedTuple):
+    """By how much a row may be worse and still be "at least as good"."""
+
+    points: float = 0.5
+    """Of Dice and Jaccard."""
+    mm: float = 1.0
+    """Of HD95."""
+
+    def of(self, metric: Measure) -> float:
+        """In the unit of `metric`."""
+        return self.mm if metric.unit == "mm" else self.points
+
+
+MARGINS = Margins()
+
+
 class Repetitions(NamedTuple):
     """Repeated measurements and the devices they were made on."""
 
     values: tuple[float, ...]
     devices: frozenset[str]
+
+
+class Timings(NamedTuple):
+    """Seconds of each process that segmented the same volume, and the devices it did so on."""
+
+    processes: tuple[tuple[float, ...], ...]
+    devices: frozenset[str]
+
+
+class Rated(NamedTuple):
+    """The scores of a row, or of a group of rows as one, and what it missed in all trainings."""
+
+    scores: Scores
+    missed: int
+    false_alarms: int
 
 
 @dataclass(frozen=True)
@@ -63,8 +96,12 @@ class RowEvidence:
             }
         )
 
-    def seconds(self) -> Repetitions:
-        """Of every timed repetition, all seeds together. NoEvidence when one was not timed."""
+    def misses(self) -> Misses:
+        """Of all trainings."""
+        return misses(self.trials)
+
+    def seconds(self) -> Timings:
+        """Of every process of every training. NoEvidence when one was not timed."""
         records = []
         for trial in self.trials:
             record = trial.measurement()
@@ -72,9 +109,9 @@ class RowEvidence:
                 why = record.reason if record else "not measured"
                 raise NoEvidence(f"{self.title} not timed: {why}")
             records.append(record)
-        values = tuple(value for record in records for value in record.inference_s)
+        processes = tuple(tuple(each) for record in records for each in record.by_process)
         devices = frozenset(f"{r.device}, {r.threads} threads" for r in records)
-        return Repetitions(values, devices)
+        return Timings(processes, devices)
 
     def train_peak_mib(self) -> Repetitions:
         """Peak memory of training, one value for each seed. NoEvidence when there is none."""
@@ -93,6 +130,15 @@ class TableEvidence:
     dataset: str
     titles: Mapping[str, str]
     trials: Mapping[str, Seeds]
+    margins: Margins = MARGINS
+
+    def group(self, keys: Sequence[str], metric: Measure) -> Rated:
+        """Rows as one. NoEvidence when one was not run, failed or is not finished."""
+        rows = {key: self.row(key) for key in keys}
+        counts = [row.misses() for row in rows.values()]
+        scores = Scores.of_group({key: row.scores(metric) for key, row in rows.items()})
+        return Rated(scores, sum(each.missed for each in counts),
+                     sum(each.false_alarms for each in counts))  # fmt: skip
 
     def row(self, key: str) -> RowEvidence:
         """NoEvidence when the row was not run, failed or is not finished."""
@@ -120,13 +166,15 @@ class Evidence:
     profile: str
     caveat: str
     suites: Mapping[str, Mapping[str, Seeds]]
+    margins: Margins = MARGINS
 
     def table(self, name: str) -> TableEvidence:
         titles = {row.key: row.in_profile(self.profile).title for row in suite(name).rows}
-        return TableEvidence(name, self.dataset, titles, self.suites.get(name, {}))
+        return TableEvidence(name, self.dataset, titles, self.suites.get(name, {}),
+                             self.margins)  # fmt: skip
 
 
-def gather(folders: Sequence[RunFolder]) -> Evidence:
+def gather(folders: Sequence[RunFolder], margins: Margins = MARGINS) -> Evidence:
     """The rows of all runs, the seeds of a row together.
 
     The same seed in two runs is one network and counts once: by the first that is finished.
@@ -138,5 +186,4 @@ def gather(folders: Sequence[RunFolder]) -> Evidence:
         seeds = {trial.spec().seed: trial for trial in row.trials}
         suites.setdefault(row.suite, {})[row.key] = seeds
     run = folders[0].run()
-    reasons = [caveat.reason for caveat in caveats(run.synthetic, run.profile)]
-    return Evidence(run.dataset, run.profile, ", ".join(reasons), suites)
+    return Evidence(run.dataset, run.profile, "; ".join(departures(run)), suites, margins)

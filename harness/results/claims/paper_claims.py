@@ -115,6 +115,8 @@ def _systems() -> list[Claim]:
     kinds: dict[str, Kind] = {
         "PFSeg has the best Dice of all systems": Best("pfseg", others, DICE),
         "PFSeg has the best HD95 of all systems": Best("pfseg", others, HD95),
+        "PFSeg without fine-tuning has the best Dice of all": Best("pfseg/none", others, DICE),
+        "PFSeg without fine-tuning has the best HD95 of all": Best("pfseg/none", others, HD95),
         "PFSeg is better than ResUNet3D in Dice": Better(("pfseg",), ("resunet3d",), DICE),
         "Patch-free systems are better than patch-based ones in HD95": groups,
     }

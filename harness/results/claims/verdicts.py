@@ -3,7 +3,7 @@
     run folders ─► gather ─► Evidence ─┐
                               CLAIMS ──┴─► judge ─► Verdict ─► show, records
 
-Every verdict on synthetic data or small networks carries a mark, so that none is quoted without.
+Every verdict of a run that departs from the paper carries a mark, so that none is quoted without.
 """
 
 from collections import Counter
@@ -14,23 +14,27 @@ from typing import Any, NamedTuple, get_args
 from rich.markup import escape
 from rich.table import Table
 
-from harness.results.claims.evidence import Evidence, NoEvidence, Word, gather
+from harness.results.claims.evidence import MARGINS, Evidence, Margins, NoEvidence, Word, gather
 from harness.results.claims.paper_claims import ABOUT_FOUR, CLAIMS, Claim
-from harness.results.statistics import MIN_CASES, Interval
+from harness.results.intervals import Interval
+from harness.results.scores import MIN_CASES
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 
 MARK = "*"
 RULES = (
-    "Supported: the whole interval lies on the claimed side of zero; where the claim is 'at least "
-    "as good', it may touch zero. Best: so against each of the others; shown is the one that is "
-    "hardest to beat.",
+    "Supported: the whole interval lies on the claimed side of zero; not supported: on the other "
+    "side; undecided: in between. 'At least as good': the same of minus the margin "
+    "(--margin-points, --margin-mm). Best: so against each of the others; shown is the hardest "
+    "to beat.",
     f"About 4 times: the whole interval is at {ABOUT_FOUR:.2f} or above, the least of the paper's "
-    "own factors. Memory: no two seeds differ by more than the paper's percent, rounded up. "
+    "own factors. Memory: no two trainings differ by more than the paper's percent, rounded up. "
     "Parameters: counted on the full-size network; the share rounds to the paper's.",
-    f"Intervals: 95 %. Scores: over the test cases, at least {MIN_CASES}, the seeds of a case "
-    "averaged. Times: over the repetitions on one volume; of five the coverage is 94 %. Each is "
-    "for its own claim: of 40 claims without any effect, one would be supported by chance.",
+    f"Intervals: 95 %. Dice: Student's t on the mean difference over the patients, at least "
+    f"{MIN_CASES}, and the trainings; HD95: order statistics of the median difference, as single "
+    "missed targets rule its mean. From one training nothing is concluded about a method. Times: "
+    "over processes. Each is for its own claim: of 40 claims without any effect, one would be "
+    "supported by chance.",
     "Dice in percent. HD95: ours in mm, the paper's in voxels. Rows with TPF have seen the test "
     "volumes, without their labels.",
 )
@@ -54,12 +58,14 @@ class Verdict(NamedTuple):
         return self.word + (MARK if self.caveat else "")
 
 
-def judge(folders: Sequence[RunFolder]) -> list[Verdict]:
+def judge(folders: Sequence[RunFolder], margins: Margins = MARGINS) -> list[Verdict]:
     """A verdict on every claim, from all runs together; writes nothing.
+
+    `margins` are what "at least as good" leaves room for.
 
     Raises UsageError for runs of different protocols, StateError for a folder that is no run.
     """
-    evidence = gather(folders)
+    evidence = gather(folders, margins)
     return [_verdict(claim, evidence) for claim in CLAIMS]
 
 

@@ -1,0 +1,71 @@
+"""In what a run departs from the paper: its data, its networks, its training.
+
+A departure marks every verdict on the paper's claims. The paper's figures stand beside ours only
+where the data are the paper's, too.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.data.grid import PAPER_GRID
+from harness.results.caveats import SYNTHETIC, caveats
+from harness.runs.nested import in_words, pairs
+from harness.runs.records import RunManifest
+from harness.runs.settings import PAPER
+
+PAPER_TARGET = "wt"
+PAPER_MODALITIES = ({"t2"}, {"flair", "t1", "t1ce", "t2"})
+"""Of BraTS: the released code reads T2 alone, the text speaks of four modalities."""
+LIVER = (
+    "liver scans of your own: the paper's are 347 MRI scans of one hospital that nobody else has"
+)
+
+
+def of_data(data: Mapping[str, Any]) -> list[str]:
+    """In what the volumes are not the paper's; `data` is the part of a run's protocol."""
+    if data["synthetic"]:
+        return [SYNTHETIC.reason]
+    if data["name"] == "liver":
+        return [LIVER]
+    if data["name"] != "brats":
+        return [f"data set {data['name']} instead of BraTS"]
+    found = []
+    if set(data["modalities"]) not in PAPER_MODALITIES:
+        found.append(f"modality {', '.join(data['modalities'])} instead of t2")
+    if data["target"] != PAPER_TARGET:
+        found.append(f"target {data['target']} instead of {PAPER_TARGET}")
+    if list(data["grid"]) != list(PAPER_GRID):
+        found.append(f"volumes of {_size(data['grid'])} voxels instead of {_size(PAPER_GRID)}")
+    return found
+
+
+def of_training(protocol: Mapping[str, Any]) -> list[str]:
+    """The settings of `protocol` that are not those of the profile `paper`."""
+    paper = PAPER.protocol.model_dump(mode="json")
+    return [
+        f"{key} {in_words(value)} instead of {in_words(paper.get(key))}"
+        for key, value in protocol.items()
+        if value != paper.get(key)
+    ]
+
+
+def of_systems(settings: Mapping[str, Any]) -> list[str]:
+    """What was set for single systems: by hand, or by a study and --tuned."""
+    found = [f"{name} with {pairs(options)}, set by the user"
+             for name, options in settings["systems"].items()]  # fmt: skip
+    alone = settings["exceptions"].items()
+    return found + [f"{name} trained with its own {pairs(values)}" for name, values in alone]
+
+
+def departures(run: RunManifest) -> list[str]:
+    """Everything in which a run departs from the paper."""
+    found = [caveat.reason for caveat in caveats(run.synthetic, run.profile)]
+    if not run.synthetic:
+        found += of_data(run.protocol["data"])
+    if run.profile == "paper":
+        found += of_training(run.settings["protocol"])
+    return [*found, *of_systems(run.settings)]
+
+
+def _size(grid: Sequence[int]) -> str:
+    return "×".join(map(str, grid))
