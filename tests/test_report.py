@@ -150,6 +150,14 @@ def test_the_page_holds_what_has_to_be_defended(page, part):
     assert part in page
 
 
+def test_the_column_of_the_paper_holds_what_the_paper_states(run):
+    """The number of epochs is the released code's, and how often they are validated ours."""
+    text = render([run.folder], "md")
+    assert "| learning rate | 0.0001 | 0.0001 |  |" in text
+    assert "| epochs at most | 80 |  | 80, in the released code |" in text
+    assert "| epochs between validations | 5 |  | 5, by our default |" in text
+
+
 def test_the_interval_in_the_table_is_that_of_the_statistics(page, run):
     found = scores(run, DICE).intervals["pfseg"]
     assert f"[{found.low:.2f}, {found.high:.2f}]" in page
