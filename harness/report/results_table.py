@@ -91,6 +91,7 @@ def _notes(shown: ResultTable, standings: Mapping[str, Standing]) -> tuple[str, 
     notes = [*table.device_notes([shown]), *table.unsteady_notes([shown])]
     if (shown.means["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(table.TRANSDUCTIVE)
+    notes += table.fine_tuning_notes([shown])
     notes += shown.about.notes
     intervals = [i for s in standings.values() for i in s.intervals.values()]
     few = {i.note: None for i in intervals if i.note}

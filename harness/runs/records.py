@@ -96,6 +96,8 @@ class Scored(Ended):
     parameters: int
     parameters_inference: int
     gflops_per_volume: float
+    adapt_gflops: float | None = None
+    """Of fine-tuning on one test case; None without fine-tuning."""
     epochs: int
     seconds: dict[str, NonNegativeFloat] = Field(min_length=1)
     """Phase -> seconds."""

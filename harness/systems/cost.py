@@ -38,5 +38,15 @@ def cost(name: str, options: Options, modalities: int, grid: Grid) -> Cost:
     }
 
 
+def adapt_gflops(name: str, options: dict[str, Any], modalities: int, grid: Grid) -> float | None:
+    """GFLOPs of test-phase fine-tuning on one volume; None of a system that is not fine-tuned."""
+    counter = FlopCounterMode(display=False)
+    with torch.device("meta"):
+        method = systems.build(name, options, modalities, grid)
+        with counter:
+            method.adaptation(modalities)
+    return counter.get_total_flops() / 1e9 or None
+
+
 def parameters(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())

@@ -36,7 +36,7 @@ from models.objective import Binarize, Similarity, check_choices, pfseg_objectiv
 from models.pfseg import PFSeg, check_switch
 from models.precision import Precision, autocast, guard, ieee_float32
 from models.recompute import recompute
-from models.tpf import Guided, Strategy, adapt, check
+from models.tpf import Guided, Strategy, Terms, adapt, check, objective, pseudo_label
 
 Grid = tuple[int, int, int]
 Image = NDArray[np.float32]  # (C, D, H, W), intensities 0..1
@@ -134,6 +134,10 @@ class Method(ABC):
     def adapt(self, images: Sequence[Image]) -> "Method":
         """The method after learning from unlabelled test volumes, where the system does so."""
         return self
+
+    def adaptation(self, modalities: int) -> None:
+        """Learn from one blank volume as `adapt` does: for FLOPs, on meta."""
+        return
 
     def for_inference(self) -> "Method":
         """The same predictions without the parts that only training needs."""
@@ -396,6 +400,16 @@ class PatchFree(Method):
                 precision=self.precision,
             )
         return self
+
+    def adaptation(self, modalities: int) -> None:
+        if self.tpf == "none":
+            return
+        image = torch.zeros(1, modalities, *self.grid)
+        window = torch.zeros(1, modalities, *self.window) if self.window else None
+        case = Guided(nn.functional.avg_pool3d(image, 2), window, image, (0, 0, 0))
+        terms = Terms(self.weights, self.tel, self.ssl, self.binarize)
+        label = pseudo_label(self.network, case, soft=False)
+        objective(self.network, case, label, self.tpf, terms).backward()
 
     def for_inference(self) -> "PatchFree":
         half = copy.copy(self)

@@ -31,9 +31,9 @@ from harness.runs.records import (
 from harness.runs.spec import TrialSpec
 from harness.runs.trial_folder import Action, TrialFolder
 from harness.systems import catalogue, plugin_metrics
-from harness.systems.cost import cost
+from harness.systems.cost import adapt_gflops, cost
 from harness.systems.evaluate import evaluate, summary
-from harness.systems.memory import reset_peak, resident_mib
+from harness.systems.memory import peak_memory_mib, reset_peak, resident_mib
 from harness.systems.methods import Mask, Method
 from harness.systems.train import EpochRow, TrainingJob, TrainingState, train
 from harness.trials import probe
@@ -98,9 +98,14 @@ def _training_memory(task: Task, method: Method, progress: TrainingState) -> dic
     """Peaks of training; none on a CPU of which several trials had one process, whose peaks cannot
     be told apart.
     """
-    if task.shared and method.device.type == "cpu":
+    if _mixed(task, method):
         return {"memory": {}, "memory_unknown": "trials shared a process (--executor inline)"}
     return {"memory": {f"train_{name}": mib for name, mib in progress.memory.items()}}
+
+
+def _mixed(task: Task, method: Method) -> bool:
+    """Whether the peak of the process may be that of an earlier trial."""
+    return task.shared and method.device.type == "cpu"
 
 
 def _train_to(task: Task, emit: Emit) -> None:
@@ -143,16 +148,21 @@ def _adapt(task: Task, emit: Emit) -> None:
         raise BaseMissing(f"the trial that it fine-tunes, {base.id}, did not finish")
     method = build(spec)
     load_weights(method.network, base)
-    began = time.perf_counter()
     test = task.run_folder.volumes(task.run_folder.split().test, task.cache)
+    reset_peak(method.device)
+    began = time.perf_counter()
     method = method.adapt([volume.image for volume in test])
     seconds = {**trained.seconds, "adapt": time.perf_counter() - began}
+    memory = {} if _mixed(task, method) else peak_memory_mib(method.device)
     found = {
         "epochs": trained.epochs,
-        "memory": trained.memory,
-        "base": base.id,
+        "memory": {**trained.memory, **{f"adapt_{name}": mib for name, mib in memory.items()}},
         "memory_unknown": trained.memory_unknown,
         "remarks": trained.remarks,
+        "base": base.id,
+        "adapt_gflops": adapt_gflops(
+            spec.system, spec.options, len(spec.data.modalities), spec.data.grid
+        ),
     }
     _score(task, method, seconds, emit, **found)
 
