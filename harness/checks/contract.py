@@ -306,10 +306,8 @@ def _cases(name: str, root: Path) -> str:
         seen = open_volume(Path(cache), key)
         image, label = seen.image, seen.label
         if image.shape[1:] != prepared.grid or label.shape != prepared.grid:
-            raise Broken(
-                f"{ids[0]} comes out as {image.shape} with a label {label.shape}",
-                f"prepare to {prepared.grid}: `return finish(…)`",
-            )
+            what = f"{ids[0]} comes out as {image.shape} with a label {label.shape}"
+            raise Broken(what, f"prepare to {prepared.grid}: `return finish(…)`")
         if image.min() < 0 or image.max() > 1 or label.max() > 1:
             raise Broken(f"{ids[0]} leaves the range 0 to 1", "`return finish(…)` brings it there")
         target = int(label.sum())

@@ -141,11 +141,8 @@ def _looked_at(job: Job, recipe: Callable[..., Volume]) -> tuple[Outcome, Volume
     if scan is None:
         return Outcome(job.name, labels=found.labels, faults=found.faults), None
     content = "" if isinstance(job.source, int) else _content(scan.image)
-    apart = tuple(
-        name
-        for name, channel in zip(job.modalities, scan.image, strict=True)
-        if intensity.outlying(channel)
-    )
+    channels = zip(job.modalities, scan.image, strict=True)
+    apart = tuple(name for name, channel in channels if intensity.outlying(channel))
     image, ends = intensity.clipped(scan.image, job.view.limits)
     volume = recipe(replace(scan, image=image, ends=ends), job.labels, job.reduce, job.name)
     mask = region(scan.label, job.labels)

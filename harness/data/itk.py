@@ -55,9 +55,8 @@ def header_of(
         raise fault(where, "V06", what, "export it again from its source") from None
     sides = reader.GetSize()
     if len(sides) != 3 or min(sides) < 2:
-        raise fault(
-            where, "V26", f"not a 3-D volume: {'x'.join(map(str, sides))}", "split or stack it"
-        )
+        what = f"not a 3-D volume: {'x'.join(map(str, sides))}"
+        raise fault(where, "V26", what, "split or stack it")
     channels = reader.GetNumberOfComponents()
     if (channel is None and channels > 1) or (channel is not None and channel >= channels):
         what = f"a voxel has {channels} values"

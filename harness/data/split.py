@@ -65,11 +65,9 @@ class Split:
 
         Raises DataError where a part loses its last case.
         """
-        parts = {
-            part: tuple(case for case in ids if case not in cases)
-            for part, ids in self.parts.items()
-        }
-        for part, ids in self.parts.items():
+        whole = self.parts
+        parts = {part: tuple(c for c in ids if c not in cases) for part, ids in whole.items()}
+        for part, ids in whole.items():
             if ids and not parts[part]:
                 raise DataError(
                     f"no case is left in the part '{part}' of the split without {', '.join(ids)}",

@@ -132,7 +132,7 @@ def unit_notes(shown: Sequence[ResultTable]) -> list[str]:
     several = bool(means[DICE.spread_of_seeds].notna().any())
     printed = [measure.paper_column for measure in MEASURES if measure.paper]
     units = UNITS.format(over=OVER_SEEDS if several else OVER_CASES)
-    return [units, *[BRACKETS] * bool(means[printed].notna().to_numpy().any())]
+    return [units, BRACKETS] if means[printed].notna().to_numpy().any() else [units]
 
 
 def device_notes(shown: Sequence[ResultTable]) -> list[str]:

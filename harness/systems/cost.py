@@ -38,7 +38,7 @@ def cost(name: str, options: Options, modalities: int, grid: Grid) -> Cost:
     }
 
 
-def adapt_gflops(name: str, options: dict[str, Any], modalities: int, grid: Grid) -> float | None:
+def adapt_gflops(name: str, options: Options, modalities: int, grid: Grid) -> float | None:
     """GFLOPs of test-phase fine-tuning on one volume; None of a system that is not fine-tuned."""
     counter = FlopCounterMode(display=False)
     with torch.device("meta"):
