@@ -3,8 +3,8 @@
 #
 # scipy.stats.wilcoxon of 14 or more equal pairs is NaN (1 up to 13). statsmodels' multipletests
 # takes the NaN without a word and counts it among the comparisons: by Holm, 0.04 and 0.02 become
-# 0.08 and 0.06, where they are 0.04 and 0.04 without it. By
-# Benjamini and Hochberg every corrected value is NaN, and two hypotheses are rejected all the same.
+# 0.08 and 0.06, where they are 0.04 and 0.04 without it. By Benjamini and Hochberg every corrected
+# value is NaN, and two hypotheses are rejected all the same.
 #
 # Seen with scipy 1.17.1, statsmodels 0.15.0, pandas 3.1.1, numpy 2.4.6:
 #   wilcoxon of 13 equal pairs 1.0, of 14 nan

@@ -440,9 +440,9 @@ def test_what_is_missing_does_not_hide_what_is_damaged(root):
 
 
 def test_a_good_folder_has_no_fault(root):
-    data_set, target, said = pfbench("data", "check", root).out.splitlines()
-    assert data_set.startswith("brats (BraTS 2012-2025")
-    assert target.startswith("target: 1.08 ml in 3 parts, on the grid") and said == "no fault found"
+    said, target, verdict = pfbench("data", "check", root).out.splitlines()
+    assert said.startswith("brats (BraTS 2012-2025") and verdict == "no fault found"
+    assert target.startswith("target: 1.08 ml in 3 parts, on the grid")
 
 
 RUN = ["run", "--suite", "table2", "--model", "resunet3d_up", "--dataset", "brats",

@@ -4,7 +4,7 @@ import json
 from io import StringIO
 
 import pytest
-from helper_made_run import MadeRun
+from helper_made_run import MadeRun, made_study
 from rich.console import Console
 
 from harness.errors import StateError, UsageError
@@ -341,7 +341,7 @@ def test_runs_of_different_protocols_are_refused_with_what_differs(tmp_path):
 
 def test_a_study_is_no_run(tmp_path):
     with pytest.raises(StateError, match="is a study"):
-        judge([Run(tmp_path, "table5", kind="study", suites=["pfseg"], references={}).folder])
+        judge([made_study(tmp_path, {"pfseg": {}})])
 
 
 # ── the paper's figures ─────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ import pytest
 
 from harness.data import dataset_json
 from harness.data.case import Case
-from harness.data.datasets import Request, complete, contents_of, survey
+from harness.data.datasets import DataRequest, complete, contents_of, survey
 from harness.data.names import words_of
 from harness.errors import DataError
 
@@ -27,7 +27,7 @@ def told(root: Path, content: dict) -> Path:
 
 
 def cases(root: Path, dataset: str = "folder", **asked) -> dict[str, Case]:
-    return {c.id: c for c in survey(complete(Request(dataset, root, **asked))).require()}
+    return {c.id: c for c in survey(complete(DataRequest(dataset, root, **asked))).require()}
 
 
 def refusal(root: Path, content: dict) -> DataError:
@@ -80,7 +80,7 @@ def test_a_list_of_images_is_a_file_for_each_channel(tmp_path):
     assert found["c1"].images == {
         "flair": root / "c1/c1_flair.nii.gz", "t1ce": root / "c1/c1_t1ce.nii.gz",
     }  # fmt: skip
-    assert survey(complete(Request("folder", root))).folds == {"c0": 0, "c1": 1, "c2": 1}
+    assert survey(complete(DataRequest("folder", root))).folds == {"c0": 0, "c1": 1, "c2": 1}
 
 
 def test_folds_of_some_cases_only_are_refused(tmp_path):
@@ -114,7 +114,7 @@ def test_a_listed_label_that_is_not_there_is_a_case_without_label(tmp_path):
     names = ("amos_0001", "amos_0007")
     entry = [{"image": f"imagesTr/{n}.nii.gz", "label": f"labelsTr/{n}.nii.gz"} for n in names]
     root = told(tmp_path, {**V2, "training": entry})
-    [fault] = survey(complete(Request("folder", root))).faults
+    [fault] = survey(complete(DataRequest("folder", root))).faults
     assert (fault.code, fault.where) == ("PFB-D02", "amos_0007")
 
 
@@ -122,7 +122,7 @@ def test_names_that_end_in_four_digits_are_cases_where_labels_are_called_so(tmp_
     for n in (1, 4, 7):
         touch(tmp_path, f"imagesTr/amos_000{n}.nii.gz")
     touch(tmp_path, "labelsTr/amos_0001.nii.gz", "labelsTr/amos_0004.nii.gz")
-    [fault] = survey(complete(Request("folder", tmp_path))).faults
+    [fault] = survey(complete(DataRequest("folder", tmp_path))).faults
     assert (fault.code, fault.where) == ("PFB-D02", "amos_0007")
 
 
@@ -130,7 +130,7 @@ def test_names_that_end_in_four_digits_are_channels_where_labels_are_called_othe
     for case in ("a", "b", "c"):
         touch(tmp_path, f"imagesTr/{case}_0000.nii.gz", f"imagesTr/{case}_0001.nii.gz")
     touch(tmp_path, "labelsTr/a.nii.gz", "labelsTr/b.nii.gz")
-    [fault] = survey(complete(Request("folder", tmp_path))).faults
+    [fault] = survey(complete(DataRequest("folder", tmp_path))).faults
     assert (fault.code, fault.where) == ("PFB-D02", "c")
 
 
@@ -152,7 +152,7 @@ def test_names_that_collapse_keep_words_of_their_own(names, words):
 def test_a_number_is_always_a_target_and_a_name_as_it_is_written_too(tmp_path):
     labels = {"background": 0, "肝脏": 1, "prostate/uterus": 2, "all": [1, 2]}
     root = told(tmp_path, {**V2, "labels": labels})
-    contents = contents_of(Request("folder", root))
+    contents = contents_of(DataRequest("folder", root))
     assert contents.targets == {
         "label-1": (1,), "prostate-uterus": (2,), "all": (1, 2), "1": (1,), "2": (2,),
         "foreground": (1, 2),
@@ -162,7 +162,7 @@ def test_a_number_is_always_a_target_and_a_name_as_it_is_written_too(tmp_path):
         "prostate/uterus": "prostate-uterus",
         "2": "2",
     }.items():
-        assert complete(Request("folder", root, target=asked)).target == target
+        assert complete(DataRequest("folder", root, target=asked)).target == target
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from harness.data.datasets import Request
+from harness.data.datasets import DataRequest
 from harness.data.describe import Description, describe
 from harness.errors import UsageError
 from harness.report import of_data
@@ -38,7 +38,7 @@ def root(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(root) -> Description:
-    return describe(Request("acdc", root, reduce=(4, 3, 3)))
+    return describe(DataRequest("acdc", root, reduce=(4, 3, 3)))
 
 
 def test_cases_patients_shapes_and_spacings_are_those_of_the_files(found):
@@ -73,7 +73,7 @@ def test_a_target_that_is_gone_on_the_grid_is_said(tmp_path):
         label[60, 60, 60] = 1
         save(tmp_path / f"images/{n}.nii.gz", np.random.default_rng(n).random(label.shape))
         save(tmp_path / f"labels/{n}.nii.gz", label)
-    found = describe(Request("folder", tmp_path, reduce=(8, 12, 12)))
+    found = describe(DataRequest("folder", tmp_path, reduce=(8, 12, 12)))
     assert any("3 of 3 cases whose target is gone on the grid: 0, 1, 2" in n for n in found.notes)
 
 
@@ -84,7 +84,7 @@ def test_a_case_with_faults_is_told_and_the_others_are_described(root, tmp_path)
             source = root / "patient000" / f"patient000_frame00{kind}.nii.gz"
             content = source.read_bytes() if case.endswith("0") else b""
             (tmp_path / "patient009" / f"{case}{kind}.nii.gz").write_bytes(content)
-    found = describe(Request("acdc", tmp_path, reduce=(8, 12, 12)))
+    found = describe(DataRequest("acdc", tmp_path, reduce=(8, 12, 12)))
     assert [case.id for case in found.cases] == ["patient009_frame00"]
     assert {fault.code for fault in found.faults} == {"PFB-V01"}
 
@@ -93,7 +93,7 @@ def test_sites_and_patients_come_from_a_table(root, tmp_path):
     lines = [f"patient{n // 2:03d}_frame{n % 2:02d},p{n // 2},site{n // 4}" for n in range(6)]
     table = tmp_path / "patients.csv"
     table.write_text("\n".join(["case,patient,site", *lines]), encoding="utf-8")
-    found = describe(Request("acdc", root, reduce=(8, 12, 12)), str(table))
+    found = describe(DataRequest("acdc", root, reduce=(8, 12, 12)), str(table))
     assert found.sites == ("site0", "site1")
     assert found.cases[5].patient == "p2"
 
@@ -124,4 +124,4 @@ def test_the_page_shows_slices_with_the_target_and_opens_alone(found):
 
 def test_the_phantom_is_no_folder():
     with pytest.raises(UsageError, match="made in memory"):
-        describe(Request("phantom"))
+        describe(DataRequest("phantom"))

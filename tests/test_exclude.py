@@ -6,17 +6,17 @@ import pytest
 
 from harness.data import phantom
 from harness.data.check import check
-from harness.data.datasets import Request, prepare, roster
+from harness.data.datasets import DataRequest, prepare, roster
 from harness.data.exclude import cases_of
 from harness.errors import UsageError
 
-SMALL = (8, 12, 12)
+SMALL = (1, 2, 2)
 FIRST, SECOND, THIRD = (f"BraTS20_Training_{n:03d}" for n in (1, 2, 3))
 
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    phantom.write(tmp_path / "data", 3, (12, 120, 132))
+    phantom.write(tmp_path / "data", 3, (12, 24, 24))
     return tmp_path / "data"
 
 
@@ -24,11 +24,11 @@ def test_a_case_with_faults_can_be_left_out_without_moving_files(root, tmp_path)
     (root / FIRST / f"{FIRST}_flair.nii.gz").write_bytes(b"")
     (root / SECOND / f"{SECOND}_seg.nii.gz").unlink()
     assert len(check(root, "brats", ("flair",)).faults) == 2
-    faults, notes, *_ = check(root, "brats", ("flair",), exclude=(FIRST, SECOND))
+    found = check(root, "brats", ("flair",), exclude=(FIRST, SECOND))
+    faults, [note] = found.faults, found.notes
     assert faults == []
-    note = f"2 cases are left out by --exclude: {FIRST}, {SECOND}"
-    assert note in notes
-    asked = Request("brats", root, ("flair",), reduce=SMALL, exclude=(FIRST, SECOND))
+    assert note == f"2 cases are left out by --exclude: {FIRST}, {SECOND}"
+    asked = DataRequest("brats", root, ("flair",), reduce=SMALL, exclude=(FIRST, SECOND))
     prepared = prepare(asked, tmp_path / "cache")
     assert list(prepared.keys) == [THIRD]
     assert note in prepared.notes
@@ -49,16 +49,16 @@ def test_one_of_two_ids_that_differ_in_capitals_can_be_left_out(root):
 
 
 def test_phantoms_can_be_left_out_too(tmp_path):
-    asked = Request("phantom", reduce=SMALL, cases=4, exclude=("phantom_002",))
+    asked = DataRequest("phantom", reduce=SMALL, cases=4, exclude=("phantom_002",))
     prepared = prepare(asked, tmp_path)
     assert list(prepared.keys) == ["phantom_001", "phantom_003", "phantom_004"]
-    every = prepare(Request("phantom", reduce=SMALL, cases=4), tmp_path)
+    every = prepare(DataRequest("phantom", reduce=SMALL, cases=4), tmp_path)
     assert every.keys["phantom_003"] == prepared.keys["phantom_003"]
 
 
 def test_a_case_that_there_is_not_is_refused_with_the_nearest(root):
     with pytest.raises(UsageError, match="no case BraTS20_Training_01 among 3") as caught:
-        roster(Request("brats", root, ("flair",), exclude=("BraTS20_Training_01",)))
+        roster(DataRequest("brats", root, ("flair",), exclude=("BraTS20_Training_01",)))
     assert caught.value.remedy.startswith("--exclude BraTS20_Training_0")
 
 

@@ -11,13 +11,13 @@ from helper_in_process import pfbench
 
 from harness.data.cache import open_volume
 from harness.data.case import Scan
-from harness.data.datasets import Request, expected, fitted, prepare
+from harness.data.datasets import DataRequest, expected, fitted, prepare
 from harness.data.fit import Sizes, view
 from harness.data.nifti import outline
 from harness.data.prepare import enlargement
 from harness.data.prepare import fitted as on_grid
 from harness.data.reading import Reading, View, suits_every_system
-from harness.data.scan_view import look, reduction
+from harness.data.scan_view import reduction, view_of
 from harness.errors import UsageError
 from harness.runs.settings import PROFILES, resolve
 from harness.systems import catalogue
@@ -148,7 +148,7 @@ def test_a_new_scan_is_seen_as_those_of_the_training_and_its_mask_comes_back(sha
     image, ends = clipped(scan.image, limits or ("minmax",))
     made = on_grid(replace(scan, image=image, ends=ends), (1,), seen.blocks, "a", grid=seen.grid,
                    voxel_mm=seen.voxel_mm)  # fmt: skip
-    field = look(scan.image, scan.spacing_mm, "", reduction(seen.grid, seen), seen)
+    field = view_of(scan.image, scan.spacing_mm, "", reduction(seen.grid, seen), seen)
     np.testing.assert_array_equal(field.images[0], made.image)
     back = field.mask([made.label])
     common = 2 * np.logical_and(back, scan.label).sum() / (back.sum() + scan.label.sum())
@@ -187,13 +187,13 @@ def test_a_header_tells_shape_and_voxel_without_the_voxels(tmp_path):
 
 
 def test_only_training_cases_choose(tmp_path):
-    request = Request("folder", write(tmp_path / "data", SHAPES))
+    request = DataRequest("folder", write(tmp_path / "data", SHAPES))
     assert fitted(request, lambda ids: ids[:3]).view.grid == (32, 64, 32)
     assert fitted(request, lambda ids: ids[4:]).view.grid == (96, 160, 96)
 
 
 def test_the_choice_is_told_and_cases_larger_than_the_grid_are_counted(tmp_path):
-    made = prepare(Request("folder", write(tmp_path / "data", SHAPES)), tmp_path / "cache")
+    made = prepare(DataRequest("folder", write(tmp_path / "data", SHAPES)), tmp_path / "cache")
     choice, larger, *_ = made.notes
     assert choice.startswith("grid 32x64x64 voxels of 1x1x1 mm (D x H x W), chosen; 5 training")
     assert choice.endswith("full resolution is that of the data")
@@ -205,24 +205,24 @@ def test_the_choice_is_told_and_cases_larger_than_the_grid_are_counted(tmp_path)
 
 
 def test_a_request_that_was_fitted_stays_as_it_is(tmp_path):
-    first = fitted(Request("folder", write(tmp_path / "data", SHAPES)), lambda ids: ids[:1])
+    first = fitted(DataRequest("folder", write(tmp_path / "data", SHAPES)), lambda ids: ids[:1])
     assert fitted(first) == first
     assert expected(first).grid == first.view.grid
 
 
 def test_the_papers_data_sets_keep_the_papers_grid_unless_asked_otherwise(tmp_path):
     root = write(tmp_path / "data", SHAPES)
-    assert fitted(Request("liver", root, reduce=QUICK)).view.grid is None
-    assert expected(Request("liver", root, reduce=QUICK)).grid == (32, 64, 64)
-    asked = Request("liver", root, reading=Reading(grid="auto"))
+    assert fitted(DataRequest("liver", root, reduce=QUICK)).view.grid is None
+    assert expected(DataRequest("liver", root, reduce=QUICK)).grid == (32, 64, 64)
+    asked = DataRequest("liver", root, reading=Reading(grid="auto"))
     assert fitted(asked).view.grid == (32, 64, 64)
-    kept = Request("folder", root, reduce=QUICK, reading=Reading(grid="paper"))
+    kept = DataRequest("folder", root, reduce=QUICK, reading=Reading(grid="paper"))
     assert fitted(kept).view.grid is None
 
 
 def test_the_phantom_has_no_other_grid():
     with pytest.raises(UsageError, match="comes on the paper's grid"):
-        fitted(Request("phantom", reading=Reading(grid="auto")))
+        fitted(DataRequest("phantom", reading=Reading(grid="auto")))
 
 
 def test_a_run_trains_and_predicts_on_the_grid_of_its_data(tmp_path):

@@ -9,11 +9,11 @@ import pytest
 from harness.data import intensity
 from harness.data.cache import open_volume
 from harness.data.case import Scan
-from harness.data.datasets import Request, prepare
+from harness.data.datasets import DataRequest, prepare
 from harness.data.grid import unit_range
 from harness.data.prepare import whole
 from harness.data.reading import Reading, View
-from harness.data.scan_view import look
+from harness.data.scan_view import view_of
 from harness.errors import UsageError
 from harness.runs.settings import resolve
 
@@ -116,7 +116,9 @@ def write(root: Path, spoil=None, channel="CT", cases=3) -> Path:
 
 def prepared(root: Path, tmp_path: Path, **how):
     reading = Reading(grid="paper", **how)
-    return prepare(Request("folder", root, reduce=(4, 3, 3), reading=reading), tmp_path / "cache")
+    return prepare(
+        DataRequest("folder", root, reduce=(4, 3, 3), reading=reading), tmp_path / "cache"
+    )
 
 
 def test_ct_goes_by_the_targets_of_the_training_cases(tmp_path):
@@ -126,7 +128,7 @@ def test_ct_goes_by_the_targets_of_the_training_cases(tmp_path):
     targets = np.concatenate([np.rint(i)[m > 0] for i, m in map(tissue, range(3))])
     assert (low, high) == pytest.approx(np.percentile(targets, (0.5, 99.5)), abs=1)
     again = prepare(
-        Request("folder", root, reduce=(4, 3, 3)), tmp_path / "b", training=lambda ids: ids[:1]
+        DataRequest("folder", root, reduce=(4, 3, 3)), tmp_path / "b", training=lambda ids: ids[:1]
     )
     image, label = tissue(0)
     own = np.percentile(np.rint(image)[label > 0], (0.5, 99.5))
@@ -147,7 +149,9 @@ def test_other_modalities_go_by_percentiles_of_each_scan(tmp_path):
 
 
 def test_the_papers_data_sets_keep_minimum_and_maximum(tmp_path):
-    made = prepare(Request("liver", write(tmp_path / "data"), reduce=(4, 3, 3)), tmp_path / "cache")
+    made = prepare(
+        DataRequest("liver", write(tmp_path / "data"), reduce=(4, 3, 3)), tmp_path / "cache"
+    )
     assert made.view.limits == () and not any("intensities" in note for note in made.notes)
 
 
@@ -195,7 +199,7 @@ def test_a_new_scan_is_clipped_as_those_of_the_training(tmp_path):
     for limits in (("robust",), ((0.0, 120.0),)):
         made, ends = intensity.clipped(image[None], limits)
         volume = whole(Scan(made, label, (1, 1, 1), np.eye(4), ends=ends), (1,), (4, 3, 3), "a")
-        field = look(image[None], (1, 1, 1), "folder", (4, 3, 3), View(limits=limits))
+        field = view_of(image[None], (1, 1, 1), "folder", (4, 3, 3), View(limits=limits))
         np.testing.assert_array_equal(field.images[0], volume.image)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data.datasets import Request, prepare
+from harness.data.datasets import DataRequest, prepare
 from harness.data.export import packed
 from harness.data.nifti import outline, read_image, read_label
 from harness.errors import DataError
@@ -155,8 +155,8 @@ def folder_of(root: Path, ending: str) -> Path:
 @pytest.mark.parametrize("ending", [".nrrd", ".mhd"])
 def test_a_folder_of_them_is_prepared_as_one_of_nifti(tmp_path, ending):
     cache = tmp_path / "cache"
-    made = prepare(Request("folder", folder_of(tmp_path / "a", ending)), cache)
-    same = prepare(Request("folder", folder_of(tmp_path / "b", ".nii.gz")), cache)
+    made = prepare(DataRequest("folder", folder_of(tmp_path / "a", ending)), cache)
+    same = prepare(DataRequest("folder", folder_of(tmp_path / "b", ".nii.gz")), cache)
     assert made.grid == same.grid and list(made.keys) == list(same.keys) == ["c0", "c1", "c2"]
     for case in made.keys:
         one, other = (np.load(cache / each.keys[case] / "label.npy") for each in (made, same))
@@ -165,10 +165,10 @@ def test_a_folder_of_them_is_prepared_as_one_of_nifti(tmp_path, ending):
 
 def test_the_voxels_beside_a_header_are_part_of_what_a_volume_was_made_from(tmp_path):
     root = folder_of(tmp_path / "a", ".mhd")
-    before = prepare(Request("folder", root), tmp_path / "cache").keys["c0"]
+    before = prepare(DataRequest("folder", root), tmp_path / "cache").keys["c0"]
     path = root / "images" / "c0.raw"
     path.write_bytes(bytes(reversed(path.read_bytes())))
-    assert prepare(Request("folder", root), tmp_path / "cache").keys["c0"] != before
+    assert prepare(DataRequest("folder", root), tmp_path / "cache").keys["c0"] != before
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real volumes here")

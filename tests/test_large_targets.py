@@ -122,6 +122,16 @@ def test_a_region_beyond_the_cloud_is_not_opened():
     assert mask.sum() == 9_000 and not mask[case.label == 0].any()
 
 
+def test_outside_of_the_region_single_points_are_no_target(monkeypatch):
+    """A perfect saliency, and points that take a bright spot of the body for the target."""
+    case = organ(200, "quick")
+    image = case.image.copy()
+    image[0, 4, 20, 20] = image[0, 16, 32, 12] = BRIGHT
+    method = perfect("quick", "liver")
+    monkeypatch.setattr(type(method.saliency), "segment", lambda saliency, image: case.label > 0)
+    assert np.array_equal(method.segment(image), case.label > 0)
+
+
 def test_a_region_beyond_the_cloud_is_remarked_on_with_its_cases():
     cases = [organ(ml, "quick") for ml in (200, 2200)]
     method = perfect("quick", "liver", points=10_000)

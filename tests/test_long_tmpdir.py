@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.checks.doctor import machine
-from harness.checks.finding import Request
+from harness.checks.finding import ExaminationRequest
 from tuning import cluster
 
 TOP = Path(__file__).parent.parent
@@ -47,7 +47,7 @@ def test_without_a_short_folder_ray_is_refused_with_the_remedy(long_tmpdir, monk
 )
 def test_doctor_says_so_before(long_tmpdir, monkeypatch, tmp_path, short, state, said):
     monkeypatch.setattr(machine, "SHORT", short)
-    [found] = [one for one in machine.disk(Request(tmp_path)) if "too long" in one.what]
+    [found] = [one for one in machine.disk(ExaminationRequest(tmp_path)) if "too long" in one.what]
     assert found.state == state and said in found.what
 
 

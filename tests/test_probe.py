@@ -33,8 +33,8 @@ from harness.trials import probe_run as probing
 from harness.trials.execute import execute
 from harness.trials.gpu_sharing import CONTEXT_MIB, MARGIN, room, shown, sized, together
 from harness.trials.placement import Placement
-from harness.trials.probe import STEPS, fitting
-from harness.trials.probe_run import PREFIX, Probe, company, kind_of
+from harness.trials.probe import STEPS, how_many
+from harness.trials.probe_run import PREFIX, Probe, kind_of, run_together
 from harness.trials.workplace import Workplace
 from tuning.machines import Machine
 
@@ -285,16 +285,16 @@ def test_rows_with_schedules_of_their_own_share_a_probe_and_not_an_estimate():
 
 def test_a_probe_has_the_company_that_its_trial_will_have():
     alike = {"a": ["a0", "a1", "a2"], "b": ["b0"]}
-    assert company(alike, 1) == ["a0", "b0"], "each kind once"
-    assert company(alike, 3) == ["a0", "b0", "a1"]
-    assert company(alike, 9) == ["a0", "b0", "a1", "a2"], "there are no more"
+    assert run_together(alike, 1) == ["a0", "b0"], "each kind once"
+    assert run_together(alike, 3) == ["a0", "b0", "a1"]
+    assert run_together(alike, 9) == ["a0", "b0", "a1", "a2"], "there are no more"
 
 
 @pytest.mark.parametrize(
     ("seconds", "steps"), [(60, 1), (10, 1), (3, 3), (0.2, 50), (0.001, STEPS), (0, STEPS)]
 )
 def test_as_many_steps_are_timed_as_fit_and_at_least_one(seconds, steps):
-    assert fitting(seconds, 10, STEPS) == steps
+    assert how_many(seconds, 10, STEPS) == steps
 
 
 # Shares of a GPU, by the memory of a probe.

@@ -9,8 +9,10 @@ import torch
 
 from harness.commands.listing import COSTS, costs
 from harness.data.case import Volume
+from harness.data.grid import PAPER_GRID
 from harness.runs.settings import PROFILES
 from harness.systems import catalogue as systems
+from harness.systems.cost import adapt_gflops
 from models import cropping
 
 GRID = (32, 64, 64)
@@ -50,6 +52,14 @@ def test_paper_profile_has_the_published_size_and_cost(name, counted):
     total, inference, gflops = PAPER[name]
     assert (cost["parameters"], cost["parameters_inference"]) == (total, inference)
     assert cost["gflops_per_volume"] == pytest.approx(gflops, rel=1e-3)
+
+
+@pytest.mark.parametrize("tpf, gflops", [("tfm", 3511.2), ("none", None)])
+def test_fine_tuning_labels_a_volume_and_learns_from_it(tpf, gflops):
+    """569.8 to label it; 984.0 forward in training, and twice that back but for the input."""
+    options = systems.options("pfseg", "paper") | {"tpf": tpf}
+    found = adapt_gflops("pfseg", options, 1, PAPER_GRID)
+    assert found == (gflops and pytest.approx(gflops, rel=1e-4))
 
 
 def test_the_listed_costs_are_those_that_are_counted(counted):

@@ -11,7 +11,7 @@ from helper_made_run import MadeRun, rewrite
 
 from harness.data import cache
 from harness.data.check import check
-from harness.data.datasets import Request, prepare
+from harness.data.datasets import DataRequest, prepare
 from harness.data.prepare import brats_positions, cut_off
 from harness.data.reading import Reading
 from harness.data.split import Split
@@ -78,7 +78,7 @@ def test_a_crop_of_240_to_192_cuts_what_lies_in_24_voxels_of_an_end():
 
 def test_what_is_known_of_a_target_is_kept_beside_the_volume(tmp_path):
     root = write(tmp_path / "data", {"a": LARGE, "b": THREE})
-    made = prepare(Request("folder", root, reading=PAPER), tmp_path / "cache")
+    made = prepare(DataRequest("folder", root, reading=PAPER), tmp_path / "cache")
     kept = cache.lookup(tmp_path / "cache", made.keys["b"])["target"]
     assert kept["file_ml"] == pytest.approx((12**3 + 2) * 0.512)
     assert (kept["file_parts"], kept["cut"]) == (3, 0)
@@ -87,7 +87,7 @@ def test_what_is_known_of_a_target_is_kept_beside_the_volume(tmp_path):
 
 def test_a_target_that_shrinks_by_a_quarter_is_noted_and_another_is_not(tmp_path):
     root = write(tmp_path / "data", {"a": LARGE, "b": [np.s_[2:8, 2:8, 2:8]]})
-    made = prepare(Request("folder", root, reduce=COARSE, reading=PAPER), tmp_path / "cache")
+    made = prepare(DataRequest("folder", root, reduce=COARSE, reading=PAPER), tmp_path / "cache")
     *_, note = made.notes
     assert note.startswith("on the grid 1 of 2 cases lost a quarter or more of the target (b: ")
 
@@ -95,7 +95,7 @@ def test_a_target_that_shrinks_by_a_quarter_is_noted_and_another_is_not(tmp_path
 def test_a_target_of_which_nothing_is_left_is_a_fault(tmp_path):
     root = write(tmp_path / "data", {"a": LARGE, "b": ONE_VOXEL})
     with pytest.raises(DataError) as caught:
-        prepare(Request("folder", root, reduce=COARSE, reading=PAPER), tmp_path / "cache")
+        prepare(DataRequest("folder", root, reduce=COARSE, reading=PAPER), tmp_path / "cache")
     assert (caught.value.code, caught.value.where) == ("PFB-V35", "b")
     assert "0.512 ml in 1 part" in caught.value.what
     assert "--drop-vanished" in caught.value.remedy
@@ -105,18 +105,18 @@ def test_the_fault_is_told_again_when_the_volume_is_in_the_cache(tmp_path):
     root = write(tmp_path / "data", {"a": LARGE, "b": ONE_VOXEL})
     for _ in range(2):
         with pytest.raises(DataError, match="nothing is left"):
-            prepare(Request("folder", root, reduce=COARSE, reading=PAPER), tmp_path / "cache")
+            prepare(DataRequest("folder", root, reduce=COARSE, reading=PAPER), tmp_path / "cache")
 
 
 def test_a_case_without_target_in_its_file_has_not_lost_it(tmp_path):
     root = write(tmp_path / "data", {"a": LARGE, "b": []})
-    asked = Request("folder", root, reduce=COARSE, reading=PAPER)
+    asked = DataRequest("folder", root, reduce=COARSE, reading=PAPER)
     assert sorted(prepare(asked, tmp_path / "cache").keys) == ["a", "b"]
 
 
 def test_vanished_cases_are_left_out_and_counted_where_that_is_asked_for(tmp_path):
     root = write(tmp_path / "data", {"a": LARGE, "b": ONE_VOXEL, "c": LARGE})
-    made = prepare(Request("folder", root, reduce=COARSE, reading=DROP), tmp_path / "cache")
+    made = prepare(DataRequest("folder", root, reduce=COARSE, reading=DROP), tmp_path / "cache")
     assert (list(made.keys), made.dropped) == (["a", "c"], ("b",))
     *_, note = made.notes
     assert "nothing of the target is left on the grid: 1 of 3 cases (b: 0.512 ml)" in note
@@ -132,7 +132,7 @@ def test_the_cases_that_stay_keep_their_part_of_the_split():
 def test_a_liver_that_lies_outside_of_the_crop_is_a_fault_that_says_so(tmp_path):
     root = write(tmp_path / "data", {"a": [np.s_[:, 0:3, 0:3]]}, np.diag([20.0, 20, 20, 1]))
     with pytest.raises(DataError) as caught:
-        prepare(Request("liver", root, reduce=(4, 3, 3)), tmp_path / "cache")
+        prepare(DataRequest("liver", root, reduce=(4, 3, 3)), tmp_path / "cache")
     assert caught.value.code == "PFB-V35" and "the crop cuts all of it off" in caught.value.what
 
 
@@ -140,10 +140,10 @@ def test_check_tells_the_same_as_prepare_without_a_cache(tmp_path):
     root = write(tmp_path / "data", {"a": LARGE, "b": ONE_VOXEL, "c": THREE})
     found = check(root, "folder", (), reading=PAPER, reduce=COARSE)
     with pytest.raises(DataError) as caught:
-        prepare(Request("folder", root, reduce=COARSE, reading=PAPER), tmp_path / "cache")
+        prepare(DataRequest("folder", root, reduce=COARSE, reading=PAPER), tmp_path / "cache")
     assert [str(fault) for fault in found.faults] == [str(caught.value)]
     kept = check(root, "folder", (), reading=DROP, reduce=COARSE)
-    made = prepare(Request("folder", root, reduce=COARSE, reading=DROP), tmp_path / "cache")
+    made = prepare(DataRequest("folder", root, reduce=COARSE, reading=DROP), tmp_path / "cache")
     assert (kept.faults, kept.notes) == ([], list(made.notes[1:]))  # the first tells intensities
     assert kept.targets["c"].file_parts == 3
 
@@ -165,7 +165,7 @@ def test_twins_are_found_by_their_voxels_whatever_file_they_are_stored_in(tmp_pa
     [fault] = check(root, "folder", (), reading=PAPER).faults
     assert fault.code == "PFB-D08" and "a and flipped and float and spacing" in fault.what
     with pytest.raises(DataError) as caught:
-        prepare(Request("folder", root, reading=PAPER), tmp_path / "cache")
+        prepare(DataRequest("folder", root, reading=PAPER), tmp_path / "cache")
     assert str(caught.value) == str(fault)
 
 

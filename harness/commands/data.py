@@ -81,17 +81,22 @@ def check_data(options: CheckOptions) -> None:
     from harness.runs.settings import resolve
 
     use_plugins(options.plugins)
-    settings = resolve(options.profile, None, options.changes or [], None)
-    how = options.target, settings.data, settings.reduce
-    modalities = words(options.modalities)
-    fields = options.files.fields
-    faults, notes, targets, found = check(options.root, options.dataset, modalities, *how, **fields)
+    settings = resolve(options.profile, None, options.changes or (), None)
+    faults, notes, targets, found = check(
+        options.root,
+        options.dataset,
+        words(options.modalities),
+        target=options.target,
+        reading=settings.data,
+        reduce=settings.reduce,
+        **options.files.fields,
+    )
     if options.as_json:
         keys = ("code", "where", "what", "remedy")
         told = [{key: getattr(fault, key) for key in keys} for fault in faults]
         sizes = {case: {**one.as_json(), "lost": one.lost} for case, one in targets.items()}
-        said = {"layout": found, "faults": told, "notes": notes, "targets": sizes}
-        print(json.dumps(said, indent=2))
+        content = {"layout": found, "faults": told, "notes": notes, "targets": sizes}
+        print(json.dumps(content, indent=2))
     else:
         if found:
             print(found)
@@ -128,11 +133,15 @@ def describe_data(options: DescribeOptions) -> None:
     use_plugins(options.plugins)
     if not options.root.is_dir():
         raise no_folder(options.root)
-    settings = resolve(options.profile, None, options.changes or [], None)
+    reduce = resolve(options.profile, None, (), None).reduce
     asked = request_of_all(
-        options.root, options.dataset, words(options.modalities), target=options.target,
-        reading=settings.data, reduce=settings.reduce, **options.files.fields,
-    )  # fmt: skip
+        options.root,
+        options.dataset,
+        words(options.modalities),
+        target=options.target,
+        reduce=reduce,
+        **options.files.fields,
+    )
     with Screen(quiet=options.as_json).bar("reading volumes") as advance:
         found = describe(asked, options.group, advance)
     if options.html:

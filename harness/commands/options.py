@@ -179,6 +179,11 @@ class DataOptions:
         return [*found, *(["data.drop_vanished=true"] if self.drop_vanished else [])]
 
 
+def _listed(text: str) -> str:
+    """ "96,160,160" -> "[96,160,160]"; a word stays one."""
+    return f"[{text}]" if "," in text else text
+
+
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions:
     """`pfbench data check`."""
@@ -188,9 +193,17 @@ class CheckOptions:
     modalities: Modalities = ""
     target: Target = ""
     files: FileOptions = FileOptions()
-    profile: Profile = "paper"
+    profile: Annotated[
+        str,
+        typer.Option(help="The grid of paper or quick.", autocompletion=completion.profiles),
+    ] = "paper"
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Change a setting of the data, e.g. data.intensity=percentiles."
+        ),
+    ] = None
     plugins: Plugins = None
-    changes: Changes = None
     as_json: Json = False
 
 
@@ -207,18 +220,15 @@ class DescribeOptions:
         str,
         typer.Option(help="Whose a case is: a pattern such as '{patient}_*', or a CSV."),
     ] = ""
-    profile: Profile = "paper"
+    profile: Annotated[
+        str,
+        typer.Option(help="The grid of paper or quick.", autocompletion=completion.profiles),
+    ] = "paper"
     html: Annotated[
         Path | None, typer.Option(help="Write a page with pictures, such as data.html.")
     ] = None
     plugins: Plugins = None
-    changes: Changes = None
     as_json: Json = False
-
-
-def _listed(text: str) -> str:
-    """ "96,160,160" -> "[96,160,160]"; a word stays one."""
-    return f"[{text}]" if "," in text else text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,8 +116,8 @@ def _mirroring(options: MlflowOptions, folder: Path) -> Mirroring:
     return Mirroring(uri, options.experiment, options.enabled, options.required)
 
 
-def _data(options: DataOptions, settings: Settings) -> datasets.Request:
-    return datasets.Request(
+def _data(options: DataOptions, settings: Settings) -> datasets.DataRequest:
+    return datasets.DataRequest(
         dataset=options.dataset,
         root=options.data_root,
         modalities=words(options.modalities),

@@ -49,8 +49,11 @@ EDITIONS = {
 YEARS = {
     **{str(year): "2016" for year in range(2012, 2017)},
     **{str(year): "2021" for year in range(2017, 2022)},
-    "2023": "2023", "2024": "2025", "2025": "2025", "2024-ped": "ped",
-}  # fmt: skip
+    "2023": "2023",
+    "2024": "2025",
+    "2025": "2025",
+    "2024-ped": "ped",
+}
 UNTIL_2021 = Edition(REGIONS, frozenset(range(5)), unsure=True)
 UNKNOWN = Edition(REGIONS, frozenset(range(5)), unsure=True, cavity=True)
 
@@ -94,6 +97,13 @@ def contents(files: Files, asked: str) -> Contents:
     }
     found = edition(files.cases, asked)
     default = "t2" if "t2" in available else spelled.get("t2", "t2")
-    return Contents((default,), found.targets, "wt", found.labels,
-                    spelled=spelled, available=available, unsure=found.unsure,
-                    cavity=found.cavity)  # fmt: skip
+    return Contents(
+        (default,),
+        found.targets,
+        "wt",
+        found.labels,
+        spelled=spelled,
+        available=available,
+        unsure=found.unsure,
+        cavity=found.cavity,
+    )

@@ -16,8 +16,20 @@ from harness.data.pattern import Match, Pattern, Tree
 from harness.errors import DataError, UsageError
 
 IMAGE, LABEL = ("case", "modality"), ("case", "target")  # fields that patterns may have
-MASKS = {"seg", "segm", "segmentation", "mask", "msk", "label", "labels", "dseg", "gt", "pred",
-         "lesion", "roi"}  # fmt: skip
+MASKS = {
+    "seg",
+    "segm",
+    "segmentation",
+    "mask",
+    "msk",
+    "label",
+    "labels",
+    "dseg",
+    "gt",
+    "pred",
+    "lesion",
+    "roi",
+}
 SHOWN = 12  # names that a message lists, of many
 
 
@@ -125,8 +137,9 @@ def find(layout: Layout, tree: Tree) -> Files:
     taken |= {str(path.relative_to(tree.root)) for paths in misnamed.values() for path in paths}
     images = _images(layout, tree, taken)
     usual = max(layout.labels, key=lambda text: found_by[text])
-    return Files(images, {case: dict(found) for case, found in labels.items()},
-                 misnamed, usual, tree.faults)  # fmt: skip
+    return Files(
+        images, {case: dict(found) for case, found in labels.items()}, misnamed, usual, tree.faults
+    )
 
 
 def _images(layout: Layout, tree: Tree, labels: set[str]) -> dict[str, dict[str, list[Path]]]:
@@ -169,8 +182,9 @@ def contents(files: Files, layout: Layout, named: Contents) -> Contents:
     words, spelled = words_of(files.targets, "mask")
     targets: dict[str, tuple[int, ...]] = {word: (1,) for word in words}
     default = words[0] if len(words) == 1 else ""
-    return Contents(modalities, targets, default, frozenset({0, 1}), spelled=spelled,
-                    available=available)  # fmt: skip
+    return Contents(
+        modalities, targets, default, frozenset({0, 1}), spelled=spelled, available=available
+    )
 
 
 def survey(

@@ -38,7 +38,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Remains:
+class FaultyCase:
     """What can be read of a patient whose files have faults."""
 
     id: str
@@ -135,7 +135,7 @@ class Survey:
     cases: tuple[Case, ...] = ()
     faults: tuple[DataError, ...] = ()
     notes: tuple[str, ...] = ()
-    remains: tuple[Remains, ...] = ()
+    remains: tuple[FaultyCase, ...] = ()
     """Of the cases with faults, in order of id."""
     folds: Mapping[str, int] = field(default_factory=dict)
     """Case -> its fold, where the data set comes with folds."""
@@ -147,11 +147,14 @@ class Survey:
             self,
             cases=tuple(case for case in self.cases if case.id not in left_out),
             remains=tuple(one for one in self.remains if one.id not in left_out),
-            faults=tuple(fault for fault in self.faults
-                         if id(fault) not in gone and fault.where not in left_out),
+            faults=tuple(
+                fault
+                for fault in self.faults
+                if id(fault) not in gone and fault.where not in left_out
+            ),
             notes=tuple(note for note in self.notes if note.partition(":")[0] not in left_out),
             folds={case: fold for case, fold in self.folds.items() if case not in left_out},
-        )  # fmt: skip
+        )
 
     def require(self) -> list[Case]:
         """The cases; DataError that lists every fault when there is any."""

@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.data.by_pattern import some
-from harness.data.case import Grid
-from harness.data.datasets import DATASETS, Request, contents_of, inspected
+from harness.data.datasets import DATASETS, DataRequest, contents_of, inspected
 from harness.data.layout import no_folder
-from harness.data.reading import PLAIN, Reading
 from harness.data.recognise import request_of_all
 from harness.data.target import Target
 from harness.errors import DataError, UsageError
@@ -27,19 +25,11 @@ class Checked(NamedTuple):
     """Which data set it is, and what it has."""
 
 
-def check(
-    root: Path,
-    dataset: str | None,
-    modalities: Sequence[str],
-    target: str = "",
-    reading: Reading = PLAIN,
-    reduce: Grid = (1, 1, 1),
-    **asked: Any,
-) -> Checked:
+def check(root: Path, dataset: str | None, modalities: Sequence[str], **asked: Any) -> Checked:
     """Every fault of every case below `root`; none when it can be used.
 
     Without `dataset` the layout is looked up; without `modalities` every patient has to have all
-    that any of them has; without `target` the first of several is taken. `asked` are further
+    that any of them has; without a target the first of several is taken. `asked` are further
     fields of a request. Raises UsageError for a name that does not exist.
     """
     if dataset == "phantom":
@@ -48,8 +38,7 @@ def check(
     if not root.is_dir():
         return Checked([no_folder(root)], [])
     try:
-        how = {"target": target, "reading": reading, "reduce": reduce}
-        full = request_of_all(root, dataset, modalities, **how, **asked)
+        full = request_of_all(root, dataset, modalities, **asked)
     except DataError as fault:
         return Checked([fault], [])
     outcomes, faults, notes = inspected(full, WORKERS)
@@ -57,7 +46,7 @@ def check(
     return Checked(faults, notes, seen, _said(full, len(outcomes)))
 
 
-def _said(full: Request, cases: int) -> str:
+def _said(full: DataRequest, cases: int) -> str:
     targets = some(list(contents_of(full).targets))
     title = DATASETS[full.dataset].title
     return (

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data import brats, by_pattern
 from harness.data.by_pattern import Layout
-from harness.data.case import Case, Contents, Grid, Remains, Scan, Survey, Volume
+from harness.data.case import Case, Contents, FaultyCase, Grid, Scan, Survey, Volume
 from harness.data.divide import Roster
 from harness.data.exclude import note_of, refuse_strangers
 from harness.data.grid import PAPER_GRID
-from harness.data.ingest import Job, Outcome, digest, inspect, take_in
+from harness.data.ingest import Job, Outcome, digest, ingest, inspect
 from harness.data.layout import no_folder, same_but_for_case
 from harness.data.pattern import Tree
 from harness.data.presets import GLIOMA, PRESETS
@@ -72,37 +72,57 @@ class Dataset:
 
 DATASETS: dict[str, Dataset] = {
     "phantom": Dataset(
-        "Synthetic heads with lesions, made in memory", ("flair",), brats.REGIONS,
-        prepare="harness.data.prepare:phantom", licence="none needed", synthetic=True,
+        "Synthetic heads with lesions, made in memory",
+        ("flair",),
+        brats.REGIONS,
+        prepare="harness.data.prepare:phantom",
+        licence="none needed",
+        synthetic=True,
     ),
     "brats": Dataset(
-        "BraTS 2012-2025, glioma MRI: a folder for each patient", ("t2",), brats.REGIONS,
-        prepare="harness.data.prepare:brats", licence="research only, from the organisers",
-        labels=frozenset(range(5)), editions=True, layout=GLIOMA,
+        "BraTS 2012-2025, glioma MRI: a folder for each patient",
+        ("t2",),
+        brats.REGIONS,
+        prepare="harness.data.prepare:brats",
+        licence="research only, from the organisers",
+        labels=frozenset(range(5)),
+        editions=True,
+        layout=GLIOMA,
         expected="folders such as BraTS20_Training_001 directly below",
     ),
     "liver": Dataset(
-        "Liver CT in images/ + labels/, nnU-Net's or Decathlon's layout", ("ct",),
-        {"liver": (1, 2), "tumour": (2,)}, "harness.data.liver:survey",
-        "harness.data.prepare:liver", labels=frozenset({0, 1, 2}),
+        "Liver CT in images/ + labels/, nnU-Net's or Decathlon's layout",
+        ("ct",),
+        {"liver": (1, 2), "tumour": (2,)},
+        "harness.data.liver:survey",
+        "harness.data.prepare:liver",
+        labels=frozenset({0, 1, 2}),
     ),
     "folder": Dataset(
-        "Any organ, in nnU-Net's raw layout or Decathlon's: dataset.json names its parts", (), {},
-        "harness.data.folder:survey", contents="harness.data.folder:contents",
+        "Any organ, in nnU-Net's raw layout or Decathlon's: dataset.json names its parts",
+        (),
+        {},
+        "harness.data.folder:survey",
+        contents="harness.data.folder:contents",
     ),
     **{
         name: Dataset(
-            preset.title, preset.modalities, preset.targets, licence=preset.licence,
-            labels=preset.labels, layout=preset.layout, expected=preset.expected,
+            preset.title,
+            preset.modalities,
+            preset.targets,
+            licence=preset.licence,
+            labels=preset.labels,
+            layout=preset.layout,
+            expected=preset.expected,
             choose=preset.choose,
         )
         for name, preset in PRESETS.items()
     },
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
-class Request:
+class DataRequest:
     """Which volumes, and how they are to be seen."""
 
     dataset: str
@@ -115,6 +135,11 @@ class Request:
     """Of the phantom; other data sets have the cases they have."""
     seed: int = 0
     """Of the phantom."""
+    reading: Reading = PLAIN
+    view: View | None = None
+    """How scans are seen, once that is chosen: see `fitted`."""
+    choice: str = ""
+    """A sentence on that."""
     images: tuple[str, ...] = ()
     """Patterns, "MODALITY=PATTERN", in place of those of the data set."""
     labels: tuple[str, ...] = ()
@@ -123,11 +148,6 @@ class Request:
     """A year of BraTS; "" for the one that the names tell."""
     exclude: tuple[str, ...] = ()
     """Cases that are left out."""
-    reading: Reading = PLAIN
-    view: View | None = None
-    """How scans are seen, once that is chosen: see `fitted`."""
-    choice: str = ""
-    """A sentence on that."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +170,7 @@ class Prepared:
     """Cases that were left out: nothing of their target is on the grid."""
 
 
-def case_ids(request: Request) -> list[str]:
+def case_ids(request: DataRequest) -> list[str]:
     """Every case there is, in order; reads no voxels.
 
     Raises UsageError for a wrong name or a missing root, DataError for faults of the folder.
@@ -161,7 +181,7 @@ def case_ids(request: Request) -> list[str]:
     return list(known.cases)
 
 
-def roster(request: Request) -> Roster:
+def roster(request: DataRequest) -> Roster:
     """Every case there is, and what their names and lists tell of them; reads no voxels.
 
     Raises UsageError for a wrong name or a missing root, DataError where names cannot be followed.
@@ -174,7 +194,7 @@ def roster(request: Request) -> Roster:
 
 
 def prepare(
-    request: Request,
+    request: DataRequest,
     cache_root: Path,
     *,
     only: Collection[str] | None = None,
@@ -230,7 +250,7 @@ def _examples(
 
 
 def inspected(
-    request: Request, workers: int = 2
+    request: DataRequest, workers: int = 2
 ) -> tuple[list[Outcome], list[DataError], list[str]]:
     """What `prepare` would say of a complete request: outcomes, every fault, notes; stores nothing.
 
@@ -253,7 +273,7 @@ def all_faults(found: "Jobs", outcomes: Sequence[Outcome], editions: bool) -> li
 
 
 def all_notes(
-    request: Request,
+    request: DataRequest,
     found: "Jobs",
     outcomes: Sequence[Outcome],
     limits: Sequence[Limits] = (),
@@ -290,7 +310,7 @@ def _larger(view: View | None, outcomes: Sequence[Outcome]) -> str:
 
 
 def _limits(
-    request: Request,
+    request: DataRequest,
     examples: Sequence[Job],
     cache_root: Path,
     workers: int,
@@ -316,10 +336,10 @@ def _limits(
 
 
 def fitted(
-    request: Request,
+    request: DataRequest,
     training: Callable[[Sequence[str]], Collection[str]] | None = None,
     only: Collection[str] | None = None,
-) -> Request:
+) -> DataRequest:
     """The complete request with its grid, chosen by the headers of the training cases.
 
     `training` and `only` as in `prepare`. A request that has been fitted stays as it is. Raises
@@ -343,7 +363,7 @@ def fitted(
     return replace(full, view=view, choice=fit.told(view, known, full.reading))
 
 
-def _own_grid(request: Request) -> bool:
+def _own_grid(request: DataRequest) -> bool:
     """Whether volumes come on a grid of the data's own, not the paper's."""
     from harness.data.fit import PAPERS_OWN
 
@@ -359,7 +379,7 @@ def _own_grid(request: Request) -> bool:
     return given or request.dataset not in PAPERS_OWN
 
 
-def expected(request: Request) -> Prepared:
+def expected(request: DataRequest) -> Prepared:
     """What `prepare` will give, as far as it is known before a volume is read: not its cases.
 
     Raises UsageError for a wrong name or a missing root.
@@ -378,7 +398,7 @@ def expected(request: Request) -> Prepared:
     )
 
 
-def complete(request: Request) -> Request:
+def complete(request: DataRequest) -> DataRequest:
     """The request with its defaults filled in; UsageError for what does not exist."""
     if request.dataset not in DATASETS:
         raise unknown("dataset", request.dataset, DATASETS)
@@ -401,7 +421,7 @@ def complete(request: Request) -> Request:
     return replace(request, modalities=modalities, target=target)
 
 
-def patterns_of(request: Request) -> Layout | None:
+def patterns_of(request: DataRequest) -> Layout | None:
     """The patterns of a request, or of its data set; None where a survey of its own finds files.
 
     Raises UsageError for what is no pattern.
@@ -412,7 +432,7 @@ def patterns_of(request: Request) -> Layout | None:
     return own
 
 
-def contents_of(request: Request) -> Contents:
+def contents_of(request: DataRequest) -> Contents:
     """What the data set of a request holds, as far as names tell. DataError where they cannot."""
     entry, layout = DATASETS[request.dataset], patterns_of(request)
     if layout is None or request.root is None:
@@ -424,7 +444,7 @@ def contents_of(request: Request) -> Contents:
     return by_pattern.contents(files, layout, found) if request.images else found
 
 
-def _refuse_idle(request: Request) -> None:
+def _refuse_idle(request: DataRequest) -> None:
     """UsageError for an option that this data set has no use for."""
     made_up = request.dataset == "phantom"
     idle = {
@@ -439,7 +459,7 @@ def _refuse_idle(request: Request) -> None:
             raise UsageError(what, where=option, remedy=remedy, code="PFB-C02")
 
 
-def _refuse_no_folder(request: Request) -> None:
+def _refuse_no_folder(request: DataRequest) -> None:
     if request.root is None:
         remedy = f"--dataset {request.dataset} --data-root DIR"
         what = f"{request.dataset} needs a folder"
@@ -463,17 +483,23 @@ def _labels(contents: Contents, target: str) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def rules(request: Request) -> "Rules":
+def rules(request: DataRequest) -> "Rules":
     """What the masks of a complete request may hold."""
     from harness.data.scans import Rules
 
-    contents, unoriented = contents_of(request), request.reading.unoriented
-    return Rules(request.dataset, request.target, contents.labels, contents.unsure,
-                 contents.cavity, unoriented)  # fmt: skip
+    contents = contents_of(request)
+    return Rules(
+        request.dataset,
+        request.target,
+        contents.labels,
+        editions=contents.unsure,
+        cavity=contents.cavity,
+        unoriented=request.reading.unoriented,
+    )
 
 
 def seen_as(dataset: str) -> str:
-    """Whose way to see a scan a data set shares, for `harness.data.scan_view.look`.
+    """Whose way to see a scan a data set shares, for `harness.data.scan_view.view_of`.
 
     Raises UsageError for a plug-in's own, of which the way back to the scan is not known.
     """
@@ -508,7 +534,7 @@ def is_synthetic(root: Path | None) -> bool:
     return root is not None and (root / MARKER).is_file()
 
 
-def survey(request: Request) -> Survey:
+def survey(request: DataRequest) -> Survey:
     """What the folder of a complete request of a real data set holds; reads no voxels."""
     entry, layout = DATASETS[request.dataset], patterns_of(request)
     assert request.root is not None  # complete() refuses it
@@ -538,7 +564,7 @@ class Jobs:
     folds: Mapping[str, int] = field(default_factory=dict)
 
 
-def find_jobs(request: Request) -> Jobs:
+def find_jobs(request: DataRequest) -> Jobs:
     """One job for each case; `request` is complete."""
     entry = DATASETS[request.dataset]
     view = request.view or View(unoriented=request.reading.unoriented)
@@ -550,7 +576,7 @@ def find_jobs(request: Request) -> Jobs:
     labels = _labels(contents_of(request), request.target)
     seen = (request.modalities, labels, blocks, grid)
 
-    def job(name: str, source: Case | Remains | int) -> Job:
+    def job(name: str, source: Case | FaultyCase | int) -> Job:
         return Job(
             name,
             source,
@@ -580,7 +606,7 @@ def _bring_in(jobs: Sequence[Job], cache_root: Path, workers: int) -> Iterator[O
     Threads: unpacking and arithmetic run outside the interpreter lock, so processes gain nothing.
     """
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        waiting = [pool.submit(take_in, job, cache_root) for job in jobs]
+        waiting = [pool.submit(ingest, job, cache_root) for job in jobs]
         try:
             for future in as_completed(waiting):
                 yield future.result()

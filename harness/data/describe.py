@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.data.case import Case, Grid, Scan, Spacing
-from harness.data.datasets import DATASETS, Request, find_jobs, fitted, patterns_of
+from harness.data.datasets import DATASETS, DataRequest, complete, find_jobs, patterns_of
 from harness.data.ingest import Job
 from harness.data.patients import Groups, groups, suspicion
 from harness.data.prepare import region
@@ -125,7 +125,9 @@ def _plain(case: CaseSeen) -> dict[str, Any]:
     return content | {"target": {**content["target"], "kept": case.target.kept}}
 
 
-def describe(request: Request, group: str = "", progress: Progress | None = None) -> Description:
+def describe(
+    request: DataRequest, group: str = "", progress: Progress | None = None
+) -> Description:
     """Every case that a request finds, read and looked at; stores nothing.
 
     `group` says whose a case is, as in `split.group`. Raises UsageError for what does not exist,
@@ -134,7 +136,7 @@ def describe(request: Request, group: str = "", progress: Progress | None = None
     if request.dataset == "phantom":
         what, remedy = "the phantom is made in memory", "a folder"
         raise UsageError(what, where="--dataset", remedy=remedy, code="PFB-C02")
-    full = fitted(request)
+    full = complete(request)
     found = find_jobs(full)
     ids = [job.name for job in found.jobs]
     layout = patterns_of(full)
@@ -151,11 +153,7 @@ def describe(request: Request, group: str = "", progress: Progress | None = None
                 faults += one
             if progress:
                 progress(number, len(ids), job.name)
-    notes = [
-        *filter(None, [full.choice]),
-        *found.notes,
-        *(note for case in seen for note in case.notes),
-    ]
+    notes = [*found.notes, *(note for case in seen for note in case.notes)]
     if not (known.patients or group or (layout and layout.patient)):
         notes += [text] if (text := suspicion(ids)) else []
     notes += _remarks(seen)
@@ -174,16 +172,18 @@ def _look(job: Job, known: Groups, pictured: bool) -> CaseSeen | tuple[DataError
     if scan is None:
         return findings.faults
     try:
-        seen = scan if job.plugin else replace(scan, image=scan.image[:0])
-        volume = job.recipe(seen, job.labels, job.reduce, job.name)
+        volume = job.recipe(replace(scan, image=scan.image[:1]), job.labels, job.reduce, job.name)
     except DataError as fault:
         return (fault,)
     mask = region(scan.label, job.labels)
     on_grid = volume.label > 0
     target = TargetSeen(
-        _ml(mask, scan.spacing_mm), _pieces(mask),
-        _ml(on_grid, volume.spacing_mm), _pieces(on_grid), int(on_grid.sum()),
-    )  # fmt: skip
+        _ml(mask, scan.spacing_mm),
+        _pieces(mask),
+        _ml(on_grid, volume.spacing_mm),
+        _pieces(on_grid),
+        int(on_grid.sum()),
+    )
     values = [value for value in findings.labels if value]
     depth, height, width = scan.label.shape
     return CaseSeen(
@@ -252,8 +252,10 @@ def _remarks(cases: Sequence[CaseSeen]) -> list[str]:
         ),
     ):
         if ids:
-            found.append(f"{len(ids)} of {len(cases)} cases {what}: {', '.join(ids[:5])}"
-                         + (" …" if len(ids) > 5 else ""))  # fmt: skip
+            found.append(
+                f"{len(ids)} of {len(cases)} cases {what}: {', '.join(ids[:5])}"
+                + (" …" if len(ids) > 5 else "")
+            )
     return found
 
 

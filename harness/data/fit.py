@@ -51,8 +51,8 @@ def sizes(examples: Sequence[Job]) -> Sizes | None:
         return None
     shapes, spacings = (np.array(column, float) for column in zip(*found, strict=True))
     d, h, w = (round(side) for side in np.median(shapes, axis=0))
-    return Sizes((d, h, w), _three(np.median(shapes * spacings, axis=0)),
-                 _three(np.median(spacings, axis=0)), len(found))  # fmt: skip
+    extents = _three(np.median(shapes * spacings, axis=0))
+    return Sizes((d, h, w), extents, _three(np.median(spacings, axis=0)), len(found))
 
 
 def view(reading: Reading, reduce: Grid, known: Sizes) -> View:

@@ -27,15 +27,36 @@ UNEQUAL = 1e-3  # of a voxel size: more than rounding
 TILT = math.sin(math.radians(0.5))  # between axes: more than a registration's rounding
 HUGE_MM = 100.0  # no voxel; a unit of metres over numbers in mm makes some
 UNITS = {1: ("metre", 1e3), 3: ("micrometre", 1e-3)}  # xyzt_units -> mm; 2 and unknown ones are mm
-PLACE = ("pixdim", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x",
-         "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units")  # fmt: skip
+PLACE = (
+    "pixdim",
+    "qform_code",
+    "sform_code",
+    "quatern_b",
+    "quatern_c",
+    "quatern_d",
+    "qoffset_x",
+    "qoffset_y",
+    "qoffset_z",
+    "srow_x",
+    "srow_y",
+    "srow_z",
+    "xyzt_units",
+)
 Unoriented = Literal["refuse", "pixdim"]
 EXPORT = "export it again from its source"
 REORIENT = "set the sform to the scanner's"
 TYPES = {
-    2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8",
-    256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
-}  # fmt: skip
+    2: "u1",
+    4: "i2",
+    8: "i4",
+    16: "f4",
+    64: "f8",
+    256: "i1",
+    512: "u2",
+    768: "u4",
+    1024: "i8",
+    1280: "u8",
+}
 
 
 @dataclass(frozen=True, eq=False)

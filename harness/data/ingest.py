@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.data import intensity, itk
-from harness.data.case import Case, Grid, Remains, Scan, Spacing, Volume
+from harness.data.case import Case, FaultyCase, Grid, Scan, Spacing, Volume
 from harness.data.grid import PAPER_GRID
 from harness.data.nifti import place, unreadable
 from harness.data.prepare import region
@@ -42,7 +42,7 @@ class Job:
     """What to make of one case."""
 
     name: str
-    source: Case | Remains | int
+    source: Case | FaultyCase | int
     """Files, or the number of a phantom."""
     rules: "Rules"
     recipe: Callable[[Scan, tuple[int, ...], Grid, str], Volume]
@@ -82,7 +82,7 @@ class Outcome:
     """It is left out, because nothing of its target is left on the grid."""
 
 
-def take_in(job: Job, cache_root: Path) -> Outcome:
+def ingest(job: Job, cache_root: Path) -> Outcome:
     """Bring one case into the cache; its faults are returned, not raised.
 
     Raises StorageError when the cache cannot be written.
@@ -141,8 +141,8 @@ def _looked_at(job: Job, recipe: Callable[..., Volume]) -> tuple[Outcome, Volume
     if scan is None:
         return Outcome(job.name, labels=found.labels, faults=found.faults), None
     content = "" if isinstance(job.source, int) else _content(scan.image)
-    apart = tuple(name for name, channel in zip(job.modalities, scan.image, strict=True)
-                  if intensity.outlying(channel))  # fmt: skip
+    channels = zip(job.modalities, scan.image, strict=True)
+    apart = tuple(name for name, channel in channels if intensity.outlying(channel))
     image, ends = intensity.clipped(scan.image, job.view.limits)
     volume = recipe(replace(scan, image=image, ends=ends), job.labels, job.reduce, job.name)
     mask = region(scan.label, job.labels)

@@ -21,8 +21,11 @@ INSTALL = "pip install 'pfbench[itk]', or convert it to NIfTI"
 HEADER_BYTES = 64 << 10  # of text
 ZLIB_GZIP = 31  # zlib's number for a gzip stream
 CHUNK_BYTES = 256 << 10
-TYPES = {f"{bits}-bit {sign}signed integer": f"{letter}{bits // 8}"
-         for bits in (8, 16, 32, 64) for sign, letter in (("", "i"), ("un", "u"))}  # fmt: skip
+TYPES = {
+    f"{bits}-bit {sign}signed integer": f"{letter}{bits // 8}"
+    for bits in (8, 16, 32, 64)
+    for sign, letter in (("", "i"), ("un", "u"))
+}
 TYPES |= {"32-bit float": "f4", "64-bit float": "f8"}
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 ELSEWHERE = {
@@ -52,8 +55,8 @@ def header_of(
         raise fault(where, "V06", what, "export it again from its source") from None
     sides = reader.GetSize()
     if len(sides) != 3 or min(sides) < 2:
-        raise fault(where, "V26", f"not a 3-D volume: {'x'.join(map(str, sides))}",
-                    "split or stack it")  # fmt: skip
+        what = f"not a 3-D volume: {'x'.join(map(str, sides))}"
+        raise fault(where, "V26", what, "split or stack it")
     channels = reader.GetNumberOfComponents()
     if (channel is None and channels > 1) or (channel is not None and channel >= channels):
         what = f"a voxel has {channels} values"

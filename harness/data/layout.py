@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.data import itk
-from harness.data.case import Case, Remains, Survey, valid_case_id
+from harness.data.case import Case, FaultyCase, Survey, valid_case_id
 from harness.data.nifti import check_regular, place
 from harness.errors import DataError
 
@@ -61,7 +61,7 @@ class Surveyor:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.cases: list[Case] = []
-        self.remains: list[Remains] = []
+        self.remains: list[FaultyCase] = []
         self.faults: list[DataError] = []
         self.notes: list[str] = []
 
@@ -82,7 +82,7 @@ class Surveyor:
         if not valid_case_id(case):
             fault = unusable_id(case)
             self.faults.append(fault)
-            self.remains.append(Remains(case, {}, None, faults=(fault,)))
+            self.remains.append(FaultyCase(case, {}, None, faults=(fault,)))
             return
         faults = [*missing]
         chosen = {
@@ -94,7 +94,7 @@ class Surveyor:
         more = [self._only(case, paths, faults) for paths in masks or ()]
         parts = () if masks is None else tuple(path for path in (label, *more) if path is not None)
         if label is None or faults:
-            unusable = Remains(case, chosen, label, channels or {}, parts, tuple(faults))
+            unusable = FaultyCase(case, chosen, label, channels or {}, parts, tuple(faults))
             self.remains.append(unusable)
         else:
             self.cases.append(Case(case, chosen, label, channels or {}, parts))
@@ -119,7 +119,7 @@ class Surveyor:
 def same_but_for_case(found: Survey) -> list[DataError]:
     """One fault for each two ids that differ in capitals alone: not every disk keeps them apart."""
     alike: dict[str, dict[str, Path]] = defaultdict(dict)
-    everyone: list[Case | Remains] = [*found.cases, *found.remains]
+    everyone: list[Case | FaultyCase] = [*found.cases, *found.remains]
     for one in everyone:
         path = next(iter(one.images.values()), one.label)
         if path is not None:

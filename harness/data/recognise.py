@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.data import by_pattern, folder
 from harness.data.by_pattern import Files, Layout, looks_like_a_mask
-from harness.data.datasets import DATASETS, Request, complete, contents_of, patterns_of
+from harness.data.datasets import DATASETS, DataRequest, complete, contents_of, patterns_of
 from harness.data.layout import nothing_here, stem
 from harness.data.pattern import Tree
 from harness.errors import DataError
@@ -41,14 +41,14 @@ def recognised(root: Path) -> str:
 
 def request_of_all(
     root: Path, dataset: str | None, modalities: Sequence[str], **asked: Any
-) -> Request:
+) -> DataRequest:
     """The complete request of all modalities and masks of a folder, whatever data set it is.
 
     `asked` are further fields of a request. Raises UsageError for a name that does not exist,
     DataError for a folder that is not known.
     """
     name = dataset or ("folder" if asked.get("images") else recognised(root))
-    request = Request(name, root, tuple(modalities), **asked)
+    request = DataRequest(name, root, tuple(modalities), **asked)
     if name not in DATASETS:
         return complete(request)
     contents, layout = contents_of(request), patterns_of(request)

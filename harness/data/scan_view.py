@@ -37,7 +37,7 @@ from harness.data.reading import PAPERS, View
 
 
 @dataclass(frozen=True, eq=False)
-class Field:
+class ScanView:
     """What a network sees of one scan, and where that lies in it.
 
     Answers for the images, one on top of the other, make a stack; blocks may overlap in it.
@@ -80,9 +80,9 @@ class Field:
         return total / count
 
 
-def look(
+def view_of(
     image: np.ndarray, spacing_mm: Spacing, dataset: str, reduce: Grid, view: View = PAPERS
-) -> Field:
+) -> ScanView:
     """A scan (C, D, H, W) as a network sees it that was trained on `dataset` reduced by `reduce`.
 
     `view` is that of the training. An image that lies where one of it lay is that image, bit for
@@ -93,7 +93,7 @@ def look(
         whole, positions = _on_grid(image, spacing_mm, view)
         images = [intensities(whole, view.blocks, ends)]
         z, y, x = map(_places, image.shape[1:], positions, view.blocks)
-        return Field(images, (0,), (z, y, x))
+        return ScanView(images, (0,), (z, y, x))
     whole, positions = _WHOLE[dataset](image, spacing_mm, reduce[0])
     block = PAPER_GRID[0] // reduce[0]
     starts = _spread(whole.shape[1] // reduce[0], block)
@@ -102,7 +102,7 @@ def look(
         for start in starts
     ]
     z, y, x = map(_places, image.shape[1:], positions, reduce)
-    return Field(images, starts, (z, y, x))
+    return ScanView(images, starts, (z, y, x))
 
 
 def _brats(image: np.ndarray, spacing_mm: Spacing, thickness: int) -> tuple[np.ndarray, Positions]:

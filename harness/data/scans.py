@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data.case import Case, Remains, Scan
+from harness.data.case import Case, FaultyCase, Scan
 from harness.data.header import Unoriented, distance_mm, same_place
 from harness.data.nifti import INTERPOLATED, Nifti, place, read_image, read_label
 from harness.data.target import bounds
@@ -26,10 +26,10 @@ class Rules:
     """Empty: whatever is there."""
     editions: bool = False
     """Label 3 has had two meanings, as in BraTS."""
-    cavity: bool = False
-    """Label 4 beside 3 may be a resection cavity, as in BraTS of unknown year."""
     unoriented: Unoriented = "refuse"
     """Files that do not say how they lie, see `harness.data.header.parse`."""
+    cavity: bool = False
+    """Label 4 beside 3 may be a resection cavity, as in BraTS of unknown year."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Findings:
     labels: tuple[int, ...] = ()
 
 
-def examine(case: Case | Remains, rules: Rules) -> Findings:
+def examine(case: Case | FaultyCase, rules: Rules) -> Findings:
     """Read every file of `case`, and report every fault of theirs, not only the first."""
     faults: list[DataError] = []
     channels: list[np.ndarray] = []
@@ -63,7 +63,7 @@ def examine(case: Case | Remains, rules: Rules) -> Findings:
     faults += misplaced({**images, case.label: mask}, case.label)
     faults += _foreign(case.label, mask.array, counts, rules)
     faults += _ambiguous(case.label, labels, rules)
-    if faults or isinstance(case, Remains):
+    if faults or isinstance(case, FaultyCase):
         return Findings(None, tuple(faults), labels)
     notes = [note for nifti in (*images.values(), mask) for note in nifti.notes]
     if labels == (0,):
@@ -80,7 +80,7 @@ def examine(case: Case | Remains, rules: Rules) -> Findings:
 
 
 def _mask(
-    case: Case | Remains, read: Callable[[Path], Nifti], faults: list[DataError]
+    case: Case | FaultyCase, read: Callable[[Path], Nifti], faults: list[DataError]
 ) -> Nifti | None:
     """The label of a case; of binary masks 1 where any of them is above 0."""
     if case.label is None or not case.masks:

@@ -65,21 +65,18 @@ class Split:
 
         Raises DataError where a part loses its last case.
         """
-        parts = {part: tuple(case for case in ids if case not in cases)
-                 for part, ids in self.parts.items()}  # fmt: skip
-        for part, ids in self.parts.items():
+        whole = self.parts
+        parts = {part: tuple(c for c in ids if c not in cases) for part, ids in whole.items()}
+        for part, ids in whole.items():
             if ids and not parts[part]:
                 raise DataError(
                     f"no case is left in the part '{part}' of the split without {', '.join(ids)}",
                     remedy="add cases, or another --set split.seed",
                     code="PFB-D09",
                 )
-        return replace(
-            self,
-            **parts,
-            patients={case: who for case, who in self.patients.items() if case not in cases},
-            sites={case: site for case, site in self.sites.items() if case not in cases},
-        )
+        patients = {case: patient for case, patient in self.patients.items() if case not in cases}
+        sites = {case: site for case, site in self.sites.items() if case not in cases}
+        return replace(self, **parts, patients=patients, sites=sites)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Split":

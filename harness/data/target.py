@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.data.case import Spacing
+from harness.data.wording import counted, listed
 from harness.errors import DataError
 
 SHRUNK = 0.25  # of the target: lost from there on is worth a note
@@ -43,7 +44,7 @@ class Target:
     def shown(self) -> str:
         """ "12.1 ml in 9 parts, 7.9 ml in 4 on the grid, 12 % cut off"."""
         told = (
-            f"{_ml(self.file_ml)} in {_parts(self.file_parts)}, "
+            f"{_ml(self.file_ml)} in {counted(self.file_parts, 'part')}, "
             f"{_ml(self.grid_ml)} in {self.grid_parts} on the grid"
         )
         return f"{told}, {100 * self.cut:.0f} % cut off" if self.cut else told
@@ -92,7 +93,7 @@ def vanished(case: str, target: Target) -> DataError:
     cause = "the crop cuts all of it off" if target.cut == 1 else "its voxels are too coarse"
     return DataError(
         f"nothing is left on the grid of its target, {_ml(target.file_ml)} in "
-        f"{_parts(target.file_parts)}: {cause}",
+        f"{counted(target.file_parts, 'part')}: {cause}",
         where=case,
         remedy=(
             "a finer grid, or --drop-vanished, which leaves such cases out and "
@@ -139,14 +140,13 @@ def shown(targets: Mapping[str, Target]) -> list[str]:
 
 def total(targets: Mapping[str, Target]) -> str:
     """One line on all of them: "target: 840 ml in 41 parts, on the grid 820 ml in 40"."""
-    sums = [sum(values) for values in zip(
-        *((one.file_ml, one.file_parts, one.grid_ml, one.grid_parts) for one in targets.values()),
-        strict=True)]  # fmt: skip
-    file_ml, file_parts, grid_ml, grid_parts = sums
-    without = sum(one.file_ml == 0 for one in targets.values())
+    every = targets.values()
+    file_ml, grid_ml = sum(one.file_ml for one in every), sum(one.grid_ml for one in every)
+    file_parts, grid_parts = sum(x.file_parts for x in every), sum(x.grid_parts for x in every)
+    without = sum(one.file_ml == 0 for one in every)
     empty = f"; {_cases(without, len(targets))} without target" if without else ""
     return (
-        f"target: {_ml(file_ml)} in {_parts(file_parts)}, on the grid {_ml(grid_ml)} in "
+        f"target: {_ml(file_ml)} in {counted(file_parts, 'part')}, on the grid {_ml(grid_ml)} in "
         f"{grid_parts}{empty}"
     )
 
@@ -154,17 +154,11 @@ def total(targets: Mapping[str, Target]) -> str:
 def _listed(targets: Mapping[str, Target], shown: Callable[[Target], str]) -> str:
     """The first few cases with a word on each."""
     worst = sorted(targets, key=lambda case: (-targets[case].lost, case))
-    told = [f"{case}: {shown(targets[case])}" for case in worst[:LISTED]]
-    more = f"; and {len(worst) - LISTED} more" if len(worst) > LISTED else ""
-    return "; ".join(told) + more
+    return listed((f"{case}: {shown(targets[case])}" for case in worst), LISTED, "; ")
 
 
 def _cases(some: int, of: int) -> str:
-    return f"{some} of {of} case{'s' * (of != 1)}"
-
-
-def _parts(count: int) -> str:
-    return f"{count} part{'s' * (count != 1)}"
+    return f"{some} of {counted(of, 'case')}"
 
 
 def _ml(volume: float) -> str:

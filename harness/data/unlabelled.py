@@ -46,7 +46,7 @@ class Unlabelled:
     """Of modalities that share a file: which volume of its fourth axis."""
 
 
-class Found(NamedTuple):
+class FoundScans(NamedTuple):
     """Usable cases in order of id, faults of the others, and what is odd."""
 
     cases: tuple[Unlabelled, ...]
@@ -93,7 +93,7 @@ class _Wanted:
         return _Name(name, "")
 
 
-def find(inputs: Sequence[Path], modalities: Sequence[str]) -> Found:
+def find(inputs: Sequence[Path], modalities: Sequence[str]) -> FoundScans:
     """The cases that `inputs`, files and folders, hold; reads no voxels."""
     homes: dict[Path, Path] = {}  # file -> the folder it must not lead out of
     faults: list[DataError] = []
@@ -118,7 +118,7 @@ def find(inputs: Sequence[Path], modalities: Sequence[str]) -> Found:
             found.append(usable)
         except DataError as fault:
             faults.append(fault)
-    return Found(tuple(found), tuple(faults), tuple(notes))
+    return FoundScans(tuple(found), tuple(faults), tuple(notes))
 
 
 def _wanted(folder: Path, modalities: Sequence[str]) -> _Wanted:
@@ -159,8 +159,7 @@ def read(case: Unlabelled, unoriented: Unoriented = "refuse") -> Native:
     scans, faults = {}, []
     for modality, path in case.images.items():
         try:
-            channel = case.channels.get(modality)
-            scans[modality] = read_image(path, channel, unoriented=unoriented)
+            scans[modality] = read_image(path, case.channels.get(modality), unoriented=unoriented)
         except DataError as fault:
             faults.append(fault)
     faults += misplaced({case.images[modality]: scan for modality, scan in scans.items()})

@@ -1,26 +1,20 @@
 """`pfbench run`: from volumes to the table, continuing whatever an earlier run left."""
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from harness.data import datasets
 from harness.data.split import NO_CASES
 from harness.errors import FAILED_TRIALS
-from harness.experiments.session import (
-    Request,
-    Session,
-    divided,
-    hold,
-    recorded,
-    training_of,
-)
+from harness.experiments.session import ExperimentRequest, Session, divided, hold, recorded
 from harness.experiments.stopping import Stopped
 from harness.report import figures
 from harness.results import tables
 from harness.runs.crash_points import crash_point
+from harness.runs.events import Event
+from harness.runs.files import JsonObject
 from harness.runs.manifest import open_run
 from harness.runs.plan import Plan, plan
 from harness.runs.records import ProbedTraining
@@ -37,7 +31,7 @@ from harness.trials.workplace import Workplace
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRequest(Request):
+class RunRequest(ExperimentRequest):
     """What `pfbench run` was asked for."""
 
     suites: Mapping[str, Sequence[Row]]
@@ -52,9 +46,17 @@ def fitted(request: RunRequest) -> RunRequest:
 
     Raises UsageError for a wrong name or a missing root.
     """
-    return replace(
-        request, data=datasets.fitted(request.data, training_of(request.settings, request.data))
-    )
+    return replace(request, data=datasets.fitted(request.data, training_of(request)))
+
+
+def training_of(request: ExperimentRequest) -> Callable[[Sequence[str]], Sequence[str]]:
+    """The function that tells which of some cases train, by the split of the request."""
+
+    def train(ids: Sequence[str]) -> Sequence[str]:
+        known = datasets.roster(request.data).only(ids)
+        return divided(request.settings, known).split.train
+
+    return train
 
 
 def run(request: RunRequest, screen: Screen) -> int:
@@ -110,10 +112,7 @@ def prepare(request: RunRequest, screen: Screen) -> Plan:
             crash_point("volume")
 
         prepared = datasets.prepare(
-            request.data,
-            request.cache,
-            training=training_of(request.settings, request.data),
-            progress=progress,
+            request.data, request.cache, training=training_of(request), progress=progress
         )
     made = divided(request.settings, known.only([*prepared.keys, *prepared.dropped]))
     made = replace(made, split=made.split.without(prepared.dropped))
@@ -129,7 +128,7 @@ def prepare(request: RunRequest, screen: Screen) -> Plan:
     )
 
 
-def dry_run(request: RunRequest, screen: Screen) -> list[dict[str, Any]]:
+def dry_run(request: RunRequest, screen: Screen) -> list[JsonObject]:
     """The trial matrix and what is already done; trains nothing, writes no run folder."""
     request = fitted(request)
     refuse_impossible(request)
@@ -187,7 +186,7 @@ def _carry_out(
         trials = [folder.trial(t) for t in planned.to_measure]
         return [t.id for t in trials if t.state() == "ok" and t.measurement() is None]
 
-    def tell(trial: str, event: dict[str, Any]) -> None:
+    def tell(trial: str, event: Event) -> None:
         screen.event(trial, event)
         refuse_full_disk(event)
 

@@ -3,7 +3,7 @@
 hold ─► Session.begin ─► work ─► Session.close ─► Session.end
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,11 +58,11 @@ class Mirroring:
 
 
 @dataclass(frozen=True)
-class Request:
+class ExperimentRequest:
     """What `pfbench run` and `pfbench tune` are both asked for."""
 
     settings: Settings
-    data: datasets.Request
+    data: datasets.DataRequest
     seeds: int
     placement: Placement
     out: Path
@@ -74,7 +74,7 @@ class Request:
 class Session:
     """The folder of one request while a command works in it."""
 
-    def __init__(self, request: Request, folder: RunFolder, screen: Screen) -> None:
+    def __init__(self, request: ExperimentRequest, folder: RunFolder, screen: Screen) -> None:
         self.request, self.folder, self.screen = request, folder, screen
         self._mirror: mirror.Mirror | None = None
         self._late: TrackingError | None = None
@@ -103,7 +103,7 @@ class Session:
             raise self._late
 
 
-def hold(request: Request, screen: Screen, work: Callable[[Session], int]) -> int:
+def hold(request: ExperimentRequest, screen: Screen, work: Callable[[Session], int]) -> int:
     """The exit code of `work`, done in the folder of the request while nobody else works there.
 
     Raises ClusterError while another process holds the folder.
@@ -121,17 +121,6 @@ def divided(settings: Settings, known: Roster) -> Division:
     Raises UsageError for settings of the split that do not fit the cases, DataError for too few.
     """
     return divide(known, **settings.split.model_dump())
-
-
-def training_of(
-    settings: Settings, data: datasets.Request
-) -> Callable[[Sequence[str]], Collection[str]]:
-    """Which of some cases train, who alone may decide how all are seen."""
-
-    def train(cases: Sequence[str]) -> Collection[str]:
-        return divided(settings, datasets.roster(data).only(cases)).split.train
-
-    return train
 
 
 def recorded(settings: Settings, made: Division) -> Settings:

@@ -68,37 +68,57 @@ def document(found: Description) -> Document:
         figures.append(("Sites", str(len(found.sites)), ", ".join(found.sites[:4])))
     faults = tuple(f"{len(found.faults)} faults: {fault}" for fault in found.faults[:1])
     sections = [
-        Section("summary", "In short", (), (Facts(tuple(_facts(found))),
-                                            Bullets(found.notes, "To look at twice"))),
+        Section(
+            "summary",
+            "In short",
+            (),
+            (Facts(tuple(_facts(found))), Bullets(found.notes, "To look at twice")),
+        ),
         Section("labels", "Labels", (), (_labels_table(found), _grid_table(found))),
         Section("pictures", "Pictures", (LEAD,), tuple(_pictures(found))),
         Section("cases", "Cases", (), (_cases_table(found), _intensities_table(found))),
-    ]  # fmt: skip
+    ]
     if found.faults:
         listed = Bullets(tuple(map(str, found.faults)))
         sections.insert(1, Section("faults", "Faults", (), (listed,)))
     subtitle = f"{found.title}; target {found.target}"
-    return Document(f"Data set {found.dataset}", subtitle, faults, tuple(figures), tuple(sections),
-                    kicker="pfbench data describe", footer=FOOTER)  # fmt: skip
+    return Document(
+        f"Data set {found.dataset}",
+        subtitle,
+        faults,
+        tuple(figures),
+        tuple(sections),
+        kicker="pfbench data describe",
+        footer=FOOTER,
+    )
 
 
 def _facts(found: Description) -> list[tuple[str, str]]:
     cases = found.cases
     facts = [
         ("data set", f"{found.dataset} ({found.title})"),
-        ("cases", f"{len(cases)} of {found.patients} patients"
-                  + (f" at {len(found.sites)} sites" if found.sites else "")),
-    ]  # fmt: skip
+        (
+            "cases",
+            f"{len(cases)} of {found.patients} patients"
+            + (f" at {len(found.sites)} sites" if found.sites else ""),
+        ),
+    ]
     if cases:
         facts += [
             ("shape", _range(((case.shape) for case in cases), "voxels (D × H × W)", "{:.0f}")),
             ("spacing", _range((case.spacing_mm for case in cases), "mm", "{:g}")),
             ("extent", _range((_extent(case) for case in cases), "mm", "{:.0f}")),
-            ("grid", f"{'×'.join(map(str, found.grid))} voxels of "
-                     + _range((case.grid_mm for case in cases), "mm", "{:.3g}")),
-            ("target", f"{found.target}: {_spread([case.target.ml for case in cases])} ml in "
-                       f"{_spread([case.target.pieces for case in cases])} pieces"),
-        ]  # fmt: skip
+            (
+                "grid",
+                f"{'×'.join(map(str, found.grid))} voxels of "
+                + _range((case.grid_mm for case in cases), "mm", "{:.3g}"),
+            ),
+            (
+                "target",
+                f"{found.target}: {_spread([case.target.ml for case in cases])} ml in "
+                f"{_spread([case.target.pieces for case in cases])} pieces",
+            ),
+        ]
         kept = [case.target.kept for case in cases if case.target.kept is not None]
         if kept:
             facts.append(("on the grid", f"{_spread([100 * share for share in kept])} % of it"))
@@ -129,8 +149,14 @@ def _labels_table(found: Description) -> Table:
     rows = []
     for value in values:
         seen = [case.labels[value] for case in found.cases if value in case.labels]
-        rows.append([str(value), str(len(seen)), _spread([one.ml for one in seen]),
-                     _spread([one.pieces for one in seen])])  # fmt: skip
+        rows.append(
+            [
+                str(value),
+                str(len(seen)),
+                _spread([one.ml for one in seen]),
+                _spread([one.pieces for one in seen]),
+            ]
+        )
     headings = ("Label", "Cases with it", "ml, where it is", "Pieces")
     return Table("Labels as they stand in the files", headings, words(rows), 1)
 
@@ -148,8 +174,14 @@ def _grid_table(found: Description) -> Table:
 def _on_grid(case: CaseSeen) -> list[str]:
     target = case.target
     kept = "" if target.kept is None else f"{100 * target.kept:.0f} %"
-    return [case.id, f"{target.ml:.3g}", f"{target.ml_on_grid:.3g}", kept,
-            str(target.pieces), str(target.pieces_on_grid)]  # fmt: skip
+    return [
+        case.id,
+        f"{target.ml:.3g}",
+        f"{target.ml_on_grid:.3g}",
+        kept,
+        str(target.pieces),
+        str(target.pieces_on_grid),
+    ]
 
 
 def _cases_table(found: Description) -> Table:

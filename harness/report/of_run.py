@@ -153,10 +153,8 @@ def _standings(found: Gathered) -> Section | None:
         more += [standing_blocks.spreads(standing) for standing in several]
     if not blocks:
         return None
-    notes = dict.fromkeys(
-        f"{note}." for standings in found.standings.values() for standing in standings.values()
-        for note in standing.notes
-    )  # fmt: skip
+    every = [standing for each in found.standings.values() for standing in each.values()]
+    notes = dict.fromkeys(f"{note}." for standing in every for note in standing.notes)
     lead = (
         "For every two systems, over the test cases: of Dice and Jaccard the mean difference with "
         "Student's t, of HD95 the median difference with the sign test, after Holm over all pairs "

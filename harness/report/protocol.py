@@ -1,9 +1,9 @@
 """Under which protocol a run was made, and everything in which it departs from the paper's."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from harness.report.document import Bullets, Cell, Facts, Section, Table
+from harness.runs.files import JsonObject
 from harness.runs.nested import flat, in_words, pairs
 from harness.runs.records import RunManifest
 from harness.runs.run_folder import RunFolder
@@ -24,6 +24,17 @@ NAMES = {
     "checkpointing": "inner activations computed again, not kept",
     "layout": "layout in memory",
 }
+PAPERS = {
+    "learning_rate",
+    "plateau_epochs",
+    "plateau_divisor",
+    "augment",
+    "windows_per_volume",
+    "foreground_share",
+}
+"""Settings that the paper states."""
+RELEASED = {"epochs", "learning_rate_floor"}
+"""Settings that only the released code has; all others are ours."""
 
 
 def section(folders: Sequence[RunFolder], systems: Sequence[str]) -> Section:
@@ -99,30 +110,38 @@ def deviations(folders: Sequence[RunFolder], systems: Sequence[str]) -> tuple[st
     return tuple(dict.fromkeys(filter(None, found)))
 
 
-def _of_training(protocol: dict[str, Any]) -> list[str]:
+def _of_training(protocol: JsonObject) -> list[str]:
     paper = PAPER.protocol.model_dump(mode="json")
     return [
-        f"{NAMES.get(key, key)}: {in_words(value)}, in the paper {in_words(paper.get(key))}"
+        f"{NAMES.get(key, key)}: {in_words(value)}, {_source(key)} {in_words(paper.get(key))}"
         for key, value in protocol.items()
         if value != paper.get(key)
     ]
 
 
-def _rule(protocol: dict[str, Any]) -> Table:
+def _rule(protocol: JsonObject) -> Table:
     """Every setting of training beside the paper's."""
     paper = PAPER.protocol.model_dump(mode="json")
     rows = tuple(
         (
             Cell(NAMES.get(key, key)),
             Cell(in_words(value), tone="" if value == paper.get(key) else "best"),
-            Cell(in_words(paper.get(key))),
+            Cell(in_words(paper.get(key)) if key in PAPERS else ""),
+            Cell("" if key in PAPERS else f"{in_words(paper.get(key))}, {_source(key)}"),
         )
         for key, value in protocol.items()
     )
-    caption = "How every system is trained (bold: not as in the paper)"
-    return Table(caption, ("Setting", "This run", "Paper"), rows)
+    caption = "How every system is trained (bold: another value than the profile of the paper's)"
+    return Table(caption, ("Setting", "This run", "Paper", "Not in the paper"), rows)
 
 
-def _settings(protocol: dict[str, Any]) -> Table:
+def _source(key: str) -> str:
+    """Who says what the value of a setting is in the profile `paper`."""
+    if key in PAPERS:
+        return "in the paper"
+    return "in the released code" if key in RELEASED else "by our default"
+
+
+def _settings(protocol: JsonObject) -> Table:
     rows = tuple((Cell(k), Cell(in_words(v))) for k, v in flat(protocol).items() if v != {})
     return Table("What the hash covers", ("Key", "Value"), rows, 2)

@@ -91,12 +91,16 @@ def _notes(shown: ResultTable, standings: Mapping[str, Standing]) -> tuple[str, 
     notes = [*table.device_notes([shown]), *table.unsteady_notes([shown])]
     if (shown.means["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(table.TRANSDUCTIVE)
+    notes += table.fine_tuning_notes([shown])
     notes += shown.about.notes
     intervals = [i for s in standings.values() for i in s.intervals.values()]
     few = {i.note: None for i in intervals if i.note}
     notes += few
     said = {note: None for standing in standings.values() for note in standing.notes}
     notes += [f"{note} (in the intervals, tests and ranks)" for note in said]
-    measured = set(shown.about.shows) & {"time", "memory", "gflops"}
-    known = any(i.low is not None for i in intervals)
-    return (*notes, SPREADS, *[INTERVALS] * known, *[COSTS] * bool(measured))
+    notes.append(SPREADS)
+    if any(i.low is not None for i in intervals):
+        notes.append(INTERVALS)
+    if set(shown.about.shows) & {"time", "memory", "gflops"}:
+        notes.append(COSTS)
+    return tuple(notes)

@@ -14,8 +14,17 @@ from harness.results.departures import of_data, of_systems, of_training
 from harness.results.markdown import markdown_table
 from harness.results.rows import merged_rows
 from harness.results.table_data import Record, ResultTable, tables
-from harness.runs.files import write_bytes
-from harness.runs.measures import BY_NAME, DICE, MEASURES, TIME, TIME_P90, Measure, of_plugin
+from harness.runs.files import JsonObject, write_bytes
+from harness.runs.measures import (
+    BY_NAME,
+    DICE,
+    GFLOPS,
+    MEASURES,
+    TIME,
+    TIME_P90,
+    Measure,
+    of_plugin,
+)
 from harness.runs.records import Failed, Measured, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
@@ -84,6 +93,7 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     notes += _memory_unknown(folders, shown)
     if (trials["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(TRANSDUCTIVE)
+    notes += fine_tuning_notes(shown)
     notes += filter(None, dict.fromkeys(row.entry.deviation for row in merged_rows(folders)))
     for table in shown:
         notes += table.about.notes
@@ -92,13 +102,37 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     return (*notes, *dict.fromkeys(told), *unit_notes(shown))
 
 
+def fine_tuning_notes(shown: Sequence[ResultTable]) -> list[str]:
+    """What test-phase fine-tuning takes for a case, under tables that show what inference takes."""
+    notes = []
+    for table in shown:
+        if GFLOPS.name not in table.about.shows or TIME.name not in table.about.shows:
+            continue
+        for line in table.means.to_dict("records"):
+            if line["transductive"] is True and not absent(line["adapt_s"]):
+                notes.append(_tuned_in_words(line))
+    return notes
+
+
+def _tuned_in_words(line: Record) -> str:
+    """ "PFSeg: fine-tuning takes 12.1 s, 3,511.2 GFLOPs and a peak of 5,123 MiB …"."""
+    seconds = line["adapt_s"] / line["n_cases"]
+    what = f"{line['title']}: fine-tuning takes {seconds:,.1f} s"
+    if not absent(line["adapt_gflops"]):
+        what += f", {line['adapt_gflops']:,.1f} GFLOPs"
+    if not absent(line["adapt_peak_mib"]):
+        what += f" and a peak of {line['adapt_peak_mib']:,.0f} MiB"
+    what += " for each test case"
+    return f"{what}, beside what its inference takes ({line['train_device']})"
+
+
 def unit_notes(shown: Sequence[ResultTable]) -> list[str]:
     """What the figures are, and what stands in brackets if anything does."""
     means = pd.concat([table.means for table in shown])
     several = bool(means[DICE.spread_of_seeds].notna().any())
     printed = [measure.paper_column for measure in MEASURES if measure.paper]
     units = UNITS.format(over=OVER_SEEDS if several else OVER_CASES)
-    return [units, *[BRACKETS] * bool(means[printed].notna().to_numpy().any())]
+    return [units, BRACKETS] if means[printed].notna().to_numpy().any() else [units]
 
 
 def device_notes(shown: Sequence[ResultTable]) -> list[str]:
@@ -140,7 +174,7 @@ def without_target(folders: Sequence[RunFolder]) -> list[str]:
     ]
 
 
-def _windows(protocol: dict[str, Any], shown: Sequence[ResultTable]) -> list[str]:
+def _windows(protocol: JsonObject, shown: Sequence[ResultTable]) -> list[str]:
     """How much of a training volume patch-based systems see, where the rows do not tell."""
     untold = [table for table in shown if table.suite != "equal_voxels"]
     kinds = {kind for table in untold for kind in table.frame["kind"]}

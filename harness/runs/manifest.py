@@ -13,6 +13,7 @@ from harness.data.split import Split
 from harness.data.wording import listed
 from harness.errors import StateError, UsageError
 from harness.runs import plugins, suite_file
+from harness.runs.files import JsonObject
 from harness.runs.nested import difference
 from harness.runs.plan import Plan
 from harness.runs.records import RowRecord, RunManifest, StudyManifest
@@ -145,7 +146,7 @@ def refuse_other_protocol(
     raise UsageError(what, where=where, remedy=remedy, code="PFB-C05")
 
 
-def _but_for_content(protocol: Mapping[str, Any]) -> dict[str, Any]:
+def _but_for_content(protocol: Mapping[str, Any]) -> JsonObject:
     """A protocol without what the volumes themselves decide."""
     same = {key: value for key, value in protocol.items() if key not in ("data", "cases")}
     return same | {"data": {**protocol["data"], "fingerprint": ""}}

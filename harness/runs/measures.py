@@ -185,6 +185,15 @@ MEASURES: tuple[Measure, ...] = (
     Measure("gflops", "GFLOPs", "", RESULT, "gflops_per_volume", "gflops_per_volume",
             "10⁹ operations for a volume with all its windows; a multiply-add is two",
             digits=1, mlflow="GFLOPs", counted=True),
+    Measure("adapt_gflops", "GFLOPs of fine-tuning", "", RESULT, "adapt_gflops", "adapt_gflops",
+            "10⁹ operations to label a test case and to learn from it",
+            digits=1, shown=False, counted=True),
+    Measure("adapt_s", "Fine-tuning (s)", "s", RESULT, "seconds.adapt", "adapt_s",
+            "test-phase fine-tuning on all test cases together",
+            place="train_device", shown=False),
+    Measure("adapt_mib", "Memory of fine-tuning (MiB)", "MiB", RESULT, "memory.adapt_peak_mib",
+            "adapt_peak_mib", "peak of test-phase fine-tuning, as that of training",
+            digits=0, place="train_device", shown=False),
     Measure("train_s", "Training (s)", "s", RESULT, "seconds.train", "",
             "from the first step to the last, validation included",
             mlflow="Training s", shown=False),
@@ -193,8 +202,8 @@ MEASURES: tuple[Measure, ...] = (
 BY_NAME = {measure.name: measure for measure in MEASURES}
 SCORES = tuple(measure for measure in MEASURES if measure.where == CASES and measure.shown)
 """Of each case, so that systems are compared by them."""
-DICE, HD95, JACCARD, TIME, TIME_P90 = (
-    BY_NAME[name] for name in ("dice", "hd95", "jaccard", "time", "time_p90")
+DICE, HD95, JACCARD, TIME, TIME_P90, GFLOPS = (
+    BY_NAME[name] for name in ("dice", "hd95", "jaccard", "time", "time_p90", "gflops")
 )
 
 

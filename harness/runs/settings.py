@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from harness.data.reading import PLAIN, Reading
 from harness.errors import UsageError, together, unknown
+from harness.runs.files import JsonObject
 from harness.runs.nested import merged, nest
 from harness.runs.yaml_file import line_of, parse_value, read_config
 from harness.systems.catalogue import SYSTEMS
@@ -19,7 +20,7 @@ Where = Callable[[Sequence[str]], str]
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Split(Frozen):
+class SplitSettings(Frozen):
     kind: Literal["seeded", "official"] = "seeded"
     """80/20 by patient from a seed, or the released code's cut (sorted, one validation case)."""
     seed: int = Field(0, ge=0, lt=2**32)
@@ -47,13 +48,13 @@ class Settings(Frozen):
     reduce: tuple[int, int, int]
     """Block mean per axis (D, H, W) from the paper's 128x192x192 grid."""
     protocol: Protocol
-    split: Split = Split()
+    split: SplitSettings = SplitSettings()
     phantom: Phantom = Phantom()
     data: Reading = PLAIN
     """How scans are read."""
-    systems: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    systems: dict[str, JsonObject] = Field(default_factory=dict)
     """Options of single systems that differ from the profile's."""
-    exceptions: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    exceptions: dict[str, JsonObject] = Field(default_factory=dict)
     """Protocol values of single systems that differ, such as a tuned learning rate."""
 
     def protocol_of(self, name: str) -> Protocol:
@@ -96,7 +97,7 @@ def resolve(
     return settings
 
 
-def tuned_settings(path: Path) -> dict[str, Any]:
+def tuned_settings(path: Path) -> JsonObject:
     """The settings in a best.yaml that `pfbench tune` wrote; UsageError for another file."""
     content = read_config(path)
     if not isinstance(content.get("settings"), dict):
@@ -137,7 +138,7 @@ def _sources(
         yield _parse_change(change), lambda keys: "--set"
 
 
-def _parse_change(change: str) -> dict[str, Any]:
+def _parse_change(change: str) -> JsonObject:
     """ "protocol.learning_rate=3e-4" -> {"protocol": {"learning_rate": 3e-4}}."""
     key, equals, value = change.partition("=")
     if not equals or not key:

@@ -1,12 +1,13 @@
 """Parameters and FLOPs of a system, counted on shapes alone."""
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.systems import catalogue as systems
 from harness.systems.methods import Grid
+from harness.systems.protocol import Options
 
 
 class Cost(TypedDict):
@@ -17,7 +18,7 @@ class Cost(TypedDict):
     gflops_per_volume: float
 
 
-def cost(name: str, options: dict[str, Any], modalities: int, grid: Grid) -> Cost:
+def cost(name: str, options: Options, modalities: int, grid: Grid) -> Cost:
     """Parameters in training and inference, and GFLOPs for one volume with all its windows.
 
     1 GFLOP = 10^9 operations of convolutions and matrix products, multiply and add counted
@@ -35,6 +36,16 @@ def cost(name: str, options: dict[str, Any], modalities: int, grid: Grid) -> Cos
         "parameters_inference": parameters(slim.network),
         "gflops_per_volume": slim.looks * counter.get_total_flops() / 1e9,
     }
+
+
+def adapt_gflops(name: str, options: Options, modalities: int, grid: Grid) -> float | None:
+    """GFLOPs of test-phase fine-tuning on one volume; None of a system that is not fine-tuned."""
+    counter = FlopCounterMode(display=False)
+    with torch.device("meta"):
+        method = systems.build(name, options, modalities, grid)
+        with counter:
+            method.adaptation(modalities)
+    return counter.get_total_flops() / 1e9 or None
 
 
 def parameters(network: torch.nn.Module) -> int:

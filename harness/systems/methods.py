@@ -27,7 +27,7 @@ from baselines.resunet3d_up import low_resolution_label, upsample_keys
 from harness.data.case import Volume
 from harness.data.lowres import halve
 from harness.data.wording import listed
-from harness.systems.protocol import Protocol
+from harness.systems.protocol import Options, Protocol
 from harness.systems.sliding_window import sliding_window, starts
 from models import cropping
 from models.layout import Layout, channels_last, faster
@@ -36,7 +36,7 @@ from models.objective import Binarize, Similarity, check_choices, pfseg_objectiv
 from models.pfseg import PFSeg, check_switch
 from models.precision import Precision, autocast, guard, ieee_float32
 from models.recompute import recompute
-from models.tpf import Guided, Strategy, adapt, check
+from models.tpf import Guided, Strategy, Terms, adapt, check, objective, pseudo_label
 
 Grid = tuple[int, int, int]
 Image = NDArray[np.float32]  # (C, D, H, W), intensities 0..1
@@ -135,6 +135,10 @@ class Method(ABC):
         """The method after learning from unlabelled test volumes, where the system does so."""
         return self
 
+    def adaptation(self, modalities: int) -> None:
+        """Learn from one blank volume as `adapt` does: for FLOPs, on meta."""
+        return
+
     def for_inference(self) -> "Method":
         """The same predictions without the parts that only training needs."""
         return self
@@ -152,7 +156,7 @@ class Method(ABC):
         with torch.inference_mode(), _suited("volume", self.grid):
             self.forward(torch.empty(modalities, *self.grid, device=self.device))
 
-    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def settled(self, options: Mapping[str, Any]) -> Options:
         """`options` with what was left to this method written out, for the trial's spec."""
         return dict(options)
 
@@ -229,7 +233,7 @@ class Patches(Method):
         with torch.inference_mode(), _suited("window", self.window):
             self.network(torch.empty(1, modalities, *self.window, device=self.device))
 
-    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def settled(self, options: Mapping[str, Any]) -> Options:
         return {**options, "window": list(self.window)}
 
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
@@ -337,7 +341,7 @@ class PatchFree(Method):
     def transductive(self) -> bool:  # type: ignore[override]
         return self.tpf != "none"
 
-    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def settled(self, options: Mapping[str, Any]) -> Options:
         return {**options, "weights": asdict(self.weights)}
 
     def guided(self, image: Image, rng: np.random.Generator) -> Guided:
@@ -396,6 +400,16 @@ class PatchFree(Method):
                 precision=self.precision,
             )
         return self
+
+    def adaptation(self, modalities: int) -> None:
+        if self.tpf == "none":
+            return
+        image = torch.zeros(1, modalities, *self.grid)
+        window = torch.zeros(1, modalities, *self.window) if self.window else None
+        case = Guided(nn.functional.avg_pool3d(image, 2), window, image, (0, 0, 0))
+        terms = Terms(self.weights, self.tel, self.ssl, self.binarize)
+        label = pseudo_label(self.network, case, soft=False)
+        objective(self.network, case, label, self.tpf, terms).backward()
 
     def for_inference(self) -> "PatchFree":
         half = copy.copy(self)

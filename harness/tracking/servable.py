@@ -18,7 +18,7 @@ import numpy as np
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from harness.data.scan_view import look, reduction
+from harness.data.scan_view import reduction, view_of
 from harness.runs.spec import TrialSpec
 from harness.trials.checkpoint import parse_weights, put_in
 from harness.trials.network import build
@@ -61,7 +61,7 @@ class Servable(PythonModel):
 
     def _mask(self, image: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
         data = self.spec.data
-        field = look(image, spacing_mm, data.name, reduction(data.grid, data.view), data.view)
+        field = view_of(image, spacing_mm, data.name, reduction(data.grid, data.view), data.view)
         return field.mask([self.method.segment(block) for block in field.images])
 
 

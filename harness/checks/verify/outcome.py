@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from harness.checks.verify.inspection import Inspection, Line, same
+from harness.checks.verify.inspection import CsvLine, Inspection, same
 from harness.checks.verify.trial import Trial
 from harness.data.case import Volume
 from harness.data.split import Split
@@ -115,7 +115,7 @@ def _scores(result: Scored, path: Path, split: Split, found: Inspection) -> None
         _summed_up(result, rows, path.with_name(RESULT_FILE), found)
 
 
-def _impossible(row: dict[str, float], line: Line) -> list[str]:
+def _impossible(row: dict[str, float], line: CsvLine) -> list[str]:
     """What no mask can have scored."""
     dice, jaccard = row["dice"], row["jaccard"]
     wrong = [f"{name} is {row[name]!r}" for name in SCORES if row[name] < 0]
