@@ -46,15 +46,23 @@ def main(names: list[str]) -> int:
         return 2
     device = device_name()
     path = RESULTS / f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
-    results = json.loads(path.read_text())["benchmarks"] if path.exists() else {}
+    results = json.loads(path.read_text(encoding="utf-8"))["benchmarks"] if path.exists() else {}
     for name in names or BENCHMARKS:
         rows = import_module(f"benchmarks.{name}").rows()
         results[name] = [_shown(name, row) for row in rows]
     libraries = {library: version(library) for library in LIBRARIES if installed(library)}
     report = {"device": device, "libraries": libraries, "benchmarks": results}
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    PAGE.write_text(page([json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))]))
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(
+        page(
+            [
+                json.loads(file.read_text(encoding="utf-8"))
+                for file in sorted(RESULTS.glob("*.json"))
+            ]
+        ),
+        encoding="utf-8",
+    )
     for written in (path, PAGE):
         print(f"written: {written.relative_to(RESULTS.parents[1])}")
     return 0

@@ -82,6 +82,7 @@ def _measured(code: str, number: int) -> tuple[float, float]:
             capture_output=True,
             text=True,
             check=True,
+            encoding="utf-8",
         )
     seconds, peak_mib = json.loads(done.stdout.splitlines()[-1])
     return seconds, peak_mib

@@ -63,7 +63,7 @@ def _report_s() -> float:
         outcome = run_jobs([job], talking, Cluster(max_concurrent=CORES), lambda *_: None)["0"]
         if outcome["reason"] != "ok":
             raise RuntimeError(f"the trial did not end well: {outcome}")
-        return float((Path(run) / "seconds").read_text()) / REPORTS
+        return float((Path(run) / "seconds").read_text(encoding="utf-8")) / REPORTS
 
 
 def _mlflow_s() -> float:
@@ -124,7 +124,7 @@ def report(arguments: Sequence[str]) -> int:
     for epoch in range(REPORTS):
         print(json.dumps({"event": "epoch", "of": REPORTS, **EPOCH, "epoch": epoch}), flush=True)
     _, run, *_ = arguments
-    Path(run, "seconds").write_text(str(time.perf_counter() - began))
+    Path(run, "seconds").write_text(str(time.perf_counter() - began), encoding="utf-8")
     return do_nothing(arguments)
 
 

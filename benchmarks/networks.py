@@ -20,7 +20,7 @@ EIGHTH: Grid = (64, 96, 96)
 def built(name: str, protocol: Protocol, grid: Grid, **options: Any) -> Method:
     """The same weights at every call; what `options` does not say is as in the paper."""
     torch.manual_seed(0)
-    method = systems.build(name, {**systems.options(name, "paper"), **options}, 1, grid)
+    method = systems.build(name, {**systems.options(name, "paper", "brats"), **options}, 1, grid)
     method.network.to(DEVICE)
     method.follow(protocol)
     return method

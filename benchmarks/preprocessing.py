@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from benchmarks.timing import Row, medians_ms, require_equal
 from harness.data.case import Case
-from harness.data.ingest import Job, take_in
+from harness.data.ingest import Job, ingest
 from harness.data.prepare import brats
 from harness.data.scans import Rules
 
@@ -32,13 +32,13 @@ def rows() -> Iterator[Row]:
         job = Job("case", case, rules, brats, ("t2",), LABELS, (1, 1, 1), (128, 192, 192), 0)
         caches = (Path(folder, "ours", str(number)) for number in range(ROUNDS + 2))
         entry = next(caches)
-        ours = np.load(entry / take_in(job, entry).key / "image.npy")
+        ours = np.load(entry / ingest(job, entry).key / "image.npy")
         theirs = _zoomed(image, label, Path(folder))
         # A zoom aligns corners, half a voxel off at the ends: the same picture, other numbers.
         require_equal("the picture", float(np.abs(ours[0] - theirs).mean()), 0.0, 0.02)
         times = medians_ms(
             {
-                "ours": lambda: take_in(job, next(caches)),
+                "ours": lambda: ingest(job, next(caches)),
                 "zoom": lambda: _zoomed(image, label, Path(folder)),
                 "unpacking": lambda: [gzip.decompress(p.read_bytes()) for p in (image, label)],
             },

@@ -14,7 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.timing import Row
-from harness.data.datasets import Request as DataRequest
+from harness.data.datasets import DataRequest
 from harness.experiments.session import Mirroring
 from harness.experiments.tune import StudyRequest, tune
 from harness.runs.files import append
@@ -52,7 +52,10 @@ def _study_s(out: Path) -> tuple[float, float]:
         began = time.perf_counter()
         code = tune(_request(out), Screen(quiet=True))
         command = time.perf_counter() - began
-    ends = [json.loads(path.read_text())["state"] for path in out.glob("points/*/*/result.json")]
+    ends = [
+        json.loads(path.read_text(encoding="utf-8"))["state"]
+        for path in out.glob("points/*/*/result.json")
+    ]
     if code or ends != ["complete"] * POINTS:
         raise RuntimeError(f"the study did not end well: code {code}, {ends}")
     return command, spent[0]

@@ -72,7 +72,9 @@ def rows() -> Iterator[Row]:
 
 def _in_a_process(name: str, *setting: str) -> Cost:
     command = [sys.executable, "-m", __name__, name, *setting]
-    done = subprocess.run(command, cwd=TOP, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=TOP, stdout=subprocess.PIPE, text=True, check=True, encoding="utf-8"
+    )
     prediction, training, product_gflops = json.loads(done.stdout)
     return Cost(Work(*prediction), Work(*training), product_gflops)
 

@@ -32,7 +32,7 @@ from harness.data.grid import PAPER_GRID
 from harness.systems.memory import peak_memory_mib
 from harness.systems.methods import Grid, Method
 from harness.systems.protocol import Protocol
-from harness.systems.train import Lesson, train
+from harness.systems.train import TrainingJob, train
 from models.conv import Conv3d, ConvTranspose3d
 from models.norm import InstanceNorm3d
 
@@ -95,6 +95,7 @@ def _in_a_process(variant: str, folder: Path) -> Step:
         stdout=subprocess.PIPE,
         text=True,
         check=True,
+        encoding="utf-8",
     )
     return Step(*json.loads(done.stdout))
 
@@ -156,7 +157,7 @@ def _loop() -> Iterator[Row]:
         steps.append(1000 * (time.perf_counter() - began[-1]))
 
     method.losses = begun  # type: ignore[method-assign]
-    lesson = Lesson([volume], [], protocol, 0, _NoStore(), lambda row: None)
+    lesson = TrainingJob([volume], [], protocol, 0, _NoStore(), lambda row: None)
     train(method, lesson)
     steps.clear()
     hook = register_optimizer_step_post_hook(ended)

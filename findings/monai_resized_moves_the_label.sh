@@ -43,5 +43,6 @@ dice = 2 * (bright & marked).sum() / (bright.sum() + marked.sum())
 print(f"centre before {before}, image after {image}, label after {label} (old voxels);"
       f" affines equal: {same}")
 print(f"Dice of the label with the brightest voxel of the image: {dice}")
-assert (before, image, label, same, dice) == (22.5, 22.5, 25.5, True, 0), "the behaviour has changed"
+assert (before, image, label) == (22.5, 22.5, 25.5), "the behaviour has changed"
+assert same and dice == 0, "the behaviour has changed"
 PY

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# cv2.warpAffine on a stack of slices fills three of four with 0 HU, tissue, where air was asked for.
+# cv2.warpAffine on a stack of slices fills three of four with 0 HU where air was asked for.
 #
 # A volume (H, W, slices) passes for an image with many channels, which is the fast way to turn all
 # slices alike. borderValue=-1000 becomes a colour of four numbers, (-1000, 0, 0, 0), which OpenCV

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# safetensors 0.8.0 writes NumPy arrays in the order of memory: a volume from nibabel comes back mixed.
+# safetensors 0.8.0 writes arrays in the order of memory: a volume from nibabel comes back mixed.
 #
 # NIfTI stores the first axis fastest, so nibabel's arrays are in Fortran order.
 # safetensors.numpy.save_file writes the bytes as they lie and the shape as it reads, without an

@@ -52,8 +52,8 @@ def write(number, slope, stored):
     return stored * slope
 
 
-true = [write(0, 1, np.zeros_like(STORED))] + [write(number, 0.0004, STORED) for number in range(1, 5)]
-true = np.stack(true)
+empty = write(0, 1, np.zeros_like(STORED))
+true = np.stack([empty, *(write(number, 0.0004, STORED) for number in range(1, 5))])
 
 
 def read(names):

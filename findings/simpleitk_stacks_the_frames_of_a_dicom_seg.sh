@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A DICOM segmentation read by SimpleITK is a pile of frames: other slices, other spacing, no labels.
+# A DICOM segmentation read by SimpleITK is a pile of frames: other slices and spacing, no labels.
 #
 # A DICOM SEG lists frames, each with its segment and its place. SimpleITK 2.5.7 reads it without a
 # word as one volume of all frames, one after another: segments stand on top of each other, empty
@@ -7,8 +7,8 @@
 # value 255. Its volume in ml is therefore that of all segments, and wrong by the spacing; nothing
 # lines up with the scan. highdicom or dcmqi put frames where they belong.
 #
-# Seen with highdicom 0.28.2, pydicom 3.0.2, numpy 2.4.6, a CT of 6 slices 2 mm apart, an organ of 32
-# voxels in slices 2 and 3, a lesion of 8 voxels in slices 3 and 4:
+# Seen with highdicom 0.28.2, pydicom 3.0.2, numpy 2.4.6, a CT of 6 slices 2 mm apart, an organ of
+# 32 voxels in slices 2 and 3, a lesion of 8 voxels in slices 3 and 4:
 #   size (16, 16, 4), spacing (1.0, 1.0, 1.0), values [0, 255], voxels per slice [16, 16, 4, 4]
 set -euo pipefail
 work=$(mktemp -d)

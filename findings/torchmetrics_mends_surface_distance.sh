@@ -14,7 +14,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install -qq --no-compile --disable-pip-version-check \
-    numpy==2.4.6 scipy==1.17.1 torch==2.13.0 torchmetrics==1.9.0 surface-distance==0.1 absl-py==2.5.1
+    numpy==2.4.6 scipy==1.17.1 torch==2.13.0 torchmetrics==1.9.0 \
+    surface-distance==0.1 absl-py==2.5.1
 "$work/venv/bin/python" -W ignore - <<'PY'
 import math
 

@@ -41,12 +41,14 @@ def fork_server(tmp_path_factory):
 def pfbench(fork_server):
     """Calls a command, which may be told where to crash."""
 
-    import shared_imports
+    import helper_shared_imports
 
     from harness.runs import crash_points as crash
 
     def call(*arguments, crash_at=None, **how):
-        place = shared_imports.environment() | ({crash.VARIABLE: crash_at} if crash_at else {})
+        place = helper_shared_imports.environment() | (
+            {crash.VARIABLE: crash_at} if crash_at else {}
+        )
         return fork_server("helper_warm_pfbench:main", *arguments, environment=place, **how)
 
     return call

@@ -24,7 +24,10 @@ def run_out_of_gpu_memory(method, lesson):
 
 def run_out_of_memory(method, lesson):
     """Under a limit that leaves 256 MiB, ask for more."""
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    used = (
+        int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
+        * resource.getpagesize()
+    )
     resource.setrlimit(resource.RLIMIT_AS, (used + 256 * MIB, resource.RLIM_INFINITY))
     torch.zeros(512 * MIB, dtype=torch.uint8)
 

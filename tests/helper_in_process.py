@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import shared_imports
+import helper_shared_imports
 import torch
 
 from harness.cli import main
@@ -39,7 +39,7 @@ def pfbench(*arguments: object, expect: int = 0) -> Done:
     with _as_it_was(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         sys.argv = ["pfbench", *map(str, arguments)]
         if "inline" in arguments:
-            os.environ |= shared_imports.environment()
+            os.environ |= helper_shared_imports.environment()
         try:
             main()
         except SystemExit as ended:

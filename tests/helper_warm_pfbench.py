@@ -2,8 +2,8 @@
 
 import sys
 
-import harness.checks.verify.folder
-import harness.experiments.run
+import harness.checks.verify.folder  # noqa: F401
+import harness.experiments.run  # noqa: F401
 import harness.trials.preload  # noqa: F401
 from harness.cli import main as command_line
 
@@ -11,8 +11,8 @@ from harness.cli import main as command_line
 def main(arguments):
     """Do what `pfbench ARGUMENTS` does; returns its exit code."""
     # Python took the fork server's own streams for files, and these are a pipe and another file.
-    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  open until the process ends
-    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  open until the process ends
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.argv = ["pfbench", *arguments]
     try:
         command_line()

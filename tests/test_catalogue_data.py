@@ -21,8 +21,8 @@ import pytest
 from helper_in_process import contents, pfbench
 from test_nifti import INF, NAN, content
 
+from harness.data.wording import counted
 from harness.runs.run_folder import RunFolder
-from harness.runs.wording import counted
 from harness.trials.task import Task
 from harness.trials.trial import perform
 
@@ -183,7 +183,7 @@ BAD = {  # case of the catalogue -> what is said, and the damaged volume
     "V26 two axes": Bad("not a 3-D volume: 72x7", header(dim=("4h", 2, 72, 7, 1))),
     "V26 four axes": Bad("split it into volumes", header(dim=("5h", 4, 9, 4, 7, 2))),
     "V27 label of another shape": Bad("shape (7, 8, 8)", seg=packed(content(label()[1:]))),
-    "V28 label elsewhere": Bad("affines differ by 5", seg=packed(content(label(), MOVED))),
+    "V28 label elsewhere": Bad("a corner is 5 mm away", seg=packed(content(label(), MOVED))),
     "V29 forms 50 mm apart": Bad("sform and qform are 50 mm apart",
                                  header(qform=("2h", 1, 1), quatern_b=("6f", 0, 0, 0, 50, 0, 0))),
     "V30 no form": Bad("sform and qform codes are 0", header(qform=("2h", 0, 0))),
@@ -338,7 +338,7 @@ def test_all_faults_of_all_cases_are_told_in_one_pass(checked):
     faults = [line for line in checked.lines if LINE.fullmatch(line)]
     assert len(faults) == len(BAD) + 1
     assert checked.lines[-1] == counted(len(faults), "fault")
-    assert len(checked.lines) == len(faults) + 3 + 1  # notes, and the sum
+    assert len(checked.lines) == 1 + len(faults) + 3 + 2  # data set, notes, targets, and the sum
 
 
 def test_hostile_files_cost_neither_time_nor_memory_nor_a_traceback(checked):
@@ -390,7 +390,7 @@ FOLDERS = {
     "D01": (lambda root: (root / "P1" / "P1_t2.nii.gz").unlink(),
             ["P1: missing t2; found flair", "Try: --modalities flair"]),
     "D02": (lambda root: (root / "P1" / "P1_seg.nii.gz").unlink(),
-            ["P1: no label: P1_seg.nii.gz is missing"]),
+            ["P1: no label: P1/P1_seg.nii.gz is missing"]),
     "D03 packed and unpacked": (
         lambda root: (root / "P1" / "P1_t2.nii").write_bytes(content(image())),
         ["P1: is there twice: P1/P1_t2.nii and P1/P1_t2.nii.gz"]),
@@ -420,8 +420,10 @@ def test_a_folder_that_cannot_be_used_is_told_as_one_fault(root, case):
     damage(root)
     before = contents(root)
     done = pfbench("data", "check", root, expect=3)
-    fault, total = done.out.splitlines()
+    lines = [line for line in done.out.splitlines() if not line.startswith("target: ")]
+    *data_set, fault, total = lines
     assert LINE.fullmatch(fault) and total == "1 fault"
+    assert all(line.startswith("brats ") for line in data_set)
     for words in (f"error[PFB-{case[:3]}]", *says):
         assert words in fault
     assert fault.isascii() and fault.isprintable()
@@ -433,12 +435,14 @@ def test_what_is_missing_does_not_hide_what_is_damaged(root):
     (root / "P1" / "P1_flair.nii.gz").write_bytes(GOOD[:-60])
     (root / "P1" / "P1_seg.nii.gz").write_bytes(marked(9))
     done = pfbench("data", "check", root, expect=3)
-    *faults, _ = done.out.splitlines()
+    _, *faults, _, _ = done.out.splitlines()
     assert [LINE.fullmatch(fault)["code"] for fault in faults] == ["D01", "V02", "V24"]
 
 
 def test_a_good_folder_has_no_fault(root):
-    assert pfbench("data", "check", root).out == "no fault found\n"
+    said, target, verdict = pfbench("data", "check", root).out.splitlines()
+    assert said.startswith("brats (BraTS 2012-2025") and verdict == "no fault found"
+    assert target.startswith("target: 1.08 ml in 3 parts, on the grid")
 
 
 RUN = ["run", "--suite", "table2", "--model", "resunet3d_up", "--dataset", "brats",

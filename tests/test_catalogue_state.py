@@ -272,11 +272,11 @@ def empty(path: Path) -> None:
 
 def hollow(path: Path) -> None:
     """A JSON object with nothing in it but the schema that is looked at first."""
-    path.write_text(json.dumps({"schema": 3}))
+    path.write_text(json.dumps({"schema": 3}), encoding="utf-8")
 
 
 def listed(path: Path) -> None:
-    path.write_text("[1, 2]")
+    path.write_text("[1, 2]", encoding="utf-8")
 
 
 RECORDS = [

@@ -6,14 +6,14 @@ import re
 import pytest
 from helper_in_process import pfbench
 
-from harness.commands.placement import Capacity, device_of, refuse_address, share
+from harness.commands.placement import MachineSize, device_of, refuse_address, share
 from harness.errors import ClusterError, UsageError
 from harness.runs.screen import Screen
 from harness.trials.machine_facts import installed, look
 from harness.trials.measuring_machine import chosen
 from harness.trials.placement import Placement
 from harness.trials.preflight import NUMBERS, PLUMBING, lacks_of, refuse_unfit
-from tuning.capacity import Ground, MachineLost
+from tuning.capacity import Capacity, MachineLost
 from tuning.cluster import Cluster, ClusterLost, Unreachable, ray_cluster
 from tuning.machines import LaunchError, Machine, Silent, everywhere, machines
 
@@ -204,13 +204,13 @@ def test_options_that_no_cluster_goes_with_are_refused(address, executor, autosc
     [("cpu", 1), ("cuda", 8)],
 )
 def test_a_trial_gets_a_share_that_the_smallest_machine_has(device, cpus):
-    there = [Capacity(64, 8), Capacity(8, 0), Capacity(0, 0), Capacity(32, 2)]
+    there = [MachineSize(64, 8), MachineSize(8, 0), MachineSize(0, 0), MachineSize(32, 2)]
     assert share(there, device) == cpus
 
 
 @pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), (1, "cuda")])
 def test_auto_looks_for_gpus_in_the_cluster_and_not_on_this_machine(gpus, device):
-    assert device_of("auto", [Capacity(8, 0), Capacity(8, gpus)]) == device
+    assert device_of("auto", [MachineSize(8, 0), MachineSize(8, gpus)]) == device
 
 
 # Machines come and go.
@@ -219,7 +219,7 @@ def test_auto_looks_for_gpus_in_the_cluster_and_not_on_this_machine(gpus, device
 def ground(monkeypatch, there, only=None, **cluster):
     monkeypatch.setattr("tuning.machines.machines", lambda: there)
     monkeypatch.setattr("tuning.capacity.machines", lambda: there)
-    return Ground({(1, 0)}, Cluster("10.0.0.1:6379", **cluster), only)
+    return Capacity({(1, 0)}, Cluster("10.0.0.1:6379", **cluster), only)
 
 
 def test_places_are_those_of_the_machines_that_live(monkeypatch):

@@ -43,12 +43,12 @@ def offered(typed):
     [
         ("pfbench run --suite t", ["table1", "table2", "table3", "table4", "table5"]),
         ("pfbench run --suite table5 --model re", ["resunet3d", "resunet3d_up"]),
-        ("pfbench run --dataset ", ["phantom", "brats", "liver", "folder"]),
+        ("pfbench run --dataset p", ["phantom", "prostate", "pancreas"]),
         ("pfbench run --suite table5 --profile ", ["quick", "paper"]),
         ("pfbench tune l", ["loss-weights", "lr"]),
         ("pfbench list mo", ["models"]),
         ("pfbench init ", ["model", "metric", "dataset", "suite"]),
-        ("pfbench data check DIR --dataset ", ["brats", "liver", "folder"]),
+        ("pfbench data check DIR --dataset li", ["liver", "lits"]),
     ],
 )
 def test_the_shell_offers_the_names_that_fit_what_was_typed(typed, names):

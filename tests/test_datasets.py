@@ -11,11 +11,11 @@ import nibabel
 import numpy as np
 import pytest
 
-from harness.data import brats, liver, phantom
+from harness.data import liver, phantom
 from harness.data.cache import open_volume
 from harness.data.case import valid_case_id
 from harness.data.check import check
-from harness.data.datasets import DATASETS, Request, prepare
+from harness.data.datasets import DATASETS, DataRequest, complete, prepare, survey
 from harness.errors import DataError, UsageError
 
 TOP = Path(__file__).parent.parent
@@ -43,8 +43,8 @@ def save(path: Path, array: np.ndarray, affine=None) -> None:
     nibabel.save(nibabel.Nifti1Image(array.T, np.eye(4) if affine is None else affine), path)
 
 
-def request(root: Path, **changes) -> Request:
-    return Request("brats", root, ("flair",), reduce=SMALL, **changes)
+def request(root: Path, **changes) -> DataRequest:
+    return DataRequest("brats", root, ("flair",), reduce=SMALL, **changes)
 
 
 def only_fault(root: Path, modalities=("flair",)) -> DataError:
@@ -57,7 +57,7 @@ def test_a_good_folder_has_no_fault_and_is_recognised(root):
 
 
 def test_a_patient_is_found_with_its_files_in_the_order_asked_for(root):
-    first, *_ = brats.cases(root, ("t2", "flair"))
+    first, *_ = survey(complete(DataRequest("brats", root, ("t2", "flair")))).require()
     assert first.id == FIRST
     assert list(first.images) == ["t2", "flair"]
     assert first.images["t2"] == root / FIRST / f"{FIRST}_t2.nii.gz"
@@ -76,8 +76,8 @@ def test_prepared_volumes_are_those_of_the_recipe(root, tmp_path):
 
 
 def test_modalities_become_channels_in_the_order_asked_for(root, tmp_path):
-    one = prepare(Request("brats", root, ("t1", "t2"), reduce=SMALL), tmp_path)
-    other = prepare(Request("brats", root, ("t2", "t1"), reduce=SMALL), tmp_path)
+    one = prepare(DataRequest("brats", root, ("t1", "t2"), reduce=SMALL), tmp_path)
+    other = prepare(DataRequest("brats", root, ("t2", "t1"), reduce=SMALL), tmp_path)
     images = [open_volume(tmp_path, made.keys[FIRST]).image for made in (one, other)]
     np.testing.assert_array_equal(images[0], images[1][::-1])
     assert one.fingerprint != other.fingerprint
@@ -128,7 +128,7 @@ def test_phantom_folders_are_known_to_be_synthetic_and_others_are_not(root, tmp_
 
 
 def test_the_phantom_needs_no_folder_and_comes_on_the_reduced_grid(tmp_path):
-    prepared = prepare(Request("phantom", reduce=(4, 6, 6), cases=3), tmp_path)
+    prepared = prepare(DataRequest("phantom", reduce=(4, 6, 6), cases=3), tmp_path)
     assert prepared.synthetic
     assert list(prepared.keys) == ["phantom_001", "phantom_002", "phantom_003"]
     volume = open_volume(tmp_path, prepared.keys["phantom_002"])
@@ -143,8 +143,8 @@ def test_the_phantom_needs_no_folder_and_comes_on_the_reduced_grid(tmp_path):
 )
 def test_another_phantom_has_another_fingerprint(tmp_path, change):
     base = {"dataset": "phantom", "reduce": (8, 12, 12), "cases": 2}
-    plain = prepare(Request(**base), tmp_path)
-    other = prepare(Request(**(base | change)), tmp_path)
+    plain = prepare(DataRequest(**base), tmp_path)
+    other = prepare(DataRequest(**(base | change)), tmp_path)
     assert plain.fingerprint != other.fingerprint
     assert not set(plain.keys.values()) & set(other.keys.values())
 
@@ -353,13 +353,13 @@ def test_the_misnamed_mask_of_patient_355_is_taken_and_noted(root, tmp_path):
 @pytest.mark.parametrize(
     "wrong",
     [
-        Request("brain"),
-        Request("brats"),
-        Request("phantom", target="liver"),
-        Request("phantom", modalities=("ct",)),
-        Request("phantom", modalities=("flair", "flair")),
-        Request("phantom", reduce=(3, 3, 3)),
-        Request("liver", TOP, ("ct", "mr")),
+        DataRequest("brain"),
+        DataRequest("brats"),
+        DataRequest("phantom", target="liver"),
+        DataRequest("phantom", modalities=("ct",)),
+        DataRequest("phantom", modalities=("flair", "flair")),
+        DataRequest("phantom", reduce=(3, 3, 3)),
+        DataRequest("liver", TOP, ("ct", "mr")),
     ],
 )
 def test_names_that_do_not_exist_are_usage_errors(wrong, tmp_path):
@@ -380,9 +380,8 @@ def body(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def write_pairs(root: Path, images: str, labels: str, suffix: str = "") -> Path:
     for number in range(3):
-        image, label = body(number)
-        save(root / images / f"liver_{number}{suffix}.nii.gz", image)
-        save(root / labels / f"liver_{number}.nii.gz", label)
+        for folder, array, end in zip((images, labels), body(number), (suffix, ""), strict=True):
+            save(root / folder / f"liver_{number}{end}.nii.gz", array, np.diag([12.0, 12, 12, 1]))
     return root
 
 
@@ -393,7 +392,7 @@ def write_pairs(root: Path, images: str, labels: str, suffix: str = "") -> Path:
 def test_liver_images_and_labels_are_paired_by_name(tmp_path, layout):
     root = write_pairs(tmp_path / "data", *layout)
     assert check(root, None, ()).faults == []
-    prepared = prepare(Request("liver", root, reduce=SMALL), tmp_path / "cache")
+    prepared = prepare(DataRequest("liver", root, reduce=SMALL), tmp_path / "cache")
     assert list(prepared.keys) == ["liver_0", "liver_1", "liver_2"]
     volume = open_volume(tmp_path / "cache", prepared.keys["liver_1"])
     assert volume.spacing_mm == (12, 18, 18)
@@ -445,9 +444,13 @@ def test_liver_listed_twice_is_refused(tmp_path):
 
 def test_liver_without_liver_cannot_be_prepared(tmp_path):
     root = write_pairs(tmp_path / "data", "images", "labels")
-    save(root / "labels" / "liver_1.nii.gz", np.zeros((12, 16, 16), np.uint8))
+    save(
+        root / "labels" / "liver_1.nii.gz",
+        np.zeros((12, 16, 16), np.uint8),
+        np.diag([12.0, 12, 12, 1]),
+    )
     with pytest.raises(DataError, match="no liver") as caught:
-        prepare(Request("liver", root, reduce=SMALL), tmp_path / "cache")
+        prepare(DataRequest("liver", root, reduce=SMALL), tmp_path / "cache")
     assert caught.value.where == "liver_1"
 
 
@@ -466,14 +469,13 @@ def test_the_list_of_data_sets_loads_no_heavy_library():
 
 
 def test_every_data_set_says_under_which_licence_it_comes():
-    assert set(DATASETS) == {"phantom", "brats", "liver", "folder"}
     assert all(entry.licence and entry.title for entry in DATASETS.values())
 
 
 @pytest.mark.skipif(not (DATA / "brats_sample").is_dir(), reason="no real patients here")
 def test_real_patients_are_prepared_without_a_fault(tmp_path):
     root = DATA / "brats_sample"
-    prepared = prepare(Request("brats", root, ("flair",), reduce=(2, 3, 3)), tmp_path)
+    prepared = prepare(DataRequest("brats", root, ("flair",), reduce=(2, 3, 3)), tmp_path)
     assert len(prepared.keys) == 4 and not prepared.synthetic
     for key in prepared.keys.values():
         volume = open_volume(tmp_path, key)
@@ -485,7 +487,10 @@ def test_real_patients_are_prepared_without_a_fault(tmp_path):
 
 @pytest.mark.skipif(not (DATA / "brats_sample").is_dir(), reason="no real patients here")
 def test_real_patients_have_no_fault():
-    assert check(DATA / "brats_sample", "brats", ()) == ([], [])
+    faults, notes, targets, found = check(DATA / "brats_sample", None, ())
+    assert (faults, notes) == ([], [])
+    assert all(one.lost < 0.02 and one.cut == 0 for one in targets.values())
+    assert found.startswith("brats ") and "4 cases with flair, t1ce" in found
 
 
 @pytest.mark.skipif(not (DATA / "real").is_dir(), reason="no real volumes here")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from harness.checks.doctor.examine import Finding, Request, examine, exit_code, records, show
+from harness.checks.doctor.examine import examine, exit_code, records, show
 from harness.checks.doctor.machine import data, disk, listeners, output
 from harness.checks.doctor.software import (
     INSTALL,
@@ -23,13 +23,14 @@ from harness.checks.doctor.software import (
     torch,
 )
 from harness.checks.doctor.store import store
+from harness.checks.finding import Diagnosis, ExaminationRequest
 from harness.data import phantom
 from harness.runs.screen import Screen
 
 
 @pytest.fixture
 def request_(tmp_path):
-    return Request(out=tmp_path / "runs")
+    return ExaminationRequest(out=tmp_path / "runs")
 
 
 def states(findings):
@@ -45,7 +46,7 @@ def of(check, request):
 def test_this_machine_can_do_a_run(tmp_path, monkeypatch):
     for name in ("RAY_ADDRESS", "RAY_USAGE_STATS_ENABLED"):
         monkeypatch.delenv(name, raising=False)
-    found = examine(Request(out=tmp_path / "runs"))
+    found = examine(ExaminationRequest(out=tmp_path / "runs"))
     assert [finding for finding in found if finding.state == "fail"] == []
     assert exit_code(found) == 0
     assert not (tmp_path / "runs").exists()
@@ -97,14 +98,14 @@ def test_a_library_that_cannot_be_imported_is_a_line_with_its_reason(
 
 def test_a_file_where_runs_should_go_is_found(tmp_path):
     (tmp_path / "file").touch()
-    finding = of(output, Request(out=tmp_path / "file" / "runs"))
+    finding = of(output, ExaminationRequest(out=tmp_path / "file" / "runs"))
     assert finding.state == "fail"
     assert finding.what.endswith("file is no folder")
 
 
 def test_runs_that_others_can_read_are_found(tmp_path):
     tmp_path.chmod(0o755)
-    finding = of(output, Request(out=tmp_path))
+    finding = of(output, ExaminationRequest(out=tmp_path))
     assert finding.state == "warn"
     assert finding.remedy == f"chmod -R go= {tmp_path}"
 
@@ -120,7 +121,7 @@ def test_a_folder_of_volumes_is_counted_without_reading_them(tmp_path):
             path = tmp_path / case / f"{case}_{part}.nii.gz"
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(b"never looked at")
-    finding = of(data, Request(tmp_path, tmp_path))
+    finding = of(data, ExaminationRequest(tmp_path, tmp_path))
     assert finding.state == "ok"
     assert finding.what.startswith("brats: 2 cases with t2;")
 
@@ -128,12 +129,12 @@ def test_a_folder_of_volumes_is_counted_without_reading_them(tmp_path):
 def test_a_patient_without_a_mask_sends_to_the_check_of_the_data(tmp_path):
     phantom.write(tmp_path / "brats", cases=2, shape=(16, 16, 16), seed=0)
     next((tmp_path / "brats").glob("*/*_seg.nii*")).unlink()
-    finding = of(data, Request(tmp_path, tmp_path / "brats"))
+    finding = of(data, ExaminationRequest(tmp_path, tmp_path / "brats"))
     assert (finding.state, finding.remedy) == ("fail", f"pfbench data check {tmp_path / 'brats'}")
 
 
 def test_a_folder_of_volumes_that_is_not_there_is_found(tmp_path):
-    finding = of(data, Request(tmp_path, tmp_path / "nowhere"))
+    finding = of(data, ExaminationRequest(tmp_path, tmp_path / "nowhere"))
     assert finding.state == "fail"
     assert "nowhere is no folder" in finding.what
 
@@ -172,7 +173,7 @@ def test_a_server_on_loopback_is_nobody_elses_business(request_):
 
 
 def at(tmp_path, uri):
-    return of(store, Request(tmp_path, tracking_uri=uri))
+    return of(store, ExaminationRequest(tmp_path, tracking_uri=uri))
 
 
 def test_without_a_store_each_run_has_its_own(tmp_path):
@@ -258,7 +259,7 @@ def test_a_check_that_breaks_is_a_line_and_the_others_go_on(request_):
         yield
 
     def fine(request):
-        yield Finding("fine", "ok", "well")
+        yield Diagnosis("fine", "ok", "well")
 
     first, second = examine(request_, {"broken": broken, "fine": fine})
     assert (first.name, first.state, second.state) == ("broken", "fail", "ok")
@@ -267,7 +268,10 @@ def test_a_check_that_breaks_is_a_line_and_the_others_go_on(request_):
 
 
 def test_every_line_that_is_not_ok_has_a_remedy_on_the_screen(capsys):
-    found = [Finding("disk", "warn", "3 [GiB] free", "free space"), Finding("torch", "ok", "2.13")]
+    found = [
+        Diagnosis("disk", "warn", "3 [GiB] free", "free space"),
+        Diagnosis("torch", "ok", "2.13"),
+    ]
     show(found, Screen())
     shown = capsys.readouterr().out
     assert "3 [GiB] free" in shown and "→ free space" in shown

@@ -152,10 +152,12 @@ def test_outlines_enclose_the_voxels_and_nothing_else(seed):
 
 
 def blank_sheet(**changes):
+    nothing = np.zeros((20, 30), bool)
+    panel = sheets.SystemPanel("V-Net", "patch-based", "Dice 1.00", nothing)
     content = {
         "title": "c1: best", "details": "", "modality": "t2", "notes": "", "window": (0.0, 1.0),
         "image": np.ones((20, 30), np.float32), "target": np.zeros((20, 30), bool),
-        "panels": (sheets.Panel("V-Net", "patch-based", "Dice 1.00", np.zeros((20, 30), bool)),),
+        "panels": (panel,),
         "pixel_mm": (1.0, 1.0),
     }  # fmt: skip
     return sheets.Sheet(**content | changes)
@@ -179,7 +181,7 @@ def test_the_background_is_cut_off_but_no_prediction_is():
     image[10:30, 10:30] = 1
     mask = np.zeros((40, 40), bool)
     mask[5, 20] = True
-    panel = sheets.Panel("V-Net", "patch-based", "", mask)
+    panel = sheets.SystemPanel("V-Net", "patch-based", "", mask)
     blank = np.zeros((40, 40), bool)
     figure = sheets.draw(blank_sheet(image=image, target=blank, panels=(panel,)))
     assert figure.axes[0].images[0].get_array().shape == (25 + 4, 20 + 4)
@@ -187,7 +189,7 @@ def test_the_background_is_cut_off_but_no_prediction_is():
 
 @pytest.mark.parametrize("systems", [1, 8, 14])
 def test_every_system_has_a_panel_beside_input_and_ground_truth(systems):
-    panel = sheets.Panel("A system with rather a long name", "patch-free", "failed", None)
+    panel = sheets.SystemPanel("A system with rather a long name", "patch-free", "failed", None)
     figure = sheets.draw(blank_sheet(panels=(panel,) * systems))
     titled = [axes for axes in figure.axes if axes.get_title()]
     assert len(titled) == systems + 2

@@ -10,10 +10,10 @@ from torch import nn
 from baselines.point_unet import PointPyramid
 from baselines.point_unet.sampling import room
 from harness.data.case import Volume
+from harness.data.datasets import reduced_grid
 from harness.data.grid import PAPER_GRID
 from harness.runs.settings import PROFILES
 from harness.systems import catalogue as systems
-from harness.systems.cost import grid_of
 from harness.systems.evaluate import evaluate
 from harness.systems.metrics import dice
 from harness.systems.points import cloud_size
@@ -42,7 +42,7 @@ class PerfectPoints(nn.Module):
 
 def perfect(profile, dataset, **changes):
     """Point-Unet of a profile and a data set, with networks that are never wrong."""
-    grid = grid_of(PROFILES[profile].reduce)
+    grid = reduced_grid(PROFILES[profile].reduce)
     options = systems.options("point_unet", profile, dataset) | changes
     with torch.device("meta"):
         method = systems.build("point_unet", options, 1, grid)
@@ -120,6 +120,16 @@ def test_a_region_beyond_the_cloud_is_not_opened():
     method = perfect("quick", "liver", points=10_000, post="open")
     mask = method.segment(case.image)
     assert mask.sum() == 9_000 and not mask[case.label == 0].any()
+
+
+def test_outside_of_the_region_single_points_are_no_target(monkeypatch):
+    """A perfect saliency, and points that take a bright spot of the body for the target."""
+    case = organ(200, "quick")
+    image = case.image.copy()
+    image[0, 4, 20, 20] = image[0, 16, 32, 12] = BRIGHT
+    method = perfect("quick", "liver")
+    monkeypatch.setattr(type(method.saliency), "segment", lambda saliency, image: case.label > 0)
+    assert np.array_equal(method.segment(image), case.label > 0)
 
 
 def test_a_region_beyond_the_cloud_is_remarked_on_with_its_cases():

@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
-from tuning.job_board import Board  # noqa: E402
+from tuning.job_board import JobBoard  # noqa: E402
 from tuning.launch import (  # noqa: E402
     Cluster,
     ClusterLost,
@@ -184,7 +184,7 @@ class Silent:
 
 def board(places=2, living=("machine",)):
     source = Silent()
-    return Board(source, lambda: places, lambda machine: machine in living), source.outcomes
+    return JobBoard(source, lambda: places, lambda machine: machine in living), source.outcomes
 
 
 def test_no_job_is_asked_for_before_there_is_room():

@@ -277,15 +277,15 @@ def test_m8_a_parent_deleted_in_the_ui_gets_its_children_back(run):
 
 def test_m8_a_run_deleted_while_a_trial_trains_costs_one_look_and_comes_back(run):
     uri = tracking.default_uri(run.path)
-    looker = tracking.Looker(run.path, uri, "pfbench", restore=False)
-    looker.look()
+    synchroniser = tracking.Synchroniser(run.path, uri, "pfbench", restore=False)
+    synchroniser.sync()
     _, client, runs = mirrored(run)
-    looker.look()
+    synchroniser.sync()
     client.delete_run(runs["2"].info.run_id)
     made_trial(run, spec(seed=2), history(3))
     with pytest.raises(TrackingError, match="PFB-M08"):
-        looker.look()
-    looker.look()
+        synchroniser.sync()
+    synchroniser.sync()
     values = client.get_metric_history(by_seed(client, run)["2"].info.run_id, "train/loss")
     assert [value.step for value in values] == [1, 2, 3]
 
@@ -293,9 +293,11 @@ def test_m8_a_run_deleted_while_a_trial_trains_costs_one_look_and_comes_back(run
 def test_m8_an_experiment_deleted_in_the_ui_is_restored_by_a_sync_alone(run):
     _, client, _ = mirrored(run)
     client.delete_experiment(client.get_experiment_by_name("pfbench").experiment_id)
-    looker = tracking.Looker(run.path, tracking.default_uri(run.path), "pfbench", restore=False)
+    synchroniser = tracking.Synchroniser(
+        run.path, tracking.default_uri(run.path), "pfbench", restore=False
+    )
     with pytest.raises(TrackingError, match="was deleted in MLflow"):
-        looker.look()
+        synchroniser.sync()
     summary, _, runs = mirrored(run)
     assert "was restored" in str(summary)
     assert set(runs) == {"parent", "0", "1", "2"}

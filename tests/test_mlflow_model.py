@@ -9,7 +9,7 @@ import pytest
 from helper_mirrored_run import empty_store
 
 from harness.data.grid import PAPER_GRID
-from harness.data.scan_view import look
+from harness.data.scan_view import view_of
 from harness.tracking import mirror as tracking
 from harness.trials.network import as_scored
 
@@ -72,7 +72,7 @@ def test_a_model_that_was_loaded_back_predicts_scans_of_any_shape(logged, tmp_pa
     spec, method = as_scored(out, trial, "cpu")
     z, y, x = (side // part for side, part in zip(PAPER_GRID, spec.data.grid, strict=True))
     for number, scan in enumerate(scans):
-        field = look(scan, (2.0, 1.0, 1.0), spec.data.name, (z, y, x))
+        field = view_of(scan, (2.0, 1.0, 1.0), spec.data.name, (z, y, x))
         expected = field.mask([method.segment(image) for image in field.images])
         mask = np.load(tmp_path / f"mask{number}.npy")
         assert mask.shape == SHAPES[number]

@@ -61,7 +61,7 @@ def pages(tmp_path_factory):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     code = "from harness.cli import main; main()"
-    with open(out / "said.txt", "w") as said:
+    with open(out / "said.txt", "w", encoding="utf-8") as said:
         process = subprocess.Popen(
             [sys.executable, "-c", code, "ui", str(out), "--port", str(port)],
             cwd=TOP, stdout=said, stderr=said, start_new_session=True,

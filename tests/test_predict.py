@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from harness.data import datasets, phantom
 from harness.data.cache import open_volume
 from harness.data.nifti import read_image, read_label
-from harness.data.scan_view import look
+from harness.data.scan_view import view_of
 from harness.data.unlabelled import find, read
 from harness.errors import DataError, StateError, UsageError
-from harness.experiments.predict import Request, predict
+from harness.experiments.predict import PredictRequest, predict
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import Data, TrialSpec, code_version
 from harness.runs.trial_folder import TrialFolder
@@ -103,8 +103,10 @@ def run(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def request_for(run, scans, tmp_path):
-    def made(spec: TrialSpec = UP, *inputs: Path, **changes) -> Request:
-        return replace(Request(run, spec.id, inputs or (scans,), tmp_path / "out"), **changes)
+    def made(spec: TrialSpec = UP, *inputs: Path, **changes) -> PredictRequest:
+        return replace(
+            PredictRequest(run, spec.id, inputs or (scans,), tmp_path / "out"), **changes
+        )
 
     return made
 
@@ -113,7 +115,7 @@ def request_for(run, scans, tmp_path):
 def prepared(scans, tmp_path_factory) -> dict[str, np.ndarray]:
     """Case -> its image as it is prepared for training and scoring."""
     cache = tmp_path_factory.mktemp("cache")
-    made = datasets.prepare(datasets.Request("brats", scans, ("flair",), reduce=REDUCE), cache)
+    made = datasets.prepare(datasets.DataRequest("brats", scans, ("flair",), reduce=REDUCE), cache)
     return {case: np.array(open_volume(cache, key).image) for case, key in made.keys.items()}
 
 
@@ -133,6 +135,17 @@ def test_the_mask_of_a_prepared_case_is_the_one_that_is_scored(request_for, prep
     for path, case in zip(done.files, (CASE, OTHER), strict=True):
         assert path.name == f"{case}.nii.gz"
         assert holds(path, method.segment(prepared[case]))
+
+
+def test_what_is_random_is_drawn_from_the_name_as_when_the_case_was_scored(
+    run, request_for, scans, prepared
+):
+    spec = specification("pfseg", 0, tpf="none", crop="random")
+    finish(RunFolder(run), spec)
+    [path] = predict(request_for(spec, scans / CASE)).files
+    method = as_scored(run, spec.id, "cpu").method
+    assert holds(path, method.at(CASE).segment(prepared[CASE]))
+    assert not holds(path, method.at(OTHER).segment(prepared[CASE]))
 
 
 def test_geometry_is_exactly_that_of_the_scan_and_values_are_0_and_1(request_for, scans):
@@ -257,7 +270,9 @@ def test_fine_tuning_starts_from_the_network_as_trained_and_learns_from_the_scan
     before = method.probability(prepared[CASE])
     after = method.adapt([prepared[CASE], prepared[OTHER]]).probability(prepared[CASE])
     assert not np.array_equal(before, after)
-    field = look(read(find([scans / CASE], ("flair",)).cases[0]).image, (1, 1, 1), "brats", REDUCE)
+    field = view_of(
+        read(find([scans / CASE], ("flair",)).cases[0]).image, (1, 1, 1), "brats", REDUCE
+    )
     found = read_image(done.files[1]).array
     np.testing.assert_array_equal(found, field.probability([after]))
 

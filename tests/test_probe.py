@@ -14,7 +14,7 @@ from helper_in_process import contents, pfbench
 from helper_made_run import MadeRun
 
 from harness.commands.options import PlacementOptions
-from harness.commands.placement import Capacity, placement_of, share
+from harness.commands.placement import MachineSize, placement_of, share
 from harness.data.split import Split
 from harness.errors import UsageError
 from harness.experiments import run
@@ -33,8 +33,8 @@ from harness.trials import probe_run as probing
 from harness.trials.execute import execute
 from harness.trials.gpu_sharing import CONTEXT_MIB, MARGIN, room, shown, sized, together
 from harness.trials.placement import Placement
-from harness.trials.probe import STEPS, fitting
-from harness.trials.probe_run import PREFIX, Probe, company, kind_of
+from harness.trials.probe import STEPS, how_many
+from harness.trials.probe_run import PREFIX, Probe, kind_of, run_together
 from harness.trials.workplace import Workplace
 from tuning.machines import Machine
 
@@ -285,16 +285,16 @@ def test_rows_with_schedules_of_their_own_share_a_probe_and_not_an_estimate():
 
 def test_a_probe_has_the_company_that_its_trial_will_have():
     alike = {"a": ["a0", "a1", "a2"], "b": ["b0"]}
-    assert company(alike, 1) == ["a0", "b0"], "each kind once"
-    assert company(alike, 3) == ["a0", "b0", "a1"]
-    assert company(alike, 9) == ["a0", "b0", "a1", "a2"], "there are no more"
+    assert run_together(alike, 1) == ["a0", "b0"], "each kind once"
+    assert run_together(alike, 3) == ["a0", "b0", "a1"]
+    assert run_together(alike, 9) == ["a0", "b0", "a1", "a2"], "there are no more"
 
 
 @pytest.mark.parametrize(
     ("seconds", "steps"), [(60, 1), (10, 1), (3, 3), (0.2, 50), (0.001, STEPS), (0, STEPS)]
 )
 def test_as_many_steps_are_timed_as_fit_and_at_least_one(seconds, steps):
-    assert fitting(seconds, 10, STEPS) == steps
+    assert how_many(seconds, 10, STEPS) == steps
 
 
 # Shares of a GPU, by the memory of a probe.
@@ -376,7 +376,7 @@ def test_auto_probes_on_whole_gpus_and_shares_what_was_not_asked_for(gpus):
 def test_trials_that_share_a_gpu_share_its_processors(gpus):
     half = PlacementOptions(device="cuda", gpus_per_trial=0.5)
     assert placement_of(half).cpus_per_trial == 8
-    assert share([Capacity(16, 1)], "cuda", 0.3333) == 5
+    assert share([MachineSize(16, 1)], "cuda", 0.3333) == 5
 
 
 @pytest.mark.parametrize(

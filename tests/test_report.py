@@ -18,7 +18,7 @@ from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from harness.report import html, of_run
-from harness.report.cost_plots import Point, tradeoff, worth_it
+from harness.report.cost_plots import CostPoint, tradeoff, worth_it
 from harness.report.document import Picture, Section
 from harness.report.panels import SCREEN
 from harness.report.score_plots import strip
@@ -202,7 +202,7 @@ def test_synthetic_data_are_said_to_be_synthetic_first(tmp_path):
 
 
 def test_systems_that_no_other_beats_in_cost_and_score_are_joined():
-    points = [Point(name, "patch-free", cost, score, None, None)
+    points = [CostPoint(name, "patch-free", cost, score, None, None)
               for name, cost, score in (("a", 1, 50), ("b", 2, 40), ("c", 3, 60))]  # fmt: skip
     assert [p.label for p in worth_it(points, 1)] == ["a", "c"]
     assert [p.label for p in worth_it(points, -1)] == ["a", "b"]
@@ -211,8 +211,8 @@ def test_systems_that_no_other_beats_in_cost_and_score_are_joined():
 def test_names_of_systems_that_lie_close_cover_neither_each_other_nor_a_mark():
     costs = {"V-Net": (352, 86.2), "UNet3D": (338, 85.1), "ResUNet3D": (341, 90.5),
              "ResUNet3D↑": (342, 84.7), "HDResUNet": (340, 85.4), "SAN": (423, 68.9),
-             "Point-Unet": (438, 97.9), "PFSeg": (384, 129.7)}  # fmt: skip
-    points = [Point(name, "patch-free", *at, None, None) for name, at in costs.items()]
+             "CostPoint-Unet": (438, 97.9), "PFSeg": (384, 129.7)}  # fmt: skip
+    points = [CostPoint(name, "patch-free", *at, None, None) for name, at in costs.items()]
     with style.context(["default", SCREEN]):
         figure = tradeoff(points, "Memory", HD95)
         draw = FigureCanvasAgg(figure).get_renderer()
@@ -228,7 +228,7 @@ def test_names_of_systems_that_lie_close_cover_neither_each_other_nor_a_mark():
 
 @pytest.mark.parametrize("costs", [(0.616, 0.997), (338, 438), (0.5, 4), (0.02, 2), (1, 5000)])
 def test_costs_that_lie_close_or_far_have_at_least_two_labelled_ticks(costs):
-    points = [Point(str(cost), "patch-free", cost, 50, None, None) for cost in costs]
+    points = [CostPoint(str(cost), "patch-free", cost, 50, None, None) for cost in costs]
     [axes] = tradeoff(points, "Time", DICE).axes
     low, high = axes.get_xlim()
     assert sum(low <= tick <= high for tick in axes.xaxis.get_majorticklocs()) >= 2

@@ -54,3 +54,8 @@ def test_a_number_in_yaml_1_1_notation_is_a_number(tmp_path):
 def test_a_change_without_equals_sign_is_explained():
     with pytest.raises(UsageError, match=r"key\.path=value"):
         resolve("quick", None, ["epochs"], None)
+
+
+@pytest.mark.parametrize("rule", ["{patient}_frame#", "{patient}", "patients.csv", "none", "12"])
+def test_a_text_is_taken_as_it_was_typed(rule):
+    assert resolve("quick", None, [f"split.group={rule}"], None).split.group == rule

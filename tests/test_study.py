@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::R
 
 from tuning.launch import Cluster, ray_cluster  # noqa: E402
 from tuning.proposals import Proposals  # noqa: E402
-from tuning.study import Past, Range, Search, run_study  # noqa: E402
+from tuning.study import KnownPoint, Range, StudySettings, run_study  # noqa: E402
 
 TOP = Path(__file__).parent.parent
 SQUARE = {"x": Range(0, 1), "y": Range(0.01, 1, log=True)}
@@ -27,7 +27,7 @@ ONE = Cluster(max_concurrent=1)
 
 def search(points=12, sampler="optuna", pruner="asha", **changes):
     plan = {"space": SQUARE, "epochs": 9, "grace": 1, "first": (CENTRE,), **changes}
-    return Search(points=points, sampler=sampler, pruner=pruner, **plan)
+    return StudySettings(points=points, sampler=sampler, pruner=pruner, **plan)
 
 
 def height(params, epoch):
@@ -40,10 +40,10 @@ def training():
 
     def train(payload, report, node):
         path, values = Path(payload["path"]), payload["values"]
-        known = len(path.read_text().split()) if path.exists() else 0
+        known = len(path.read_text(encoding="utf-8").split()) if path.exists() else 0
         for epoch, value in enumerate(values, start=1):
             if epoch > known:
-                with open(path, "a") as file:
+                with open(path, "a", encoding="utf-8") as file:
                     file.write(f"{value!r}\n")
             report({"epoch": epoch, "value": value})
         return {"reason": "ok"}
@@ -83,7 +83,7 @@ class Disk:
             lines = values.read_text().split() if values.exists() else []
             content = json.loads(path.read_text())
             known = {epoch: float(line) for epoch, line in enumerate(lines, start=1)}
-            yield Past(int(path.stem), content["params"], known, content["state"])
+            yield KnownPoint(int(path.stem), content["params"], known, content["state"])
 
     def points(self):
         return sorted(self.past(), key=lambda point: point.number)
@@ -319,8 +319,10 @@ def test_a_point_stopped_just_when_its_driver_died_does_not_run_again(inline, tm
 
 
 def test_a_point_beyond_a_rung_is_not_judged_there_again():
-    rivals = [Past(n, {"x": n / 9, "y": 0.9}, {1: 0.5 + n / 10}, "stopped") for n in (1, 2, 3)]
-    started = Past(4, {"x": 0.9, "y": 0.2}, {1: 0.1, 2: 0.2}, "unfinished")
+    rivals = [
+        KnownPoint(n, {"x": n / 9, "y": 0.9}, {1: 0.5 + n / 10}, "stopped") for n in (1, 2, 3)
+    ]
+    started = KnownPoint(4, {"x": 0.9, "y": 0.2}, {1: 0.1, 2: 0.2}, "unfinished")
     proposals = Proposals(search(), [*rivals, started])
     assert proposals.poor == []
     assert not proposals.judge(4, 1, 0.1)
@@ -356,7 +358,8 @@ def test_more_points_continue_a_finished_study(inline, tmp_path):
 def test_the_sampler_learns_from_past_points():
     """Twenty past points that are good at x = 0.8 only: new ones are near that."""
     past = [
-        Past(n, {"x": n / 20, "y": 0.1}, {9: -((n / 20 - 0.8) ** 2)}, "complete") for n in range(20)
+        KnownPoint(n, {"x": n / 20, "y": 0.1}, {9: -((n / 20 - 0.8) ** 2)}, "complete")
+        for n in range(20)
     ]
     plans = [search(30, pruner="none", first=(), seed=seed) for seed in range(8)]
     proposed = [Proposals(plan, past).next().params["x"] for plan in plans]

@@ -167,7 +167,7 @@ def test_a_term_that_is_not_there_has_no_weight():
 )
 def test_combinations_that_mean_nothing_are_refused_with_a_sentence(changes, said):
     with pytest.raises(UsageError, match=said) as caught:
-        planned("table5", *(f"systems.pfseg.{change}" for change in changes), rows=["pfseg"])
+        planned("table5", *(f"systems.pfseg.{change}" for change in changes), rows=("pfseg",))
     assert caught.value.where == "systems.pfseg"
 
 

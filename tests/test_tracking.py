@@ -62,20 +62,22 @@ def test_a_growing_history_adds_its_new_epochs_only(run):
 
 
 def test_a_look_at_a_run_where_nothing_happened_does_not_touch_the_store(run):
-    looker = tracking.Looker(run.path, tracking.default_uri(run.path), "pfbench", restore=False)
-    looker.look()
+    synchroniser = tracking.Synchroniser(
+        run.path, tracking.default_uri(run.path), "pfbench", restore=False
+    )
+    synchroniser.sync()
     (run.path / "mlflow.db").unlink()
-    assert looker.look().metrics == 0
+    assert synchroniser.sync().metrics == 0
     assert not (run.path / "mlflow.db").exists()
 
 
 def test_what_another_mirror_has_brought_over_is_not_brought_twice(run):
     uri = tracking.default_uri(run.path)
-    looker = tracking.Looker(run.path, uri, "pfbench", restore=False)
-    looker.look()
+    synchroniser = tracking.Synchroniser(run.path, uri, "pfbench", restore=False)
+    synchroniser.sync()
     made_trial(run, spec(seed=2), history(3))
     mirrored(run)
-    assert looker.look().metrics == 0
+    assert synchroniser.sync().metrics == 0
 
 
 def test_a_failed_trial_has_a_reason_and_no_scores(run):

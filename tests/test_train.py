@@ -7,7 +7,7 @@ import torch
 from harness.data.case import Volume
 from harness.runs.settings import resolve
 from harness.systems import catalogue as systems
-from harness.systems.train import Lesson, NotFinite, Plateau, train
+from harness.systems.train import NotFinite, Plateau, TrainingJob, train
 
 GRID = (32, 32, 32)
 SMALL = {"widths": (4, 4, 4, 4)}
@@ -62,7 +62,7 @@ def lesson(store, *, epochs=4, stop_after=None, seed=0, cases=None, **protocol):
 
     cases = cases or volumes()
     settings = resolve("quick", None, changes, epochs).protocol
-    return Lesson(cases[:2], cases[2:], settings, seed, store, report)
+    return TrainingJob(cases[:2], cases[2:], settings, seed, store, report)
 
 
 def without_seconds(history):

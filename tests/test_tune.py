@@ -123,7 +123,9 @@ def test_the_report_in_mlflow_tells_of_the_comparison_too(compared):
     query = f"tags.`pfbench.run_id` = '{RunFolder(out).manifest().run_id}'"
     runs = client.search_runs([experiment.experiment_id], query)
     [parent] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    page = Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text()
+    page = Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text(
+        encoding="utf-8"
+    )
     assert page == (out / "report.html").read_text()
     assert "On the test cases" in page
 

@@ -1,5 +1,6 @@
 """Which files are taken for which case, and in which words others are refused."""
 
+import json
 from pathlib import Path
 
 import nibabel
@@ -114,7 +115,7 @@ def test_two_files_of_one_case_are_both_named(tmp_path, names):
     [
         ("absent.nii", "PFB-D12", "no such file"),
         ("P_seg.nii", "PFB-D07", "label by its name"),
-        ("P.mha", "PFB-V06", "not called"),
+        ("P.dcm", "PFB-V06", "not called"),
         ("-P.nii", "PFB-D04", "case id"),
     ],
 )
@@ -176,3 +177,44 @@ def test_every_unreadable_file_of_a_case_is_listed(tmp_path):
         read(find([tmp_path], ("t1", "t2")).cases[0])
     assert "P_t1.nii" in str(caught.value)
     assert "P_t2.nii" in str(caught.value)
+
+
+# The layout of training
+
+
+def listed(folder: Path, *channels: str) -> Path:
+    content = {"channel_names": dict(enumerate(channels))}
+    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("modalities", [("T2", "ADC"), ("ADC", "T2"), ("ADC",)])
+def test_numbered_files_are_the_channels_that_dataset_json_names(tmp_path, modalities):
+    root = listed(touch(tmp_path, "imagesTs/p_0000.nii.gz", "imagesTs/p_0001.nii.gz"), "T2", "ADC")
+    names = {"T2": "p_0000.nii.gz", "ADC": "p_0001.nii.gz"}
+    assert found([root / "imagesTs"], modalities) == {"p": [names[m] for m in modalities]}
+    if len(modalities) > 1:
+        given = [root / "imagesTs" / name for name in names.values()]
+        assert found(given, modalities) == {"p": [names[m] for m in modalities]}
+
+
+def test_numbered_files_without_dataset_json_are_the_modalities_in_their_order(tmp_path):
+    touch(tmp_path, "p_0000.nii.gz", "p_0001.nii.gz")
+    assert found([tmp_path], ("T2", "ADC")) == {"p": ["p_0000.nii.gz", "p_0001.nii.gz"]}
+    touch(tmp_path, "p_0002.nii.gz")  # of three channels, who knows which are these
+    assert only_fault([tmp_path], ("T2", "ADC")).code == "PFB-D09"
+
+
+def test_a_numbered_channel_that_is_missing_is_named(tmp_path):
+    root = listed(touch(tmp_path, "imagesTs/p_0000.nii.gz"), "T2", "ADC")
+    fault = only_fault([root / "imagesTs"], ("T2", "ADC"))
+    assert (fault.code, fault.what) == ("PFB-D01", "missing ADC; found T2")
+
+
+def test_the_fourth_axis_holds_the_channels_that_dataset_json_names(tmp_path):
+    root = listed(touch(tmp_path, "imagesTs/p.nii.gz"), "T2", "ADC")
+    [case] = find([root / "imagesTs"], ("ADC",)).cases
+    assert case.channels == {"ADC": 1}
+    volumes = np.random.default_rng(0).normal(size=(4, 5, 6, 2)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(volumes, np.eye(4)), root / "imagesTs/p.nii.gz")
+    np.testing.assert_array_equal(read(case).image[0], volumes[..., 1].T)

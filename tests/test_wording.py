@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.runs.wording import counted, listed
+from harness.data.wording import counted, listed
 
 
 @pytest.mark.parametrize(

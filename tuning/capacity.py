@@ -25,7 +25,7 @@ class MachineLost(Exception):
     """The machine that the jobs were to run on is gone; the message names it."""
 
 
-class Ground:
+class Capacity:
     """Room for jobs of some sizes, in CPUs and GPUs; on one machine only, if one is given.
 
     Raises LaunchError when no machine can hold a job and none will come that could, ClusterLost
@@ -44,7 +44,7 @@ class Ground:
         self.seen = time.monotonic()
         self.asked = 0
 
-    def __enter__(self) -> "Ground":
+    def __enter__(self) -> "Capacity":
         return self
 
     def __exit__(
@@ -97,8 +97,8 @@ def machines_for(size: Size, cluster: Cluster) -> list[Machine]:
 
     Raises LaunchError when there is none, ClusterLost when none came.
     """
-    with Ground({size}, cluster, None) as ground:
-        ground.wants(1)
-        while not ground.places():
+    with Capacity({size}, cluster, None) as capacity:
+        capacity.wants(1)
+        while not capacity.places():
             time.sleep(LOOK_S)
         return [machine for machine in machines() if machine.holds(*size)]

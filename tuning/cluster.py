@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,11 @@ class Unreachable(LaunchError):
     """There is no cluster where one was named, or it does not let us in."""
 
 
+SOCKET_BYTES = 103  # of the address of a socket on macOS; Linux has 107
+SOCKET = "/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"  # below Ray's folder
+SHORT = "/tmp"
+
+
 class ClusterLost(Exception):
     """Ray died while jobs were running, or no machine of it can hold a job any more."""
 
@@ -95,20 +100,52 @@ def ray_cluster(cluster: Cluster) -> Iterator[None]:
         return
     _silence()
     on_sigterm = signal.getsignal(signal.SIGTERM)
+    with ExitStack() as stack:
+        try:
+            if cluster.address:
+                _try_to_join(cluster.address)
+                _join(cluster.address, cluster.code)
+            else:
+                _start(stack.enter_context(_folder_for_sockets()))
+        finally:
+            _put_back(on_sigterm)
+        _joined = cluster.address
+        try:
+            yield
+        finally:
+            _joined = None
+            ray.shutdown()
+
+
+def rays_folder() -> Path:
+    """Where Ray keeps its own files and sockets on this machine."""
+    return Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray"
+
+
+def too_long(folder: Path) -> bool:
+    """Whether the addresses of Ray's sockets below `folder` are longer than the system allows."""
+    return len(os.fsencode(folder)) + len(SOCKET) > SOCKET_BYTES
+
+
+@contextmanager
+def _folder_for_sockets() -> Iterator[str | None]:
+    """None where Ray's own folder will do, else one with a short name that ends with the block.
+
+    Batch systems give each job a TMPDIR of 60 letters and more. Raises Unreachable where no short
+    folder can be made.
+    """
+    if not too_long(rays_folder()):
+        yield None
+        return
     try:
-        if cluster.address:
-            _try_to_join(cluster.address)
-            _join(cluster.address, cluster.code)
-        else:
-            _start()
-    finally:
-        _put_back(on_sigterm)
-    _joined = cluster.address
-    try:
-        yield
-    finally:
-        _joined = None
-        ray.shutdown()
+        short = tempfile.TemporaryDirectory(prefix="pfb-", dir=SHORT, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise Unreachable(
+            f"the name of {rays_folder()} is too long for Ray's sockets, and {SHORT} cannot be "
+            "written; export RAY_TMPDIR=DIR, a folder with a name of at most 30 letters"
+        ) from error
+    with short as folder:
+        yield folder
 
 
 def _put_back(on_sigterm: Any) -> None:
@@ -139,7 +176,8 @@ def _silence() -> None:
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
-def _start() -> None:
+def _start(folder: str | None) -> None:
+    """Ray on this machine; with a `folder` of its own where the usual one cannot be used."""
     import ray
 
     _start_no_dashboard()
@@ -151,6 +189,7 @@ def _start() -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=True,
+            _temp_dir=folder,
         )
     finally:
         os.umask(umask)
@@ -185,6 +224,7 @@ def _try_to_join(address: str) -> None:
             text=True,
             timeout=JOIN_S,
             check=False,
+            encoding="utf-8",
         )
     except subprocess.TimeoutExpired as error:
         raise Unreachable(f"the Ray cluster at {address} does not answer in {JOIN_S} s") from error

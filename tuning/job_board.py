@@ -15,7 +15,7 @@ ATTEMPTS = 2  # launches of a job whose process Ray lost
 MACHINES = 5  # launches of one whose machines were lost: seldom its fault, unless they all fall
 
 
-class Board:
+class JobBoard:
     """Which job is which of Tune's trials. Tune's thread writes here, `close` ends that."""
 
     def __init__(

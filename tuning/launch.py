@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tuning.capacity import Ground, MachineLost
+from tuning.capacity import Capacity, MachineLost
 from tuning.cluster import Cluster, ClusterLost, Unreachable, ray_cluster, watched
 from tuning.job import Job, Source, Work
-from tuning.job_board import Board
+from tuning.job_board import JobBoard
 from tuning.machines import LaunchError, Machine, here, machines
 
 __all__ = [
@@ -91,12 +91,12 @@ def place(
     No job is asked for before there is room for it. One whose process dies is launched once
     more, also when that took all of Tune with it. Raises as `run_jobs` does.
     """
-    with Ground(sizes, cluster, only) as ground:
-        board = Board(source, ground.places, ground.lives)
+    with Capacity(sizes, cluster, only) as capacity:
+        board = JobBoard(source, capacity.places, capacity.lives)
         try:
             while not board.empty:
                 try:
-                    watched(lambda: _fit(board, ground, work))
+                    watched(lambda: _fit(board, capacity, work))
                 except ClusterLost:
                     raise
                 except Exception as error:  # Ray's memory monitor ends all of Tune, not one trial
@@ -105,11 +105,11 @@ def place(
             board.close()
 
 
-def _fit(board: Board, ground: Ground, work: Work) -> None:
+def _fit(board: JobBoard, capacity: Capacity, work: Work) -> None:
     """One Tuner over the jobs of the board; the thread that runs it can be left behind."""
     from ray import tune
 
-    only = ground.only
+    only = capacity.only
     there: dict[str, Any] = {"bundle_label_selector": [{"ray.io/node-id": only.id}]} if only else {}
 
     def trainable(config: dict[str, Any]) -> None:
@@ -133,7 +133,7 @@ def _fit(board: Board, ground: Ground, work: Work) -> None:
             [{"CPU": config["job"]["cpus"], "GPU": config["job"]["gpus"]}], **there
         ),
     )
-    searcher, scheduler = _for_tune(board, ground)
+    searcher, scheduler = _for_tune(board, capacity)
     with tempfile.TemporaryDirectory(prefix="pfbench-tune-") as storage:
         tuner = tune.Tuner(
             placed,
@@ -154,7 +154,7 @@ def _fit(board: Board, ground: Ground, work: Work) -> None:
         tuner.fit()
 
 
-def _for_tune(board: Board, ground: Ground) -> tuple[Any, Any]:
+def _for_tune(board: JobBoard, capacity: Capacity) -> tuple[Any, Any]:
     """The board as Tune knows it: a searcher that has jobs, a scheduler that hears of them.
 
     Not a callback: for the sake of one, Tune imports MLflow on the way to its first trial (1.3 s).
@@ -174,7 +174,7 @@ def _for_tune(board: Board, ground: Ground) -> tuple[Any, Any]:
             for name in list(board.running):
                 if name in trials and trials[name].is_finished():
                     board.lose(name, "the job's process ended without a word")
-            ground.wants(board.left)
+            capacity.wants(board.left)
             job = board.take(trial_id)
             if job:
                 return {"job": vars(job)}

@@ -16,7 +16,7 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial, TrialState
 
-from tuning.search import Params, Past, Range, Search, State
+from tuning.search import KnownPoint, Params, Range, State, StudySettings
 
 TRIES = 100  # proposals that may be known already, where the space is whole numbers
 
@@ -46,7 +46,7 @@ class _Known:
 class Proposals:
     """The points of one study, past and to come."""
 
-    def __init__(self, search: Search, past: Iterable[Past] = ()) -> None:
+    def __init__(self, search: StudySettings, past: Iterable[KnownPoint] = ()) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.search = search
         self.space = {name: _distribution(span) for name, span in search.space.items()}
@@ -115,7 +115,7 @@ class Proposals:
             self.study.tell(point.trial, state=TrialState.PRUNED)
         return state, point.value
 
-    def _recall(self, past: Past) -> None:
+    def _recall(self, past: KnownPoint) -> None:
         """Tell the study what it was told of this point, in the same order."""
         number = past.number
         self.known[number] = _Known(self._given(past.params), past.params)
@@ -169,7 +169,7 @@ def _distribution(span: Range) -> BaseDistribution:
     return FloatDistribution(span.low, span.high, log=span.log)
 
 
-def _pruner(search: Search) -> optuna.pruners.BasePruner:
+def _pruner(search: StudySettings) -> optuna.pruners.BasePruner:
     """ASHA (Li et al., MLSys 2020): of the points at a rung, the best 1 / reduction go on."""
     if search.pruner == "none":
         return optuna.pruners.NopPruner()

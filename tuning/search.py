@@ -56,7 +56,7 @@ Space = Mapping[str, Range]
 
 
 @dataclass(frozen=True)
-class Search:
+class StudySettings:
     """How a study proceeds; ValueError says what cannot be.
 
     A higher value is a better one. `points` are all points there will be, those of `first` and
@@ -126,7 +126,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Past:
+class KnownPoint:
     """A point that an earlier command left on disk."""
 
     number: int

@@ -7,17 +7,17 @@ from typing import Any
 
 from tuning.launch import Cluster, Job, Work, place
 from tuning.proposals import Proposals
-from tuning.search import Params, Past, Range, Search, Space
+from tuning.search import KnownPoint, Params, Range, Space, StudySettings
 
-__all__ = ["Params", "Past", "Range", "Search", "Space", "run_study"]
+__all__ = ["KnownPoint", "Params", "Range", "Space", "StudySettings", "run_study"]
 
 OnEvent = Callable[[int, dict[str, Any]], None]
 PayloadOf = Callable[[int, Params], Any]
 
 
 def run_study(
-    search: Search,
-    past: Iterable[Past],
+    search: StudySettings,
+    past: Iterable[KnownPoint],
     work: Work,
     payload_of: PayloadOf,
     cpus: float,
@@ -53,7 +53,7 @@ def run_study(
     """
     deadline = math.inf if time_budget_s is None else time.monotonic() + time_budget_s
     points = _Points(Proposals(search, past), payload_of, cpus, gpus, on_event, deadline)
-    points.stop_the_poor()
+    points.stop_pruned()
     place(points, work, cluster, {(cpus, gpus)})
 
 
@@ -108,7 +108,7 @@ class _Points:
             self.proposals.fail(number)
             self._end(number, "failed", None, reason, detail)
 
-    def stop_the_poor(self) -> None:
+    def stop_pruned(self) -> None:
         """What was to be stopped when the last command died needs no process for that."""
         for number in self.proposals.poor:
             self._stop(number)

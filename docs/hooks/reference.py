@@ -116,7 +116,11 @@ def _api(package: str) -> str:
     """One page: the package, then each of its modules and the packages below with no own page."""
     name = package.replace("/", ".")
     modules = [".".join(path.parts) for path in sorted(_modules(package))]
-    sections = [f"## {module} {{ #{module} }}\n\n::: {module}\n" for module in modules]
+    heads = [module.replace("__", r"\_\_") for module in modules]  # not in bold
+    sections = [
+        f"## {head} {{ #{head} }}\n\n::: {module}\n"
+        for head, module in zip(heads, modules, strict=True)
+    ]
     return "\n".join([f"# {name}\n", f"::: {name}\n", *sections])
 
 

@@ -17,13 +17,12 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from harness.checks.finding import Finding
+from harness.checks.finding import Diagnosis
 from harness.data.datasets import reduced_grid
-from harness.data.grid import PAPER_GRID
+from harness.data.wording import listed
 from harness.runs import plugins as registry
 from harness.runs.plugin_file import Plugin
 from harness.runs.settings import PROFILES
-from harness.runs.wording import listed
 from harness.systems import catalogue as systems
 from harness.systems import plugin_metrics as extra_metrics
 from harness.systems.cost import cost
@@ -42,12 +41,12 @@ class Broken(Exception):
         self.remedy = remedy
 
 
-def check(path: Path, data_root: Path | None = None) -> Iterator[Finding]:
+def check(path: Path, data_root: Path | None = None) -> Iterator[Diagnosis]:
     """Every finding on the file as it is made. Raises UsageError when it cannot be loaded."""
     [plugin] = registry.add([path])
     brings = {"systems": plugin.systems, "metrics": plugin.metrics, "data sets": plugin.datasets}
     listed = "; ".join(f"{kind} {', '.join(names)}" for kind, names in brings.items() if names)
-    yield Finding(plugin.name, "ok", f"loads as {plugin.id}: {listed}")
+    yield Diagnosis(plugin.name, "ok", f"loads as {plugin.id}: {listed}")
     for name in plugin.systems:
         yield from check_system(name, str(path))
     for name, metric in plugin.metrics.items():
@@ -55,7 +54,7 @@ def check(path: Path, data_root: Path | None = None) -> Iterator[Finding]:
     yield from _datasets(plugin, path, data_root)
 
 
-def check_system(name: str, source: str = "") -> Iterator[Finding]:
+def check_system(name: str, source: str = "") -> Iterator[Diagnosis]:
     """Every finding on one system; a step that others need ends its profile when it fails.
 
     `source` is the file whose lines errors are told by.
@@ -75,17 +74,17 @@ def check_system(name: str, source: str = "") -> Iterator[Finding]:
         yield from _guarded(name, source, steps)
 
 
-def _guarded(name: str, source: str, steps: dict[str, Step]) -> Iterator[Finding]:
+def _guarded(name: str, source: str, steps: dict[str, Step]) -> Iterator[Diagnosis]:
     for title, step in steps.items():
         where = f"{name} {title}"
         try:
-            yield Finding(where, "ok", step())
+            yield Diagnosis(where, "ok", step())
         except Broken as error:
-            yield Finding(where, "fail", str(error), error.remedy)
+            yield Diagnosis(where, "fail", str(error), error.remedy)
             return
         except Exception as error:  # somebody else's code: whatever it raises is a finding
             what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            yield Finding(where, "fail", what, _advice(error, source))
+            yield Diagnosis(where, "fail", what, _advice(error, source))
             return
 
 
@@ -280,12 +279,12 @@ def _scores(metric: Metric) -> str:
     return f"{metric.title}: {', '.join(values)} for {', '.join(cases)}"
 
 
-def _datasets(plugin: Plugin, path: Path, root: Path | None) -> Iterator[Finding]:
+def _datasets(plugin: Plugin, path: Path, root: Path | None) -> Iterator[Diagnosis]:
     for name in plugin.datasets:
         if root is None:
             what = "its cases were not looked at"
             remedy = f"pfbench check-plugin {path} --data-root DIR"
-            yield Finding(f"{name} cases", "warn", what, remedy)
+            yield Diagnosis(f"{name} cases", "warn", what, remedy)
         else:
             yield from _guarded(name, str(path), {"cases": lambda n=name: _cases(n, root)})  # type: ignore[misc]
 
@@ -297,7 +296,7 @@ def _cases(name: str, root: Path) -> str:
     from harness.data import datasets
     from harness.data.cache import open_volume
 
-    request = datasets.Request(name, root)
+    request = datasets.DataRequest(name, root)
     ids = datasets.case_ids(request)
     if not ids:
         raise Broken("no case", "Surveyor.add for each case of the folder")
@@ -306,11 +305,9 @@ def _cases(name: str, root: Path) -> str:
         [key] = prepared.keys.values()
         seen = open_volume(Path(cache), key)
         image, label = seen.image, seen.label
-        if image.shape[1:] != PAPER_GRID or label.shape != PAPER_GRID:
-            raise Broken(
-                f"{ids[0]} comes out as {image.shape} with a label {label.shape}",
-                f"prepare to {PAPER_GRID}: `return finish(…)`",
-            )
+        if image.shape[1:] != prepared.grid or label.shape != prepared.grid:
+            what = f"{ids[0]} comes out as {image.shape} with a label {label.shape}"
+            raise Broken(what, f"prepare to {prepared.grid}: `return finish(…)`")
         if image.min() < 0 or image.max() > 1 or label.max() > 1:
             raise Broken(f"{ids[0]} leaves the range 0 to 1", "`return finish(…)` brings it there")
         target = int(label.sum())

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 State = Literal["ok", "warn", "fail"]
 
 
-class Finding(NamedTuple):
+class Diagnosis(NamedTuple):
     """One line of the doctor's; "fail" is what a run would break on."""
 
     name: str
@@ -18,7 +18,7 @@ class Finding(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Request:
+class ExaminationRequest:
     """What `pfbench doctor` was asked for."""
 
     out: Path
@@ -28,4 +28,4 @@ class Request:
     """The default, "", is a store in the folder of each run."""
 
 
-Check = Callable[[Request], Iterator[Finding]]
+Check = Callable[[ExaminationRequest], Iterator[Diagnosis]]

@@ -41,9 +41,10 @@ def doctor(
     Each line is ok, or says what to do. Exit code 2 when a run would break on something.
     """
     from harness.checks.doctor import examine as examination
+    from harness.checks.finding import ExaminationRequest
     from harness.runs.screen import Screen
 
-    found = examination.examine(examination.Request(out, data_root, tracking_uri))
+    found = examination.examine(ExaminationRequest(out, data_root, tracking_uri))
     if as_json:
         print(json.dumps(examination.records(found), indent=2, ensure_ascii=False))
     else:

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from harness.commands import completion
-from harness.commands.options import Json, Modalities, Plugins, words
+from harness.commands.options import CheckOptions, DescribeOptions, Json, Plugins, words
 from harness.commands.plugins import use_plugins
+from harness.commands.signature import with_options
 from harness.errors import unknown
 
 data_app = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
@@ -61,30 +62,89 @@ def make_phantom(
 
 
 @data_app.command("check")
-def check_data(
-    root: Annotated[Path, typer.Argument(help="Folder that holds the volumes.")],
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="brats, liver or folder; default: look.", autocompletion=completion.folders
-        ),
-    ] = None,
-    modalities: Modalities = "",
-    plugin: Plugins = None,
-    as_json: Json = False,
-) -> None:
-    """Report every fault of every case in one pass; exit code 3 when there is one."""
-    from harness.data.check import check
-    from harness.runs.wording import counted
+@with_options
+def check_data(options: CheckOptions) -> None:
+    """Say which data set it is, and every fault of every case; exit code 3 when there is one.
 
-    use_plugins(plugin)
-    faults, notes = check(root, dataset, words(modalities))
-    if as_json:
+    Says also what the grid of the profile leaves of each target: a lesion that is smaller than a
+    voxel of the grid cannot be found by any system.
+
+    Examples:
+
+        pfbench data check DIR
+
+        pfbench data check DIR --image 't2={case}/t2.nii.gz' --label '{case}/mask.nii.gz'
+    """
+    from harness.data.check import check
+    from harness.data.target import shown
+    from harness.data.wording import counted
+    from harness.runs.settings import resolve
+
+    use_plugins(options.plugins)
+    settings = resolve(options.profile, None, options.changes or (), None)
+    faults, notes, targets, found = check(
+        options.root,
+        options.dataset,
+        words(options.modalities),
+        target=options.target,
+        reading=settings.data,
+        reduce=settings.reduce,
+        **options.files.fields,
+    )
+    if options.as_json:
         keys = ("code", "where", "what", "remedy")
         told = [{key: getattr(fault, key) for key in keys} for fault in faults]
-        print(json.dumps({"faults": told, "notes": notes}, indent=2))
+        sizes = {case: {**one.as_json(), "lost": one.lost} for case, one in targets.items()}
+        content = {"layout": found, "faults": told, "notes": notes, "targets": sizes}
+        print(json.dumps(content, indent=2))
     else:
+        if found:
+            print(found)
         for line in (*faults, *(f"note: {note}" for note in notes)):
+            print(line)
+        for line in shown(targets):
             print(line)
         print(counted(len(faults), "fault") if faults else "no fault found")
     raise typer.Exit(3 if faults else 0)
+
+
+@data_app.command("describe")
+@with_options
+def describe_data(options: DescribeOptions) -> None:
+    """Tell what a data set holds, and what the grid does to it; exit code 3 when there are faults.
+
+    Cases, patients and sites, shapes, spacings, intensities, volumes and pieces of each label, and
+    what is left of the target on the grid. Writes nothing but the page that is asked for.
+
+    Examples:
+
+        pfbench data describe DIR --html data.html
+
+        pfbench data describe DIR --dataset brats --target tc --json
+    """
+    from harness.data.describe import describe
+    from harness.data.layout import no_folder
+    from harness.data.recognise import request_of_all
+    from harness.report import of_data
+    from harness.runs.files import write_bytes
+    from harness.runs.screen import Screen
+    from harness.runs.settings import resolve
+
+    use_plugins(options.plugins)
+    if not options.root.is_dir():
+        raise no_folder(options.root)
+    reduce = resolve(options.profile, None, (), None).reduce
+    asked = request_of_all(
+        options.root,
+        options.dataset,
+        words(options.modalities),
+        target=options.target,
+        reduce=reduce,
+        **options.files.fields,
+    )
+    with Screen(quiet=options.as_json).bar("reading volumes") as advance:
+        found = describe(asked, options.group, advance)
+    if options.html:
+        write_bytes(options.html, of_data.page(found).encode())
+    print(json.dumps(found.as_json(), indent=2) if options.as_json else of_data.as_text(found))
+    raise typer.Exit(3 if found.faults else 0)

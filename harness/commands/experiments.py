@@ -1,12 +1,12 @@
 """`pfbench run` and `pfbench tune`, which train, and `pfbench plan`, which says what that takes."""
 
 import json
-from typing import Any
 
 import typer
 
 from harness.commands.options import MlflowOptions, PlanOptions, RunOptions, TuneOptions
 from harness.commands.signature import with_options
+from harness.runs.files import JsonObject
 
 
 @with_options
@@ -41,14 +41,16 @@ def run(options: RunOptions) -> None:
     raise typer.Exit(code)
 
 
-def _print_dry_run(trials: list[dict[str, Any]], as_json: bool) -> None:
+def _print_dry_run(trials: list[JsonObject], as_json: bool) -> None:
+    from harness.data.wording import counted
+
     if as_json:
         print(json.dumps(trials, indent=2))
         return
     for trial in trials:
         print(f"{trial['trial']}  {trial['state']:<11}  {trial['name']}")
     done = sum(trial["state"] in ("ok", "failed") for trial in trials)
-    print(f"{len(trials)} trials, {done} already done")
+    print(f"{counted(len(trials), 'trial')}, {done} already done")
 
 
 @with_options

@@ -57,7 +57,7 @@ def models(profile: str) -> Rows:
     """Name, kind and cost of each, for one modality; those of plug-ins are counted now."""
     from harness.runs.plugins import plugin_of
 
-    costs = json.loads(COSTS.read_text())
+    costs = json.loads(COSTS.read_bytes())
     if profile not in costs:
         raise unknown("profile", profile, costs)
     return [
@@ -148,4 +148,4 @@ def cell(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    COSTS.write_text(json.dumps(costs(), indent=1) + "\n")
+    COSTS.write_text(json.dumps(costs(), indent=1) + "\n", encoding="utf-8")

@@ -32,6 +32,17 @@ DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the volum
 Modalities = Annotated[
     str, typer.Option(help="Comma-separated, for example flair,t1ce. Default: the data set's.")
 ]
+Profile = Annotated[
+    str,
+    typer.Option(
+        help="quick or paper. Default: quick for the phantom, else paper.",
+        autocompletion=completion.profiles,
+    ),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a setting, e.g. protocol.learning_rate=3e-4."),
+]
 Models = Annotated[
     list[str] | None,
     typer.Option(
@@ -67,6 +78,64 @@ RunDir = Annotated[Path, typer.Argument(help="The output folder that `pfbench ru
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
+FolderRoot = Annotated[Path, typer.Argument(help="Folder that holds the volumes.")]
+Looked = Annotated[
+    str | None,
+    typer.Option(
+        help="A name of `pfbench list datasets`. Default: look which it is.",
+        autocompletion=completion.folders,
+    ),
+]
+Target = Annotated[
+    str,
+    typer.Option(
+        help="Name or number of what is segmented, such as wt or liver; several joined by commas.",
+        autocompletion=completion.targets,
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """How the files of a folder are called, what their labels mean, and who is left out."""
+
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image",
+            help="MODALITY=PATTERN, such as 't1c={case}/{case}-t1c.nii.gz'; for each modality one.",
+        ),
+    ] = None
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            help="PATTERN, such as '{case}/{case}-seg.nii.gz', or with {target} for a folder of "
+            "masks.",
+        ),
+    ] = None
+    edition: Annotated[
+        str,
+        typer.Option(help="Year of BraTS, which says what labels mean. Default: by the names."),
+    ] = ""
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave this case out, or those in a file; may be repeated."),
+    ] = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a `harness.data.datasets.Request` that they fill."""
+        from harness.data.exclude import cases_of
+
+        return {
+            "images": tuple(self.images or ()),
+            "labels": tuple(self.labels or ()),
+            "edition": self.edition,
+            "exclude": cases_of(self.exclude or ()),
+        }
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """Which volumes a run or study reads, and which region of them is segmented."""
@@ -74,39 +143,103 @@ class DataOptions:
     dataset: Annotated[
         str,
         typer.Option(
-            help="phantom (built in), brats, liver, or folder: nnU-Net's and Decathlon's layout.",
+            help="phantom (built in), brats, liver, lits, kits … (`pfbench list datasets`), or "
+            "folder: nnU-Net's layout, Decathlon's, or --image and --label.",
             autocompletion=completion.datasets,
         ),
     ] = "phantom"
     data_root: DataRoot = None
     modalities: Modalities = ""
-    target: Annotated[
+    target: Target = ""
+    files: FileOptions = FileOptions()
+    grid: Annotated[
         str,
         typer.Option(
-            help="BraTS region: wt, tc or et; of a folder the name or number of a label.",
-            autocompletion=completion.targets,
+            help="Voxels that systems see: auto (from the training cases), paper, or D,H,W. "
+            "Default: paper for phantom, brats and liver, else auto."
         ),
     ] = ""
+    spacing: Annotated[
+        str,
+        typer.Option(help="Size of these voxels in mm: Z,Y,X. Default: from the training cases."),
+    ] = ""
+    drop_vanished: Annotated[
+        bool,
+        typer.Option(
+            "--drop-vanished",
+            help="Leave out cases of whose target nothing is left on the grid, and count them.",
+        ),
+    ] = False
+
+    @property
+    def changes(self) -> list[str]:
+        """What they change, as `--set` would."""
+        given = {"grid": self.grid, "spacing": self.spacing}
+        found = [f"data.{name}={_listed(text)}" for name, text in given.items() if text]
+        return [*found, *(["data.drop_vanished=true"] if self.drop_vanished else [])]
+
+
+def _listed(text: str) -> str:
+    """ "96,160,160" -> "[96,160,160]"; a word stays one."""
+    return f"[{text}]" if "," in text else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """`pfbench data check`."""
+
+    root: FolderRoot
+    dataset: Looked = None
+    modalities: Modalities = ""
+    target: Target = ""
+    files: FileOptions = FileOptions()
+    profile: Annotated[
+        str,
+        typer.Option(help="The grid of paper or quick.", autocompletion=completion.profiles),
+    ] = "paper"
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Change a setting of the data, e.g. data.intensity=percentiles."
+        ),
+    ] = None
+    plugins: Plugins = None
+    as_json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribeOptions:
+    """`pfbench data describe`."""
+
+    root: FolderRoot
+    dataset: Looked = None
+    modalities: Modalities = ""
+    target: Target = ""
+    files: FileOptions = FileOptions()
+    group: Annotated[
+        str,
+        typer.Option(help="Whose a case is: a pattern such as '{patient}_*', or a CSV."),
+    ] = ""
+    profile: Annotated[
+        str,
+        typer.Option(help="The grid of paper or quick.", autocompletion=completion.profiles),
+    ] = "paper"
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with pictures, such as data.html.")
+    ] = None
+    plugins: Plugins = None
+    as_json: Json = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class SettingOptions:
     """The profile, and what changes its settings."""
 
-    profile: Annotated[
-        str,
-        typer.Option(
-            help="quick or paper. Default: quick for the phantom, else paper.",
-            autocompletion=completion.profiles,
-        ),
-    ] = ""
+    profile: Profile = ""
     epochs: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="At most; default: the profile's.")
     ] = None
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting, e.g. protocol.learning_rate=3e-4."),
-    ] = None
+    changes: Changes = None
     config: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None
 
 

@@ -16,7 +16,7 @@ from tuning.machines import machines as joined_machines
 AskedDevice = Literal["auto", Device]
 
 
-class Capacity(NamedTuple):
+class MachineSize(NamedTuple):
     """What a machine that trials may run on has."""
 
     cpus: float
@@ -63,13 +63,13 @@ def placement_of(
     )
 
 
-def _machines(device: str, address: str | None) -> tuple[Device, list[Capacity]]:
+def _machines(device: str, address: str | None) -> tuple[Device, list[MachineSize]]:
     """The device that trials use, and the machines that they may run on."""
     if address:
-        machines = [Capacity(machine.cpus, machine.gpus) for machine in joined_machines()]
+        machines = [MachineSize(machine.cpus, machine.gpus) for machine in joined_machines()]
         return device_of(device, machines), machines
     chosen = chosen_device(device)
-    return chosen, [Capacity(os.cpu_count() or 1, _visible_gpus() if chosen == "cuda" else 0)]
+    return chosen, [MachineSize(os.cpu_count() or 1, _visible_gpus() if chosen == "cuda" else 0)]
 
 
 def _refuse_auto(executor: str, device: Device) -> None:
@@ -83,7 +83,7 @@ def _refuse_auto(executor: str, device: Device) -> None:
         raise UsageError(what, where=where, remedy="--executor ray", code="PFB-C02")
 
 
-def share(machines: Sequence[Capacity], device: Device, gpus: float = 1.0) -> float:
+def share(machines: Sequence[MachineSize], device: Device, gpus: float = 1.0) -> float:
     """Processors of a trial that even the smallest machine has, for its share of a GPU."""
     if device == "cuda":
         shares = [one.cpus * min(gpus, 1) // one.gpus for one in machines if one.gpus >= 1]
@@ -119,7 +119,7 @@ def refuse_address(address: str | None, executor: str, *, autoscale: bool) -> No
         raise UsageError(what, where="--address", remedy=remedy)
 
 
-def device_of(device: str, machines: Sequence[Capacity]) -> Device:
+def device_of(device: str, machines: Sequence[MachineSize]) -> Device:
     """ "auto" takes GPUs where the cluster has any."""
     asked = one_of("device", device, AskedDevice)
     if asked == "auto":

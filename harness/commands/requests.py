@@ -46,7 +46,7 @@ def run_request(
     use_plugins(options.plugins, options.models or ())
     suite = suite_file.use(options.suite)
     profile = _profile(options.settings, options.data)
-    settings = _settings(options.settings, profile, options.tuned)
+    settings = _settings(options.settings, options.data, profile, options.tuned)
     tables = chosen(suite, profile, options.models or (), options.rows or ())
     folder = options.out or RUNS / f"{suite}-{options.data.dataset}-{profile}"
     with joined_cluster(options.placement, options.executor):
@@ -76,7 +76,7 @@ def study_request(options: TuneOptions) -> Iterator[tuner.StudyRequest]:
     pruner = one_of("scheduler", search.scheduler, Pruner)
     use_plugins(options.spaces.plugins, options.spaces.models or ())
     profile = _profile(options.settings, options.data)
-    settings = _settings(options.settings, profile)
+    settings = _settings(options.settings, options.data, profile)
     spaces = spaces_of(options.spaces, settings)
     folder = options.out or RUNS / f"tune-{options.spaces.what}-{options.data.dataset}-{profile}"
     with joined_cluster(options.placement):
@@ -104,8 +104,11 @@ def _profile(options: SettingOptions, data: DataOptions) -> str:
     return options.profile or ("quick" if data.dataset == "phantom" else "paper")
 
 
-def _settings(options: SettingOptions, profile: str, tuned: Path | None = None) -> Settings:
-    return resolve(profile, options.config, options.changes or (), options.epochs, tuned)
+def _settings(
+    options: SettingOptions, data: DataOptions, profile: str, tuned: Path | None = None
+) -> Settings:
+    changes = [*(options.changes or ()), *data.changes]
+    return resolve(profile, options.config, changes, options.epochs, tuned)
 
 
 def _mirroring(options: MlflowOptions, folder: Path) -> Mirroring:
@@ -113,15 +116,17 @@ def _mirroring(options: MlflowOptions, folder: Path) -> Mirroring:
     return Mirroring(uri, options.experiment, options.enabled, options.required)
 
 
-def _data(options: DataOptions, settings: Settings) -> datasets.Request:
-    return datasets.Request(
+def _data(options: DataOptions, settings: Settings) -> datasets.DataRequest:
+    return datasets.DataRequest(
         dataset=options.dataset,
         root=options.data_root,
         modalities=words(options.modalities),
         target=options.target,
+        reading=settings.data,
         reduce=settings.reduce,
         cases=settings.phantom.cases,
         seed=settings.phantom.seed,
+        **options.files.fields,
     )
 
 

@@ -192,7 +192,7 @@ def predict(options: PredictOptions) -> None:
     from harness.trials.network import choose_trial
 
     use_plugins(options.plugins)
-    request = predictor.Request(
+    request = predictor.PredictRequest(
         run=options.run_dir,
         trial=choose_trial(options.run_dir, options.model or None, options.seed),
         inputs=tuple(options.inputs),

@@ -40,7 +40,9 @@ def write(what: str, name: str, folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, template in made.items():
-            path.write_text(template.read_text().replace("NAME", name))
+            path.write_text(
+                template.read_text(encoding="utf-8").replace("NAME", name), encoding="utf-8"
+            )
     except OSError as error:
         what = (error.strerror or "cannot be written").lower()
         raise StorageError(what, where=str(folder), remedy="--in FOLDER") from error

@@ -1,85 +1,109 @@
-"""BraTS 2012-2021: glioma MRI of 369 patients in 2020, registered and skull-stripped.
+"""BraTS: glioma MRI of four modalities, registered and skull-stripped; what labels mean by edition.
 
-    ROOT/<id>/<id>_<modality>.nii[.gz]   flair, t1, t1ce, t2; 240 x 240 x 155 voxels of 1 mm
-              <id>_seg.nii[.gz]          0 background, 1 necrotic core, 2 oedema, 4 enhancing rim
+    2012-2016   1 necrosis, 2 oedema, 3 non-enhancing core, 4 enhancing
+    2017-2021   1 necrosis and non-enhancing core, 2 oedema, 4 enhancing
+    2023        1 necrosis, 2 oedema, 3 enhancing
+    2024, 2025  1 non-enhancing core, 2 oedema, 3 enhancing, 4 resection cavity, which is no tumour
+    BraTS-PED   of 2024: 1 enhancing, 2 non-enhancing, 3 cysts, 4 oedema
 
-The challenge of 2012-2016 had also 3, non-enhancing core; since 2023 label 3 is the rim. For
-research only, from the organisers. Finds files, reads no voxels.
+240 x 240 x 155 voxels of 1 mm, `harness.data.presets.GLIOMA` says how files are called. For
+research only, from the organisers.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from harness.data.case import Case, Survey
-from harness.data.layout import Surveyor, entries, nothing_here, stem, twice, volumes
-from harness.errors import DataError
+from harness.data.by_pattern import Files
+from harness.data.case import Contents
+from harness.errors import DataError, unknown
 
-MISNAMED_CASE = "BraTS20_Training_355"
-MISNAMED_MASK = "W39_1998.09.19_Segm"  # how the mask of patient 355 was published
-
-
-def survey(root: Path, modalities: Sequence[str]) -> Survey:
-    """Every patient below `root`, paired by id: never by position in two sorted lists."""
-    found = Surveyor(root)
-    folders = _patients(root)
-    for folder in folders:
-        try:
-            _add(found, folder, modalities)
-        except DataError as error:
-            found.faults.append(error)
-    found.faults += _same_but_for_case(folders)
-    if not folders:
-        expected = "folders such as BraTS20_Training_001 directly below"
-        found.faults.append(nothing_here(root, expected))
-    return found.done()
+REGIONS = {
+    "wt": (1, 2, 3, 4),  # whole tumour; 3 was part of the core until 2016, and the rim since 2023
+    "tc": (1, 4),
+    "et": (4,),
+}
+SINCE_2023 = {"wt": (1, 2, 3), "tc": (1, 3), "et": (3,)}
+SYNONYMS = ({"flair", "t2f"}, {"t1", "t1n"}, {"t1ce", "t1c", "t1gd"}, {"t2", "t2w"})
 
 
-def cases(root: Path, modalities: Sequence[str]) -> list[Case]:
-    """Every patient below `root` in order of id. Raises DataError that lists all faults."""
-    return survey(root, modalities).require()
+@dataclass(frozen=True)
+class Edition:
+    """What the labels of some years mean."""
+
+    targets: Mapping[str, tuple[int, ...]]
+    labels: frozenset[int]
+    unsure: bool = False
+    """Label 3 may be core or rim."""
+    cavity: bool = False
+    """Label 4 beside 3 may be a resection cavity, too."""
 
 
-def modalities_of(root: Path) -> tuple[str, ...]:
-    """Every modality that any patient has."""
-    found = set()
-    for folder in _patients(root):
-        found |= {name.removeprefix(f"{folder.name}_") for name in volumes(folder)}
-    return tuple(sorted(found - {"seg", MISNAMED_MASK}))
+EDITIONS = {
+    "2016": Edition({"wt": (1, 2, 3, 4), "tc": (1, 3, 4), "et": (4,)}, frozenset(range(5))),
+    "2021": Edition({"wt": (1, 2, 4), "tc": (1, 4), "et": (4,)}, frozenset({0, 1, 2, 4})),
+    "2023": Edition(SINCE_2023, frozenset(range(4))),
+    "2025": Edition({**SINCE_2023, "rc": (4,)}, frozenset(range(5))),
+    "ped": Edition({"wt": (1, 2, 3, 4), "tc": (1, 2, 3), "et": (1,)}, frozenset(range(5))),
+}
+YEARS = {
+    **{str(year): "2016" for year in range(2012, 2017)},
+    **{str(year): "2021" for year in range(2017, 2022)},
+    "2023": "2023",
+    "2024": "2025",
+    "2025": "2025",
+    "2024-ped": "ped",
+}
+UNTIL_2021 = Edition(REGIONS, frozenset(range(5)), unsure=True)
+UNKNOWN = Edition(REGIONS, frozenset(range(5)), unsure=True, cavity=True)
+
+_OLD = re.compile(r"(?i)brats_?(20)?(1[2-9]|2[01]|_|tcia)")
+_NEW = re.compile(r"(?i)brats-([a-z]+)-")
 
 
-def _patients(root: Path) -> list[Path]:
-    """Folders that hold volumes; others, such as one of documents, are none of our business."""
-    return [path for path in entries(root) if path.is_dir() and any(map(stem, entries(path)))]
+def edition(cases: Sequence[str], asked: str) -> Edition:
+    """The edition of a year, or the one that the ids of cases tell.
+
+    Raises UsageError for a year without one, DataError where ids are of several editions.
+    """
+    if asked:
+        if asked not in YEARS:
+            raise unknown("edition", asked, YEARS, where="--edition")
+        return EDITIONS[YEARS[asked]]
+    new = {match[1].upper() for case in cases if (match := _NEW.match(case))}
+    old = [case for case in cases if _OLD.match(case)]
+    if new and old:
+        other = next(case for case in cases if _NEW.match(case))
+        what = f"cases of editions with other labels: {old[0]} and {other}"
+        remedy = "a folder for each, or --edition YEAR if labels were made alike"
+        raise DataError(what, where="--edition", remedy=remedy, code="PFB-D11")
+    if "PED" in new:
+        what = "BraTS-PED numbers its labels in another way since 2024"
+        remedy = "--edition 2023, or --edition 2024-ped"
+        raise DataError(what, where="--edition", remedy=remedy, code="PFB-D11")
+    if new:
+        return EDITIONS["2025"]
+    return UNTIL_2021 if old else UNKNOWN
 
 
-def _add(found: Surveyor, folder: Path, modalities: Sequence[str]) -> None:
-    case = folder.name
-    files = {name.removeprefix(f"{case}_"): paths for name, paths in volumes(folder).items()}
-    if case == MISNAMED_CASE and "seg" not in files and MISNAMED_MASK in files:
-        files["seg"] = files.pop(MISNAMED_MASK)
-        found.notes.append(f"{case}: mask taken from the misnamed {files['seg'][0].name}")
-    images = {modality: files[modality] for modality in modalities if modality in files}
-    found.add(case, images, files.get("seg", []), list(_missing(case, files, modalities)))
-
-
-def _missing(case: str, files: Collection[str], modalities: Sequence[str]) -> Iterator[DataError]:
-    missing = [modality for modality in modalities if modality not in files]
-    found = sorted(set(files) - {"seg"})
-    if missing:
-        yield DataError(
-            f"missing {', '.join(missing)}; found {', '.join(found) or 'no image'}",
-            where=case,
-            remedy=f"--modalities {found[0]}" if found else "add the files",
-            code="PFB-D01",
-        )
-    if "seg" not in files:
-        what = f"no label: {case}_seg.nii.gz is missing"
-        yield DataError(what, where=case, remedy="add it or remove the case", code="PFB-D02")
-
-
-def _same_but_for_case(folders: Sequence[Path]) -> list[DataError]:
-    alike = defaultdict(list)
-    for folder in folders:
-        alike[folder.name.casefold()].append(folder)
-    return [twice(group, group[0].name) for group in alike.values() if len(group) > 1]
+def contents(files: Files, asked: str) -> Contents:
+    """Modalities as the files call them, and the targets of an edition."""
+    available = files.modalities
+    spelled = {
+        name: found
+        for names in SYNONYMS
+        for found in sorted(names & set(available))
+        for name in names - set(available)
+    }
+    found = edition(files.cases, asked)
+    default = "t2" if "t2" in available else spelled.get("t2", "t2")
+    return Contents(
+        (default,),
+        found.targets,
+        "wt",
+        found.labels,
+        spelled=spelled,
+        available=available,
+        unsure=found.unsure,
+        cavity=found.cavity,
+    )

@@ -1,8 +1,8 @@
 """The three nouns of the data: where a case lies, what its files hold, what a network sees."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,20 +29,24 @@ class Case:
     label: Path
     channels: Mapping[str, int] = field(default_factory=dict)
     """Of modalities that lie in a file with others: which volume of its fourth axis."""
+    masks: tuple[Path, ...] = ()
+    """Binary masks, the first of which is `label`: the reference is where any of them is."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return *self.images.values(), self.label
+        return *self.images.values(), *(self.masks or (self.label,))
 
 
 @dataclass(frozen=True)
-class Remains:
+class FaultyCase:
     """What can be read of a patient whose files have faults."""
 
     id: str
     images: dict[str, Path]
     label: Path | None
     channels: Mapping[str, int] = field(default_factory=dict)
+    masks: tuple[Path, ...] = ()
+    faults: tuple[DataError, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +63,8 @@ class Scan:
     affine: np.ndarray  # (4, 4)
     stored_axes: str = "RAS"
     notes: tuple[str, ...] = ()
+    ends: tuple[tuple[float, float] | None, ...] = ()
+    """Of each modality the intensities that become 0 and 1; none: minimum and maximum."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +75,8 @@ class Volume:
     image: np.ndarray  # (C, D, H, W) float32 in [0, 1]
     label: np.ndarray  # (D, H, W) uint8, 0 or 1
     spacing_mm: Spacing  # (D, H, W)
+    cut: float | None = None
+    """Share of the target that lies outside of what the grid shows; None where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +92,40 @@ class Contents:
     """All that a mask may hold; empty where that is not known."""
     channels: bool = False
     """A modality may be asked for by its number, too."""
+    spelled: Mapping[str, str] = field(default_factory=dict)
+    """Other names of modalities and targets -> those that stand here."""
+    available: tuple[str, ...] = ()
+    """Every modality that any case has, where `modalities` is a choice among them."""
+    unsure: bool = False
+    """Label 3 may be core or rim, as in BraTS of unknown year."""
+    cavity: bool = False
+    """Label 4 beside 3 may be a resection cavity."""
 
     def modality(self, asked: str) -> str:
         """The name of the modality called `asked`, or of that number."""
         by_number = self.channels and asked.isdecimal() and asked not in self.modalities
         if by_number and int(asked) < len(self.modalities):
             return self.modalities[int(asked)]
-        return asked
+        known = asked in self.modalities or asked in self.available
+        return asked if known else self.spelled.get(asked, asked)
+
+    def target(self, asked: str) -> str:
+        """The names of targets that `asked` lists, joined by commas, as they stand here."""
+        if asked in self.targets or asked not in self.spelled:
+            names = asked.split(",")
+            return ",".join(n if n in self.targets else self.spelled.get(n, n) for n in names)
+        return self.spelled[asked]
+
+    def labels_of(self, target: str) -> tuple[int, ...] | None:
+        """The labels that one target consists of; None for a target that there is not.
+
+        A number is always a target, unless masks are known not to hold it.
+        """
+        if target in self.targets:
+            return self.targets[target]
+        number = int(target) if target.isdecimal() and len(target) <= 3 else 0
+        allowed = not self.labels or number in self.labels
+        return (number,) if 0 < number <= 255 and allowed else None
 
 
 @dataclass(frozen=True)
@@ -100,8 +135,26 @@ class Survey:
     cases: tuple[Case, ...] = ()
     faults: tuple[DataError, ...] = ()
     notes: tuple[str, ...] = ()
-    remains: tuple[Remains, ...] = ()
+    remains: tuple[FaultyCase, ...] = ()
     """Of the cases with faults, in order of id."""
+    folds: Mapping[str, int] = field(default_factory=dict)
+    """Case -> its fold, where the data set comes with folds."""
+
+    def without(self, left_out: Collection[str]) -> "Survey":
+        """The same without the cases that are `left_out`, their faults and their notes."""
+        gone = {id(fault) for one in self.remains if one.id in left_out for fault in one.faults}
+        return replace(
+            self,
+            cases=tuple(case for case in self.cases if case.id not in left_out),
+            remains=tuple(one for one in self.remains if one.id not in left_out),
+            faults=tuple(
+                fault
+                for fault in self.faults
+                if id(fault) not in gone and fault.where not in left_out
+            ),
+            notes=tuple(note for note in self.notes if note.partition(":")[0] not in left_out),
+            folds={case: fold for case, fold in self.folds.items() if case not in left_out},
+        )
 
     def require(self) -> list[Case]:
         """The cases; DataError that lists every fault when there is any."""

@@ -1,18 +1,14 @@
 """Look at a folder of volumes and say everything that is wrong with it, in one pass."""
 
-import hashlib
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from harness.data import brats, folder
-from harness.data.case import Case, Remains
-from harness.data.datasets import DATASETS, Request, complete, rules, same_images, survey
-from harness.data.layout import no_folder, nothing_here
-from harness.data.scans import Rules, examine, mixed_editions
+from harness.data.by_pattern import some
+from harness.data.datasets import DATASETS, DataRequest, contents_of, inspected
+from harness.data.layout import no_folder
+from harness.data.recognise import request_of_all
+from harness.data.target import Target
 from harness.errors import DataError, UsageError
 
 WORKERS = 2
@@ -23,13 +19,18 @@ class Checked(NamedTuple):
 
     faults: list[DataError]
     notes: list[str]
+    targets: Mapping[str, Target] = {}
+    """Of each case that could be read: in its file, and on the grid."""
+    found: str = ""
+    """Which data set it is, and what it has."""
 
 
-def check(root: Path, dataset: str | None, modalities: Sequence[str]) -> Checked:
+def check(root: Path, dataset: str | None, modalities: Sequence[str], **asked: Any) -> Checked:
     """Every fault of every case below `root`; none when it can be used.
 
     Without `dataset` the layout is looked up; without `modalities` every patient has to have all
-    that any of them has. Raises UsageError for a name that does not exist.
+    that any of them has; without a target the first of several is taken. `asked` are further
+    fields of a request. Raises UsageError for a name that does not exist.
     """
     if dataset == "phantom":
         what, remedy = "the phantom is made in memory", "--dataset brats"
@@ -37,49 +38,17 @@ def check(root: Path, dataset: str | None, modalities: Sequence[str]) -> Checked
     if not root.is_dir():
         return Checked([no_folder(root)], [])
     try:
-        name = dataset or layout_of(root)
-        wanted = tuple(modalities)
-        if name == "brats" and not wanted:
-            wanted = brats.modalities_of(root)
-        contents = DATASETS[name].contents_of(root) if name in DATASETS else None
-        target = "" if contents is None or contents.default else next(iter(contents.targets))
-        full = complete(Request(name, root, wanted, target))
+        full = request_of_all(root, dataset, modalities, **asked)
     except DataError as fault:
         return Checked([fault], [])
-    found = survey(full.dataset, root, full.modalities)
-    allowed = rules(full)
-    with ThreadPoolExecutor(WORKERS) as pool:
-        looked = list(pool.map(lambda case: _look(case, allowed), found.cases))
-        rest = list(pool.map(lambda case: _look(case, allowed), found.remains))
-    faults = [*found.faults, *(fault for one in (*rest, *looked) for fault in one.faults)]
-    if allowed.editions:
-        faults += mixed_editions({one.case: one.labels for one in looked})
-    faults += same_images({one.case: one.image_sha256 for one in looked if one.image_sha256})
-    return Checked(faults, [*found.notes, *(note for one in looked for note in one.notes)])
+    outcomes, faults, notes = inspected(full, WORKERS)
+    seen = {outcome.name: outcome.target for outcome in outcomes if outcome.target}
+    return Checked(faults, notes, seen, _said(full, len(outcomes)))
 
 
-class _Look(NamedTuple):
-    """What is kept of a case after its voxels have been looked at."""
-
-    case: str
-    faults: tuple[DataError, ...]
-    labels: tuple[int, ...]
-    image_sha256: str = ""
-    notes: tuple[str, ...] = ()
-
-
-def _look(case: Case | Remains, allowed: Rules) -> _Look:
-    findings = examine(case, allowed)
-    if findings.scan is None:
-        return _Look(case.id, findings.faults, findings.labels)
-    content = hashlib.sha256(np.ascontiguousarray(findings.scan.image).data).hexdigest()
-    return _Look(case.id, (), findings.labels, content, findings.scan.notes)
-
-
-def layout_of(root: Path) -> str:
-    """Which data set it looks like. Raises DataError when like none."""
-    if any((root / name).exists() for name in ("dataset.json", "images", "imagesTr")):
-        return "folder" if folder.names_other_organ(root) else "liver"
-    if any(path.is_dir() for path in root.iterdir()):
-        return "brats"
-    raise nothing_here(root, f"the layout of {' or '.join(sorted(set(DATASETS) - {'phantom'}))}")
+def _said(full: DataRequest, cases: int) -> str:
+    targets = some(list(contents_of(full).targets))
+    title = DATASETS[full.dataset].title
+    return (
+        f"{full.dataset} ({title}): {cases} cases with {some(full.modalities)}; targets {targets}"
+    )

@@ -3,15 +3,24 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from harness.data.case import Case, Contents, Grid, Scan, Survey, Volume
+from harness.data import brats, by_pattern
+from harness.data.by_pattern import Layout
+from harness.data.case import Case, Contents, FaultyCase, Grid, Scan, Survey, Volume
+from harness.data.divide import Roster
+from harness.data.exclude import note_of, refuse_strangers
 from harness.data.grid import PAPER_GRID
-from harness.data.ingest import Job, Outcome, digest, take_in
-from harness.data.layout import no_folder
+from harness.data.ingest import Job, Outcome, digest, ingest, inspect
+from harness.data.layout import no_folder, same_but_for_case
+from harness.data.pattern import Tree
+from harness.data.presets import GLIOMA, PRESETS
+from harness.data.reading import PAPERS, PLAIN, Limits, Reading, View
+from harness.data.target import summary
 from harness.errors import DataError, UsageError, together, unknown
 
 if TYPE_CHECKING:
@@ -29,7 +38,8 @@ class Dataset:
     modalities)` finds the cases and reads no voxels. `prepare(scan, labels, reduce, case)` brings
     a scan to the benchmark's grid; the default shows all of it undistorted. `labels` are those
     that a mask may hold, where that is known. `contents(root)`: what the folder itself says its
-    modalities and targets are. Functions may stand as "module:name".
+    modalities and targets are. Functions may stand as "module:name". In place of `survey` and
+    `contents`, `layout` says how files are called.
     """
 
     title: str
@@ -41,7 +51,12 @@ class Dataset:
     labels: frozenset[int] = frozenset()
     contents: str | Callable[[Path], Contents] = ""
     editions: bool = False
-    """Label 3 of its masks has had two meanings."""
+    """Labels of its masks have had several meanings, see `harness.data.brats`."""
+    layout: Layout | None = None
+    expected: str = ""
+    """Names of files in that layout, for the message that there are none."""
+    choose: bool = False
+    """A target has to be named; else the first is the default."""
     synthetic: bool = False
     plugin: str = ""
     """The id of the plug-in that it comes from."""
@@ -51,38 +66,63 @@ class Dataset:
         if self.contents and root is not None:
             contents: Contents = _loaded(self.contents)(root)
             return contents
-        return Contents(self.modalities, self.targets, next(iter(self.targets), ""), self.labels)
+        default = "" if self.choose else next(iter(self.targets), "")
+        return Contents(self.modalities, self.targets, default, self.labels)
 
 
-REGIONS = {
-    "wt": (1, 2, 3, 4),  # whole tumour; 3 was part of the core until 2016, and the rim since 2023
-    "tc": (1, 4),
-    "et": (4,),
-}
 DATASETS: dict[str, Dataset] = {
     "phantom": Dataset(
-        "Synthetic heads with lesions, made in memory", ("flair",), REGIONS,
-        prepare="harness.data.prepare:phantom", licence="none needed", synthetic=True,
+        "Synthetic heads with lesions, made in memory",
+        ("flair",),
+        brats.REGIONS,
+        prepare="harness.data.prepare:phantom",
+        licence="none needed",
+        synthetic=True,
     ),
     "brats": Dataset(
-        "BraTS 2012-2021, glioma MRI: a folder for each patient", ("t2",), REGIONS,
-        "harness.data.brats:survey", "harness.data.prepare:brats",
-        "research only, from the organisers", frozenset({0, 1, 2, 3, 4}), editions=True,
+        "BraTS 2012-2025, glioma MRI: a folder for each patient",
+        ("t2",),
+        brats.REGIONS,
+        prepare="harness.data.prepare:brats",
+        licence="research only, from the organisers",
+        labels=frozenset(range(5)),
+        editions=True,
+        layout=GLIOMA,
+        expected="folders such as BraTS20_Training_001 directly below",
     ),
     "liver": Dataset(
-        "Liver CT in images/ + labels/, nnU-Net's or Decathlon's layout", ("ct",),
-        {"liver": (1,)}, "harness.data.liver:survey", "harness.data.prepare:liver",
-        labels=frozenset({0, 1, 2}),  # 2: tumours, in most public sets
+        "Liver CT in images/ + labels/, nnU-Net's or Decathlon's layout",
+        ("ct",),
+        {"liver": (1, 2), "tumour": (2,)},
+        "harness.data.liver:survey",
+        "harness.data.prepare:liver",
+        labels=frozenset({0, 1, 2}),
     ),
     "folder": Dataset(
-        "Any organ, in nnU-Net's raw layout or Decathlon's: dataset.json names its parts", (), {},
-        "harness.data.folder:survey", contents="harness.data.folder:contents",
+        "Any organ, in nnU-Net's raw layout or Decathlon's: dataset.json names its parts",
+        (),
+        {},
+        "harness.data.folder:survey",
+        contents="harness.data.folder:contents",
     ),
-}  # fmt: skip
+    **{
+        name: Dataset(
+            preset.title,
+            preset.modalities,
+            preset.targets,
+            licence=preset.licence,
+            labels=preset.labels,
+            layout=preset.layout,
+            expected=preset.expected,
+            choose=preset.choose,
+        )
+        for name, preset in PRESETS.items()
+    },
+}
 
 
 @dataclass(frozen=True)
-class Request:
+class DataRequest:
     """Which volumes, and how they are to be seen."""
 
     dataset: str
@@ -95,6 +135,19 @@ class Request:
     """Of the phantom; other data sets have the cases they have."""
     seed: int = 0
     """Of the phantom."""
+    reading: Reading = PLAIN
+    view: View | None = None
+    """How scans are seen, once that is chosen: see `fitted`."""
+    choice: str = ""
+    """A sentence on that."""
+    images: tuple[str, ...] = ()
+    """Patterns, "MODALITY=PATTERN", in place of those of the data set."""
+    labels: tuple[str, ...] = ()
+    """Patterns of labels, in place of those of the data set."""
+    edition: str = ""
+    """A year of BraTS; "" for the one that the names tell."""
+    exclude: tuple[str, ...] = ()
+    """Cases that are left out."""
 
 
 @dataclass(frozen=True)
@@ -111,55 +164,222 @@ class Prepared:
     """Case -> its entry in the cache, in order of case."""
     fingerprint: str
     """Equal for equal files, settings and preparing code."""
+    view: View = PAPERS
     notes: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    """Cases that were left out: nothing of their target is on the grid."""
 
 
-def case_ids(request: Request) -> list[str]:
+def case_ids(request: DataRequest) -> list[str]:
     """Every case there is, in order; reads no voxels.
 
     Raises UsageError for a wrong name or a missing root, DataError for faults of the folder.
     """
-    found = _find(complete(request))
-    if found.faults:
-        raise together(found.faults, "the data")
-    return [job.name for job in found.jobs]
+    known = roster(request)
+    if known.faults:
+        raise together(known.faults, "the data")
+    return list(known.cases)
+
+
+def roster(request: DataRequest) -> Roster:
+    """Every case there is, and what their names and lists tell of them; reads no voxels.
+
+    Raises UsageError for a wrong name or a missing root, DataError where names cannot be followed.
+    """
+    full = complete(request)
+    found, layout = find_jobs(full), patterns_of(full)
+    cases = tuple(job.name for job in found.jobs)
+    patient = layout.patient if layout else ""
+    return Roster(cases, patient, found.folds, full.exclude, found.faults)
 
 
 def prepare(
-    request: Request,
+    request: DataRequest,
     cache_root: Path,
     *,
     only: Collection[str] | None = None,
+    training: Callable[[Sequence[str]], Collection[str]] | None = None,
     workers: int = 2,
     progress: Progress | None = None,
 ) -> Prepared:
     """Bring every case into the cache; what is there and whole is not made again.
 
-    `only` these cases, where the others must not be opened. `progress` gets the number done, the
-    number of all, and the case just done. Raises UsageError for a wrong name or a missing root,
-    DataError with every fault of every case, one per line, StorageError when the cache cannot be
-    written.
+    `only` these cases, where the others must not be opened. `training` tells which of all cases
+    may decide how they are seen; default: all. `progress` gets the number done, the number of all,
+    and the case just done. Raises UsageError for a wrong name or a missing root, DataError with
+    every fault of every case, one per line, StorageError when the cache cannot be written.
     """
-    full = complete(request)
-    found = _find(full)
+    full = fitted(request, training, only)
+    found = find_jobs(full)
     jobs = [job for job in found.jobs if only is None or job.name in only]
+    examples = _examples(jobs, [job.name for job in found.jobs], training)
+    limits = _limits(full, examples, cache_root, workers, progress)
+    view = (full.view or PAPERS).model_copy(update={"limits": limits})
+    jobs = [replace(job, view=view) for job in jobs]
     outcomes: list[Outcome] = []
     for outcome in _bring_in(jobs, cache_root, workers):
         outcomes.append(outcome)
         if progress:
             progress(len(outcomes), len(jobs), outcome.name)
     outcomes.sort(key=lambda outcome: outcome.name)
-    faults = [*found.faults, *(fault for outcome in outcomes for fault in outcome.faults)]
-    faults += _between_cases(outcomes, DATASETS[full.dataset].editions)
+    faults = all_faults(found, outcomes, contents_of(full).unsure)
     if faults:
         raise together(faults, "the data")
-    keys = {outcome.name: outcome.key for outcome in outcomes}
-    noted = (note for outcome in outcomes for note in outcome.notes)
-    fingerprint = digest(sorted(keys.items()))[:16]
-    return replace(expected(full), keys=keys, fingerprint=fingerprint, notes=(*found.notes, *noted))
+    keys = {outcome.name: outcome.key for outcome in outcomes if not outcome.dropped}
+    return replace(
+        expected(full),
+        keys=keys,
+        fingerprint=digest(sorted(keys.items()))[:16],
+        notes=tuple(all_notes(full, found, outcomes, limits)),
+        view=view,
+        dropped=tuple(outcome.name for outcome in outcomes if outcome.dropped),
+    )
 
 
-def expected(request: Request) -> Prepared:
+def _examples(
+    jobs: Sequence[Job],
+    ids: Sequence[str],
+    training: Callable[[Sequence[str]], Collection[str]] | None,
+) -> list[Job]:
+    """The jobs of the training cases; of all where a split cannot be made, which is told later."""
+    try:
+        chosen = set(training(ids) if training else ids)
+    except DataError:
+        chosen = set(ids)
+    return [job for job in jobs if job.name in chosen]
+
+
+def inspected(
+    request: DataRequest, workers: int = 2
+) -> tuple[list[Outcome], list[DataError], list[str]]:
+    """What `prepare` would say of a complete request: outcomes, every fault, notes; stores nothing.
+
+    Cases with faulty files are read, too, as far as that goes.
+    """
+    request = fitted(request)
+    found = find_jobs(request)
+    with ThreadPoolExecutor(workers) as pool:
+        outcomes = list(pool.map(inspect, (*found.jobs, *found.faulty)))
+    outcomes.sort(key=lambda outcome: outcome.name)
+    faults = all_faults(found, outcomes, contents_of(request).unsure)
+    return outcomes, faults, all_notes(request, found, outcomes)
+
+
+def all_faults(found: "Jobs", outcomes: Sequence[Outcome], editions: bool) -> list[DataError]:
+    """Those of the folder, of each case and between cases."""
+    faults = [*found.faults, *(fault for outcome in outcomes for fault in outcome.faults)]
+    good = [outcome for outcome in outcomes if not outcome.faults]
+    return faults + _between_cases(good, editions)
+
+
+def all_notes(
+    request: DataRequest,
+    found: "Jobs",
+    outcomes: Sequence[Outcome],
+    limits: Sequence[Limits] = (),
+) -> list[str]:
+    """What is odd in the folder and in each case, and what is done to intensities and targets."""
+    from harness.data import intensity
+
+    seen = {outcome.name: outcome.target for outcome in outcomes if outcome.target}
+    dropped = {outcome.name for outcome in outcomes if outcome.dropped}
+    kept = {case: target for case, target in seen.items() if case not in dropped}
+    left_out = {case: target for case, target in seen.items() if case in dropped}
+    noted = [note for outcome in outcomes for note in outcome.notes]
+    told = intensity.shown(request.modalities, limits)
+    apart = intensity.outliers(
+        {outcome.name: outcome.outlying for outcome in outcomes}, clipped=bool(told)
+    )
+    larger = _larger(request.view, outcomes)
+    said = filter(None, (request.choice, larger, told, apart))
+    return [*found.notes, *noted, *said, *summary(kept, left_out)]
+
+
+def _larger(view: View | None, outcomes: Sequence[Outcome]) -> str:
+    """A sentence on the scans that do not fit the grid in its own voxels; "" where all do."""
+    if view is None or view.grid is None:
+        return ""
+    known = [one.spacing_mm[0] / view.voxel_mm[0] for one in outcomes if one.spacing_mm]
+    above = [times for times in known if times > 1.01]
+    if not above:
+        return ""
+    return (
+        f"{len(above)} of {len(known)} cases are larger than the grid and seen in voxels up to "
+        f"{max(above):.2g} times as large"
+    )
+
+
+def _limits(
+    request: DataRequest,
+    examples: Sequence[Job],
+    cache_root: Path,
+    workers: int,
+    progress: Progress | None,
+) -> tuple[Limits, ...]:
+    """Which intensities become 0 and 1; none for minimum and maximum of each volume."""
+    from harness.data import fit
+
+    entry = DATASETS[request.dataset]
+    own_way = bool(entry.plugin) and entry.prepare != WHOLE
+    asked = fit.limits(request.reading, request.dataset, own_way, request.modalities)
+    if all(limit == "minmax" for limit in asked):
+        return ()
+    if None not in asked:
+        return tuple(limit for limit in asked if limit is not None)
+
+    def tell(done: int) -> None:
+        if progress:
+            progress(done, len(examples), f"intensities of {examples[done - 1].name}")
+
+    ends = fit.foreground(examples, cache_root, workers, tell) or [None] * len(asked)
+    return tuple(limit or end or "robust" for limit, end in zip(asked, ends, strict=True))
+
+
+def fitted(
+    request: DataRequest,
+    training: Callable[[Sequence[str]], Collection[str]] | None = None,
+    only: Collection[str] | None = None,
+) -> DataRequest:
+    """The complete request with its grid, chosen by the headers of the training cases.
+
+    `training` and `only` as in `prepare`. A request that has been fitted stays as it is. Raises
+    UsageError for a wrong name or a missing root, or a grid that the data set cannot have.
+    """
+    full = complete(request)
+    if full.view:
+        return full
+    plain = replace(full, view=View(unoriented=full.reading.unoriented))
+    if not _own_grid(full):
+        return plain
+    from harness.data import fit
+
+    jobs = find_jobs(plain).jobs
+    ids = [job.name for job in jobs]
+    able = [job for job in jobs if only is None or job.name in only]
+    known = fit.sizes(_examples(able, ids, training))
+    if known is None:  # nothing can be read, which `prepare` tells
+        return plain
+    view = fit.view(full.reading, full.reduce, known)
+    return replace(full, view=view, choice=fit.told(view, known, full.reading))
+
+
+def _own_grid(request: DataRequest) -> bool:
+    """Whether volumes come on a grid of the data's own, not the paper's."""
+    from harness.data.fit import PAPERS_OWN
+
+    entry, asked = DATASETS[request.dataset], request.reading
+    given = asked.grid not in (None, "paper") or asked.spacing is not None
+    bound = request.dataset == "phantom" or (entry.plugin and entry.prepare != WHOLE)
+    if given and bound:
+        what = f"{request.dataset} comes on the paper's grid"
+        remedy = "leave out data.grid and data.spacing; reduce divides it"
+        raise UsageError(what, where="data.grid", remedy=remedy, code="PFB-C02")
+    if asked.grid == "paper" or bound:
+        return False
+    return given or request.dataset not in PAPERS_OWN
+
+
+def expected(request: DataRequest) -> Prepared:
     """What `prepare` will give, as far as it is known before a volume is read: not its cases.
 
     Raises UsageError for a wrong name or a missing root.
@@ -170,22 +390,24 @@ def expected(request: Request) -> Prepared:
         title=DATASETS[full.dataset].title,
         modalities=full.modalities,
         target=full.target,
-        grid=reduced_grid(full.reduce),
+        grid=(full.view and full.view.grid) or reduced_grid(full.reduce),
         synthetic=DATASETS[full.dataset].synthetic or is_synthetic(full.root),
         keys={},
         fingerprint="",
+        view=full.view or View(unoriented=full.reading.unoriented),
     )
 
 
-def complete(request: Request) -> Request:
+def complete(request: DataRequest) -> DataRequest:
     """The request with its defaults filled in; UsageError for what does not exist."""
     if request.dataset not in DATASETS:
         raise unknown("dataset", request.dataset, DATASETS)
     if request.dataset != "phantom":
         _refuse_no_folder(request)
-    contents = DATASETS[request.dataset].contents_of(request.root)
+    _refuse_idle(request)
+    contents = contents_of(request)
     modalities = tuple(map(contents.modality, request.modalities)) or contents.modalities
-    target = request.target or contents.default
+    target = contents.target(request.target or contents.default)
     _labels(contents, target)
     if len(set(modalities)) < len(modalities):
         what, remedy = f"named twice in {','.join(modalities)}", "name each once"
@@ -199,7 +421,45 @@ def complete(request: Request) -> Request:
     return replace(request, modalities=modalities, target=target)
 
 
-def _refuse_no_folder(request: Request) -> None:
+def patterns_of(request: DataRequest) -> Layout | None:
+    """The patterns of a request, or of its data set; None where a survey of its own finds files.
+
+    Raises UsageError for what is no pattern.
+    """
+    own = DATASETS[request.dataset].layout
+    if request.images or request.labels:
+        return by_pattern.given(request.images, request.labels, own.patient if own else "")
+    return own
+
+
+def contents_of(request: DataRequest) -> Contents:
+    """What the data set of a request holds, as far as names tell. DataError where they cannot."""
+    entry, layout = DATASETS[request.dataset], patterns_of(request)
+    if layout is None or request.root is None:
+        return entry.contents_of(request.root)
+    files = by_pattern.find(layout, Tree(request.root))
+    if not entry.editions:
+        return by_pattern.contents(files, layout, entry.contents_of(request.root))
+    found = brats.contents(files, request.edition)
+    return by_pattern.contents(files, layout, found) if request.images else found
+
+
+def _refuse_idle(request: DataRequest) -> None:
+    """UsageError for an option that this data set has no use for."""
+    made_up = request.dataset == "phantom"
+    idle = {
+        "--edition": bool(request.edition) and not DATASETS[request.dataset].editions,
+        "--image": bool(request.images) and made_up,
+        "--label": bool(request.labels) and made_up,
+    }
+    for option, without_use in idle.items():
+        if without_use:
+            what = f"{request.dataset} has no use for it"
+            remedy = "--dataset folder --data-root DIR" if made_up else "leave it out"
+            raise UsageError(what, where=option, remedy=remedy, code="PFB-C02")
+
+
+def _refuse_no_folder(request: DataRequest) -> None:
     if request.root is None:
         remedy = f"--dataset {request.dataset} --data-root DIR"
         what = f"{request.dataset} needs a folder"
@@ -216,31 +476,38 @@ def _labels(contents: Contents, target: str) -> tuple[int, ...]:
         raise UsageError(what, where="--target", remedy=remedy, code="PFB-C02")
     found: set[int] = set()
     for name in target.split(","):
-        if name not in contents.targets:
+        labels = contents.labels_of(name)
+        if labels is None:
             raise unknown("target", name, contents.targets)
-        found |= set(contents.targets[name])
+        found |= set(labels)
     return tuple(sorted(found))
 
 
-def rules(request: Request) -> "Rules":
+def rules(request: DataRequest) -> "Rules":
     """What the masks of a complete request may hold."""
     from harness.data.scans import Rules
 
-    entry = DATASETS[request.dataset]
-    labels = entry.contents_of(request.root).labels
-    return Rules(request.dataset, request.target, labels, entry.editions)
+    contents = contents_of(request)
+    return Rules(
+        request.dataset,
+        request.target,
+        contents.labels,
+        editions=contents.unsure,
+        cavity=contents.cavity,
+        unoriented=request.reading.unoriented,
+    )
 
 
 def seen_as(dataset: str) -> str:
-    """Whose way to see a scan a data set shares, for `harness.data.scan_view.look`.
+    """Whose way to see a scan a data set shares, for `harness.data.scan_view.view_of`.
 
     Raises UsageError for a plug-in's own, of which the way back to the scan is not known.
     """
     entry = DATASETS[dataset]
-    if not entry.plugin:
-        return dataset
     if entry.prepare == WHOLE:
         return "folder"
+    if not entry.plugin:
+        return dataset
     what = f"{dataset} prepares volumes in its own way; the way back to a new scan is not known"
     raise UsageError(what, where="predict", remedy="leave out its `prepare`", code="PFB-C42")
 
@@ -267,34 +534,70 @@ def is_synthetic(root: Path | None) -> bool:
     return root is not None and (root / MARKER).is_file()
 
 
-def survey(dataset: str, root: Path, modalities: Sequence[str]) -> Survey:
-    """What the folder of a real data set holds; reads no voxels."""
-    found: Survey = _loaded(DATASETS[dataset].survey)(root, modalities)
-    return found
+def survey(request: DataRequest) -> Survey:
+    """What the folder of a complete request of a real data set holds; reads no voxels."""
+    entry, layout = DATASETS[request.dataset], patterns_of(request)
+    assert request.root is not None  # complete() refuses it
+    if layout is None:
+        found: Survey = _loaded(entry.survey)(request.root, request.modalities)
+    else:
+        targets = request.target.split(",") if layout.has_masks else ()
+        expected = entry.expected or "files that the patterns fit"
+        found = by_pattern.survey(request.root, layout, request.modalities, targets, expected)
+    if request.exclude:
+        ids = {case.id for case in found.cases} | {one.id for one in found.remains}
+        refuse_strangers(request.exclude, ids)
+        found = found.without(request.exclude)
+        found = replace(found, notes=(*found.notes, note_of(request.exclude)))
+    return replace(found, faults=(*found.faults, *same_but_for_case(found)))
 
 
 @dataclass(frozen=True)
-class _Found:
+class Jobs:
+    """What there is to prepare, and what is wrong or odd with the folder."""
+
     jobs: tuple[Job, ...]
     faults: tuple[DataError, ...] = ()
     notes: tuple[str, ...] = ()
+    faulty: tuple[Job, ...] = ()
+    """Of the cases whose files have faults: to be read, not to be used."""
+    folds: Mapping[str, int] = field(default_factory=dict)
 
 
-def _find(request: Request) -> _Found:
+def find_jobs(request: DataRequest) -> Jobs:
     """One job for each case; `request` is complete."""
     entry = DATASETS[request.dataset]
+    view = request.view or View(unoriented=request.reading.unoriented)
     allowed, recipe = rules(request), _loaded(entry.prepare)
-    labels = _labels(entry.contents_of(request.root), request.target)
-    seen = (request.modalities, labels, request.reduce, reduced_grid(request.reduce))
+    blocks, grid = request.reduce, view.grid or reduced_grid(request.reduce)
+    if view.grid:
+        way = _loaded("harness.data.prepare:fitted")
+        recipe, blocks = partial(way, grid=view.grid, voxel_mm=view.voxel_mm), view.blocks
+    labels = _labels(contents_of(request), request.target)
+    seen = (request.modalities, labels, blocks, grid)
 
-    def job(name: str, source: Case | int) -> Job:
-        return Job(name, source, allowed, recipe, *seen, request.seed, entry.plugin)
+    def job(name: str, source: Case | FaultyCase | int) -> Job:
+        return Job(
+            name,
+            source,
+            allowed,
+            recipe,
+            *seen,
+            request.seed,
+            "" if view.grid else entry.plugin,
+            view,
+            drop_vanished=request.reading.drop_vanished,
+        )
 
     if request.root is None or request.dataset == "phantom":
-        return _Found(tuple(job(f"phantom_{i + 1:03d}", i) for i in range(request.cases)))
-    surveyed = survey(request.dataset, request.root, request.modalities)
+        names = [f"phantom_{number:03d}" for number in range(1, request.cases + 1)]
+        refuse_strangers(request.exclude, names)
+        made = (job(name, i) for i, name in enumerate(names) if name not in request.exclude)
+        return Jobs(tuple(made), notes=(note_of(request.exclude),) if request.exclude else ())
+    surveyed = survey(request)
     jobs = tuple(job(case.id, case) for case in surveyed.cases)
-    return _Found(jobs, surveyed.faults, surveyed.notes)
+    faulty = tuple(job(case.id, case) for case in surveyed.remains)
+    return Jobs(jobs, surveyed.faults, surveyed.notes, faulty, surveyed.folds)
 
 
 def _bring_in(jobs: Sequence[Job], cache_root: Path, workers: int) -> Iterator[Outcome]:
@@ -303,7 +606,7 @@ def _bring_in(jobs: Sequence[Job], cache_root: Path, workers: int) -> Iterator[O
     Threads: unpacking and arithmetic run outside the interpreter lock, so processes gain nothing.
     """
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        waiting = [pool.submit(take_in, job, cache_root) for job in jobs]
+        waiting = [pool.submit(ingest, job, cache_root) for job in jobs]
         try:
             for future in as_completed(waiting):
                 yield future.result()
@@ -311,19 +614,18 @@ def _bring_in(jobs: Sequence[Job], cache_root: Path, workers: int) -> Iterator[O
             pool.shutdown(cancel_futures=True)
 
 
-def _between_cases(outcomes: Sequence[Outcome], editions: bool) -> list[DataError]:
+def _between_cases(good: Sequence[Outcome], editions: bool) -> list[DataError]:
     """Faults that no case has alone: equal images, labels of different editions."""
     from harness.data.scans import mixed_editions
 
-    good = [outcome for outcome in outcomes if outcome.key]
     faults = mixed_editions({outcome.name: outcome.labels for outcome in good}) if editions else []
-    return faults + same_images({outcome.name: outcome.image_sha256 for outcome in good})
+    return faults + _same_images({one.name: one.content for one in good if one.content})
 
 
-def same_images(images: dict[str, str]) -> list[DataError]:
-    """The same patient under two ids could stand in training and in test; `images` are hashes."""
+def _same_images(contents: dict[str, str]) -> list[DataError]:
+    """The same patient under two ids could stand in training and in test."""
     alike = defaultdict(list)
-    for name, content in sorted(images.items()):
+    for name, content in sorted(contents.items()):
         alike[content].append(name)
     return [
         DataError(

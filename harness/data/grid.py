@@ -3,6 +3,8 @@
 Positions are in voxels of the input: voxel i is centred on i and covers i - 0.5 to i + 0.5.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 PAPER_GRID = (128, 192, 192)  # (D, H, W), Sec. IV-A
@@ -71,10 +73,16 @@ def cubic(array: np.ndarray, axis: int, positions: np.ndarray, fill: float = 0) 
     return _outside(result, array, axis, positions, fill)
 
 
-def unit_range(image: np.ndarray) -> np.ndarray:
-    """Minimum 0 and maximum 1 in each modality of (C, D, H, W); a constant one becomes 0."""
+def unit_range(image: np.ndarray, ends: Sequence[tuple[float, float] | None] = ()) -> np.ndarray:
+    """Minimum 0 and maximum 1 in each modality of (C, D, H, W); a constant one becomes 0.
+
+    Where `ends` has two intensities for a modality, these become 0 and 1.
+    """
     low = image.min(axis=(1, 2, 3), keepdims=True)
     span = image.max(axis=(1, 2, 3), keepdims=True) - low
+    for channel, pair in enumerate(ends[: len(image)]):
+        if pair:
+            low[channel], span[channel] = pair[0], pair[1] - pair[0]
     span[span == 0] = 1
     scaled = np.subtract(image, low, dtype=np.float32)
     return np.divide(scaled, span, out=scaled)

@@ -7,9 +7,9 @@ reaches a message: it may name a patient.
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,12 +21,42 @@ DEFLATE_RATIO = 1032  # no deflate stream expands by more
 EXTENSION_BYTES = 64 << 20
 MAX_SCALE = 1e6
 FORM_TOLERANCE_MM = 1e-2
+SLACK = 0.1  # of the smallest side of a voxel: no other place
+QUATERNION = 1e-3  # rad: near half a turn three float32 cannot tell angles closer than that apart
+UNEQUAL = 1e-3  # of a voxel size: more than rounding
+TILT = math.sin(math.radians(0.5))  # between axes: more than a registration's rounding
+HUGE_MM = 100.0  # no voxel; a unit of metres over numbers in mm makes some
+UNITS = {1: ("metre", 1e3), 3: ("micrometre", 1e-3)}  # xyzt_units -> mm; 2 and unknown ones are mm
+PLACE = (
+    "pixdim",
+    "qform_code",
+    "sform_code",
+    "quatern_b",
+    "quatern_c",
+    "quatern_d",
+    "qoffset_x",
+    "qoffset_y",
+    "qoffset_z",
+    "srow_x",
+    "srow_y",
+    "srow_z",
+    "xyzt_units",
+)
+Unoriented = Literal["refuse", "pixdim"]
 EXPORT = "export it again from its source"
 REORIENT = "set the sform to the scanner's"
 TYPES = {
-    2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8",
-    256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
-}  # fmt: skip
+    2: "u1",
+    4: "i2",
+    8: "i4",
+    16: "f4",
+    64: "f8",
+    256: "i1",
+    512: "u2",
+    768: "u4",
+    1024: "i8",
+    1280: "u8",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +71,7 @@ class Header:
     scale: tuple[float, float] | None  # slope, intercept; None where the numbers are what they say
     affine: np.ndarray  # (4, 4): stored index (x, y, z, 1) -> mm
     notes: tuple[str, ...]
+    place: Mapping[str, Any]  # the fields that say where the voxels lie, as stored: see PLACE
     channels: int = 1  # volumes one after the other; more than 1 only where one was asked for
 
     @property
@@ -56,10 +87,13 @@ def fault(where: str, number: str, what: str, remedy: str) -> DataError:
     return DataError(what, where=where, remedy=remedy, code=f"PFB-{number}")
 
 
-def parse(start: bytes, where: str, channel: int | None = None) -> Header:
+def parse(
+    start: bytes, where: str, channel: int | None = None, unoriented: Unoriented = "refuse"
+) -> Header:
     """The header at the beginning of `start` (348 bytes of NIfTI-1 or 540 of NIfTI-2).
 
     With `channel` the file may hold several volumes along its fourth axis, that one among them.
+    `unoriented` files, whose form codes are both 0, are refused, or taken by their voxel sizes.
 
     Raises DataError naming the field that is wrong.
     """
@@ -67,6 +101,7 @@ def parse(start: bytes, where: str, channel: int | None = None) -> Header:
     shape, channels = _shape(fields, where, channel)
     dtype = _dtype(fields, where)
     _voxel_sizes(fields, where)
+    affine = _affine(fields, shape, where, unoriented)
     header = Header(
         shape,
         dtype,
@@ -74,8 +109,9 @@ def parse(start: bytes, where: str, channel: int | None = None) -> Header:
         _offset(fields, length, where),
         length,
         _scale(fields, where),
-        _affine(fields, shape, where),
-        notes,
+        affine,
+        (*notes, *_oddities(affine, fields, where)),
+        {name: fields[name].copy() for name in PLACE},
         channels,
     )
     if header.bytes > LIMIT_BYTES:
@@ -218,26 +254,92 @@ def _voxel_sizes(fields: Any, where: str) -> None:
         raise fault(where, "V32", f"pixdim (voxel size) is {_by(sizes)}", remedy)
 
 
-def _affine(fields: Any, shape: Sequence[int], where: str) -> np.ndarray:
-    """The sform where there is one, else the qform; when both, they have to agree."""
-    forms = []
+def _affine(fields: Any, shape: Sequence[int], where: str, unoriented: Unoriented) -> np.ndarray:
+    """The sform in mm where there is one, else the qform; what else tells a place has to agree."""
+    forms: list[np.ndarray] = []
     if int(fields["sform_code"]) > 0:
-        forms.append(_regular(fields.get_sform(), where))
+        forms.append(_in_mm(_regular(fields.get_sform(), where), fields))
     if int(fields["qform_code"]) > 0:
         try:
             form = fields.get_qform()
         except (ValueError, ArithmeticError):
             raise fault(where, "V31", "its qform is no rotation", "remove or repair it") from None
-        forms.append(_regular(form, where))
+        forms.append(_in_mm(_regular(form, where), fields))
     if not forms:
-        remedy = "set the sform: without it left and right are unknown"
-        raise fault(where, "V30", "no orientation: sform and qform codes are 0", remedy)
-    if len(forms) == 2:
-        apart = distance_mm(forms[0], forms[1], shape)
-        if apart > FORM_TOLERANCE_MM:
-            remedy = "set both to the right one"
-            raise fault(where, "V29", f"sform and qform are {apart:.3g} mm apart", remedy)
+        return _in_mm(_by_voxel_size(fields, where, unoriented), fields)
+    if len(forms) == 1 and int(fields["sform_code"]) > 0:
+        _refuse_other_sizes(forms[0], fields, where)
+    if len(forms) == 2 and not same_place(forms[0], forms[1], shape, FORM_TOLERANCE_MM):
+        raise _forms_apart(forms[0], forms[1], shape, where)
     return forms[0]
+
+
+def _in_mm(affine: np.ndarray, fields: Any) -> np.ndarray:
+    """`affine` with its unit of length, `xyzt_units`, brought to mm."""
+    _, factor = UNITS.get(int(fields["xyzt_units"]) & 7, ("mm", 1.0))
+    return np.diag([factor, factor, factor, 1.0]) @ affine
+
+
+def _by_voxel_size(fields: Any, where: str, unoriented: Unoriented) -> np.ndarray:
+    """A file without forms, its axes taken as right, anterior, superior (NIfTI's method 1)."""
+    if unoriented == "pixdim":
+        return np.diag([*map(float, fields["pixdim"][1:4]), 1.0])
+    what = "no orientation: sform and qform codes are 0"
+    remedy = (
+        "set the sform: without it left and right are unknown; where the voxels are known to run "
+        "to right, anterior, superior, --set data.unoriented=pixdim takes them so"
+    )
+    raise fault(where, "V30", what, remedy)
+
+
+def _refuse_other_sizes(sform: np.ndarray, fields: Any, where: str) -> None:
+    """Without a qform some readers take the voxel size from pixdim, others from the sform."""
+    sizes = _in_mm(np.diag([*map(float, fields["pixdim"][1:4]), 1.0]), fields).diagonal()[:3]
+    spanned = np.linalg.norm(sform[:3, :3], axis=0)
+    if (np.abs(sizes - spanned) > UNEQUAL * spanned).any():
+        what = f"pixdim says voxels of {_by(sizes)} mm, the sform {_by(spanned)}"
+        remedy = "set both to the right one: programs read either, and there is no qform to tell"
+        raise fault(where, "V29", what, remedy)
+
+
+def _forms_apart(
+    sform: np.ndarray, qform: np.ndarray, shape: Sequence[int], where: str
+) -> DataError:
+    apart = distance_mm(sform, qform, shape)
+    tilt = tilt_degrees(sform)
+    if math.sin(math.radians(tilt)) > TILT:
+        what = (
+            f"its sform is sheared by {tilt:.1f} degrees, as the tilt of a CT gantry leaves it; "
+            f"its qform cannot say so and is {apart:.3g} mm apart"
+        )
+        remedy = "resample it to square axes (dcm2niix writes such a file, *_Tilt)"
+        return fault(where, "V29", what, remedy)
+    return fault(
+        where, "V29", f"sform and qform are {apart:.3g} mm apart", "set both to the right one"
+    )
+
+
+def tilt_degrees(affine: np.ndarray) -> float:
+    """How far the axes of `affine` are from square, in degrees; 0 where they are."""
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = np.abs(axes.T @ axes - np.eye(3))
+    return math.degrees(math.asin(min(1.0, cosines.max())))
+
+
+def _oddities(affine: np.ndarray, fields: Any, where: str) -> list[str]:
+    """What is read as it is, and worth a word."""
+    notes = []
+    unit, _ = UNITS.get(int(fields["xyzt_units"]) & 7, ("mm", 1.0))
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    if sizes.max() > HUGE_MM:
+        notes.append(f"{where}: voxels of {_by(sizes)} mm, as its header says (unit: {unit})")
+    tilt = tilt_degrees(affine)
+    if math.sin(math.radians(tilt)) > TILT:
+        notes.append(
+            f"{where}: its axes are {tilt:.1f} degrees from square (gantry tilt?); distances in mm "
+            "are taken as if they were"
+        )
+    return notes
 
 
 def _regular(affine: np.ndarray, where: str) -> np.ndarray:
@@ -253,11 +355,31 @@ def _regular(affine: np.ndarray, where: str) -> np.ndarray:
 
 def distance_mm(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> float:
     """The largest distance in mm between the two places of a corner voxel."""
+    return float(_apart_mm(first, second, shape).max())
+
+
+def same_place(
+    first: np.ndarray, second: np.ndarray, shape: Sequence[int], slack_mm: float = math.inf
+) -> bool:
+    """Whether a volume of `shape` (x, y, z) lies where the two affines say, but for rounding.
+
+    One corner has to agree within `slack_mm`, and a tenth of a voxel at most; the others may be
+    off by what quaternions of float32 cannot say, 1e-3 rad of the volume's extent.
+    """
+    sides = np.linalg.norm(first[:3, :3], axis=0)
+    extent = float(np.linalg.norm(sides * (np.asarray(shape) - 1)))
+    slack = min(slack_mm, SLACK * float(sides.min()))
+    apart = _apart_mm(first, second, shape)
+    return bool(apart.min() <= slack and apart.max() <= slack + QUATERNION * extent)
+
+
+def _apart_mm(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Distance in mm between the two places of each of the eight corner voxels."""
     corners = np.array(np.meshgrid(*[(0, side - 1) for side in shape], [1])).reshape(4, -1)
-    return float(np.linalg.norm(((first - second) @ corners)[:3], axis=0).max())
+    return np.linalg.norm(((first - second) @ corners)[:3], axis=0)
 
 
-def _by(sides: Sequence[float]) -> str:
+def _by(sides: Sequence[float] | np.ndarray) -> str:
     return "x".join(f"{side:g}" for side in sides)
 
 

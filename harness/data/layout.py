@@ -6,15 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from harness.data.case import Case, Remains, Survey, valid_case_id
+from harness.data import itk
+from harness.data.case import Case, FaultyCase, Survey, valid_case_id
 from harness.data.nifti import check_regular, place
 from harness.errors import DataError
 
-ENDINGS = (".nii.gz", ".nii")
+ENDINGS = (".nii.gz", ".nii", *itk.ENDINGS)
 
 
 def stem(path: Path) -> str:
-    """The name without .nii or .nii.gz; "" when it ends in neither."""
+    """The name without the ending of a volume, .nii.gz or another; "" when it has none."""
     for ending in ENDINGS:
         if path.name.endswith(ending):
             return path.name.removesuffix(ending)
@@ -60,7 +61,7 @@ class Surveyor:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.cases: list[Case] = []
-        self.remains: list[Remains] = []
+        self.remains: list[FaultyCase] = []
         self.faults: list[DataError] = []
         self.notes: list[str] = []
 
@@ -71,14 +72,17 @@ class Surveyor:
         labels: Sequence[Path],
         missing: Sequence[DataError] = (),
         channels: Mapping[str, int] | None = None,
+        masks: Sequence[Sequence[Path]] | None = None,
     ) -> None:
         """A case with its files by modality, and what is `missing` of it.
 
         More than one path means that a file is there twice. `channels` are those of modalities
-        that share a file.
+        that share a file. `masks` are further binary masks, where `labels` is one, too.
         """
         if not valid_case_id(case):
-            self.faults.append(unusable_id(case))
+            fault = unusable_id(case)
+            self.faults.append(fault)
+            self.remains.append(FaultyCase(case, {}, None, faults=(fault,)))
             return
         faults = [*missing]
         chosen = {
@@ -87,10 +91,13 @@ class Surveyor:
             if (path := self._only(case, paths, faults)) is not None
         }
         label = self._only(case, labels, faults)
+        more = [self._only(case, paths, faults) for paths in masks or ()]
+        parts = () if masks is None else tuple(path for path in (label, *more) if path is not None)
         if label is None or faults:
-            self.remains.append(Remains(case, chosen, label, channels or {}))
+            unusable = FaultyCase(case, chosen, label, channels or {}, parts, tuple(faults))
+            self.remains.append(unusable)
         else:
-            self.cases.append(Case(case, chosen, label, channels or {}))
+            self.cases.append(Case(case, chosen, label, channels or {}, parts))
         self.faults += faults
 
     def _only(self, case: str, paths: Sequence[Path], faults: list[DataError]) -> Path | None:
@@ -107,6 +114,17 @@ class Surveyor:
 
     def done(self) -> Survey:
         return Survey(tuple(self.cases), tuple(self.faults), tuple(self.notes), tuple(self.remains))
+
+
+def same_but_for_case(found: Survey) -> list[DataError]:
+    """One fault for each two ids that differ in capitals alone: not every disk keeps them apart."""
+    alike: dict[str, dict[str, Path]] = defaultdict(dict)
+    everyone: list[Case | FaultyCase] = [*found.cases, *found.remains]
+    for one in everyone:
+        path = next(iter(one.images.values()), one.label)
+        if path is not None:
+            alike[one.id.casefold()][one.id] = path
+    return [twice(paths.values(), sorted(paths)[0]) for paths in alike.values() if len(paths) > 1]
 
 
 def twice(paths: Iterable[Path], case: str) -> DataError:

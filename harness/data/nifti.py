@@ -6,21 +6,36 @@ header that describes fewer voxels than there are, or a file that unpacks to gig
 
 import errno
 import stat
-from dataclasses import dataclass
-from gzip import GzipFile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from gzip import BadGzipFile, GzipFile
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
-from harness.data.case import Spacing
-from harness.data.header import EXPORT, Header, check_extensions, check_size, fault, parse
+from harness.data import itk
+from harness.data.case import Grid, Spacing
+from harness.data.header import (
+    EXPORT,
+    Header,
+    Unoriented,
+    check_extensions,
+    check_size,
+    fault,
+    parse,
+)
 from harness.errors import DataError
 
 HEADER_BYTES = 540  # of NIfTI-2, the longer one
 CHUNK_BYTES = 256 << 10  # what is copied is still in the processor's cache
 TAIL_BYTES = 1 << 20  # read at most after the last voxel, to find the check sum
 MAX_LABEL = 255
+BETWEEN = 1e-3  # of a label: more than what a scale rounds
+GZIP, ZLIB_GZIP = b"\x1f\x8b", 31  # how a stream begins, and zlib's number for one
+INTERPOLATED = "resample the original labels with nearest neighbours: interpolation invents others"
+REPACK = "cut them off: gzip -dc FILE > COPY.nii; gzip COPY.nii (it warns of the rest)"
 UNLIKELY = 1e12  # no scanner's number; a float with its bytes in the wrong order often is
 
 _OTHERS = {
@@ -42,16 +57,19 @@ class Nifti:
     affine: np.ndarray  # (4, 4): index (x, y, z, 1) -> mm
     stored_axes: str  # where the stored x, y, z point, such as "LPS"
     stored_affine: np.ndarray  # (4, 4): stored index (x, y, z, 1) -> mm, for the way back
+    place: Mapping[str, Any] = field(default_factory=dict)  # header.PLACE as the file has it
     notes: tuple[str, ...] = ()
 
 
-def read_image(path: Path, channel: int | None = None) -> Nifti:
+def read_image(
+    path: Path, channel: int | None = None, *, unoriented: Unoriented = "refuse"
+) -> Nifti:
     """Intensities as float32 (D, H, W), of a 4-D file those of one channel.
 
-    Raises DataError that names the file and the fault.
+    `unoriented`: see `header.parse`. Raises DataError that names the file and the fault.
     """
     where = place(path)
-    header, stored = _read(path, where, channel=channel)
+    header, stored = _read(path, where, channel=channel, unoriented=unoriented)
     array = _scaled(stored, header)
     ends = _scaled(np.array([stored.min(), stored.max()]), header)  # sooner found in integers
     low, high = ends.min(), ends.max()
@@ -75,17 +93,16 @@ def _scaled(stored: np.ndarray, header: Header) -> np.ndarray:
     return values
 
 
-def read_label(path: Path, image_voxels: int = 0) -> Nifti:
+def read_label(path: Path, image_voxels: int = 0, *, unoriented: Unoriented = "refuse") -> Nifti:
     """Labels as uint8 (D, H, W); floats pass where every one is a whole number.
 
     `image_voxels`: how many its image has, where that is known; see `check_size`. Raises
     DataError that names the file and the fault.
     """
     where = place(path)
-    header, stored = _read(path, where, image_voxels)
+    header, stored = _read(path, where, image_voxels, unoriented=unoriented)
     if header.scale:
-        what = f"labels are scaled by {header.scale[0]:g} and shifted by {header.scale[1]:g}"
-        raise fault(where, "V21", what, "store plain integers")
+        raise _scaled_labels(stored, header.scale, where)
     if stored.dtype.kind == "f":
         _refuse_fractions(stored, where)
     if stored.min() < 0 or stored.max() > MAX_LABEL:
@@ -94,6 +111,37 @@ def read_label(path: Path, image_voxels: int = 0) -> Nifti:
         what = f"labels outside 0 to {MAX_LABEL} (label: voxels) {listed}"
         raise fault(where, "V24", what, "renumber them")
     return _turned(stored.astype(np.uint8), header)
+
+
+def outline(path: Path, unoriented: Unoriented = "refuse") -> tuple[Grid, Spacing]:
+    """Shape (D, H, W) and voxel size in mm of a volume, or of each in a 4-D file, by its header.
+
+    Raises DataError that names the file and the fault.
+    """
+    from nibabel import orientations
+
+    header = _header(path, place(path), unoriented)
+    axes = orientations.io_orientation(header.affine)[:, 0]
+    sizes = np.linalg.norm(header.affine[:3, :3], axis=0)
+    turned = sorted(zip(axes, header.shape, map(float, sizes), strict=True))
+    (_, width, x_mm), (_, height, y_mm), (_, depth, z_mm) = turned
+    return (depth, height, width), (z_mm, y_mm, x_mm)
+
+
+def _header(path: Path, where: str, unoriented: Unoriented) -> Header:
+    """The checked header alone; no voxel is read."""
+    check_regular(path)
+    try:
+        with open(path, "rb") as file:
+            if itk.is_itk(path):
+                return itk.header_of(path, where, 0, unoriented)
+            packed = _is_compressed(file, path, where)
+            start = (GzipFile(fileobj=file) if packed else file).read(HEADER_BYTES)
+    except (EOFError, BadGzipFile, zlib.error):
+        raise fault(where, "V05", "its compressed data are damaged", "copy it again") from None
+    except OSError as error:
+        raise unreadable(error, path) from None
+    return parse(start, where, 0, unoriented)
 
 
 def place(path: Path) -> str:
@@ -111,11 +159,15 @@ def _refuse_fractions(stored: np.ndarray, where: str) -> None:
     if not whole.all():
         bad = stored.size - int(whole.sum())
         what = f"{bad:,} labels are not whole numbers, such as {stored[~whole][0]:g}"
-        raise fault(where, "V23", what, "resample labels with nearest neighbours")
+        raise fault(where, "V23", what, INTERPOLATED)
 
 
 def _read(
-    path: Path, where: str, proven: int = 0, channel: int | None = None
+    path: Path,
+    where: str,
+    proven: int = 0,
+    channel: int | None = None,
+    unoriented: Unoriented = "refuse",
 ) -> tuple[Header, np.ndarray]:
     """The header and the stored numbers (z, y, x), read to the last byte of the file.
 
@@ -126,20 +178,68 @@ def _read(
     size = check_regular(path)
     try:
         with open(path, "rb") as file:
+            if itk.is_itk(path):
+                _refuse_others(file.read(64), where, itk.MAGIC)
+                return itk.read(path, where, channel, unoriented)
             compressed = _is_compressed(file, path, where)
             if not compressed:
-                return _volume(file, size, False, where, proven, channel)
+                return _volume(file, size, False, where, proven, channel, unoriented)
             with igzip.IGzipFile(fileobj=file) as stream:
-                return _volume(stream, size, True, where, proven, channel)
+                return _volume(stream, size, True, where, proven, channel, unoriented)
     except EOFError:
+        _refuse_foreign_tail(path, where)
         raise fault(where, "V02", "its compressed data end too early", "copy it again") from None
     except (igzip.BadGzipFile, igzip_lib.IsalError):  # type: ignore[misc]  # a class, not as typed
+        _refuse_foreign_tail(path, where)
         raise fault(where, "V05", "its compressed data are damaged", "copy it again") from None
     except MemoryError:
         what = "does not fit into memory"
         raise fault(where, "V07", what, "a machine with more memory, or a crop") from None
     except OSError as error:
         raise unreadable(error, path) from None
+
+
+def _refuse_foreign_tail(path: Path, where: str) -> None:
+    """DataError where whole compressed data are followed by bytes that are none.
+
+    Some readers pass over these, others call the file damaged; a new copy would change nothing.
+    """
+    behind = _foreign_tail(path)
+    if behind:
+        what = f"{behind:,} bytes that are not gzip follow its compressed data"
+        raise fault(where, "V09", what, REPACK)
+
+
+def _foreign_tail(path: Path) -> int:
+    """How many bytes follow the last whole gzip member, zeros excepted; 0 where one is damaged."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        member = zlib.decompressobj(ZLIB_GZIP)
+        part = file.read(CHUNK_BYTES)
+        while part:
+            if member.eof:
+                part = part.lstrip(b"\0")
+                if part and part[:2] != GZIP[: len(part[:2])]:
+                    return size - file.tell() + len(part)
+                member = zlib.decompressobj(ZLIB_GZIP)
+            try:
+                member.decompress(part)
+            except zlib.error:
+                return 0
+            part = member.unused_data or file.read(CHUNK_BYTES)
+    return 0
+
+
+def _scaled_labels(stored: np.ndarray, scale: tuple[float, float], where: str) -> DataError:
+    """The fault of labels with a scale; those between whole numbers come of interpolation."""
+    slope, shift = scale
+    what = f"labels are scaled by {slope:g} and shifted by {shift:g}"
+    values = np.unique(stored).astype(np.float64) * slope + shift
+    between = values[np.abs(values - np.rint(values)) > BETWEEN]
+    if not len(between):
+        return fault(where, "V21", what, "store plain integers")
+    what = f"{what}: {len(between):,} of their values lie in between, such as {between[0]:.3g}"
+    return fault(where, "V21", what, INTERPOLATED)
 
 
 def check_regular(path: Path) -> int:
@@ -173,16 +273,21 @@ def _is_compressed(file: IO[bytes], path: Path, where: str) -> bool:
     """Whether it is a gzip stream, which its name has to say too."""
     start = file.read(64)
     file.seek(0)
-    for magic, name in _OTHERS.items():
-        if start.startswith(magic):
-            remedy = "git lfs pull" if b"git-lfs" in magic else "convert it to NIfTI"
-            raise fault(where, "V06", f"is {name}", remedy)
-    compressed = start[:2] == b"\x1f\x8b"
+    _refuse_others(start, where)
+    compressed = start[:2] == GZIP
     if compressed != path.name.endswith(".gz"):
         kind, name = ("gzip", ".nii.gz") if compressed else ("no gzip", ".nii")
         what, remedy = f"is {kind}, against its name", f"rename it to {name} if it is NIfTI"
         raise fault(where, "V06", what, remedy)
     return compressed
+
+
+def _refuse_others(start: bytes, where: str, but: Sequence[bytes] = ()) -> None:
+    """DataError for a file that begins as another kind does."""
+    for magic, name in _OTHERS.items():
+        if start.startswith(magic) and magic not in but:
+            remedy = "git lfs pull" if b"git-lfs" in magic else "convert it to NIfTI"
+            raise fault(where, "V06", f"is {name}", remedy)
 
 
 def _volume(
@@ -192,9 +297,10 @@ def _volume(
     where: str,
     proven: int,
     channel: int | None,
+    unoriented: Unoriented,
 ) -> tuple[Header, np.ndarray]:
     start = stream.read(HEADER_BYTES)
-    header = parse(start, where, channel)
+    header = parse(start, where, channel, unoriented)
     check_size(header, file_bytes, compressed, where, proven)
     stream.seek(0)
     start = stream.read(header.offset)
@@ -254,5 +360,6 @@ def _turned(array: np.ndarray, header: Header) -> Nifti:
         affine,
         "".join(orientations.aff2axcodes(header.affine)),
         header.affine,
+        header.place,
         header.notes,
     )

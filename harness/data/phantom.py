@@ -73,7 +73,9 @@ def write(out: Path, cases: int, shape: Grid = BRATS_SHAPE, seed: int = 0) -> li
         raise UsageError(what, where=str(out), remedy="another folder", code="PFB-C05")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / MARKER).write_text(f"Made by pfbench, seed {seed}: shows no person.\n")
+        (out / MARKER).write_text(
+            f"Made by pfbench, seed {seed}: shows no person.\n", encoding="utf-8"
+        )
         with ThreadPoolExecutor(WRITERS) as pool:
             return list(pool.map(lambda index: _write_case(out, seed, index, shape), range(cases)))
     except OSError as error:

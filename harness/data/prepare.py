@@ -7,12 +7,15 @@ maximum are those of each modality of each volume on the paper's grid, before bl
 so that a reduced volume is the paper's volume seen from further away.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from harness.data.case import Grid, Scan, Spacing, Volume
 from harness.data.grid import PAPER_GRID, centred, cubic, linear, nearest, stretched, unit_range
+from harness.data.intensity import Ends
 from harness.data.lowres import block_mean
 from harness.errors import DataError
 
@@ -29,7 +32,8 @@ def brats(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     z_mm, y_mm, x_mm = scan.spacing_mm
     spacing_mm = (z_mm * len(scan.label) / PAPER_GRID[0], y_mm, x_mm)
     mask = region(_covering(scan.label, positions), labels)
-    return finish(case, image, mask, spacing_mm, reduce)
+    made = finish(case, image, mask, spacing_mm, reduce, scan.ends)
+    return replace(made, cut=cut_off(region(scan.label, labels), positions))
 
 
 def brats_positions(shape: Grid) -> Positions:
@@ -48,24 +52,29 @@ def brats_image(image: np.ndarray, positions: Positions) -> np.ndarray:
 def liver(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     """1.5 mm: the central 192 x 192 in-plane, and of the slices with liver the central 128.
 
-    The image by cubic B-splines. Raises DataError when no slice has any liver.
+    The image by cubic B-splines. Raises DataError for a scan without any liver; where all of it
+    lies outside of the central part, the label is empty.
     """
     planes = max(1, round(len(scan.label) / (LIVER_SPACING_MM / scan.spacing_mm[0])))
     z, y, x = liver_positions(_grid(scan.label), scan.spacing_mm, planes)
     mask = region(_covering(scan.label, (z, y, x)), labels)
     used = np.flatnonzero(mask.any(axis=(1, 2)))
+    if not len(used) and region(scan.label, labels).any():
+        used = np.arange(planes)
     if not len(used):
         raise DataError(
-            "no liver in the central part of the volume",
+            "no liver in the volume",
             where=case,
             remedy="leave this case out, or check which label is the liver",
             code="PFB-V25",
         )
     chosen = nearest(used, 0, centred(len(used), PAPER_GRID[0]), fill=-1)
+    cut = cut_off(region(scan.label, labels), (z[chosen[chosen >= 0]], y, x))
     z = np.where(chosen >= 0, z[chosen], -1)
     mask = mask[chosen] & (chosen >= 0)[:, None, None]
     image = liver_image(scan.image, (z, y, x))
-    return finish(case, image, mask, (LIVER_SPACING_MM,) * 3, reduce)
+    made = finish(case, image, mask, (LIVER_SPACING_MM,) * 3, reduce, scan.ends)
+    return replace(made, cut=cut)
 
 
 def liver_positions(shape: Grid, spacing_mm: Spacing, planes: int) -> Positions:
@@ -81,7 +90,19 @@ def liver_image(image: np.ndarray, positions: Positions) -> np.ndarray:
 
     Splines overshoot at sharp edges; what leaves the range of the scan is brought back to it.
     """
-    return np.stack([_spline(channel, positions) for channel in image])
+    return _each(image, positions, _spline)
+
+
+def _each(
+    image: np.ndarray,
+    positions: Positions,
+    resample: Callable[[np.ndarray, Positions], np.ndarray],
+) -> np.ndarray:
+    """(C, D, H, W): every channel at `positions`; of a scan without channels there is none."""
+    made = np.empty((len(image), *map(len, positions)), np.float32)
+    for channel, place in zip(image, made, strict=True):
+        place[...] = resample(channel, positions)
+    return made
 
 
 def _spline(channel: np.ndarray, positions: Positions) -> np.ndarray:
@@ -100,7 +121,9 @@ def whole(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     positions = whole_positions(_grid(scan.label), scan.spacing_mm)
     mask = region(_covering(scan.label, positions), labels)
     side_mm = whole_voxel_mm(_grid(scan.label), scan.spacing_mm)
-    return finish(case, whole_image(scan.image, positions), mask, (side_mm,) * 3, reduce)
+    image = whole_image(scan.image, positions)
+    made = finish(case, image, mask, (side_mm,) * 3, reduce, scan.ends)
+    return replace(made, cut=0.0)
 
 
 def whole_voxel_mm(shape: Grid, spacing_mm: Spacing) -> float:
@@ -113,16 +136,13 @@ def whole_positions(shape: Grid, spacing_mm: Spacing) -> Positions:
     """The paper's grid around the middle of a scan of `shape`."""
     side_mm = whole_voxel_mm(shape, spacing_mm)
     steps = [side_mm / mm for mm in spacing_mm]
-    z, y, x = (
-        (np.arange(side) - (side - 1) / 2) * step + (have - 1) / 2
-        for have, side, step in zip(shape, PAPER_GRID, steps, strict=True)
-    )
+    z, y, x = map(_around_the_middle, shape, PAPER_GRID, steps)
     return z, y, x
 
 
 def whole_image(image: np.ndarray, positions: Positions) -> np.ndarray:
     """(C, D, H, W) of a scan at `positions`; outside it as dark as its darkest voxel."""
-    return np.stack([_linear(channel, positions) for channel in image])
+    return _each(image, positions, _linear)
 
 
 def _linear(channel: np.ndarray, positions: Positions) -> np.ndarray:
@@ -132,9 +152,57 @@ def _linear(channel: np.ndarray, positions: Positions) -> np.ndarray:
     return channel
 
 
+def fitted(
+    scan: Scan,
+    labels: Sequence[int],
+    reduce: Grid,
+    case: str,
+    *,
+    grid: Grid,
+    voxel_mm: Spacing,
+) -> Volume:
+    """All of the scan in the middle of `grid`, a voxel of `voxel_mm` the mean of `reduce` places.
+
+    Of a scan that is larger than the grid the voxels are as much larger on all axes as it takes;
+    nothing is cut off. The image by linear interpolation; what the grid has beyond the scan is as
+    dark as the scan's darkest voxel.
+    """
+    shape = _grid(scan.label)
+    positions = fitted_positions(shape, scan.spacing_mm, grid, voxel_mm, reduce)
+    mask = region(_covering(scan.label, positions), labels)
+    larger = enlargement(shape, scan.spacing_mm, grid, voxel_mm)
+    z, y, x = (mm * larger / by for mm, by in zip(voxel_mm, reduce, strict=True))
+    image = whole_image(scan.image, positions)
+    return replace(finish(case, image, mask, (z, y, x), reduce, scan.ends), cut=0.0)
+
+
+def enlargement(shape: Grid, spacing_mm: Spacing, grid: Grid, voxel_mm: Spacing) -> float:
+    """How many times larger than `voxel_mm` voxels have to be for a scan to fit; at least 1."""
+    axes = zip(shape, spacing_mm, grid, voxel_mm, strict=True)
+    return max(1.0, *(have * mm / (side * voxel) for have, mm, side, voxel in axes))
+
+
+def fitted_positions(
+    shape: Grid, spacing_mm: Spacing, grid: Grid, voxel_mm: Spacing, blocks: Grid
+) -> Positions:
+    """`blocks` positions for each voxel of a grid around the middle of a scan of `shape`."""
+    larger = enlargement(shape, spacing_mm, grid, voxel_mm)
+    z, y, x = (
+        _around_the_middle(have, side * by, voxel * larger / by / mm)
+        for have, mm, side, voxel, by in zip(shape, spacing_mm, grid, voxel_mm, blocks, strict=True)
+    )
+    return z, y, x
+
+
+def _around_the_middle(have: int, count: int, step: float) -> np.ndarray:
+    """`count` positions, `step` voxels apart, around the middle of an axis of `have` voxels."""
+    return (np.arange(count) - (count - 1) / 2) * step + (have - 1) / 2
+
+
 def phantom(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     """Made on its grid, `reduce` included: only intensities and region are left to do."""
-    return finish(case, scan.image, region(scan.label, labels), scan.spacing_mm, (1, 1, 1))
+    mask = region(scan.label, labels)
+    return finish(case, scan.image, mask, scan.spacing_mm, (1, 1, 1), scan.ends)
 
 
 def _grid(label: np.ndarray) -> Grid:
@@ -148,6 +216,23 @@ def _covering(label: np.ndarray, positions: Positions) -> np.ndarray:
     return nearest(nearest(nearest(label, 2, x), 1, y), 0, z)
 
 
+def cut_off(mask: np.ndarray, positions: Positions) -> float:
+    """Share of `mask` (D, H, W) of a scan that lies away from all positions; 0 of an empty one."""
+    all_of_it = np.count_nonzero(mask)
+    if not all_of_it:
+        return 0.0
+    seen = mask[tuple(_near(have, at) for have, at in zip(mask.shape, positions, strict=True))]
+    return 1 - float(np.count_nonzero(seen)) / float(all_of_it)
+
+
+def _near(have: int, positions: np.ndarray) -> slice:
+    """Those of `have` voxels on an axis that lie between its positions, or half a step beyond."""
+    step = (positions[-1] - positions[0]) / (len(positions) - 1) if len(positions) > 1 else 1.0
+    beyond = max(step, 1.0) / 2
+    first = max(0, math.ceil(positions[0] - beyond))
+    return slice(first, min(have, math.floor(positions[-1] + beyond) + 1))
+
+
 def region(label: np.ndarray, labels: Sequence[int]) -> np.ndarray:
     """(D, H, W) bool: where the label is one of the target's."""
     found = np.zeros(label.shape, bool)
@@ -157,15 +242,23 @@ def region(label: np.ndarray, labels: Sequence[int]) -> np.ndarray:
 
 
 def finish(
-    case: str, image: np.ndarray, mask: np.ndarray, spacing_mm: Spacing, reduce: Grid
+    case: str,
+    image: np.ndarray,
+    mask: np.ndarray,
+    spacing_mm: Spacing,
+    reduce: Grid,
+    ends: Sequence[Ends] = (),
 ) -> Volume:
-    """Intensities to 0..1, then blocks to their mean; labels of a half and more are 1."""
+    """Intensities to 0..1, then blocks to their mean; labels of a half and more are 1.
+
+    `ends` are those of the scan, see `Scan`.
+    """
     label = block_mean(mask, reduce) >= 0.5 - 1e-6  # thirds and sevenths are not exact
     z, y, x = (mm * factor for mm, factor in zip(spacing_mm, reduce, strict=True))
-    return Volume(case, intensities(image, reduce), label.astype(np.uint8), (z, y, x))
+    return Volume(case, intensities(image, reduce, ends), label.astype(np.uint8), (z, y, x))
 
 
-def intensities(image: np.ndarray, reduce: Grid) -> np.ndarray:
+def intensities(image: np.ndarray, reduce: Grid, ends: Sequence[Ends] = ()) -> np.ndarray:
     """(C, D, H, W) on the paper's grid -> each modality in 0..1, then the mean of its blocks."""
-    means = block_mean(unit_range(image), reduce)
+    means = block_mean(unit_range(image, ends), reduce)
     return np.clip(means, 0, 1, out=means)

@@ -20,21 +20,24 @@ import numpy as np
 
 from harness.data.case import Grid, Spacing
 from harness.data.grid import PAPER_GRID, linear, nearest
+from harness.data.intensity import clipped
 from harness.data.prepare import (
     LIVER_SPACING_MM,
     Positions,
     brats_image,
     brats_positions,
+    fitted_positions,
     intensities,
     liver_image,
     liver_positions,
     whole_image,
     whole_positions,
 )
+from harness.data.reading import PAPERS, View
 
 
 @dataclass(frozen=True, eq=False)
-class Field:
+class ScanView:
     """What a network sees of one scan, and where that lies in it.
 
     Answers for the images, one on top of the other, make a stack; blocks may overlap in it.
@@ -77,19 +80,29 @@ class Field:
         return total / count
 
 
-def look(image: np.ndarray, spacing_mm: Spacing, dataset: str, reduce: Grid) -> Field:
+def view_of(
+    image: np.ndarray, spacing_mm: Spacing, dataset: str, reduce: Grid, view: View = PAPERS
+) -> ScanView:
     """A scan (C, D, H, W) as a network sees it that was trained on `dataset` reduced by `reduce`.
 
-    An image that lies where one of the training lay is that image, bit for bit.
+    `view` is that of the training. An image that lies where one of it lay is that image, bit for
+    bit.
     """
+    image, ends = clipped(image, view.limits)
+    if view.grid:
+        whole, positions = _on_grid(image, spacing_mm, view)
+        images = [intensities(whole, view.blocks, ends)]
+        z, y, x = map(_places, image.shape[1:], positions, view.blocks)
+        return ScanView(images, (0,), (z, y, x))
     whole, positions = _WHOLE[dataset](image, spacing_mm, reduce[0])
     block = PAPER_GRID[0] // reduce[0]
     starts = _spread(whole.shape[1] // reduce[0], block)
     images = [
-        intensities(whole[:, start * reduce[0] :][:, : PAPER_GRID[0]], reduce) for start in starts
+        intensities(whole[:, start * reduce[0] :][:, : PAPER_GRID[0]], reduce, ends)
+        for start in starts
     ]
     z, y, x = map(_places, image.shape[1:], positions, reduce)
-    return Field(images, starts, (z, y, x))
+    return ScanView(images, starts, (z, y, x))
 
 
 def _brats(image: np.ndarray, spacing_mm: Spacing, thickness: int) -> tuple[np.ndarray, Positions]:
@@ -111,6 +124,25 @@ def _entire(image: np.ndarray, spacing_mm: Spacing, thickness: int) -> tuple[np.
     _, slices, rows, columns = image.shape
     positions = whole_positions((slices, rows, columns), spacing_mm)
     return whole_image(image, positions), positions
+
+
+def _on_grid(image: np.ndarray, spacing_mm: Spacing, view: View) -> tuple[np.ndarray, Positions]:
+    """All of a scan on a grid that is not the paper's."""
+    _, slices, rows, columns = image.shape
+    grid = view.grid or PAPER_GRID
+    shape = (slices, rows, columns)
+    positions = fitted_positions(shape, spacing_mm, grid, view.voxel_mm, view.blocks)
+    return whole_image(image, positions), positions
+
+
+def reduction(grid: Grid, view: View) -> Grid:
+    """How many voxels of the paper's grid each of `grid` is the mean of; of another grid one."""
+    z, y, x = (
+        (1, 1, 1)
+        if view.grid
+        else (whole // side for whole, side in zip(PAPER_GRID, grid, strict=True))
+    )
+    return z, y, x
 
 
 Whole = Callable[[np.ndarray, Spacing, int], tuple[np.ndarray, Positions]]

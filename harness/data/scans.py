@@ -1,17 +1,18 @@
 """Read a case whole: every file of it, and whether they belong together."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from harness.data.case import Case, Remains, Scan
-from harness.data.nifti import Nifti, place, read_image, read_label
+from harness.data.case import Case, FaultyCase, Scan
+from harness.data.header import Unoriented, distance_mm, same_place
+from harness.data.nifti import INTERPOLATED, Nifti, place, read_image, read_label
+from harness.data.target import bounds
 from harness.errors import DataError
 
-AFFINE_TOLERANCE = 1e-3
 WHOLE_TUMOUR = "wt"  # the target that means the same in every edition of BraTS
 
 
@@ -25,6 +26,10 @@ class Rules:
     """Empty: whatever is there."""
     editions: bool = False
     """Label 3 has had two meanings, as in BraTS."""
+    unoriented: Unoriented = "refuse"
+    """Files that do not say how they lie, see `harness.data.header.parse`."""
+    cavity: bool = False
+    """Label 4 beside 3 may be a resection cavity, as in BraTS of unknown year."""
 
 
 @dataclass(frozen=True)
@@ -36,28 +41,29 @@ class Findings:
     labels: tuple[int, ...] = ()
 
 
-def examine(case: Case | Remains, rules: Rules) -> Findings:
+def examine(case: Case | FaultyCase, rules: Rules) -> Findings:
     """Read every file of `case`, and report every fault of theirs, not only the first."""
     faults: list[DataError] = []
     channels: list[np.ndarray] = []
     images: dict[Path, Nifti] = {}
     for modality, path in case.images.items():
-        reading = partial(read_image, channel=case.channels.get(modality))
+        channel = case.channels.get(modality)
+        reading = partial(read_image, channel=channel, unoriented=rules.unoriented)
         image = _attempt(reading, path, faults)
         if image is not None:
             images[path] = image
             channels.append(image.array)
     voxels = max((image.array.size for image in images.values()), default=0)
-    read = partial(read_label, image_voxels=voxels)
-    mask = None if case.label is None else _attempt(read, case.label, faults)
+    read = partial(read_label, image_voxels=voxels, unoriented=rules.unoriented)
+    mask = _mask(case, read, faults)
     if case.label is None or mask is None:
         return Findings(None, (*faults, *misplaced(images)))
     counts = _counts(mask.array)
     labels = tuple(int(value) for value in np.flatnonzero(counts))
     faults += misplaced({**images, case.label: mask}, case.label)
-    faults += _foreign(case.label, counts, rules)
+    faults += _foreign(case.label, mask.array, counts, rules)
     faults += _ambiguous(case.label, labels, rules)
-    if faults or isinstance(case, Remains):
+    if faults or isinstance(case, FaultyCase):
         return Findings(None, tuple(faults), labels)
     notes = [note for nifti in (*images.values(), mask) for note in nifti.notes]
     if labels == (0,):
@@ -71,6 +77,26 @@ def examine(case: Case | Remains, rules: Rules) -> Findings:
         tuple(notes),
     )
     return Findings(scan, (), labels)
+
+
+def _mask(
+    case: Case | FaultyCase, read: Callable[[Path], Nifti], faults: list[DataError]
+) -> Nifti | None:
+    """The label of a case; of binary masks 1 where any of them is above 0."""
+    if case.label is None or not case.masks:
+        return None if case.label is None else _attempt(read, case.label, faults)
+    masks = {path: _attempt(read, path, faults) for path in case.masks}
+    whole = {path: mask for path, mask in masks.items() if mask is not None}
+    apart = misplaced(whole, case.label)
+    faults += apart
+    if apart or len(whole) < len(masks):
+        return None
+    first, *others = whole.values()
+    union = first.array > 0
+    for mask in others:
+        union |= mask.array > 0
+    notes = tuple(note for mask in whole.values() for note in mask.notes)
+    return replace(first, array=union.astype(np.uint8), notes=notes)
 
 
 def _counts(label: np.ndarray) -> np.ndarray:
@@ -115,11 +141,12 @@ def misplaced(files: dict[Path, Nifti], label: Path | None = None) -> list[DataE
     for other in others:
         shape, size = files[first].array.shape, files[other].array.shape
         number = "D13" if other != label else "V27" if shape != size else "V28"
-        apart = float(np.abs(files[first].affine - files[other].affine).max())
+        places = files[first].affine, files[other].affine
         if shape != size:
             what = f"shape {size} (D, H, W), but {place(first)} has {shape}"
-        elif apart > AFFINE_TOLERANCE:
-            what = f"lies elsewhere than {place(first)}: affines differ by {apart:.3g}"
+        elif not same_place(*places, shape[::-1]):
+            apart = distance_mm(*places, shape[::-1])
+            what = f"lies elsewhere than {place(first)}: a corner is {apart:.3g} mm away"
         else:
             continue
         remedy = "resample it to the grid of the other"
@@ -127,7 +154,7 @@ def misplaced(files: dict[Path, Nifti], label: Path | None = None) -> list[DataE
     return faults
 
 
-def _foreign(label: Path, counts: np.ndarray, rules: Rules) -> list[DataError]:
+def _foreign(label: Path, mask: np.ndarray, counts: np.ndarray, rules: Rules) -> list[DataError]:
     """Labels that the data set does not have, with how many voxels have them."""
     if not rules.labels:
         return []
@@ -137,15 +164,38 @@ def _foreign(label: Path, counts: np.ndarray, rules: Rules) -> list[DataError]:
     listed = ", ".join(f"{value}: {counts[value]:,}" for value in foreign[:5])
     what = f"labels that {rules.dataset} does not have (label: voxels) {listed}"
     remedy = f"bring them to {', '.join(map(str, sorted(rules.labels)))}"
+    if all(is_rim(mask, int(value)) for value in foreign):
+        what = f"{what}, a rim between others as interpolation leaves it"
+        remedy = INTERPOLATED
     return [DataError(what, where=place(label), remedy=remedy, code="PFB-V24")]
 
 
+def is_rim(mask: np.ndarray, value: int) -> bool:
+    """Whether a label (D, H, W) is nowhere thicker than two voxels and lies between other labels.
+
+    A spline across the border of 0 and 4 leaves voxels of 1, 2 and 3 there.
+    """
+    from scipy.ndimage import binary_erosion
+
+    box = bounds(mask == value)
+    if box is None:
+        return False
+    d, h, w = (slice(max(0, part.start - 1), part.stop + 1) for part in box)
+    near = mask[d, h, w]
+    between = near.min() < value < near.max()
+    return bool(between) and not binary_erosion(near == value, np.ones((3, 3, 3))).any()
+
+
 def _ambiguous(label: Path, labels: Sequence[int], rules: Rules) -> list[DataError]:
-    """Label 3 is core in old editions and rim in new ones; only the whole tumour is the same."""
-    if not rules.editions or rules.target == WHOLE_TUMOUR or 3 not in labels:
-        return []
+    """Label 3 is core in old editions and rim in new ones; 4 is tumour in old ones."""
     listed = ", ".join(map(str, labels))
     declared = f"labels {{{listed}}} vs declared {{0, 1, 2, 4}}"
-    what = f"{declared}: what 3 means for '{rules.target}' is unknown"
-    remedy = "bring them to 0, 1, 2, 4, or take --target wt"
+    if rules.cavity and {3, 4} <= set(labels):
+        what = f"{declared}: 4 is tumour until 2021 and a resection cavity since 2024"
+        remedy = "--edition 2016 or --edition 2024"
+    elif rules.editions and rules.target != WHOLE_TUMOUR and 3 in labels:
+        what = f"{declared}: what 3 means for '{rules.target}' is unknown"
+        remedy = "--edition YEAR, which decides it, or --target wt"
+    else:
+        return []
     return [DataError(what, where=place(label), remedy=remedy, code="PFB-D11")]

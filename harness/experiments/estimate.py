@@ -214,6 +214,7 @@ def _mean_step_s(found: ProbedTraining | None) -> float | None:
 
 def forecast(request: runner.RunRequest, limit_s: float, screen: Screen) -> Forecast:
     """Prepare the volumes, probe each kind of trial; trains nothing and leaves no run folder."""
+    request = runner.fitted(request)
     runner.refuse_impossible(request)
     refuse_unfit(request.placement, request.cache, request.cache, screen)
     planned = runner.prepare(request, screen)

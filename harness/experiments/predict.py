@@ -9,26 +9,25 @@ scans first: their images then wait on disk, beside the results, until the last 
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from harness.data.datasets import seen_as
 from harness.data.export import packed
-from harness.data.grid import PAPER_GRID
-from harness.data.scan_view import Field, look
+from harness.data.scan_view import ScanView, reduction, view_of
 from harness.data.unlabelled import Unlabelled, find, read
+from harness.data.wording import listed
 from harness.errors import DataError, UsageError, together
 from harness.runs.files import write_bytes
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import TrialSpec, code_version
-from harness.runs.wording import listed
 from harness.systems.memory import out_of_gpu_memory
 from harness.systems.methods import Method
 from harness.trials.network import Device, as_scored, as_trained
@@ -39,7 +38,7 @@ LISTED = 3  # files that a message names, of many
 
 
 @dataclass(frozen=True)
-class Request:
+class PredictRequest:
     """What `pfbench predict` was asked for."""
 
     run: Path
@@ -69,12 +68,15 @@ class _Sight:
     """One scan as the network sees it, and what is needed to write in its place."""
 
     case: str
-    field: Field
+    field: ScanView
     stored_affine: np.ndarray  # (4, 4)
+    place: Mapping[str, Any]  # fields of the scan's header
     notes: tuple[str, ...]
 
 
-def predict(request: Request, progress: Progress = lambda done, total, what: None) -> Prediction:
+def predict(
+    request: PredictRequest, progress: Progress = lambda done, total, what: None
+) -> Prediction:
     """Write a mask, and if asked a probability, for each case among the inputs.
 
     `progress` gets the number done, the number of all, and the case just done. A faulty case does
@@ -91,7 +93,7 @@ def predict(request: Request, progress: Progress = lambda done, total, what: Non
         raise UsageError(what, where="--device", remedy="--device cpu") from error
 
 
-def _predict(request: Request, progress: Progress) -> Prediction:
+def _predict(request: PredictRequest, progress: Progress) -> Prediction:
     torch.use_deterministic_algorithms(True, warn_only=True)  # as when the trial was scored
     where = (request.run, request.trial)
     tpf, device = request.tpf, request.device
@@ -135,13 +137,13 @@ def _doubts(spec: TrialSpec) -> list[str]:
     return [f"trained by {spec.code}, this is {code_version()}: masks may differ from the scored"]
 
 
-def _outputs(request: Request, case: str) -> list[Path]:
+def _outputs(request: PredictRequest, case: str) -> list[Path]:
     """The files of one case: its mask, and its probability where that is asked for."""
     endings = ("", "_prob") if request.probability else ("",)
     return [request.out / f"{case}{ending}.nii.gz" for ending in endings]
 
 
-def _refuse_overwriting(request: Request, cases: Sequence[Unlabelled]) -> None:
+def _refuse_overwriting(request: PredictRequest, cases: Sequence[Unlabelled]) -> None:
     """No file is replaced unasked, none of this command's own, and never a scan that is read."""
     outputs = [path for case in cases for path in _outputs(request, case.id)]
     for name, times in Counter(path.name.casefold() for path in outputs).items():
@@ -177,10 +179,11 @@ def _sights(
 
 
 def _sight(case: Unlabelled, spec: TrialSpec) -> _Sight:
-    native = read(case)
-    z, y, x = (side // reduced for side, reduced in zip(PAPER_GRID, spec.data.grid, strict=True))
-    field = look(native.image, native.spacing_mm, seen_as(spec.data.name), (z, y, x))
-    return _Sight(case.id, field, native.stored_affine, native.notes)
+    native = read(case, spec.data.view.unoriented)
+    view = spec.data.view
+    way = "" if view.grid else seen_as(spec.data.name)
+    field = view_of(native.image, native.spacing_mm, way, reduction(spec.data.grid, view), view)
+    return _Sight(case.id, field, native.stored_affine, native.place, native.notes)
 
 
 def _on_disk(sight: _Sight, folder: Path) -> _Sight:
@@ -203,7 +206,7 @@ def _adapted(method: Method, sights: Sequence[_Sight]) -> Method:
         raise DataError(str(error), where="--tpf", remedy="leave it out") from error
 
 
-def _write(request: Request, method: Method, sight: _Sight) -> list[Path]:
+def _write(request: PredictRequest, method: Method, sight: _Sight) -> list[Path]:
     """The files of one case, in the place of its scan."""
     field, method = sight.field, method.at(sight.case)
     answers = [field.mask([method.segment(image) for image in field.images])]
@@ -211,5 +214,5 @@ def _write(request: Request, method: Method, sight: _Sight) -> list[Path]:
         answers.append(field.probability([method.probability(image) for image in field.images]))
     paths = _outputs(request, sight.case)
     for path, answer in zip(paths, answers, strict=True):
-        write_bytes(path, packed(answer, sight.stored_affine))
+        write_bytes(path, packed(answer, sight.stored_affine, sight.place))
     return paths

@@ -1,19 +1,20 @@
 """`pfbench run`: from volumes to the table, continuing whatever an earlier run left."""
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from harness.data import datasets
-from harness.data.split import NO_CASES, split
+from harness.data.split import NO_CASES
 from harness.errors import FAILED_TRIALS
-from harness.experiments.session import Request, Session, hold
+from harness.experiments.session import ExperimentRequest, Session, divided, hold, recorded
 from harness.experiments.stopping import Stopped
 from harness.report import figures
 from harness.results import tables
 from harness.runs.crash_points import crash_point
+from harness.runs.events import Event
+from harness.runs.files import JsonObject
 from harness.runs.manifest import open_run
 from harness.runs.plan import Plan, plan
 from harness.runs.records import ProbedTraining
@@ -30,7 +31,7 @@ from harness.trials.workplace import Workplace
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRequest(Request):
+class RunRequest(ExperimentRequest):
     """What `pfbench run` was asked for."""
 
     suites: Mapping[str, Sequence[Row]]
@@ -40,12 +41,31 @@ class RunRequest(Request):
     """Of the settings, what a study found on the split of this run."""
 
 
+def fitted(request: RunRequest) -> RunRequest:
+    """The request with the grid of its volumes, which the training cases decide by their headers.
+
+    Raises UsageError for a wrong name or a missing root.
+    """
+    return replace(request, data=datasets.fitted(request.data, training_of(request)))
+
+
+def training_of(request: ExperimentRequest) -> Callable[[Sequence[str]], Sequence[str]]:
+    """The function that tells which of some cases train, by the split of the request."""
+
+    def train(ids: Sequence[str]) -> Sequence[str]:
+        known = datasets.roster(request.data).only(ids)
+        return divided(request.settings, known).split.train
+
+    return train
+
+
 def run(request: RunRequest, screen: Screen) -> int:
     """Run the suite; returns the exit code: 0, 4 with failed trials, 130 or 143 when stopped.
 
     Raises TrackingError where MLflow is required: before training when it cannot be written, at
     the end when it could not be brought up to date.
     """
+    request = fitted(request)
     refuse_impossible(request)
     return hold(request, screen, lambda session: _run(request, session))
 
@@ -82,29 +102,35 @@ def refuse_impossible(request: RunRequest) -> None:
 
 def prepare(request: RunRequest, screen: Screen) -> Plan:
     """Read and preprocess the volumes (once), split them, and resolve every trial."""
+    known = datasets.roster(request.data)
+    if not known.faults:
+        divided(request.settings, known)  # a wrong split is refused before volumes are read
     with screen.bar("preparing volumes") as advance:
 
         def progress(done: int, total: int, what: str) -> None:
             advance(done, total, what)
             crash_point("volume")
 
-        prepared = datasets.prepare(request.data, request.cache, progress=progress)
-    chosen = request.settings.split
-    cases = split(list(prepared.keys), kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
+        prepared = datasets.prepare(
+            request.data, request.cache, training=training_of(request), progress=progress
+        )
+    made = divided(request.settings, known.only([*prepared.keys, *prepared.dropped]))
+    made = replace(made, split=made.split.without(prepared.dropped))
     if request.tuned:
-        refuse_other_split(request.tuned, cases.digest)
+        refuse_other_split(request.tuned, made.split.digest)
     return plan(
         request.suites,
-        request.settings,
-        prepared,
-        cases,
+        recorded(request.settings, made),
+        replace(prepared, notes=(*prepared.notes, *made.notes)),
+        made.split,
         seeds=request.seeds,
         device=request.placement.device,
     )
 
 
-def dry_run(request: RunRequest, screen: Screen) -> list[dict[str, Any]]:
+def dry_run(request: RunRequest, screen: Screen) -> list[JsonObject]:
     """The trial matrix and what is already done; trains nothing, writes no run folder."""
+    request = fitted(request)
     refuse_impossible(request)
     planned = prepare(request, screen)
     folder = RunFolder(request.out)
@@ -160,7 +186,7 @@ def _carry_out(
         trials = [folder.trial(t) for t in planned.to_measure]
         return [t.id for t in trials if t.state() == "ok" and t.measurement() is None]
 
-    def tell(trial: str, event: dict[str, Any]) -> None:
+    def tell(trial: str, event: Event) -> None:
         screen.event(trial, event)
         refuse_full_disk(event)
 

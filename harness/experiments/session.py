@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data import datasets
+from harness.data.divide import Division, Roster, divide
 from harness.errors import StateError, TrackingError
 from harness.experiments.stopping import Stopped, carry_on
 from harness.runs.manifest import MlflowPlace
@@ -57,11 +58,11 @@ class Mirroring:
 
 
 @dataclass(frozen=True)
-class Request:
+class ExperimentRequest:
     """What `pfbench run` and `pfbench tune` are both asked for."""
 
     settings: Settings
-    data: datasets.Request
+    data: datasets.DataRequest
     seeds: int
     placement: Placement
     out: Path
@@ -73,7 +74,7 @@ class Request:
 class Session:
     """The folder of one request while a command works in it."""
 
-    def __init__(self, request: Request, folder: RunFolder, screen: Screen) -> None:
+    def __init__(self, request: ExperimentRequest, folder: RunFolder, screen: Screen) -> None:
         self.request, self.folder, self.screen = request, folder, screen
         self._mirror: mirror.Mirror | None = None
         self._late: TrackingError | None = None
@@ -102,7 +103,7 @@ class Session:
             raise self._late
 
 
-def hold(request: Request, screen: Screen, work: Callable[[Session], int]) -> int:
+def hold(request: ExperimentRequest, screen: Screen, work: Callable[[Session], int]) -> int:
     """The exit code of `work`, done in the folder of the request while nobody else works there.
 
     Raises ClusterError while another process holds the folder.
@@ -112,6 +113,20 @@ def hold(request: Request, screen: Screen, work: Callable[[Session], int]) -> in
     with folder.lock():
         session = Session(request, folder, screen)
         return carry_on(lambda: work(session), request.command, screen)
+
+
+def divided(settings: Settings, known: Roster) -> Division:
+    """Which of the cases train, validate and test.
+
+    Raises UsageError for settings of the split that do not fit the cases, DataError for too few.
+    """
+    return divide(known, **settings.split.model_dump())
+
+
+def recorded(settings: Settings, made: Division) -> Settings:
+    """The settings as they are written down: files of a split by content, not by place."""
+    split = settings.split.model_copy(update={"group": made.group, "file": made.file})
+    return settings.model_copy(update={"split": split})
 
 
 def write_report(folder: RunFolder, screen: Screen) -> None:

@@ -2,13 +2,14 @@
 
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
 from harness.runs import study_folder as study
+from harness.runs.events import Event
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen, clock
 
@@ -56,7 +57,7 @@ class StudyScreen:
         if self.live:
             self.live.stop()
 
-    def event(self, number: int, event: dict[str, Any]) -> None:
+    def event(self, number: int, event: Event) -> None:
         """Take in what became of a point."""
         what = event["event"]
         if what == "proposed":
@@ -75,7 +76,7 @@ class StudyScreen:
         line = f"{self.name} {number:<4} {text}  {self.summary()}"
         self.screen.note(line)
 
-    def _end(self, number: int, event: dict[str, Any]) -> str:
+    def _end(self, number: int, event: Event) -> str:
         epoch, _ = self.running.pop(number, (0, None))
         state = event["state"]
         self.ended[state] += 1

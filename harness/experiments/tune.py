@@ -7,26 +7,36 @@ settings are compared with those they would replace.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from harness.data import datasets
-from harness.data.split import NO_CASES, Split, split
-from harness.errors import UsageError
+from harness.data.split import NO_CASES, Split
+from harness.data.wording import counted
+from harness.errors import UsageError, together
 from harness.experiments import run as runner
-from harness.experiments.session import Request, Session, hold, write_report
+from harness.experiments.session import (
+    ExperimentRequest,
+    Session,
+    divided,
+    hold,
+    recorded,
+    write_report,
+)
 from harness.experiments.stopping import Stopped
 from harness.experiments.study_screen import StudyScreen
 from harness.report import study_files
 from harness.results import study as study_report
 from harness.runs import study_folder as study
+from harness.runs.events import Event
+from harness.runs.files import JsonObject
 from harness.runs.manifest import open_study
 from harness.runs.plan import Plan, PlannedRow, described, trials_of
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.search_space import Space, changes, even
+from harness.runs.settings import Settings
 from harness.runs.spec import Data, TrialSpec, code_version
 from harness.runs.suites import Row
-from harness.runs.wording import counted
 from harness.systems.catalogue import build, system
 from harness.trials.execute import ray_with_imports, refuse_full_disk
 from harness.trials.placement import Placement, cluster_faults, cluster_of, threads_of
@@ -35,12 +45,12 @@ from harness.trials.task import PointTask
 from harness.trials.train_point import train_point
 from harness.trials.workplace import Workplace
 from tuning.launch import Cluster
-from tuning.search import Params, Past, Search
+from tuning.search import KnownPoint, Params, StudySettings
 from tuning.study import run_study
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyRequest(Request):
+class StudyRequest(ExperimentRequest):
     """What `pfbench tune` was asked for; `seeds` are the trainings of each point."""
 
     spaces: tuple[Space, ...]
@@ -53,16 +63,21 @@ class StudyRequest(Request):
 
 
 @dataclass(frozen=True)
-class Prepared:
+class StudyData:
     """The volumes of a study, without those that test."""
 
     split: Split
     data: Data
     keys: dict[str, str]
+    settings: Settings
+    """As they are written down."""
+    notes: tuple[str, ...] = ()
 
 
 def tune(request: StudyRequest, screen: Screen) -> int:
     """Search every space, write what was found, compare; returns the exit code."""
+    data = datasets.fitted(request.data, runner.training_of(request))
+    request = replace(request, data=data)
     _refuse_impossible(request)
     code = hold(request, screen, lambda session: _tune(request, session))
     if code:
@@ -81,9 +96,15 @@ def _tune(request: StudyRequest, session: Session) -> int:
     refuse_unfit(request.placement, folder.path, request.cache, screen)
     prepared = _prepare(request, screen)
     manifest = open_study(
-        folder, request.spaces, prepared.data, prepared.split, prepared.keys,
-        _protocol(request, prepared), request.cache, request.command,
-    )  # fmt: skip
+        folder,
+        request.spaces,
+        prepared.data,
+        prepared.split,
+        prepared.keys,
+        _protocol(request, prepared),
+        request.cache,
+        request.command,
+    )
     _announce(request, folder, prepared, screen)
     session.begin()
     stopped = _search_all(request, folder, prepared, screen)
@@ -100,7 +121,7 @@ def _tune(request: StudyRequest, session: Session) -> int:
 def _refuse_impossible(request: StudyRequest) -> None:
     """UsageError for what no data can mend, before a folder is made or a volume is read."""
     request.mirroring.refuse_unusable()
-    expected = Prepared(NO_CASES, described(datasets.expected(request.data)), {})
+    expected = StudyData(NO_CASES, described(datasets.expected(request.data)), {}, request.settings)
     for space in request.spaces:
         if request.placement.packing != "given" and not even(space):
             what = "auto gives every point the share of the first, and these may differ in memory"
@@ -113,21 +134,31 @@ def _refuse_impossible(request: StudyRequest) -> None:
             raise UsageError(str(error), where=where, remedy=remedy, code="PFB-C15") from error
 
 
-def _prepare(request: StudyRequest, screen: Screen) -> Prepared:
+def _prepare(request: StudyRequest, screen: Screen) -> StudyData:
     """Split by name, then read the cases that train and validate, and no others."""
-    chosen = request.settings.split
-    ids = datasets.case_ids(request.data)
-    cases = split(ids, kind=chosen.kind, seed=chosen.seed, fold=chosen.fold)
+    known = datasets.roster(request.data)
+    if known.faults:
+        raise together(known.faults, "the data")
+    made = divided(request.settings, known)
+    cases, settings = made.split, recorded(request.settings, made)
     seen = {*cases.train, *cases.validation}
     with screen.bar("preparing volumes") as advance:
-        prepared = datasets.prepare(request.data, request.cache, only=seen, progress=advance)
-    return Prepared(cases, described(prepared), dict(prepared.keys))
+        prepared = datasets.prepare(
+            request.data,
+            request.cache,
+            only=seen,
+            training=runner.training_of(request),
+            progress=advance,
+        )
+    notes = (*prepared.notes, *made.notes)
+    cases = cases.without(prepared.dropped)
+    return StudyData(cases, described(prepared), dict(prepared.keys), settings, notes)
 
 
-def _protocol(request: StudyRequest, prepared: Prepared) -> dict[str, Any]:
+def _protocol(request: StudyRequest, prepared: StudyData) -> JsonObject:
     """What must be equal for points to be comparable, and for a study to be the same one."""
     return {
-        "settings": request.settings.model_dump(mode="json"),
+        "settings": prepared.settings.model_dump(mode="json"),
         "data": prepared.data.model_dump(mode="json"),
         "cases": prepared.split.digest,
         "search": {"sampler": request.sampler, "pruner": request.pruner},
@@ -141,7 +172,9 @@ def _protocol(request: StudyRequest, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _announce(request: StudyRequest, folder: RunFolder, prepared: Prepared, screen: Screen) -> None:
+def _announce(
+    request: StudyRequest, folder: RunFolder, prepared: StudyData, screen: Screen
+) -> None:
     cases = prepared.split
     kind = ", synthetic" if prepared.data.synthetic else ""
     for space in request.spaces:
@@ -159,10 +192,12 @@ def _announce(request: StudyRequest, folder: RunFolder, prepared: Prepared, scre
     )
     screen.say(f"output      {folder.path}")
     screen.say(f"MLflow      {request.mirroring.shown}")
+    for note in prepared.notes:
+        screen.say(f"note        {note}")
 
 
 def _search_all(
-    request: StudyRequest, folder: RunFolder, prepared: Prepared, screen: Screen
+    request: StudyRequest, folder: RunFolder, prepared: StudyData, screen: Screen
 ) -> Stopped | None:
     """Every study in turn on one Ray; returns what stopped it, if anything."""
     cluster = cluster_of(request.placement)
@@ -180,7 +215,7 @@ def _search_all(
 
 
 def _packed(
-    request: StudyRequest, spaces: Sequence[Space], prepared: Prepared, screen: Screen
+    request: StudyRequest, spaces: Sequence[Space], prepared: StudyData, screen: Screen
 ) -> Placement:
     """The placement; with --gpus-per-trial auto, points have the share of their reference."""
     rows = tuple(
@@ -195,18 +230,20 @@ def _packed(
     return runner.packed(request.placement, request.cache, planned, list(planned.trials), screen)
 
 
-def _reference(request: StudyRequest, space: Space, prepared: Prepared) -> TrialSpec:
+def _reference(request: StudyRequest, space: Space, prepared: StudyData) -> TrialSpec:
     """The settings as they are, which every point is measured by."""
     return trials_of_point(request, space, 0, space.reference, prepared)[0]
 
 
-def _unfinished(request: StudyRequest, folder: RunFolder, prepared: Prepared, space: Space) -> bool:
+def _unfinished(
+    request: StudyRequest, folder: RunFolder, prepared: StudyData, space: Space
+) -> bool:
     points = study.points(folder, space.name)
     size = _search_of(request, space, prepared).size
     return len(points) < size or any(point.state == "unfinished" for point in points)
 
 
-def _out_of_time(request: StudyRequest, folder: RunFolder, prepared: Prepared) -> bool:
+def _out_of_time(request: StudyRequest, folder: RunFolder, prepared: StudyData) -> bool:
     """Whether the time budget ended a study before its last point."""
     return request.time_budget_s is not None and any(
         _unfinished(request, folder, prepared, space) for space in request.spaces
@@ -216,7 +253,7 @@ def _out_of_time(request: StudyRequest, folder: RunFolder, prepared: Prepared) -
 def _search(
     request: StudyRequest,
     folder: RunFolder,
-    prepared: Prepared,
+    prepared: StudyData,
     space: Space,
     placement: Placement,
     cluster: Cluster,
@@ -224,7 +261,7 @@ def _search(
 ) -> None:
     search = _search_of(request, space, prepared)
     past = [
-        Past(point.number, point.params, point.values(), point.state)
+        KnownPoint(point.number, point.params, point.values(), point.state)
         for point in study.points(folder, space.name)
     ]
     share = _reference(request, space, prepared).id
@@ -243,7 +280,7 @@ def _search(
 
     with StudyScreen(screen, folder, space.name, search.size, search.epochs) as display:
 
-        def on_event(number: int, event: dict[str, Any]) -> None:
+        def on_event(number: int, event: Event) -> None:
             if event["event"] == "end":
                 refuse_full_disk(event)
                 [point] = [p for p in study.points(folder, space.name) if p.number == number]
@@ -262,14 +299,14 @@ def _search(
         )
 
 
-def _search_of(request: StudyRequest, space: Space, prepared: Prepared) -> Search:
+def _search_of(request: StudyRequest, space: Space, prepared: StudyData) -> StudySettings:
     """Rungs lie on epochs that are validated anyway, so that looking does not change training."""
     protocol = request.settings.protocol_of(space.system)
     stages = _stages(request, space, prepared)
     every = protocol.validate_every
     epochs = protocol.epochs * stages
     grace = max(every, epochs // 9 // every * every)
-    return Search(
+    return StudySettings(
         space.ranges,
         request.points,
         request.sampler,
@@ -281,7 +318,7 @@ def _search_of(request: StudyRequest, space: Space, prepared: Prepared) -> Searc
     )
 
 
-def _stages(request: StudyRequest, space: Space, prepared: Prepared) -> int:
+def _stages(request: StudyRequest, space: Space, prepared: StudyData) -> int:
     """How many networks the system trains one after the other."""
     import torch
 
@@ -296,14 +333,18 @@ def trials_of_point(
     space: Space,
     number: int,
     params: Mapping[str, float],
-    prepared: Prepared,
+    prepared: StudyData,
 ) -> list[TrialSpec]:
     """One trial for each seed, trained with these values and not fine-tuned on test volumes."""
     row = _row(space, str(number), params)
     trials = trials_of(
-        row, request.settings, prepared.data, prepared.split, request.seeds,
+        row,
+        request.settings,
+        prepared.data,
+        prepared.split,
+        request.seeds,
         request.placement.device,
-    )  # fmt: skip
+    )
     return [spec.base or spec for spec in trials]
 
 
@@ -312,9 +353,13 @@ def _row(space: Space, title: str, params: Mapping[str, float]) -> Row:
     name = f"{system(space.system).title}, {title}"
     cells = (system(space.system).title, title)
     return Row(
-        f"{space.name}/{title}", name, space.system, changed["options"], cells=cells,
+        f"{space.name}/{title}",
+        name,
+        space.system,
+        changed["options"],
+        cells=cells,
         protocol=changed["protocol"],
-    )  # fmt: skip
+    )
 
 
 def _conclude(request: StudyRequest, folder: RunFolder, screen: Screen) -> int:

@@ -20,7 +20,7 @@ from skimage.filters import threshold_otsu
 
 from harness.data.case import Volume
 from harness.errors import StateError, unknown
-from harness.report.case_sheet import Panel, Sheet, draw
+from harness.report.case_sheet import Sheet, SystemPanel, draw
 from harness.report.style import write_picture
 from harness.results.caveats import SYNTHETIC
 from harness.results.rows import ResultRow, rows
@@ -140,14 +140,14 @@ class _Entry:
             return cls(row, trial, f"failed: {result.reason}", pd.Series(dtype=float))
         return cls(row, trial, "", pd.Series(trial.scores("dice")))
 
-    def panel(self, volume: Volume, index: int) -> Panel:
+    def panel(self, volume: Volume, index: int) -> SystemPanel:
         """What slice `index` shows of this row."""
         missing = self.missing or ("" if volume.case in self.dice else "case not tested")
         if missing:
-            return Panel(self.row.title, self.row.kind, missing, None)
+            return SystemPanel(self.row.title, self.row.kind, missing, None)
         mask = _scored_mask(self.trial, volume, self.dice[volume.case])
         caption = f"Dice {self.dice[volume.case]:.2f}\nstray {stray_components(mask, volume.label)}"
-        return Panel(self.row.title, self.row.kind, caption, mask[index])
+        return SystemPanel(self.row.title, self.row.kind, caption, mask[index])
 
 
 def _scored_mask(trial: TrialFolder, volume: Volume, dice: float) -> NDArray[np.bool_]:

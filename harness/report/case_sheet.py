@@ -22,7 +22,7 @@ from matplotlib.patches import Patch, PathPatch
 from numpy.typing import NDArray
 
 from harness.report.outline import outline
-from harness.report.style import GREY, LARGE, NORMAL, SKY_BLUE, SMALL, VERMILLION, YELLOW
+from harness.report.style import GREY, LARGE, NORMAL, SKY_BLUE, SMALL, VERMILLION, YELLOW, Style
 
 Plane = NDArray[np.bool_]  # (H, W): rows towards anterior, columns towards the patient's right
 
@@ -33,7 +33,7 @@ LINE, LETTER, WIDE_LETTER = 1.2 / 72, 0.54 / 72, 0.62 / 72
 MARGIN = 2  # voxels around what is shown
 BARS_MM = (100, 50, 20, 10, 5, 2, 1)
 
-STYLES: dict[str, dict[str, Any]] = {
+STYLES: dict[str, Style] = {
     "false positive": {"facecolor": VERMILLION, "linewidth": 0},
     "false negative": {
         "facecolor": SKY_BLUE,
@@ -45,15 +45,15 @@ STYLES: dict[str, dict[str, Any]] = {
     "ground truth": {"facecolor": "none", "edgecolor": YELLOW, "linewidth": 0.5},
 }
 BEHIND_TEXT = {"boxstyle": "square,pad=0.2", "facecolor": "black", "alpha": 0.6, "linewidth": 0}
-ON_SCAN: dict[str, Any] = {"size": SMALL, "color": "white", "linespacing": 1.1, "bbox": BEHIND_TEXT}
-ON_BLACK: dict[str, Any] = {
+ON_SCAN: Style = {"size": SMALL, "color": "white", "linespacing": 1.1, "bbox": BEHIND_TEXT}
+ON_BLACK: Style = {
     "facecolor": "black",
     "edgecolor": "black",
     "framealpha": 1,
     "fancybox": False,
     "labelcolor": "white",
 }
-BAR: dict[str, Any] = {
+BAR: Style = {
     "color": "white",
     "linewidth": 1.5,
     "solid_capstyle": "butt",
@@ -63,7 +63,7 @@ BAR: dict[str, Any] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Panel:
+class SystemPanel:
     """One system: its mask in the slice, or None and a caption that says why there is none."""
 
     title: str
@@ -82,7 +82,7 @@ class Sheet:
     image: NDArray[np.float32]  # (H, W), axes as Plane
     window: tuple[float, float]
     target: Plane
-    panels: tuple[Panel, ...]
+    panels: tuple[SystemPanel, ...]
     pixel_mm: tuple[float, float]  # H, W
     notes: str
 

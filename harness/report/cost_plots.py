@@ -4,23 +4,23 @@ A system is worth its cost where no other is both cheaper and better; a grey lin
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
 from harness.report.panels import KINDS, LETTER, LINE, MARKERS, WIDTH, axes_at
-from harness.report.style import GREY
+from harness.report.style import GREY, Style
 from harness.runs.measures import Measure
 
 HEIGHT = 2.5  # inches
 VEIL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}  # no line through it
-FRONT: dict[str, Any] = {"color": "0.75", "linewidth": 1, "linestyle": "--", "zorder": 1}
-LEADER: dict[str, Any] = {"color": "0.7", "linewidth": 0.6, "zorder": 1.5}
-INTERVAL: dict[str, Any] = {"linewidth": 1, "alpha": 0.7, "zorder": 2}
-NAME: dict[str, Any] = {"va": "center", "color": GREY, "zorder": 2.5, "bbox": VEIL}
-POINT: dict[str, Any] = {
+FRONT: Style = {"color": "0.75", "linewidth": 1, "linestyle": "--", "zorder": 1}
+LEADER: Style = {"color": "0.7", "linewidth": 0.6, "zorder": 1.5}
+INTERVAL: Style = {"linewidth": 1, "alpha": 0.7, "zorder": 2}
+NAME: Style = {"va": "center", "color": GREY, "zorder": 2.5, "bbox": VEIL}
+POINT: Style = {
     "markersize": 6,
     "markeredgecolor": "black",
     "markeredgewidth": 0.6,
@@ -38,7 +38,7 @@ PLACES += [
 ]
 
 
-class Point(NamedTuple):
+class CostPoint(NamedTuple):
     """One system; `low` and `high` are the interval of its score, where there is one."""
 
     label: str
@@ -49,7 +49,7 @@ class Point(NamedTuple):
     high: float | None
 
 
-def tradeoff(points: Sequence[Point], cost: str, metric: Measure) -> Figure:
+def tradeoff(points: Sequence[CostPoint], cost: str, metric: Measure) -> Figure:
     """Score against cost; the cost by its logarithm."""
     figure, axes = axes_at(0.55, HEIGHT)
     axes.set_xscale("log")
@@ -71,9 +71,9 @@ def tradeoff(points: Sequence[Point], cost: str, metric: Measure) -> Figure:
     return figure
 
 
-def worth_it(points: Sequence[Point], side: int) -> list[Point]:
+def worth_it(points: Sequence[CostPoint], side: int) -> list[CostPoint]:
     """Those that no other beats in cost and score at once, by cost; `side` is 1 or -1."""
-    front: list[Point] = []
+    front: list[CostPoint] = []
     for point in sorted(points, key=lambda p: (p.cost, -side * p.score)):
         if not front or side * point.score > side * front[-1].score:
             front.append(point)
@@ -91,7 +91,7 @@ def _ticks(axes: Axes) -> None:
     )
 
 
-def _name(axes: Axes, figure: Figure, points: Sequence[Point]) -> None:
+def _name(axes: Axes, figure: Figure, points: Sequence[CostPoint]) -> None:
     """A name beside each point, where it covers no other point and no other name."""
     to_inches = figure.dpi_scale_trans.inverted()
     spots = (axes.transData + to_inches).transform([(p.cost, p.score) for p in points])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
-from harness.report.cost_plots import Point, tradeoff, worth_it
+from harness.report.cost_plots import CostPoint, tradeoff, worth_it
 from harness.report.document import Cell, Panel, Plot, Table
 from harness.report.panels import LEGEND, panel
 from harness.results import tables as table
@@ -50,7 +50,7 @@ def cost_plots(shown: ResultTable, standings: Mapping[str, Standing]) -> Plot | 
     return Plot(title, f"{lead} {notes}".strip(), tuple(panels), tuple(data), LEGEND)
 
 
-def _points(shown: ResultTable, column: table.Column, standing: Standing) -> list[Point]:
+def _points(shown: ResultTable, column: table.Column, standing: Standing) -> list[CostPoint]:
     lines = shown.means.to_dict("records")
     labelled = len(shown.about.headings) == 1
     points = []
@@ -59,16 +59,16 @@ def _points(shown: ResultTable, column: table.Column, standing: Standing) -> lis
         if cost is None or found is None:
             continue
         label = shown.cells[line["key"]][0] if labelled else line["title"]
-        points.append(Point(label, line["kind"], cost, found.estimate, found.low, found.high))
+        points.append(CostPoint(label, line["kind"], cost, found.estimate, found.low, found.high))
     return points
 
 
-def _alt(points: list[Point], cost: str, metric: Measure) -> str:
+def _alt(points: list[CostPoint], cost: str, metric: Measure) -> str:
     names = ", ".join(point.label for point in worth_it(points, metric.side))
     return f"{metric.title} against {cost}. Beaten by no other in both: {names}."
 
 
-def _data(points: list[Point], cost: str, metric: Measure) -> Table:
+def _data(points: list[CostPoint], cost: str, metric: Measure) -> Table:
     rows = tuple(
         (
             Cell(point.label),

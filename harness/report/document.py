@@ -125,6 +125,11 @@ class Document:
     key_figures: tuple[tuple[str, str, str], ...]
     """What, value, remark."""
     sections: tuple[Section, ...]
+    kicker: str = "pfbench report"
+    footer: str = (
+        "Made by pfbench report from the files of the run, which are the truth. This page holds "
+        "all it shows and asks no other machine for anything."
+    )
 
 
 def words(rows: list[list[str]]) -> tuple[tuple[Cell, ...], ...]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+from harness.data.wording import listed
 from harness.report.document import Block, Bullets, Cell, Section, Table
 from harness.results.rows import ResultRow
 from harness.runs.records import Ended, Failed, Scored
 from harness.runs.run_folder import RunFolder
-from harness.runs.wording import listed
 
 SHOWN = 8  # case ids in a cell
 LEAD = (

@@ -21,5 +21,5 @@ def render(document: Document) -> str:
         lstrip_blocks=True,
     )
     environment.filters["base64"] = lambda content: base64.b64encode(content).decode()
-    style = Markup((HERE / "page.css").read_text())
+    style = Markup((HERE / "page.css").read_text(encoding="utf-8"))
     return environment.get_template("page.html").render(document=document, css=style).lstrip()

@@ -22,14 +22,44 @@ PREAMBLE = r"""\documentclass{article}
 \newcommand{\fit}[1]{\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{#1}}
 """
 SIGNS = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$",
-    "#": r"\#", "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''",
-    "±": r"$\pm$", "×": r"$\times$", "−": r"$-$", "–": "--", "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$", "→": r"$\to$", "†": r"\dag{}", "✓": r"$\surd$", "·": r"$\cdot$",
-    "▲": r"$+$", "▼": r"$-$", "≤": r"$\leq$", "≥": r"$\geq$", "∞": r"$\infty$", "…": r"\dots{}",
-    "λ": r"$\lambda$", "µ": r"$\mu$", "μ": r"$\mu$", "’": "'", "‘": "`", "“": "``", "”": "''",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "−": r"$-$",
+    "–": "--",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "→": r"$\to$",
+    "†": r"\dag{}",
+    "✓": r"$\surd$",
+    "·": r"$\cdot$",
+    "▲": r"$+$",
+    "▼": r"$-$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "∞": r"$\infty$",
+    "…": r"\dots{}",
+    "λ": r"$\lambda$",
+    "µ": r"$\mu$",
+    "μ": r"$\mu$",
+    "’": "'",
+    "‘": "`",
+    "“": "``",
+    "”": "''",
+}
 BREAK = r"\\"
 RAGGED = r">{\raggedright\arraybackslash}"
 LONG = 28  # letters beyond which a column of words is broken into lines
@@ -96,13 +126,27 @@ def _table(table: Table) -> list[str]:
     rows = [" & ".join(map(_cell, row)) + r" \\" for row in table.rows]
     if any(cell.below or cell.paper for row in table.rows for cell in row):
         rows = [line for row in rows for line in (r"\addlinespace", row)]
-    body = [rf"\begin{{tabular}}{{{_columns(table)}}}", r"\toprule", headings + r" \\",
-            r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]  # fmt: skip
+    body = [
+        rf"\begin{{tabular}}{{{_columns(table)}}}",
+        r"\toprule",
+        headings + r" \\",
+        r"\midrule",
+        *rows,
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
     notes = _list(table.notes)
-    return ["", r"\noindent\begin{minipage}{\textwidth}\centering\small\medskip",
-            rf"\textbf{{{escaped(table.caption)}}}\par\medskip",
-            r"\fit{%", *body, r"}\end{minipage}\par\medskip",
-            r"{\footnotesize", *notes, "}"]  # fmt: skip
+    return [
+        "",
+        r"\noindent\begin{minipage}{\textwidth}\centering\small\medskip",
+        rf"\textbf{{{escaped(table.caption)}}}\par\medskip",
+        r"\fit{%",
+        *body,
+        r"}\end{minipage}\par\medskip",
+        r"{\footnotesize",
+        *notes,
+        "}",
+    ]
 
 
 def _columns(table: Table) -> str:

@@ -19,7 +19,7 @@ LEFT, UPPER, LOWER, BETWEEN = 0.55, 1.35, 0.75, 0.12  # inches
 LINES = 40  # epochs in a data table; of more, every so many-th
 
 
-class Line(NamedTuple):
+class LineStyle(NamedTuple):
     """How a term is drawn: `dashes` are lengths drawn and left out, in points."""
 
     text: str
@@ -28,14 +28,14 @@ class Line(NamedTuple):
 
 
 TERMS = {  # of the framework's loss (Sec. III), in the order of the paper
-    "loss": Line("total", "black"),
-    "loss_ust": Line("segmentation (UST)", BLUE, (6, 2)),
-    "loss_srt": Line("super-resolution (SRT)", VERMILLION, (6, 2, 1, 2)),
-    "loss_sgl": Line("self-guidance (SGL)", "#009E73", (1, 2)),
-    "loss_tel": Line("target-enhanced (TEL)", "#CC79A7", (3, 1)),
-    "loss_ssl": Line("self-similarity (SSL)", "#E69F00", (6, 2, 1, 2, 1, 2)),
+    "loss": LineStyle("total", "black"),
+    "loss_ust": LineStyle("segmentation (UST)", BLUE, (6, 2)),
+    "loss_srt": LineStyle("super-resolution (SRT)", VERMILLION, (6, 2, 1, 2)),
+    "loss_sgl": LineStyle("self-guidance (SGL)", "#009E73", (1, 2)),
+    "loss_tel": LineStyle("target-enhanced (TEL)", "#CC79A7", (3, 1)),
+    "loss_ssl": LineStyle("self-similarity (SSL)", "#E69F00", (6, 2, 1, 2, 1, 2)),
 }
-OTHER = Line("another term", SKY_BLUE, (2, 1))
+OTHER = LineStyle("another term", SKY_BLUE, (2, 1))
 LEAD = (
     "Mean over the training cases of each epoch, the terms before they are weighted; below, the "
     "mean Dice of the validation cases. A thin upright line: the learning rate was divided. "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness import __version__
+from harness.data.wording import counted
 from harness.report import learning, protocol, standing_blocks
 from harness.report.case_pictures import sheets_section
 from harness.report.claims_block import claims_section
@@ -19,7 +20,6 @@ from harness.results.rows import ResultRow, merged_rows
 from harness.results.standings import Standing, stand
 from harness.runs.measures import SCORES, TIME
 from harness.runs.run_folder import RunFolder
-from harness.runs.wording import counted
 
 QUESTION = (
     "A three-dimensional scan is larger than what a network can take in at once. Patch-based "
@@ -101,8 +101,11 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
 def _warnings(folders: Sequence[RunFolder], found: Gathered) -> tuple[str, ...]:
     run = folders[0].run()
     said = [caveat.warning for caveat in caveats(run.synthetic, run.profile)]
-    said += [note[0].upper() + note[1:] + "." for note in found.results.notes
-             if note.startswith("incomplete")]  # fmt: skip
+    said += [
+        note[0].upper() + note[1:] + "."
+        for note in found.results.notes
+        if note.startswith("incomplete")
+    ]
     return tuple(said)
 
 
@@ -150,10 +153,8 @@ def _standings(found: Gathered) -> Section | None:
         more += [standing_blocks.spreads(standing) for standing in several]
     if not blocks:
         return None
-    notes = dict.fromkeys(
-        f"{note}." for standings in found.standings.values() for standing in standings.values()
-        for note in standing.notes
-    )  # fmt: skip
+    every = [standing for each in found.standings.values() for standing in each.values()]
+    notes = dict.fromkeys(f"{note}." for standing in every for note in standing.notes)
     lead = (
         "For every two systems, over the test cases: of Dice and Jaccard the mean difference with "
         "Student's t, of HD95 the median difference with the sign test, after Holm over all pairs "

@@ -3,14 +3,13 @@
 import textwrap
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from harness.report.style import BLUE, GREY, LARGE, NORMAL, SMALL, VERMILLION, write_picture
+from harness.report.style import BLUE, GREY, LARGE, NORMAL, SMALL, VERMILLION, Style, write_picture
 from harness.runs.measures import DICE, HD95, JACCARD, Measure
 from harness.runs.suites import suite
 
@@ -20,16 +19,16 @@ SHOWN = (DICE, JACCARD, HD95)  # from top to bottom
 MARGIN = 1.5  # times fewer and more voxels than there are patches of
 SEVERAL = "Mean over the test cases; bars: their standard deviation."
 SINGLE = "A single test case."
-VALUE: dict[str, Any] = {"size": SMALL, "textcoords": "offset points"}
-CROSS: dict[str, Any] = {"marker": "x", "color": VERMILLION, "clip_on": False, "markersize": 4}
-REASON: dict[str, Any] = {
+VALUE: Style = {"size": SMALL, "textcoords": "offset points"}
+CROSS: Style = {"marker": "x", "color": VERMILLION, "clip_on": False, "markersize": 4}
+REASON: Style = {
     "color": VERMILLION,
     "size": SMALL,
     "rotation": 90,
     "ha": "center",
     "va": "bottom",
 }
-CURVE: dict[str, Any] = {
+CURVE: Style = {
     "color": BLUE,
     "marker": "o",
     "markersize": 3.5,

@@ -1,9 +1,9 @@
 """Under which protocol a run was made, and everything in which it departs from the paper's."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from harness.report.document import Bullets, Cell, Facts, Section, Table
+from harness.runs.files import JsonObject
 from harness.runs.nested import flat, in_words, pairs
 from harness.runs.records import RunManifest
 from harness.runs.run_folder import RunFolder
@@ -24,8 +24,14 @@ NAMES = {
     "checkpointing": "inner activations computed again, not kept",
     "layout": "layout in memory",
 }
-PAPERS = {"learning_rate", "plateau_epochs", "plateau_divisor", "augment", "windows_per_volume",
-          "foreground_share"}  # fmt: skip
+PAPERS = {
+    "learning_rate",
+    "plateau_epochs",
+    "plateau_divisor",
+    "augment",
+    "windows_per_volume",
+    "foreground_share",
+}
 """Settings that the paper states."""
 RELEASED = {"epochs", "learning_rate_floor"}
 """Settings that only the released code has; all others are ours."""
@@ -54,12 +60,16 @@ def section(folders: Sequence[RunFolder], systems: Sequence[str]) -> Section:
 def _facts(folder: RunFolder) -> Facts:
     run = folder.manifest()
     data, split = run.protocol["data"], run.settings["split"]
-    parts = folder.split().to_json()
-    sizes = ", ".join(f"{len(cases)} for {part}" for part, cases in parts.items())
+    made = folder.split()
+    sizes = ", ".join(f"{len(cases)} for {part}" for part, cases in made.parts.items())
     how = {"seeded": f"by patient, from seed {split.get('seed')}", "official": "of the authors"}
+    given = split.get("file", "") not in ("", "none")
+    way = f"as {split['file']} gives it" if given else how.get(split.get("kind", ""), "")
+    if made.patients:
+        sizes += f" of {len(set(made.patients.values()))} patients"
     kind = "synthetic" if data["synthetic"] else "patients"
     which = f"target {data['target']}; content {data['fingerprint']}"
-    drawn = f"fold {split.get('fold', 0)}, {how.get(split.get('kind', ''), split.get('kind', ''))}"
+    drawn = f"fold {split.get('fold', 0)}, {way}"
     return Facts(
         (
             ("Protocol", run.protocol_hash),
@@ -77,12 +87,15 @@ def deviations(folders: Sequence[RunFolder], systems: Sequence[str]) -> tuple[st
     run = folders[0].manifest()
     settings = run.settings
     found = _of_training(settings["protocol"])
-    if list(settings["reduce"]) != list(PAPER.reduce):
+    own_grid = run.protocol["data"].get("view", {}).get("grid")  # told by a note
+    if list(settings["reduce"]) != list(PAPER.reduce) and not own_grid:
         blocks = "×".join(map(str, settings["reduce"]))
         found.append(f"volumes are averaged over blocks of {blocks} voxels of the paper's grid")
     if run.profile != "paper":
         found.append(f"networks of profile {run.profile}, smaller than the paper's")
-    if settings["split"]["kind"] != "official":
+    if settings["split"].get("file", "") not in ("", "none"):
+        found.append(f"the split is that of {settings['split']['file']}, not the authors'")
+    elif settings["split"]["kind"] != "official":
         found.append(
             "the split is seeded, with validation cases of its own; the authors' code "
             "cuts the sorted list and validates on one case"
@@ -97,7 +110,7 @@ def deviations(folders: Sequence[RunFolder], systems: Sequence[str]) -> tuple[st
     return tuple(dict.fromkeys(filter(None, found)))
 
 
-def _of_training(protocol: dict[str, Any]) -> list[str]:
+def _of_training(protocol: JsonObject) -> list[str]:
     paper = PAPER.protocol.model_dump(mode="json")
     return [
         f"{NAMES.get(key, key)}: {in_words(value)}, {_source(key)} {in_words(paper.get(key))}"
@@ -106,7 +119,7 @@ def _of_training(protocol: dict[str, Any]) -> list[str]:
     ]
 
 
-def _rule(protocol: dict[str, Any]) -> Table:
+def _rule(protocol: JsonObject) -> Table:
     """Every setting of training beside the paper's."""
     paper = PAPER.protocol.model_dump(mode="json")
     rows = tuple(
@@ -129,6 +142,6 @@ def _source(key: str) -> str:
     return "in the released code" if key in RELEASED else "by our default"
 
 
-def _settings(protocol: dict[str, Any]) -> Table:
+def _settings(protocol: JsonObject) -> Table:
     rows = tuple((Cell(k), Cell(in_words(v))) for k, v in flat(protocol).items() if v != {})
     return Table("What the hash covers", ("Key", "Value"), rows, 2)

@@ -98,6 +98,9 @@ def _notes(shown: ResultTable, standings: Mapping[str, Standing]) -> tuple[str, 
     notes += few
     said = {note: None for standing in standings.values() for note in standing.notes}
     notes += [f"{note} (in the intervals, tests and ranks)" for note in said]
-    measured = set(shown.about.shows) & {"time", "memory", "gflops"}
-    known = any(i.low is not None for i in intervals)
-    return (*notes, SPREADS, *[INTERVALS] * known, *[COSTS] * bool(measured))
+    notes.append(SPREADS)
+    if any(i.low is not None for i in intervals):
+        notes.append(INTERVALS)
+    if set(shown.about.shows) & {"time", "memory", "gflops"}:
+        notes.append(COSTS)
+    return tuple(notes)

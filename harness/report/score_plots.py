@@ -1,7 +1,6 @@
 """Drawings of scores: case by case, and how firmly they order the systems."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -9,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.report.panels import KINDS, MARKERS, axes_beside
-from harness.report.style import GREY
+from harness.report.style import GREY, Style
 from harness.results.rankings import Ranking
 from harness.results.standings import Standing
 
@@ -17,9 +16,9 @@ ROW = 0.3  # inches for a system
 MANY = 60  # cases beyond which points are small and pale
 RASTER = 200  # cases beyond which points are pixels, not shapes
 SHARE = 0.12  # of the resamples, from which on a number fits into its bar
-SPARSE: dict[str, Any] = {"alpha": 0.6, "markersize": 3.2, "markeredgewidth": 0}
-CROWDED: dict[str, Any] = {"alpha": 0.25, "markersize": 1.6, "markeredgewidth": 0}
-MEAN: dict[str, Any] = {"markersize": 5.5, "markeredgecolor": "black", "markeredgewidth": 0.8}
+SPARSE: Style = {"alpha": 0.6, "markersize": 3.2, "markeredgewidth": 0}
+CROWDED: Style = {"alpha": 0.25, "markersize": 1.6, "markeredgewidth": 0}
+MEAN: Style = {"markersize": 5.5, "markeredgecolor": "black", "markeredgewidth": 0.8}
 _RANKS = colormaps["cividis"]
 
 

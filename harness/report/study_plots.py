@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from math import ceil, log
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +24,17 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from harness.report.style import BLUE, GREY, LARGE, NORMAL, SMALL, VERMILLION, YELLOW, write_picture
+from harness.report.style import (
+    BLUE,
+    GREY,
+    LARGE,
+    NORMAL,
+    SMALL,
+    VERMILLION,
+    YELLOW,
+    Style,
+    write_picture,
+)
 from harness.results.caveats import SYNTHETIC
 from harness.runs.records import StudyManifest
 from harness.runs.run_folder import RunFolder
@@ -43,11 +52,11 @@ STOPPED = "Stopped points: their last score, after fewer epochs."
 STOPPED_LINES = "Dotted: stopped points, without their last score, which is after fewer epochs."
 # Dark is good, to all eyes and in grey; its palest would be lost on white.
 COLOURS = ListedColormap(colormaps["cividis_r"](np.linspace(0.1, 1, 256)))
-MARKS: dict[str, dict[str, Any]] = {
+MARKS: dict[str, Style] = {
     "complete": {"marker": "o", "color": BLUE, "markersize": 3.5},
     "stopped": {"marker": "o", "color": GREY, "markersize": 3, "fillstyle": "none"},
 }
-FAILED: dict[str, Any] = {
+FAILED: Style = {
     "marker": "x",
     "color": VERMILLION,
     "markersize": 4,
@@ -55,32 +64,32 @@ FAILED: dict[str, Any] = {
     "label": "failed",
     "clip_on": False,
 }
-DEFAULT: dict[str, Any] = {"marker": "s", "color": VERMILLION, "markersize": 7, "fillstyle": "none"}
-BEST: dict[str, Any] = {
+DEFAULT: Style = {"marker": "s", "color": VERMILLION, "markersize": 7, "fillstyle": "none"}
+BEST: Style = {
     "marker": "*",
     "color": "black",
     "markerfacecolor": YELLOW,
     "markersize": 7.5,
     "markeredgewidth": 0.6,
 }
-THICK: dict[str, Any] = {"color": COLOURS(1.0), "linewidth": 2.4}
-THICK_DEFAULT: dict[str, Any] = {"color": VERMILLION, "linewidth": 1.6, "linestyle": "--"}
+THICK: Style = {"color": COLOURS(1.0), "linewidth": 2.4}
+THICK_DEFAULT: Style = {"color": VERMILLION, "linewidth": 1.6, "linestyle": "--"}
 BEHIND_TEXT = {"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
-ON_TOP: dict[str, Any] = {"color": VERMILLION, "size": SMALL, "ha": "center", "va": "bottom"}
-BEST_SO_FAR: dict[str, Any] = {
+ON_TOP: Style = {"color": VERMILLION, "size": SMALL, "ha": "center", "va": "bottom"}
+BEST_SO_FAR: Style = {
     "where": "post",
     "color": "black",
     "linewidth": 0.8,
     "label": "best so far",
 }
-TICK: dict[str, Any] = {
+TICK: Style = {
     "va": "center",
     "textcoords": "offset points",
     "size": SMALL,
     "zorder": 4,
     "bbox": BEHIND_TEXT,
 }
-LEGEND: dict[str, Any] = {
+LEGEND: Style = {
     "loc": "upper left",
     "frameon": False,
     "borderaxespad": 0,
@@ -239,7 +248,7 @@ def _mark_points(axes: Axes, found: _Found, column: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _mark(axes: Axes, points: pd.DataFrame, column: str, label: str, style: dict[str, Any]) -> None:
+def _mark(axes: Axes, points: pd.DataFrame, column: str, label: str, style: Style) -> None:
     points = points[points["score"].notna()]
     if len(points):
         axes.plot(points[column], points["score"], **style, linestyle="none", label=label)

@@ -3,11 +3,15 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from matplotlib import style
 from matplotlib.figure import Figure
 
 from harness.runs.files import write_bytes
+
+Style = dict[str, Any]
+"""Keyword arguments of one of matplotlib's artists."""
 
 # Okabe and Ito, 2008: told apart with every kind of colour vision.
 VERMILLION, SKY_BLUE, BLUE, YELLOW = "#D55E00", "#56B4E9", "#0072B2", "#F0E442"

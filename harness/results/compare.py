@@ -10,7 +10,6 @@ together.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from rich.markup import escape
@@ -21,6 +20,7 @@ from harness.results.intervals import seeds_needed
 from harness.results.rankings import Comparison, Verdict, compare_pairs, verdict
 from harness.results.rows import ResultRow, rows
 from harness.results.standings import Standing, stand
+from harness.runs.files import JsonObject
 from harness.runs.measures import SCORES
 from harness.runs.nested import difference
 from harness.runs.run_folder import RunFolder
@@ -93,8 +93,9 @@ def _compare_runs(
     for key in ("data", "cases"):
         if before.get(key) != after.get(key):
             what = f"was scored on other cases than {first.path}, so that nothing can be paired"
-            raise UsageError(what, where=str(second.path), remedy="two runs of one split",
-                             code="PFB-C05")  # fmt: skip
+            raise UsageError(
+                what, where=str(second.path), remedy="two runs of one split", code="PFB-C05"
+            )
     sides = {f"run {n}": _table(f, suite, names) for n, f in ((1, first), (2, second))}
     both = {row.key for row in sides["run 1"]} & {row.key for row in sides["run 2"]}
     kept = [row for row in _chosen(sides["run 1"], names, at_least=1) if row.key in both]
@@ -158,13 +159,13 @@ def _compared(
     return Compared(title, tuple(found), tuple(dict.fromkeys(notes)))
 
 
-def records(compared: Compared) -> dict[str, Any]:
+def records(compared: Compared) -> JsonObject:
     """For `--json`; every figure is in `unit`."""
     pairs = [_record(found, each) for found in compared.found for each in found.comparisons]
     return {"title": compared.title, "pairs": pairs, "notes": list(compared.notes)}
 
 
-def _record(found: Found, each: Comparison) -> dict[str, Any]:
+def _record(found: Found, each: Comparison) -> JsonObject:
     standing, paired = found.standing, each.paired
     return {
         "metric": standing.metric.key,
@@ -189,7 +190,7 @@ def _record(found: Found, each: Comparison) -> dict[str, Any]:
     }
 
 
-def _side(side: str, standing: Standing, key: str) -> dict[str, Any]:
+def _side(side: str, standing: Standing, key: str) -> JsonObject:
     values, missed = standing.scores[key].values, standing.misses[key]
     return {
         f"{side}_mean": float(values.mean()),
@@ -199,8 +200,17 @@ def _side(side: str, standing: Standing, key: str) -> dict[str, Any]:
     }
 
 
-HEADINGS = ("Metric", "First", "Second", "First", "Second", "Difference [95 %]", "p",
-            "Seeds for 1 point", "First is")  # fmt: skip
+HEADINGS = (
+    "Metric",
+    "First",
+    "Second",
+    "First",
+    "Second",
+    "Difference [95 %]",
+    "p",
+    "Seeds for 1 point",
+    "First is",
+)
 
 
 def cells(found: Found, each: Comparison) -> list[str]:

@@ -51,9 +51,8 @@ def of_training(protocol: Mapping[str, Any]) -> list[str]:
 
 def of_systems(settings: Mapping[str, Any]) -> list[str]:
     """What was set for single systems: by hand, or by a study and --tuned."""
-    found = [f"{name} with {pairs(options)}, set by the user"
-             for name, options in settings["systems"].items()]  # fmt: skip
-    alone = settings["exceptions"].items()
+    changed, alone = settings["systems"].items(), settings["exceptions"].items()
+    found = [f"{name} with {pairs(options)}, set by the user" for name, options in changed]
     return found + [f"{name} trained with its own {pairs(values)}" for name, values in alone]
 
 

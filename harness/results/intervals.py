@@ -156,8 +156,8 @@ def ratio_interval(
     its median. Welch's t on the logarithms: drawing three processes with replacement would cover
     three quarters at most. Raises ValueError for no timing, or one that is not a positive number.
     """
-    sides = [[np.asarray(seconds, dtype=float) for seconds in side]
-             for side in (numerator, denominator)]  # fmt: skip
+    both = (numerator, denominator)
+    sides = [[np.asarray(seconds, dtype=float) for seconds in side] for side in both]
     if not all(sides) or any(
         len(each) == 0 or not np.all((each > 0) & (each < np.inf))
         for side in sides

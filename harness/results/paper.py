@@ -11,7 +11,7 @@ def paper_tables() -> dict[str, dict[str, dict[str, float]]]:
 
     Dice and Jaccard in percent, HD95 in voxels, time in s, memory as the paper's "M".
     """
-    return json.loads((Path(__file__).parent / "paper_tables.json").read_text())
+    return json.loads((Path(__file__).parent / "paper_tables.json").read_text(encoding="utf-8"))
 
 
 def printed(suite: str, key: str, dataset: str) -> dict[str, float]:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.runs.wording import counted, listed
+from harness.data.wording import counted, listed
 
 Floats = NDArray[np.float64]
 

@@ -1,11 +1,10 @@
 """What a study found: study.csv, study.md and best.yaml, made from its points."""
 
-from typing import Any
-
 import pandas as pd
 import yaml
 from rich.table import Table
 
+from harness.data.wording import counted
 from harness.errors import StateError
 from harness.results.caveats import SYNTHETIC
 from harness.results.intervals import paired_difference
@@ -13,12 +12,11 @@ from harness.results.markdown import markdown_table
 from harness.results.rows import ResultRow, rows
 from harness.results.scores import Scores
 from harness.runs import study_folder as study
-from harness.runs.files import write_bytes
+from harness.runs.files import JsonObject, write_bytes
 from harness.runs.nested import merged
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.search_space import changes
-from harness.runs.wording import counted
 
 SHOWN = 10
 
@@ -28,7 +26,7 @@ def frame(folder: RunFolder) -> pd.DataFrame:
     return pd.DataFrame([_record(point) for point in study.points(folder)])
 
 
-def _record(point: study.Point) -> dict[str, Any]:
+def _record(point: study.Point) -> JsonObject:
     seen = point.values()
     return {
         "study": point.study,
@@ -53,10 +51,10 @@ def write_tables(folder: RunFolder) -> None:
         write_bytes(folder.path / "best.yaml", text.encode())
 
 
-def settings(folder: RunFolder) -> dict[str, Any]:
+def settings(folder: RunFolder) -> JsonObject:
     """What `--tuned` takes, and where it comes from; {} while no point is complete."""
     run = folder.study()
-    chosen: dict[str, Any] = {}
+    chosen: JsonObject = {}
     origin = {}
     for name in run.suites:
         best = study.best(folder, name)

@@ -23,12 +23,30 @@ from harness.runs.trial_folder import TrialFolder
 
 PAPER = sorted((m for m in MEASURES if m.paper), key=lambda measure: measure.where)
 COLUMNS = (
-    "suite", "key", "row", "title", "model", "kind", "end_to_end", "dataset", "seed", "fold",
-    "n_cases", "status", "reason",
+    "suite",
+    "key",
+    "row",
+    "title",
+    "model",
+    "kind",
+    "end_to_end",
+    "dataset",
+    "seed",
+    "fold",
+    "n_cases",
+    "status",
+    "reason",
     *(column for measure in MEASURES for column in measure.columns),
-    "epochs", "device", "threads", "precision", "layout", "train_device", "transductive", "trial",
+    "epochs",
+    "device",
+    "threads",
+    "precision",
+    "layout",
+    "train_device",
+    "transductive",
+    "trial",
     *(measure.paper_column for measure in PAPER),
-)  # fmt: skip
+)
 AVERAGED = {name for measure in MEASURES if not measure.counted for name in measure.columns}
 BOUND = {measure.column: measure.place for measure in MEASURES if measure.place}
 """A column of table.csv -> the one with the device that its figures depend on."""
@@ -109,8 +127,11 @@ def _table(
 
 def _plugin_metrics(lines: pd.DataFrame) -> list[str]:
     """The names of the metrics that plug-ins added."""
-    return [name.removesuffix("_mean") for name in map(str, lines)
-            if name not in COLUMNS and name.endswith("_mean")]  # fmt: skip
+    return [
+        name.removesuffix("_mean")
+        for name in map(str, lines)
+        if name not in COLUMNS and name.endswith("_mean")
+    ]
 
 
 def _extra(lines: Sequence[Record]) -> list[str]:

@@ -14,7 +14,7 @@ from harness.results.departures import of_data, of_systems, of_training
 from harness.results.markdown import markdown_table
 from harness.results.rows import merged_rows
 from harness.results.table_data import Record, ResultTable, tables
-from harness.runs.files import write_bytes
+from harness.runs.files import JsonObject, write_bytes
 from harness.runs.measures import (
     BY_NAME,
     DICE,
@@ -25,7 +25,7 @@ from harness.runs.measures import (
     Measure,
     of_plugin,
 )
-from harness.runs.records import Failed, Measured
+from harness.runs.records import Failed, Measured, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 
@@ -87,8 +87,10 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
         notes += of_training(run.settings["protocol"])
     notes += device_notes(shown)
     notes += unsteady_notes(shown)
+    notes += without_target(folders)
     notes += _windows(run.settings["protocol"], shown)
     notes += _bare_process(folders)
+    notes += _memory_unknown(folders, shown)
     if (trials["transductive"] == True).any():  # noqa: E712  the column holds missing values
         notes.append(TRANSDUCTIVE)
     notes += fine_tuning_notes(shown)
@@ -130,7 +132,7 @@ def unit_notes(shown: Sequence[ResultTable]) -> list[str]:
     several = bool(means[DICE.spread_of_seeds].notna().any())
     printed = [measure.paper_column for measure in MEASURES if measure.paper]
     units = UNITS.format(over=OVER_SEEDS if several else OVER_CASES)
-    return [units, *[BRACKETS] * bool(means[printed].notna().to_numpy().any())]
+    return [units, BRACKETS] if means[printed].notna().to_numpy().any() else [units]
 
 
 def device_notes(shown: Sequence[ResultTable]) -> list[str]:
@@ -157,10 +159,25 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
     return [f"{what}: {', '.join(wide)}; other work on the machine may be in them"] if wide else []
 
 
-def _windows(protocol: dict[str, Any], shown: Sequence[ResultTable]) -> list[str]:
+def without_target(folders: Sequence[RunFolder]) -> list[str]:
+    """How many test cases have no target, and what that means for their scores."""
+    results = (trial.result() for folder in folders for trial in folder.trials())
+    known = [one for one in results if isinstance(one, Scored) and one.n_without_target]
+    if not known:
+        return []
+    some, of = known[0].n_without_target, known[0].n_cases
+    if some == of:
+        return [f"none of the {of} test cases has any target: there is nothing to score"]
+    return [
+        f"{some} of {of} test cases without target: an empty prediction scores Dice 100 and HD95 0 "
+        "there, any other Dice 0 and the diagonal of the volume"
+    ]
+
+
+def _windows(protocol: JsonObject, shown: Sequence[ResultTable]) -> list[str]:
     """How much of a training volume patch-based systems see, where the rows do not tell."""
-    kinds = {kind for table in shown if table.suite != "equal_voxels"
-             for kind in table.frame["kind"]}  # fmt: skip
+    untold = [table for table in shown if table.suite != "equal_voxels"]
+    kinds = {kind for table in untold for kind in table.frame["kind"]}
     if "patch-based" not in kinds:
         return []
     count = protocol.get("windows_per_volume", 1)
@@ -169,17 +186,28 @@ def _windows(protocol: dict[str, Any], shown: Sequence[ResultTable]) -> list[str
     where = f"{share:.0%} of them around the target" if share else "anywhere"
     what = f"patch-based systems learn from {windows} of each volume in an epoch, {where}"
     if count == 1 and not share:
-        return [f"{what}, as in the paper: of half the side, that is 1/8 of the voxels that "
-                "patch-free ones see; suite equal_voxels tells what that does"]  # fmt: skip
+        part = "of half the side, that is 1/8 of the voxels that patch-free ones see"
+        return [f"{what}, as in the paper: {part}; suite equal_voxels tells what that does"]
     return [f"{what}, set by the user; the paper's from one, anywhere"]
+
+
+def _memory_unknown(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> list[str]:
+    """Why a column of the memory of training is empty."""
+    if not any("train_mib" in table.about.shows for table in shown):
+        return []
+    results = [trial.result() for folder in folders for trial in folder.trials()]
+    why = dict.fromkeys(each.memory_unknown for each in results if isinstance(each, Scored))
+    return [f"memory of training is not known: {each}" for each in why if each]
 
 
 def _bare_process(folders: Sequence[RunFolder]) -> list[str]:
     """How much of the memory of inference is none of the system's, where it is a process's."""
     found = [trial.measurement() for folder in folders for trial in folder.trials()]
-    bare = [one.bare_process_mib for one in found
-            if isinstance(one, Measured) and one.bare_process_mib
-            and one.inference_reserved_mib is None]  # fmt: skip
+    bare = [
+        one.bare_process_mib
+        for one in found
+        if isinstance(one, Measured) and one.bare_process_mib and one.inference_reserved_mib is None
+    ]
     if not bare:
         return []
     what = "memory on a CPU is that of the process"

@@ -10,6 +10,9 @@ from typing import IO, Any
 from harness.errors import StateError, StorageError
 from harness.runs.crash_points import crash_while_writing
 
+JsonObject = dict[str, Any]
+"""What stands between the braces of a JSON file."""
+
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
@@ -101,10 +104,10 @@ class Incomplete(StateError, KeyError):
     """A record lacks a key."""
 
 
-class _Record(dict[str, Any]):
+class _Record(JsonObject):
     """What a JSON file holds; a key that it lacks is the file's fault, not ours."""
 
-    def __init__(self, content: dict[str, Any], path: Path) -> None:
+    def __init__(self, content: JsonObject, path: Path) -> None:
         super().__init__(content)
         self.path = path
 
@@ -112,7 +115,7 @@ class _Record(dict[str, Any]):
         raise damaged(self.path, f"lacks '{key}'", Incomplete)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> JsonObject:
     """The object in `path`; StateError when the file, or later a key of it, is missing or damaged.
 
     The keys of the object itself raise it when they are looked up, those of objects in it do not.
@@ -128,7 +131,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return _Record(content, path)
 
 
-def outcome(path: Path) -> dict[str, Any] | None:
+def outcome(path: Path) -> JsonObject | None:
     """A record that says how something ended; None while there is none."""
     if not path.exists():
         return None

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.data.split import Split
+from harness.data.wording import listed
 from harness.errors import StateError, UsageError
 from harness.runs import plugins, suite_file
+from harness.runs.files import JsonObject
 from harness.runs.nested import difference
 from harness.runs.plan import Plan
 from harness.runs.records import RowRecord, RunManifest, StudyManifest
@@ -19,7 +21,6 @@ from harness.runs.redact import storable
 from harness.runs.run_folder import RunFolder
 from harness.runs.search_space import Space
 from harness.runs.spec import Data, digest
-from harness.runs.wording import listed
 
 MlflowPlace = Literal["off", "here", "elsewhere"]
 
@@ -145,7 +146,7 @@ def refuse_other_protocol(
     raise UsageError(what, where=where, remedy=remedy, code="PFB-C05")
 
 
-def _but_for_content(protocol: Mapping[str, Any]) -> dict[str, Any]:
+def _but_for_content(protocol: Mapping[str, Any]) -> JsonObject:
     """A protocol without what the volumes themselves decide."""
     same = {key: value for key, value in protocol.items() if key not in ("data", "cases")}
     return same | {"data": {**protocol["data"], "fingerprint": ""}}

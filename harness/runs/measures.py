@@ -23,6 +23,12 @@ class Finished(Protocol):
     @property
     def extra_metrics(self) -> Mapping[str, float]: ...
 
+    @property
+    def n_cases(self) -> int: ...
+
+    @property
+    def n_without_target(self) -> int: ...
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -108,10 +114,14 @@ class Measure:
     def of(self, result: Finished, measurement: object | None, part: str = "mean") -> float | None:
         """The figure of a finished trial, unscaled; None where it was not taken.
 
+        Where no test case has a target there is no score, whatever was predicted.
+
         `measurement` is the record of measurement.json; `part` of a score is "mean" or "std".
         What only cases.csv can say is None.
         """
         if self.where == CASES:
+            if result.n_without_target == result.n_cases:
+                return None
             return {**result.metrics, **result.extra_metrics}.get(f"{self.key}_{part}")
         name, _, phase = self.key.partition(".")
         figure = getattr(result if self.where == RESULT else measurement, name, None)
@@ -199,8 +209,18 @@ DICE, HD95, JACCARD, TIME, TIME_P90, GFLOPS = (
 
 def of_plugin(name: str, title: str, better: Literal["max", "min", ""]) -> Measure:
     """A metric that a plug-in adds to cases.csv."""
-    return Measure(name, title, "", CASES, name, f"{name}_mean", "of a plug-in", digits=3,
-                   better=better, mlflow=f"test/{name}.mean")  # fmt: skip
+    return Measure(
+        name,
+        title,
+        "",
+        CASES,
+        name,
+        f"{name}_mean",
+        "of a plug-in",
+        digits=3,
+        better=better,
+        mlflow=f"test/{name}.mean",
+    )
 
 
 def measures_of(result: Finished) -> tuple[Measure, ...]:

@@ -4,17 +4,18 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
 
 from harness.data.datasets import Prepared
 from harness.data.split import Split
 from harness.errors import UsageError
 from harness.runs import plugins as registry
+from harness.runs.files import JsonObject
 from harness.runs.nested import merged
 from harness.runs.settings import Settings, changed_protocol
 from harness.runs.spec import Data, Device, TrialSpec, code_version, digest
 from harness.runs.suites import MEASURED, Row, refuse_overruled, suite
 from harness.systems.catalogue import options, system
+from harness.systems.protocol import Options
 
 WHOLE = {"windows_per_volume": 1, "foreground_share": 0.0}
 
@@ -85,7 +86,7 @@ class Plan:
         return names
 
     @property
-    def protocol(self) -> dict[str, Any]:
+    def protocol(self) -> JsonObject:
         """What must be equal for two numbers to be comparable."""
         return {
             "profile": self.settings.profile,
@@ -134,6 +135,7 @@ def described(prepared: Prepared) -> Data:
         grid=prepared.grid,
         fingerprint=prepared.fingerprint,
         synthetic=prepared.synthetic,
+        view=prepared.view,
     )
 
 
@@ -164,7 +166,7 @@ def trials_of(
         )
 
 
-def _settled(name: str, asked: dict[str, Any], data: Data) -> dict[str, Any]:
+def _settled(name: str, asked: Options, data: Data) -> Options:
     """The options with every default written out, as the system itself says when it is built.
 
     Built without memory, so that a wrong option is refused before anything runs.
@@ -192,7 +194,7 @@ def _tried(name: str, asked: str, modalities: int, grid: tuple[int, int, int]) -
     return json.dumps(method.settled(json.loads(asked)))
 
 
-def _settled_plugin(name: str, asked: dict[str, Any], data: Data) -> dict[str, Any]:
+def _settled_plugin(name: str, asked: Options, data: Data) -> Options:
     """The same for somebody else's network, which is also taken from end to end once.
 
     What it cannot do is better known now than after its training.

@@ -11,7 +11,7 @@ points/…/result.json   PointEnd
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from harness.errors import StateError
-from harness.runs.files import damaged, read_json, write_json
+from harness.runs.files import JsonObject, damaged, read_json, write_json
 from harness.runs.plugin_file import COPY
 from harness.runs.suites import Suite, suite
 from harness.systems import catalogue
@@ -90,6 +90,8 @@ class Scored(Ended):
     n_cases: int
     n_failed: int
     """Test cases without any overlap: the worst score."""
+    n_without_target: int = 0
+    """Test cases in whose reference there is nothing to find."""
     transductive: bool
     parameters: int
     parameters_inference: int
@@ -309,7 +311,7 @@ class Manifest(Record):
     dataset: str
     profile: str
     synthetic: bool
-    protocol: dict[str, Any]
+    protocol: JsonObject
     """What must be equal for two numbers to be comparable."""
     protocol_hash: str
     plugins: list[PluginRecord] = Field(default_factory=list)
@@ -338,7 +340,7 @@ class RunManifest(Manifest):
     kind: Literal["run"]
     fingerprint: str
     """Of the content of the data."""
-    settings: dict[str, Any]
+    settings: JsonObject
     notes: list[str]
     suites: dict[str, list[RowRecord]]
     suite_files: dict[str, SuiteColumns] = Field(default_factory=dict)
@@ -362,7 +364,7 @@ class StudyManifest(Manifest):
     """Search -> the settings as they are, which every point is measured by."""
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> JsonObject:
         """The settings of every point, but for what is searched."""
         return self.protocol["settings"]
 

@@ -5,6 +5,7 @@ import shlex
 
 _HOST = re.compile(r"(\w+://)[^/\s]*@")  # up to the last @: a password may hold one
 _QUERY = re.compile(r"([?&](?:password|passwd|pwd|token|access_token|secret)=)[^&\s]*", re.I)
+_SPLIT = re.compile(r"(split\.(?:file|group)=).*/")  # where a split's files lie
 DATA_ROOT = "--data-root"
 
 
@@ -24,4 +25,6 @@ def storable(command: str) -> str:
             words[at] = f"{DATA_ROOT}=DATA_ROOT"
         elif at and words[at - 1] == DATA_ROOT:
             words[at] = "DATA_ROOT"
+        else:
+            words[at] = _SPLIT.sub(r"\1", word)
     return shlex.join(words)

@@ -153,8 +153,9 @@ class RunFolder:
             str(self.path).encode()
         except UnicodeEncodeError as error:
             shown = ascii(str(self.path))
-            raise UsageError("is no name in UTF-8", where=shown, remedy="another --out",
-                             code="PFB-C18") from error  # fmt: skip
+            raise UsageError(
+                "is no name in UTF-8", where=shown, remedy="another --out", code="PFB-C18"
+            ) from error
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:

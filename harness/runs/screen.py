@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -14,13 +13,14 @@ from rich.progress import Progress
 from rich.table import Table
 
 from harness.errors import PfbenchError
+from harness.runs.events import Event
 from harness.runs.files import append
 
 WIDE = 170  # columns where there is no terminal to ask
 
 
 @dataclass
-class Line:
+class ProgressLine:
     """One trial's line of the display."""
 
     name: str
@@ -56,7 +56,7 @@ class Screen:
         if not self.console.is_terminal:
             self.console.width = WIDE
         self.log = log
-        self.lines: dict[str, Line] = {}
+        self.lines: dict[str, ProgressLine] = {}
         self.live: Live | None = None
 
     def say(self, text: str) -> None:
@@ -98,7 +98,7 @@ class Screen:
     @contextmanager
     def trials(self, names: dict[str, str]) -> Iterator[None]:
         """Show the trials (id -> name) until the block ends."""
-        self.lines = {trial: Line(name) for trial, name in names.items()}
+        self.lines = {trial: ProgressLine(name) for trial, name in names.items()}
         if not self.console.is_terminal:
             yield
             return
@@ -109,7 +109,7 @@ class Screen:
             finally:
                 self.live = None
 
-    def event(self, trial: str, event: dict[str, Any]) -> None:
+    def event(self, trial: str, event: Event) -> None:
         """Take in what a trial reports."""
         line = self.lines[trial]
         now = time.monotonic()
@@ -135,7 +135,7 @@ class Screen:
         if kind in ("start", "epoch", "end", "measured", "probed"):
             self.note(self._plain(line, event))
 
-    def _plain(self, line: Line, event: dict[str, Any]) -> str:
+    def _plain(self, line: ProgressLine, event: Event) -> str:
         kind = event["event"]
         if kind == "epoch":
             dice = f"  val Dice {event['val_dice']:.3f}" if "val_dice" in event else ""
@@ -154,7 +154,7 @@ class Screen:
         place = f" on {line.node}" if line.node else ""
         return f"{line.name:<24} started{place}{again}"
 
-    def _rest(self, line: Line) -> str:
+    def _rest(self, line: ProgressLine) -> str:
         left = line.left(_now())
         return f"  {clock(line.elapsed(_now()))} gone, {clock(left)} left" if left else ""
 

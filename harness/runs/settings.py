@@ -7,7 +7,9 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from harness.data.reading import PLAIN, Reading
 from harness.errors import UsageError, together, unknown
+from harness.runs.files import JsonObject
 from harness.runs.nested import merged, nest
 from harness.runs.yaml_file import line_of, parse_value, read_config
 from harness.systems.catalogue import SYSTEMS
@@ -18,11 +20,18 @@ Where = Callable[[Sequence[str]], str]
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Split(Frozen):
+class SplitSettings(Frozen):
     kind: Literal["seeded", "official"] = "seeded"
     """80/20 by patient from a seed, or the released code's cut (sorted, one validation case)."""
     seed: int = Field(0, ge=0, lt=2**32)
-    fold: int = Field(0, ge=0, le=4)
+    fold: int = Field(0, ge=0, le=9999)
+    """Which of the folds tests; a seeded split has 0 to 4."""
+    group: str = ""
+    """Whose a case is: a pattern on ids such as {patient}_frame#, a CSV of case,patient, or none
+    for cases that are patients of their own; "" as the layout of the data set tells."""
+    file: str = ""
+    """A split that is given: splits_final.json, a split.json, a data list with folds, or a CSV of
+    case,fold; "" for the folds of the data set, if it has any, and none for never."""
 
 
 class Phantom(Frozen):
@@ -39,11 +48,13 @@ class Settings(Frozen):
     reduce: tuple[int, int, int]
     """Block mean per axis (D, H, W) from the paper's 128x192x192 grid."""
     protocol: Protocol
-    split: Split = Split()
+    split: SplitSettings = SplitSettings()
     phantom: Phantom = Phantom()
-    systems: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    data: Reading = PLAIN
+    """How scans are read."""
+    systems: dict[str, JsonObject] = Field(default_factory=dict)
     """Options of single systems that differ from the profile's."""
-    exceptions: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    exceptions: dict[str, JsonObject] = Field(default_factory=dict)
     """Protocol values of single systems that differ, such as a tuned learning rate."""
 
     def protocol_of(self, name: str) -> Protocol:
@@ -86,7 +97,7 @@ def resolve(
     return settings
 
 
-def tuned_settings(path: Path) -> dict[str, Any]:
+def tuned_settings(path: Path) -> JsonObject:
     """The settings in a best.yaml that `pfbench tune` wrote; UsageError for another file."""
     content = read_config(path)
     if not isinstance(content.get("settings"), dict):
@@ -127,14 +138,27 @@ def _sources(
         yield _parse_change(change), lambda keys: "--set"
 
 
-def _parse_change(change: str) -> dict[str, Any]:
+def _parse_change(change: str) -> JsonObject:
     """ "protocol.learning_rate=3e-4" -> {"protocol": {"learning_rate": 3e-4}}."""
     key, equals, value = change.partition("=")
     if not equals or not key:
         what = f"'{change}' is not of the form key.path=value"
         remedy = "--set protocol.learning_rate=3e-4"
         raise UsageError(what, where="--set", remedy=remedy, code="PFB-C09")
-    return nest(key, parse_value(value, f"--set {key}") if value else "")
+    plain = not value or _is_text(key.split("."))
+    return nest(key, value if plain else parse_value(value, f"--set {key}"))
+
+
+def _is_text(keys: Sequence[str]) -> bool:
+    """Whether a setting is a text, taken as it is typed: YAML would read a pattern's brackets."""
+    kind: Any = Settings
+    for key in keys:
+        if not (
+            isinstance(kind, type) and issubclass(kind, BaseModel) and key in kind.model_fields
+        ):
+            return False
+        kind = kind.model_fields[key].annotation
+    return kind is str
 
 
 def _changed(settings: Settings, content: Mapping[str, Any], where: Where) -> Settings:

@@ -8,12 +8,13 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 import harness
-from harness.systems.protocol import Frozen, Protocol
+from harness.data.reading import PAPERS, View
+from harness.systems.protocol import Frozen, Options, Protocol
 
 RESULT_CODE: tuple[str, ...] = ("models", "baselines", "harness/data", "harness/systems")
 
@@ -30,6 +31,8 @@ class Data(Frozen):
     grid: tuple[int, int, int]
     fingerprint: str
     synthetic: bool
+    view: View = PAPERS
+    """How scans were seen, and new ones have to be."""
 
 
 class TrialSpec(Frozen):
@@ -37,7 +40,7 @@ class TrialSpec(Frozen):
 
     schema_version: Literal[1] = 1
     system: str
-    options: dict[str, Any]
+    options: Options
     """Of the network and of how it sees a volume, complete for the profile."""
     protocol: Protocol
     data: Data

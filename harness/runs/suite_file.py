@@ -19,7 +19,7 @@ from harness.runs.records import SuiteColumns
 from harness.runs.suites import ALL, OURS, SHOWABLE, SUITES, Row, Suite
 from harness.runs.yaml_file import line_of, read_config
 from harness.systems.catalogue import SYSTEMS
-from harness.systems.protocol import Frozen
+from harness.systems.protocol import Frozen, Options
 
 ENDINGS = (".yaml", ".yml")
 
@@ -30,10 +30,10 @@ class RowEntry(Frozen):
     key: str = Field(pattern=r"^[\w.+/-]{1,64}$")
     title: str = Field(min_length=1)
     system: str
-    options: dict[str, Any] = Field(default_factory=dict)
-    quick: dict[str, Any] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
+    quick: Options = Field(default_factory=dict)
     cells: list[str] = Field(default_factory=list)
-    protocol: dict[str, Any] = Field(default_factory=dict)
+    protocol: Options = Field(default_factory=dict)
 
     @property
     def row(self) -> Row:

@@ -88,9 +88,11 @@ TABLE1 = Suite(
     ),
     ("Cropping",),
     (*FIGURES, "crop_s", "crop_variance"),
-    ("Richness: variance of the patch over the largest that any patch of its volume has, "
-     "mean over the test cases",),
-)  # fmt: skip
+    (
+        "Richness: variance of the patch over the largest that any patch of its volume has, "
+        "mean over the test cases",
+    ),
+)
 
 TABLE2 = Suite(
     "Table II: where to use MSRes blocks",
@@ -110,15 +112,20 @@ TABLE2 = Suite(
 TABLE3 = Suite(
     "Table III: how to fine-tune on the test volumes",
     tuple(
-        Row(f"{block.lower()}/{tpf}", f"{block}, {title}", "pfseg", {"msres": msres, "tpf": tpf},
-            cells=(block, title))
+        Row(
+            f"{block.lower()}/{tpf}",
+            f"{block}, {title}",
+            "pfseg",
+            {"msres": msres, "tpf": tpf},
+            cells=(block, title),
+        )
         for block, msres in {"Res": "none", "MSRes": "sgm+encoder"}.items()
         for tpf, title in STRATEGIES.items()
     ),
     ("Block", "Fine-tuning"),
     FIGURES,
     ("The five rows of a block type start from one trained network",),
-)  # fmt: skip
+)
 
 # Table IV adds one part after the other to the segmentation branch alone.
 BARE = {"srt": False, "tel": False, "ssl": "none", "sgm": False, "msres": "none", "tpf": "none"}
@@ -182,16 +189,24 @@ WINDOWS = (
 FIG1 = Suite(
     "Fig. 1: ResUNet3D by size of its patches",
     tuple(
-        Row(f"window{number}", "ResUNet3D, patches of {window}", "resunet3d",
-            {"window": list(full)}, {"window": list(quick), "widths": [8, 16, 32, 64]},
-            ("{window}",))
+        Row(
+            f"window{number}",
+            "ResUNet3D, patches of {window}",
+            "resunet3d",
+            {"window": list(full)},
+            {"window": list(quick), "widths": [8, 16, 32, 64]},
+            ("{window}",),
+        )
         for number, (full, quick) in enumerate(WINDOWS, 1)
     ),
     ("Patch",),
     (*FIGURES, "time", "memory", "gflops"),
-    ("One random patch of each volume in an epoch, whatever its size; the last is the whole volume",
-     "The paper prints Fig. 1 without its values"),
-)  # fmt: skip
+    (
+        "One random patch of each volume in an epoch, whatever its size; "
+        "the last is the whole volume",
+        "The paper prints Fig. 1 without its values",
+    ),
+)
 
 # A window of half the side has an eighth of the voxels. A third around the target is nnU-Net's
 # share (arXiv:1809.10486).
@@ -199,27 +214,40 @@ DRAWN: dict[str, tuple[Mapping[str, Any], tuple[str, str]]] = {
     "1": ({"windows_per_volume": 1, "foreground_share": 0.0}, ("1", "anywhere")),
     "8": ({"windows_per_volume": 8, "foreground_share": 0.0}, ("8", "anywhere")),
     "8-target": (
-        {"windows_per_volume": 8, "foreground_share": 1 / 3}, ("8", "a third around the target")
+        {"windows_per_volume": 8, "foreground_share": 1 / 3},
+        ("8", "a third around the target"),
     ),
-}  # fmt: skip
+}
 
 EQUAL_VOXELS = Suite(
     "Equal voxels: patch-based systems that see as much of each volume as patch-free ones",
     (
         *(
-            Row(f"{name}/{drawn}", f"{SYSTEMS[name].title}, windows: {' '.join(words)}", name,
-                cells=(SYSTEMS[name].title, *words), protocol=protocol)
+            Row(
+                f"{name}/{drawn}",
+                f"{SYSTEMS[name].title}, windows: {' '.join(words)}",
+                name,
+                cells=(SYSTEMS[name].title, *words),
+                protocol=protocol,
+            )
             for name in ("vnet", "unet3d", "resunet3d")
             for drawn, (protocol, words) in DRAWN.items()
         ),
-        Row("pfseg", "PFSeg, not fine-tuned", "pfseg", {"tpf": "none"},
-            cells=("PFSeg, not fine-tuned", "the volume", "")),
+        Row(
+            "pfseg",
+            "PFSeg, not fine-tuned",
+            "pfseg",
+            {"tpf": "none"},
+            cells=("PFSeg, not fine-tuned", "the volume", ""),
+        ),
     ),
     ("Model", "Windows an epoch", "Where"),
     (*FIGURES, "gflops"),
-    ("8 windows have as many voxels as the volume, and the network 8 times as many steps; "
-     "one, anywhere, is the paper's setting and that of Table V",),
-)  # fmt: skip
+    (
+        "8 windows have as many voxels as the volume, and the network 8 times as many steps; "
+        "one, anywhere, is the paper's setting and that of Table V",
+    ),
+)
 
 SUITES: dict[str, Suite] = {
     "table1": TABLE1,

@@ -174,7 +174,7 @@ class TrialFolder:
     def begin(self, action: Action) -> int:
         """Write down that `action` starts; the number of this start, counted from 1."""
         path = self.attempts_file
-        lines = path.read_text() if path.exists() else "action,attempt,started\n"
+        lines = path.read_text(encoding="utf-8") if path.exists() else "action,attempt,started\n"
         attempt = self.starts(action) + 1
         line = f"{action},{attempt},{time.strftime('%Y-%m-%dT%H:%M:%S')}\n"
         write_bytes(path, (lines + line).encode())
@@ -183,7 +183,7 @@ class TrialFolder:
     def starts(self, action: Action) -> int:
         """How often `action` was started."""
         path = self.attempts_file
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         return sum(line.startswith(f"{action},") for line in lines)
 
     def write_history(self, epochs: Sequence[Mapping[str, float]]) -> None:

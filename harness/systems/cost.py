@@ -1,12 +1,13 @@
 """Parameters and FLOPs of a system, counted on shapes alone."""
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.systems import catalogue as systems
 from harness.systems.methods import Grid
+from harness.systems.protocol import Options
 
 
 class Cost(TypedDict):
@@ -17,7 +18,7 @@ class Cost(TypedDict):
     gflops_per_volume: float
 
 
-def cost(name: str, options: dict[str, Any], modalities: int, grid: Grid) -> Cost:
+def cost(name: str, options: Options, modalities: int, grid: Grid) -> Cost:
     """Parameters in training and inference, and GFLOPs for one volume with all its windows.
 
     1 GFLOP = 10^9 operations of convolutions and matrix products, multiply and add counted
@@ -37,7 +38,7 @@ def cost(name: str, options: dict[str, Any], modalities: int, grid: Grid) -> Cos
     }
 
 
-def adapt_gflops(name: str, options: dict[str, Any], modalities: int, grid: Grid) -> float | None:
+def adapt_gflops(name: str, options: Options, modalities: int, grid: Grid) -> float | None:
     """GFLOPs of test-phase fine-tuning on one volume; None of a system that is not fine-tuned."""
     counter = FlopCounterMode(display=False)
     with torch.device("meta"):

@@ -48,8 +48,8 @@ def evaluate(
         values, wrong = extra_metrics.scores(extra or {}, mask, truth, volume.spacing_mm)
         faults |= {f"{name} of {volume.case}": why for name, why in wrong.items()}
         rows.append(row | values)
-    remarks = [f"{what} ({counted(cases, len(volumes), 'test')})"
-               for what, cases in remarked.items()]  # fmt: skip
+    total = len(volumes)
+    remarks = [f"{what} ({counted(cases, total, 'test')})" for what, cases in remarked.items()]
     return Evaluation(rows, faults, remarks)
 
 

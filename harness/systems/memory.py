@@ -47,7 +47,7 @@ def reset_peak(device: torch.device) -> bool:
         torch.cuda.reset_peak_memory_stats(device)
         return True
     try:
-        Path("/proc/self/clear_refs").write_text(RESET)
+        Path("/proc/self/clear_refs").write_text(RESET, encoding="utf-8")
     except OSError:  # not Linux, or not allowed here
         return False
     return True
@@ -67,7 +67,7 @@ def resident_mib() -> float:
 def _peak_resident_mib() -> float:
     """On Linux of this program alone: getrusage counts what its process held before it, too."""
     status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
     peaks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
     if peaks:
         return int(peaks[0]) / 1024

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from baselines.resunet3d_up import low_resolution_label, upsample_keys
 from harness.data.case import Volume
 from harness.data.lowres import halve
-from harness.systems.protocol import Protocol
+from harness.data.wording import listed
+from harness.systems.protocol import Options, Protocol
 from harness.systems.sliding_window import sliding_window, starts
 from models import cropping
 from models.layout import Layout, channels_last, faster
@@ -155,7 +156,7 @@ class Method(ABC):
         with torch.inference_mode(), _suited("volume", self.grid):
             self.forward(torch.empty(modalities, *self.grid, device=self.device))
 
-    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def settled(self, options: Mapping[str, Any]) -> Options:
         """`options` with what was left to this method written out, for the trial's spec."""
         return dict(options)
 
@@ -232,7 +233,7 @@ class Patches(Method):
         with torch.inference_mode(), _suited("window", self.window):
             self.network(torch.empty(1, modalities, *self.window, device=self.device))
 
-    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def settled(self, options: Mapping[str, Any]) -> Options:
         return {**options, "window": list(self.window)}
 
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
@@ -340,7 +341,7 @@ class PatchFree(Method):
     def transductive(self) -> bool:  # type: ignore[override]
         return self.tpf != "none"
 
-    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def settled(self, options: Mapping[str, Any]) -> Options:
         return {**options, "weights": asdict(self.weights)}
 
     def guided(self, image: Image, rng: np.random.Generator) -> Guided:
@@ -454,8 +455,7 @@ class _LazyCases(Sequence[Guided]):
 
 def counted(cases: Sequence[str], of: int, kind: str) -> str:
     """ "3 of 8 test cases: a, b, c", the first few by name."""
-    more = f" and {len(cases) - NAMED} more" if len(cases) > NAMED else ""
-    return f"{len(cases)} of {of} {kind} cases: {', '.join(cases[:NAMED])}{more}"
+    return f"{len(cases)} of {of} {kind} cases: {listed(cases, NAMED)}"
 
 
 def rng_of(case: str) -> np.random.Generator:

@@ -33,6 +33,7 @@ from harness.systems.methods import (
     counted,
     rng_of,
 )
+from harness.systems.protocol import Options
 from models.precision import autocast
 
 
@@ -40,8 +41,10 @@ class Points(Method):
     """Two networks trained one after the other: saliency on volumes, classes on points.
 
     `points` of a cloud: a number, or below 1 a share of the grid. `post`: what is done to the mask
-    that the points make; a region that is larger than the cloud is sampled, and the gaps between
-    its points would not survive an opening. Raises ValueError for values that mean nothing.
+    that the points make. "open" is the authors' opening of all of it; "outside" opens where SAN
+    sees no target, so that the few points there leave no islands and nothing of the target is
+    lost. A region that is larger than the cloud is sampled, and never opened. Raises ValueError
+    for values that mean nothing.
     """
 
     network: PointUNet
@@ -52,12 +55,12 @@ class Points(Method):
         grid: Grid,
         *,
         points: int | float,
-        post: Literal["none", "open"],
+        post: Literal["none", "open", "outside"],
         learning_rate_factor: float,
     ) -> None:
         super().__init__(network, grid)
-        if post not in ("none", "open"):
-            raise ValueError(f"post is {post!r}; it must be none or open")
+        if post not in ("none", "open", "outside"):
+            raise ValueError(f"post is {post!r}; it must be none, open or outside")
         self.points = cloud_size(points, grid)
         self.post = post
         self.learning_rate_factor = learning_rate_factor
@@ -97,7 +100,7 @@ class Points(Method):
         features, pyramid, target = sample
         return {"total": point_loss(self.network.points(features, pyramid).float(), target)}
 
-    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def settled(self, options: Mapping[str, Any]) -> Options:
         return {**options, "points": self.points}
 
     def probability(self, image: Image) -> NDArray[np.float32]:
@@ -114,12 +117,13 @@ class Points(Method):
     def segment(self, image: Image) -> Mask:
         region = self.saliency.segment(image)
         mask = self._classified(image, region) >= 0.5
-        if self.holds(region):
-            return open_mask(mask) if self.post == "open" else mask
-        self.remark = (
-            f"SAN's region is larger than the cloud of {self.points:,} points, so a sample"
-        )
-        return mask
+        whole = self.holds(region)
+        what = f"SAN's region is larger than the cloud of {self.points:,} points, so a sample"
+        self.remark = "" if whole else what
+        if self.post == "none":
+            return mask
+        opened = open_mask(mask)
+        return opened if self.post == "open" and whole else opened | (mask & region)
 
     def holds(self, region: Mask) -> bool:
         """Whether all of the region is in the cloud."""

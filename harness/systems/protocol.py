@@ -4,6 +4,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+Options = dict[str, Any]
+"""Options of a system by name, with values that JSON can hold."""
+
 
 class Frozen(BaseModel):
     """Settings that refuse unknown keys and cannot be changed after they were checked."""

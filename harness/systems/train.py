@@ -20,16 +20,19 @@ from harness.systems.metrics import dice
 from harness.systems.protocol import Protocol as Settings
 from models.precision import autocast
 
-Row = dict[str, float]
-Report = Callable[[Row], None]
+Snapshot = dict[str, Any]
+"""All that training needs to go on: tensors, numbers, text, lists and dicts of these."""
+
+EpochRow = dict[str, float]
+Report = Callable[[EpochRow], None]
 
 
-class Store(Protocol):
+class StateStore(Protocol):
     """Where the state after each epoch goes and comes back from."""
 
-    def save(self, epoch: int, state: dict[str, Any]) -> None: ...
+    def save(self, epoch: int, state: Snapshot) -> None: ...
 
-    def load(self) -> dict[str, Any] | None: ...
+    def load(self) -> Snapshot | None: ...
 
 
 class NotFinite(Exception):
@@ -62,12 +65,12 @@ class Plateau:
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """What a checkpoint holds beside the network: enough to continue exactly."""
 
     stage: int = 0
     stage_epoch: int = 0
-    history: list[Row] = field(default_factory=list)
+    history: list[EpochRow] = field(default_factory=list)
     best_dice: float = -1.0
     memory: dict[str, float] = field(default_factory=dict)
 
@@ -78,32 +81,32 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingJob:
     """What training needs to know, whatever the system."""
 
     training: Sequence[Volume]
     validation: Sequence[Volume]
     settings: Settings
     seed: int
-    store: Store
+    store: StateStore
     report: Report
     until: int | None = None
     """Pause after so many epochs in all; the store holds what is needed to go on."""
 
-    def paused(self, progress: Progress) -> bool:
+    def paused(self, progress: TrainingState) -> bool:
         return self.until is not None and len(progress.history) >= self.until
 
 
-def train(method: Method, lesson: Lesson) -> Progress:
+def train(method: Method, lesson: TrainingJob) -> TrainingState:
     """Train every stage of `method` in place; the history has one row per epoch.
 
     Continues from what the store holds. Volumes are read, never changed. Raises NotFinite.
     """
     saved = lesson.store.load()
-    progress = Progress(**saved["progress"]) if saved else Progress()
+    progress = TrainingState(**saved["progress"]) if saved else TrainingState()
     for number, stage in enumerate(method.stages):
         if number > progress.stage:
-            progress = Progress(number, 0, progress.history, memory=progress.memory)
+            progress = TrainingState(number, 0, progress.history, memory=progress.memory)
             saved = None
         if number == progress.stage:
             _train_stage(method, stage, lesson, progress, saved)
@@ -115,9 +118,9 @@ def train(method: Method, lesson: Lesson) -> Progress:
 def _train_stage(
     method: Method,
     stage: Stage,
-    lesson: Lesson,
-    progress: Progress,
-    saved: dict[str, Any] | None,
+    lesson: TrainingJob,
+    progress: TrainingState,
+    saved: Snapshot | None,
 ) -> None:
     settings = lesson.settings
     plateau = Plateau(
@@ -155,18 +158,18 @@ def _train_stage(
         stage.network.load_state_dict(best)
 
 
-def _goes_on(lesson: Lesson, progress: Progress, plateau: Plateau) -> bool:
+def _goes_on(lesson: TrainingJob, progress: TrainingState, plateau: Plateau) -> bool:
     ended = progress.stage_epoch >= lesson.settings.epochs or plateau.ended
     return not ended and not lesson.paused(progress)
 
 
 def _epoch(
     stage: Stage,
-    lesson: Lesson,
+    lesson: TrainingJob,
     optimizer: torch.optim.Optimizer,
     plateau: Plateau,
-    progress: Progress,
-) -> Row:
+    progress: TrainingState,
+) -> EpochRow:
     """One pass over the training volumes; the history row with the mean of every loss term."""
     rate = plateau.learning_rate
     for group in optimizer.param_groups:
@@ -206,7 +209,7 @@ def _fit(
     stage: Stage,
     batches: Iterator[tuple[str, tuple[Any, ...]]],
     optimizer: torch.optim.Optimizer,
-) -> Row:
+) -> EpochRow:
     """One step of the optimiser for each batch; the mean of every loss term."""
     sums: dict[str, float] = {}
     count = 0
@@ -245,9 +248,9 @@ def _state(
     method: Method,
     optimizer: torch.optim.Optimizer,
     plateau: Plateau,
-    progress: Progress,
+    progress: TrainingState,
     best: Mapping[str, Tensor],
-) -> dict[str, Any]:
+) -> Snapshot:
     return {
         "network": method.network.state_dict(),
         "optimizer": optimizer.state_dict(),

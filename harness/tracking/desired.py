@@ -49,7 +49,7 @@ LAST = "Last Dice"
 
 
 @dataclass(frozen=True)
-class Dataset:
+class ShownDataset:
     """The volumes, by name and content; neither a patient nor a path."""
 
     name: str
@@ -58,7 +58,7 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Child:
+class ChildRun:
     """One trial of a run, or one point of a study."""
 
     id: str
@@ -79,7 +79,7 @@ class Child:
 
 
 @dataclass(frozen=True)
-class Parent:
+class ParentRun:
     """The run or the study as a whole."""
 
     id: str
@@ -87,7 +87,7 @@ class Parent:
     title: str
     """Of its kind, for people: "table5 phantom quick"."""
     tags: dict[str, str]
-    dataset: Dataset
+    dataset: ShownDataset
     status: Literal["running", "finished", "interrupted"]
     description: str
     artifacts: tuple[Path, ...]
@@ -99,12 +99,12 @@ class Parent:
     """Of a study: its tables, each with the parameters that its points differ in."""
 
 
-def parent_of(folder: RunFolder) -> Parent:
+def parent_of(folder: RunFolder) -> ParentRun:
     """The parent of whatever `folder` holds."""
     run = folder.manifest()
     title = f"{' '.join(run.suites)} {run.dataset} {run.profile}"
     searched = run.references if isinstance(run, StudyManifest) else {}
-    return Parent(
+    return ParentRun(
         run.run_id,
         title,
         title,
@@ -122,15 +122,15 @@ def parent_of(folder: RunFolder) -> Parent:
 def _description(folder: RunFolder, run: AnyManifest) -> str:
     """Markdown: the tables as they are shown elsewhere, and what made them."""
     shown = folder.path / ("study.md" if run.kind == "study" else "table.md")
-    text = shown.read_text() if shown.exists() else ""
+    text = shown.read_text(encoding="utf-8") if shown.exists() else ""
     return f"{text}\nProtocol `{run.protocol_hash}`, made by\n\n    {redact(run.command)}\n"
 
 
-def _dataset(folder: RunFolder, run: AnyManifest) -> Dataset:
+def _dataset(folder: RunFolder, run: AnyManifest) -> ShownDataset:
     data = run.protocol["data"]
-    counts = {part: len(cases) for part, cases in folder.split().to_json().items()}
+    counts = {part: len(cases) for part, cases in folder.split().parts.items()}
     profile = {key: data[key] for key in ("modalities", "target", "grid", "synthetic")}
-    return Dataset(f"{data['name']} {data['target']}", data["fingerprint"], profile | counts)
+    return ShownDataset(f"{data['name']} {data['target']}", data["fingerprint"], profile | counts)
 
 
 def _own(paths: Iterable[Path]) -> tuple[Path, ...]:
@@ -138,7 +138,7 @@ def _own(paths: Iterable[Path]) -> tuple[Path, ...]:
     return tuple(path for path in paths if path.is_file() and not path.is_symlink())
 
 
-def children_of(folder: RunFolder) -> Iterator[tuple[Any, Callable[[], Child]]]:
+def children_of(folder: RunFolder) -> Iterator[tuple[Any, Callable[[], ChildRun]]]:
     """Its children that have begun, in the order of the table or of the study.
 
     Each as a footprint, which changes whenever the child does, and how to read it.
@@ -192,7 +192,7 @@ def _common(run: AnyManifest) -> dict[str, str]:
     }
 
 
-def _of_trial(trial: TrialFolder, run: RunManifest, tables: str) -> Child:
+def _of_trial(trial: TrialFolder, run: RunManifest, tables: str) -> ChildRun:
     spec = trial.spec()
     result = trial.result()
     status: Status = "running" if run.status == "running" else "stopped"
@@ -202,7 +202,7 @@ def _of_trial(trial: TrialFolder, run: RunManifest, tables: str) -> Child:
     names = {"Model": entry.title, "Type": entry.kind, "View": entry.view}
     if spec.base:
         names["Model"] += " †"
-    return Child(
+    return ChildRun(
         trial.id,
         run.names[trial.id],
         {
@@ -234,14 +234,14 @@ def _seconds(trial: TrialFolder, result: Result | None) -> float:
     return sum(row.get("seconds", 0.0) for row in trial.history())
 
 
-def _of_point(point: Point, run: StudyManifest) -> Child:
+def _of_point(point: Point, run: StudyManifest) -> ChildRun:
     statuses: dict[str, Status] = {"complete": "ok", "stopped": "ok", "failed": "failed"}
     waiting: Status = "running" if run.status == "running" else "stopped"
     status = statuses.get(point.state, waiting)
     result = point.end_file
     seen = point.values()
     finals = {SCORE: point.value, LAST: seen[max(seen)] if status == "ok" and seen else None}
-    return Child(
+    return ChildRun(
         point.id,
         f"{point.study} {point.number}",
         {**_common(run), "pfbench.model": point.system, "pfbench.study": point.study},

@@ -13,13 +13,19 @@ MAGIC = b"SQLite format 3\0"
 # What an error says -> code, and what to do before the remedy that every fault of a store has.
 KNOWN = (
     (("is locked",), "PFB-M03", "wait until nothing else writes to it"),
-    (("error code 401", "error code 403"), "PFB-M09",
-     "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"),
+    (
+        ("error code 401", "error code 403"),
+        "PFB-M09",
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+    ),
     (("certificate", "sslerror"), "PFB-M09", "MLFLOW_TRACKING_SERVER_CERT_PATH"),
-    (("<html", "<!doctype", "valid json", "jsondecode", "error code 404"), "PFB-M09",
-     "the address of an MLflow server, without a page or proxy before it"),
+    (
+        ("<html", "<!doctype", "valid json", "jsondecode", "error code 404"),
+        "PFB-M09",
+        "the address of an MLflow server, without a page or proxy before it",
+    ),
     (("'active' state", "not active"), "PFB-M08", "once more: what was deleted is made anew"),
-)  # fmt: skip
+)
 
 
 def told(error: Exception, uri: str, again: str) -> TrackingError:

@@ -27,7 +27,7 @@ from harness.runs.redact import redact
 from harness.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from harness.tracking.store import Store, Summary
+    from harness.tracking.store import MlflowStore, Summary
 
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql")
 QUIET = {
@@ -79,10 +79,10 @@ def mirror(run_dir: Path, uri: str, experiment: str) -> "Summary":
     An experiment that was deleted in MLflow is restored. Raises TrackingError (exit 8) when the
     store cannot be reached or written, StateError for a record of the run that is damaged.
     """
-    return Looker(run_dir, uri, experiment, restore=True).look()
+    return Synchroniser(run_dir, uri, experiment, restore=True).sync()
 
 
-class Looker:
+class Synchroniser:
     """Looks at a run folder as often as it is told, and remembers the store in between."""
 
     def __init__(self, run_dir: Path, uri: str, experiment: str, *, restore: bool) -> None:
@@ -90,10 +90,10 @@ class Looker:
         self.uri = checked(uri)
         self.experiment = experiment
         self.restore = restore
-        self.store: Store | None = None
+        self.store: MlflowStore | None = None
         self.turn = ""
 
-    def look(self) -> "Summary":
+    def sync(self) -> "Summary":
         """Bring over what is new. Raises what `mirror` does; the next look then starts afresh."""
         self.folder.manifest()
         with _alone(self.folder) as lock:
@@ -101,7 +101,7 @@ class Looker:
             if lock.read() != self.turn:  # another mirror of this run has written since
                 self.store = None
             try:
-                summary = self._open().look()
+                summary = self._open().sync()
             except PfbenchError:
                 self.store = None
                 raise
@@ -116,16 +116,16 @@ class Looker:
             lock.write(self.turn)
             return summary
 
-    def _open(self) -> "Store":
+    def _open(self) -> "MlflowStore":
         if self.store is None:
             os.environ |= QUIET
             from harness.tracking.faults import prepare_sqlite, sqlite_path
-            from harness.tracking.store import Store
+            from harness.tracking.store import MlflowStore
 
             path = sqlite_path(self.uri)
             if path is not None:
                 prepare_sqlite(path)
-            self.store = Store(self.folder, self.uri, self.experiment, restore=self.restore)
+            self.store = MlflowStore(self.folder, self.uri, self.experiment, restore=self.restore)
         return self.store
 
 
@@ -175,7 +175,11 @@ class Mirror:
         return f"its process was ended by signal {-code}" if code < 0 else self._last_words()
 
     def _last_words(self) -> str:
-        lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
+        lines = (
+            self.log.read_text(errors="replace", encoding="utf-8").split("\n")
+            if self.log.exists()
+            else []
+        )
         said = [line for line in lines if line.startswith("error[")]
         return said[-1].partition(". Try: ")[0] if said else f"see {self.log}"
 
@@ -223,15 +227,15 @@ def follow(run_dir: Path, uri: str, experiment: str) -> int:
 
     threading.Thread(target=wait, daemon=True).start()
     os.nice(19)
-    looker = Looker(run_dir, uri, experiment, restore=False)
+    synchroniser = Synchroniser(run_dir, uri, experiment, restore=False)
     pause, said = EVERY_S, ""
     while True:
         last = closed.is_set()
         if last:
-            looker.store = None  # what was deleted in MLflow meanwhile is made again
+            synchroniser.store = None  # what was deleted in MLflow meanwhile is made again
         began = time.process_time()
         try:
-            looker.look()
+            synchroniser.sync()
             pause = max(EVERY_S, (time.process_time() - began) / SHARE)
         except PfbenchError as error:
             if str(error) != said:

@@ -18,8 +18,19 @@ from harness.trials import network as trained
 
 TAG = "pfbench.model_uri"
 PACKAGES = ("harness", "models", "baselines")
-NEEDED = ("mlflow", "torch", "numpy", "scipy", "pandas", "pydantic", "PyYAML", "safetensors",
-          "nibabel", "scikit-image", "psutil")  # fmt: skip
+NEEDED = (
+    "mlflow",
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pydantic",
+    "PyYAML",
+    "safetensors",
+    "nibabel",
+    "scikit-image",
+    "psutil",
+)
 
 
 def log_models(run_dir: Path, uri: str, experiment: str) -> list[str]:
@@ -43,10 +54,10 @@ def log_models(run_dir: Path, uri: str, experiment: str) -> list[str]:
 def _log_all(folder: RunFolder, uri: str, experiment: str) -> list[str]:
     import mlflow
 
-    from harness.tracking.store import Store
+    from harness.tracking.store import MlflowStore
 
     mlflow.set_tracking_uri(uri)
-    store = Store(folder, uri, experiment, restore=False)
+    store = MlflowStore(folder, uri, experiment, restore=False)
     mlflow.set_experiment(experiment_id=store.experiment)
     logged = []
     for trial, stored in store.children.items():

@@ -18,8 +18,7 @@ import numpy as np
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from harness.data.grid import PAPER_GRID
-from harness.data.scan_view import look
+from harness.data.scan_view import reduction, view_of
 from harness.runs.spec import TrialSpec
 from harness.trials.checkpoint import parse_weights, put_in
 from harness.trials.network import build
@@ -32,7 +31,7 @@ class Servable(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Build the network and put the weights into it; ValueError where they were changed."""
-        stored = Path(context.artifacts["spec"]).read_text()
+        stored = Path(context.artifacts["spec"]).read_text(encoding="utf-8")
         spec = TrialSpec.model_validate_json(stored).model_copy(update={"device": "cpu"})
         path = Path(context.artifacts["weights"])
         content = path.read_bytes()
@@ -62,8 +61,7 @@ class Servable(PythonModel):
 
     def _mask(self, image: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
         data = self.spec.data
-        z, y, x = (side // part for side, part in zip(PAPER_GRID, data.grid, strict=True))
-        field = look(image, spacing_mm, data.name, (z, y, x))
+        field = view_of(image, spacing_mm, data.name, reduction(data.grid, data.view), data.view)
         return field.mask([self.method.segment(block) for block in field.images])
 
 

@@ -26,12 +26,12 @@ from mlflow.entities import (
 )
 from mlflow.tracking import MlflowClient
 
+from harness.data.wording import counted
 from harness.errors import TrackingError
 from harness.runs.run_folder import RunFolder
-from harness.runs.wording import counted
 from harness.tracking import desired as mirrored
 from harness.tracking import views as mlflow_views
-from harness.tracking.desired import Child, Parent
+from harness.tracking.desired import ChildRun, ParentRun
 from harness.tracking.faults import sqlite_path
 
 BATCH = 900  # metrics; MLflow takes 1000 at a time
@@ -73,7 +73,7 @@ class _Stored:
         return cls(run.info.run_id, run.info.status, data.params, data.tags, data.metrics, there)
 
 
-class Store:
+class MlflowStore:
     """One run folder and its runs in one store.
 
     `restore`: bring an experiment back that was deleted in MLflow; otherwise that is an error.
@@ -131,7 +131,7 @@ class Store:
             if not token:
                 return known
 
-    def look(self) -> Summary:
+    def sync(self) -> Summary:
         """Bring over what is new or has changed since the last look of this object."""
         before = self.created, self.metrics
         parent = mirrored.parent_of(self.folder)
@@ -147,16 +147,16 @@ class Store:
         created, metrics = self.created - before[0], self.metrics - before[1]
         return Summary(number, created, metrics, tuple(self.notes))
 
-    def _create(self, what: Child | Parent, kind: str, tags: Mapping[str, str]) -> _Stored:
+    def _create(self, what: ChildRun | ParentRun, kind: str, tags: Mapping[str, str]) -> _Stored:
         began = None
-        if isinstance(what, Child):
+        if isinstance(what, ChildRun):
             self.created += 1
             began = int(((what.ended_s or time.time()) - what.seconds) * 1000)
         tags = {**tags, "pfbench.kind_of_run": kind, "mlflow.runName": what.name}
         run = self.client.create_run(self.experiment, began, tags)
         return _Stored(run.info.run_id, tags=dict(tags))
 
-    def _child(self, child: Child, parent: Parent, parent_id: str) -> None:
+    def _child(self, child: ChildRun, parent: ParentRun, parent_id: str) -> None:
         tags = {
             **child.tags,
             "pfbench.trial_id": child.id,
@@ -172,7 +172,7 @@ class Store:
         self._dataset(parent, stored)
         self._end(child, stored)
 
-    def _params(self, child: Child, stored: _Stored) -> None:
+    def _params(self, child: ChildRun, stored: _Stored) -> None:
         """The ledger's; MLflow lets none be changed, so one that differs there is told by a tag."""
         missing = [Param(k, v) for k, v in child.params.items() if k not in stored.params]
         for first in range(0, len(missing), PARAMS):
@@ -183,7 +183,7 @@ class Store:
             self._set_tags(stored, {"pfbench.params_not_ours": ", ".join(other)})
         stored.params = {**child.params, **there}
 
-    def _metrics(self, child: Child, stored: _Stored) -> None:
+    def _metrics(self, child: ChildRun, stored: _Stored) -> None:
         """The epochs that the store lacks, then final values that it lacks or has otherwise."""
         stamp = int(time.time() * 1000)
         last = stored.metrics.get(mirrored.EPOCH, 0)
@@ -213,7 +213,7 @@ class Store:
             self.client.log_batch(stored.run_id, tags=entries)
             stored.tags = {**stored.tags, **changed}
 
-    def _dataset(self, parent: Parent, stored: _Stored) -> None:
+    def _dataset(self, parent: ParentRun, stored: _Stored) -> None:
         if stored.has_dataset:
             return
         data = parent.dataset
@@ -228,7 +228,7 @@ class Store:
         self.client.log_inputs(stored.run_id, [DatasetInput(entry, context)])
         stored.has_dataset = True
 
-    def _end(self, child: Child, stored: _Stored) -> None:
+    def _end(self, child: ChildRun, stored: _Stored) -> None:
         """Files first: a run that is no longer RUNNING has everything."""
         ended = int((child.ended_s or time.time()) * 1000)
         self._state(stored, child.artifacts, child.status in ("ok", "failed"))
@@ -243,7 +243,7 @@ class Store:
             self.client.set_terminated(stored.run_id, status, ended_ms)
         stored.status = status
 
-    def _finish(self, parent: Parent, stored: _Stored) -> None:
+    def _finish(self, parent: ParentRun, stored: _Stored) -> None:
         """Description, tables and pictures, whenever one of them is not what the store has."""
         self._dataset(parent, stored)
         self._set_tags(stored, parent.tags)
@@ -267,7 +267,7 @@ class Store:
             self.client.log_artifact(stored.run_id, str(path), "/".join(below) or None)
         self._set_tags(stored, {"pfbench.state": state})
 
-    def _view(self, parent: Parent) -> None:
+    def _view(self, parent: ParentRun) -> None:
         """What `pfbench ui` opens; MLflow lists it among the saved views of the experiment."""
         key, value = view = mlflow_views.saved(parent)
         if self.view == view:

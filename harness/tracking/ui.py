@@ -56,11 +56,11 @@ def ui(run_dir: Path, uri: str, experiment: str, port: int) -> int:
 def links(run_dir: Path, uri: str, experiment: str, place: str) -> list[Link]:
     """Pages at `place`, the root of a server of this store, that show the run."""
     os.environ |= tracking.QUIET
-    from harness.tracking.store import Store
+    from harness.tracking.store import MlflowStore
 
     folder = RunFolder(run_dir)
     parent = mirrored.parent_of(folder)
-    store = Store(folder, uri, experiment, restore=False)
+    store = MlflowStore(folder, uri, experiment, restore=False)
     found = [
         Link("table", mlflow_views.table_link(place, store.experiment, parent.id)),
         Link("charts", mlflow_views.chart_link(place, store.experiment, parent.id)),

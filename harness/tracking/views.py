@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from harness.runs.files import JsonObject
 from harness.runs.measures import BY_NAME, DICE
-from harness.tracking.desired import HEADLINES, SCORE, Parent
+from harness.tracking.desired import HEADLINES, SCORE, ParentRun
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Or its pages ask whether language models are meant."""
@@ -41,7 +42,7 @@ def rows(run_id: str, table: str = "") -> str:
     return f"tags.`pfbench.run_id` = '{run_id}' and {shown}"
 
 
-def saved(parent: Parent) -> tuple[str, str]:
+def saved(parent: ParentRun) -> tuple[str, str]:
     """The tag that holds the view of a run: its name, and the view with the time 0."""
     view = json.dumps(_view(parent), separators=(",", ":"))
     name = f"{parent.title}, run {parent.id[:6]}"
@@ -49,7 +50,7 @@ def saved(parent: Parent) -> tuple[str, str]:
     return f"mlflow.sharedViewState.{key(parent.id)}", json.dumps(envelope)
 
 
-def _view(parent: Parent) -> dict[str, Any]:
+def _view(parent: ParentRun) -> JsonObject:
     study = parent.score == SCORE
     metrics = (SCORE,) if study else (*HEADLINES, *OTHERS)
     columns = [_column("params", "Model"), *(_column("metrics", name) for name in metrics)]
@@ -76,22 +77,22 @@ def _column(kind: str, name: str) -> str:
     return f"{kind}.`{name}`"
 
 
-def _section(study: bool) -> dict[str, Any]:
+def _section(study: bool) -> JsonObject:
     name = "Which values, with what score" if study else "Which system, at what cost"
     flags = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False}
     return {"uuid": SECTION, "name": name, **flags}
 
 
-def _charts_of_study(parent: Parent) -> list[dict[str, Any]]:
+def _charts_of_study(parent: ParentRun) -> list[JsonObject]:
     """Parallel coordinates for each table: a run without its parameters has no line there."""
-    charts: list[dict[str, Any]] = []
+    charts: list[JsonObject] = []
     for table, names in parent.searched.items():
         shown = {"selectedParams": list(names), "selectedMetrics": [SCORE], "displayName": table}
         charts.append(_chart("PARALLEL", len(charts), showAllRuns=True, **shown))
     return [*charts, _chart("BAR", len(charts), metricKey=SCORE, displayName=SCORE)]
 
 
-def _charts() -> list[dict[str, Any]]:
+def _charts() -> list[JsonObject]:
     parallel = {"selectedParams": ["Model"], "selectedMetrics": list(HEADLINES)}
     charts = [_chart("PARALLEL", 0, showAllRuns=True, **parallel)]
     for cost in COSTS:
@@ -107,7 +108,7 @@ def _axis(metric: str) -> dict[str, str]:
     return {"key": metric, "type": "METRIC"}
 
 
-def _chart(kind: str, number: int, **what: Any) -> dict[str, Any]:
+def _chart(kind: str, number: int, **what: Any) -> JsonObject:
     return {
         "uuid": f"{SECTION}-{number}",
         "type": kind,

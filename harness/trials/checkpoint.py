@@ -10,26 +10,26 @@ import hashlib
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_weights
 from torch import Tensor, nn
 
+from harness.data.wording import listed
 from harness.errors import StateError
 from harness.runs.crash_points import crash_point
 from harness.runs.files import write_bytes
 from harness.runs.records import Scored
 from harness.runs.trial_folder import TrialFolder
-from harness.runs.wording import listed
+from harness.systems.train import Snapshot
 
 GENERATIONS = 2
 SHOWN = 3  # keys of a network that a message names
 AGAIN = "remove this folder, then the same command with --retry-failed"
 
 
-def save(folder: Path, epoch: int, state: dict[str, Any]) -> None:
+def save(folder: Path, epoch: int, state: Snapshot) -> None:
     """Write the state after `epoch` and drop all but the last two.
 
     `state` holds tensors, numbers, text, lists and dicts only, so that it can be read without
@@ -47,7 +47,7 @@ def save(folder: Path, epoch: int, state: dict[str, Any]) -> None:
         old.unlink()
 
 
-def load(folder: Path, warn: Callable[[str], None] = lambda message: None) -> dict[str, Any] | None:
+def load(folder: Path, warn: Callable[[str], None] = lambda message: None) -> Snapshot | None:
     """The newest checkpoint that is whole, None when there is none; `warn` hears of damaged ones.
 
     Raises StateError when there are two and both are damaged, and for one that is whole but
@@ -75,7 +75,7 @@ def _sealed(path: Path, content: bytes) -> bool:
     return seal.exists() and seal.read_bytes() == hashlib.sha256(content).hexdigest().encode()
 
 
-def _opened(path: Path, content: bytes) -> dict[str, Any]:
+def _opened(path: Path, content: bytes) -> Snapshot:
     try:
         return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
     except Exception as error:  # torch has many, for what is no checkpoint as for what is unsafe
@@ -135,11 +135,11 @@ class CheckpointStore:
         self.folder = folder
         self.warn = warn
 
-    def save(self, epoch: int, state: dict[str, Any]) -> None:
+    def save(self, epoch: int, state: Snapshot) -> None:
         save(self.folder.checkpoints, epoch, {"trial": self.folder.id, **state})
         self._write_history(state)
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self) -> Snapshot | None:
         state = load(self.folder.checkpoints, self.warn)
         if state is None:
             return None
@@ -150,5 +150,5 @@ class CheckpointStore:
         self._write_history(state)
         return state
 
-    def _write_history(self, state: dict[str, Any]) -> None:
+    def _write_history(self, state: Snapshot) -> None:
         self.folder.write_history(state["progress"]["history"])

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from harness.errors import StorageError
+from harness.runs.events import Event
 from harness.runs.records import CUDA_OOM, Failed
 from harness.runs.trial_folder import Action
 from harness.trials.placement import (
@@ -98,7 +98,7 @@ def _crowded_out(workplace: Workplace, action: Action, jobs: Sequence[Job]) -> l
     return again
 
 
-def _record_loss(workplace: Workplace, action: Action, trial: str, event: dict[str, Any]) -> None:
+def _record_loss(workplace: Workplace, action: Action, trial: str, event: Event) -> None:
     """Pass the event on; a trial that Ray lost with its supervisor cannot say so itself."""
     reason, detail = event.get("reason"), event.get("detail", "")
     folder = workplace.folder.trial(trial)
@@ -108,7 +108,7 @@ def _record_loss(workplace: Workplace, action: Action, trial: str, event: dict[s
     workplace.on_event(trial, event)
 
 
-def refuse_full_disk(event: dict[str, Any]) -> None:
+def refuse_full_disk(event: Event) -> None:
     """StorageError when the event is that of a trial that found no room for what it has to write.
 
     The trial stays unfinished: it goes on when there is room again.

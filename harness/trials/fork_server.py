@@ -174,7 +174,7 @@ def main() -> int:
     gc.disable()  # while importing, the collector would take a fifth of the time and find nothing
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which ends this one
     owner = socket.socket(fileno=os.dup(0))
-    with open(os.devnull) as nothing:
+    with open(os.devnull, encoding="utf-8") as nothing:
         os.dup2(nothing.fileno(), 0)
     return live(owner)
 

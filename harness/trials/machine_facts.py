@@ -12,7 +12,8 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+
+from harness.runs.files import JsonObject
 
 PATIENCE_S = 90
 TORCH = """
@@ -24,7 +25,7 @@ print(json.dumps({"version": torch.__version__, "threads": torch.get_num_threads
 """What torch sees of a machine, for `asked_afresh`; the memory of a GPU in GiB."""
 
 
-def look(asked: dict[str, Any]) -> dict[str, Any]:
+def look(asked: JsonObject) -> JsonObject:
     """The facts about this machine; `asked`: packages, folders, token, gpu.
 
     In each of the folders the driver has put a file with the token as its name and content. Where
@@ -38,7 +39,7 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
     return facts | device(asked)
 
 
-def device(asked: dict[str, Any]) -> dict[str, Any]:
+def device(asked: JsonObject) -> JsonObject:
     """The name of what trials compute on here, and why torch cannot, "" when it can."""
     if not asked["gpu"]:
         return {"device": cpu_name(), "broken": ""}
@@ -51,7 +52,7 @@ def device(asked: dict[str, Any]) -> dict[str, Any]:
 
 def asked_afresh(
     code: str, patience_s: float, environment: Mapping[str, str] | None = None
-) -> tuple[dict[str, Any] | None, str]:
+) -> tuple[JsonObject | None, str]:
     """The JSON that `code` prints in an interpreter of its own; else None, and why in one line.
 
     Raises TimeoutExpired after `patience_s`.
@@ -63,6 +64,7 @@ def asked_afresh(
         env=environment and dict(environment),
         timeout=patience_s,
         check=False,
+        encoding="utf-8",
     )
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1]), ""
@@ -81,18 +83,18 @@ def installed(name: str) -> str | None:
 def cpu_name() -> str:
     """The processor's own name, for example "AMD EPYC 7B13"."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _visit(folder: Path, token: str) -> dict[str, Any]:
+def _visit(folder: Path, token: str) -> JsonObject:
     """Read what the driver left in the folder, and leave something ourselves."""
     try:
-        if (folder / token).read_text() != token:
+        if (folder / token).read_text(encoding="utf-8") != token:
             return {"fault": "is another folder there"}
         mine = folder / f"{token}-{platform.node()}-{os.getpid()}"
-        with open(mine, "x") as file:
+        with open(mine, "x", encoding="utf-8") as file:
             file.write(token)
     except FileNotFoundError:
         return {"fault": "is not there, or another folder"}

@@ -87,8 +87,11 @@ def together(processes: Sequence[MeasuredProcess]) -> dict[str, Any]:
     by_process = [one.inference_s for one in processes]
     seconds = sorted(chain.from_iterable(by_process))
     peaks = (
-        "inference_peak_mib", "inference_reserved_mib", "resident_before_mib", "bare_process_mib",
-    )  # fmt: skip
+        "inference_peak_mib",
+        "inference_reserved_mib",
+        "resident_before_mib",
+        "bare_process_mib",
+    )
     return {
         **first.model_dump(exclude_unset=True),
         **{name: _highest(getattr(one, name) for one in processes) for name in peaks},

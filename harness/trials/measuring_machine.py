@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from harness.runs.events import OnEvent
 from harness.runs.records import Measured
 from harness.runs.run_folder import RunFolder
 from harness.runs.trial_folder import Action
 from harness.trials.machine_facts import device
-from harness.trials.placement import OnEvent, Phase, Placement, cluster_of
+from harness.trials.placement import Phase, Placement, cluster_of
 from harness.trials.supervise import supervise
 from harness.trials.workplace import Workplace
 from tuning.capacity import machines_for

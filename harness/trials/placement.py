@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import harness
 from harness.errors import ClusterError, UsageError
@@ -23,9 +23,6 @@ CODE = tuple(
 
 Phase = Callable[[], Sequence[str]]
 """Names the trials of a phase when its turn comes."""
-
-
-OnEvent = Callable[[str, dict[str, Any]], None]
 
 
 ALONE: tuple[Action, ...] = ("measure", "probe_inference")

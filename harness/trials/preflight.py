@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.data.wording import counted
 from harness.errors import ClusterError, together
 from harness.runs.files import write_bytes
 from harness.runs.screen import Screen
-from harness.runs.wording import counted
 from harness.trials.machine_facts import installed, look
 from harness.trials.placement import Placement, cluster_faults, cluster_of
 from tuning.capacity import machines_for
@@ -19,7 +19,7 @@ from tuning.machines import Machine, Silent, everywhere
 
 NUMBERS = ("torch", "numpy", "scipy")
 """Compute what ends in the table: every machine has the version that the driver has."""
-PLUMBING = ("ray", "pandas", "pydantic", "PyYAML", "safetensors", "psutil")
+PLUMBING = ("ray", "pandas", "pydantic", "safetensors", "psutil")
 """A trial imports them, but they move no number."""
 LEAST_FREE = 2**30
 PATIENCE_S = 120
@@ -118,7 +118,7 @@ def _folders(found: Mapping[str, Mapping[str, Any]], token: str) -> Iterator[Lac
 
 def _left(path: Path, token: str) -> bool:
     try:
-        return path.read_text() == token
+        return path.read_text(encoding="utf-8") == token
     except OSError:
         return False
 

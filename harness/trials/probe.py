@@ -19,7 +19,7 @@ from harness.data.case import Volume
 from harness.data.split import Split
 from harness.systems.memory import MIB, peak_memory_mib, reset_peak
 from harness.systems.methods import Image, Method, Stage
-from harness.systems.train import Lesson, Row, train
+from harness.systems.train import EpochRow, TrainingJob, train
 from harness.trials.measure import describe_device
 
 EPOCHS = 2
@@ -44,7 +44,7 @@ class Pace:
     """Of one case."""
 
 
-class Turns(Sequence[Volume]):
+class Cycled(Sequence[Volume]):
     """`steps` volumes, those there are in turns; `steps` may change between two epochs."""
 
     def __init__(self, volumes: Sequence[Volume]) -> None:
@@ -58,22 +58,22 @@ class Turns(Sequence[Volume]):
         return self.volumes[index % len(self.volumes)]
 
 
-def glimpse(split: Split) -> Split:
+def few_cases(split: Split) -> Split:
     """The few cases that a probe of training opens."""
     return replace(split, train=split.train[:SAMPLE], validation=split.validation[:1])
 
 
-def training(method: Method, lesson: Lesson, split: Split, limit_s: float) -> dict[str, Any]:
+def training(method: Method, lesson: TrainingJob, split: Split, limit_s: float) -> dict[str, Any]:
     """The pace of each network of `method` and the peak of memory with all cases of `split`.
 
-    `lesson` has the volumes of a glimpse. Raises NotFinite as training does.
+    `lesson` has the volumes of few_cases. Raises NotFinite as training does.
     """
-    turns = Turns(lesson.training)
+    turns = Cycled(lesson.training)
     ends: list[tuple[float, float, int]] = []
 
-    def report(row: Row) -> None:
+    def report(row: EpochRow) -> None:
         ends.append((time.perf_counter(), row["seconds"], turns.steps))
-        turns.steps = fitting(row["seconds"], limit_s, STEPS) if len(ends) % EPOCHS else 1
+        turns.steps = how_many(row["seconds"], limit_s, STEPS) if len(ends) % EPOCHS else 1
 
     # Nothing ends these epochs early: no schedule has seen enough of them.
     endless = {"epochs": EPOCHS, "plateau_epochs": EPOCHS + 1, "learning_rate_floor": 0.0}
@@ -95,12 +95,12 @@ def _validating(stage: Stage, volumes: Sequence[Volume], limit_s: float) -> floa
     """Seconds of one validation case, 0 where there is none."""
     if not volumes:
         return 0.0
-    return mean(paced(lambda: stage.segment(volumes[0].image), limit_s)[1:])
+    return mean(timed(lambda: stage.segment(volumes[0].image), limit_s)[1:])
 
 
 def adapting(method: Method, volume: Volume, split: Split, limit_s: float) -> dict[str, Any]:
     """The same of fine-tuning on test volumes: label one, then learn from it."""
-    first, *steps = paced(lambda: method.adapt([volume.image]), limit_s, STEPS)
+    first, *steps = timed(lambda: method.adapt([volume.image]), limit_s, STEPS)
     pace = Pace(len(steps), mean(steps), max(0.0, first - mean(steps)))
     return _record(method, [pace], volume, len(split.test) - 1)
 
@@ -123,7 +123,7 @@ def _record(method: Method, paces: Sequence[Pace], volume: Volume, unseen: int) 
 def scoring(method: Method, volume: Volume, limit_s: float) -> dict[str, float]:
     """Seconds of one test case in the process that trains."""
     segment = method.for_inference().segment
-    return {"segment_s": mean(paced(lambda: segment(volume.image), limit_s)[1:])}
+    return {"segment_s": mean(timed(lambda: segment(volume.image), limit_s)[1:])}
 
 
 def inference(method: Method, image: Image, limit_s: float) -> dict[str, Any]:
@@ -132,14 +132,14 @@ def inference(method: Method, image: Image, limit_s: float) -> dict[str, Any]:
     `method` is the one for inference, and nothing else is to hold the rest.
     """
     reset_peak(method.device)
-    seconds = median(paced(lambda: method.segment(image), limit_s)[1:])
+    seconds = median(timed(lambda: method.segment(image), limit_s)[1:])
     return {"inference_s": seconds, **peak_memory_mib(method.device), **describe_device(method)}
 
 
-def paced(work: Callable[[], Any], limit_s: float, most: int = 10) -> list[float]:
+def timed(work: Callable[[], Any], limit_s: float, most: int = 10) -> list[float]:
     """Seconds of the call of `work` that warms up, and of as many more as fit into the limit."""
     first = _seconds(work)
-    return [first, *(_seconds(work) for _ in range(fitting(first, limit_s, most)))]
+    return [first, *(_seconds(work) for _ in range(how_many(first, limit_s, most)))]
 
 
 def _seconds(work: Callable[[], Any]) -> float:
@@ -148,6 +148,6 @@ def _seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def fitting(seconds: float, limit_s: float, most: int) -> int:
+def how_many(seconds: float, limit_s: float, most: int) -> int:
     """How many items of so many seconds fit into the limit, at least one."""
     return max(1, min(most, int(limit_s / max(seconds, 1e-6))))

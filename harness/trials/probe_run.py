@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.errors import PfbenchError
+from harness.runs.events import Event
 from harness.runs.manifest import open_run
 from harness.runs.plan import Plan
 from harness.runs.records import Failed, ProbedInference, ProbedTraining
@@ -29,9 +29,15 @@ from harness.trials.workplace import Workplace
 LIMIT_S = 10.0
 PREFIX = ".probe-"
 SCHEDULE = {
-    "epochs", "learning_rate", "plateau_epochs", "plateau_divisor", "learning_rate_floor",
-    "selection", "validate_every", "windows_per_volume",
-}  # fmt: skip
+    "epochs",
+    "learning_rate",
+    "plateau_epochs",
+    "plateau_divisor",
+    "learning_rate_floor",
+    "selection",
+    "validate_every",
+    "windows_per_volume",
+}
 """Parts of the protocol that say how long and how fast it learns, not what a step takes."""
 
 
@@ -61,7 +67,7 @@ def kinds(specs: Mapping[str, TrialSpec], trials: Iterable[str]) -> dict[str, li
     return found
 
 
-def company(alike: Mapping[str, Sequence[str]], places: int) -> list[str]:
+def run_together(alike: Mapping[str, Sequence[str]], places: int) -> list[str]:
     """One trial of each kind, and others as far as there are places: none is more alone than it
     will be.
     """
@@ -91,7 +97,7 @@ def probe(
     ]
     first = {kind: alike[0] for group in groups for kind, alike in group.items()}
     shown = kinds(specs, (t for t in planned.to_measure if t in asked) if inference else ())
-    together = [company(group, places) for group in groups]
+    together = [run_together(group, places) for group in groups]
     alone = [first[kind] for kind in shown]
     with _folder(cache) as folder:
         open_run(folder, planned, cache, "")
@@ -134,7 +140,7 @@ def _carry_out(
     planned: Plan,
     screen: Screen,
 ) -> None:
-    def tell(trial: str, event: dict[str, Any]) -> None:
+    def tell(trial: str, event: Event) -> None:
         screen.event(trial, event)
         refuse_full_disk(event)
 

@@ -12,10 +12,11 @@ import select
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import harness
 from harness.errors import StorageError
+from harness.runs.events import Event
 from harness.runs.files import open_to_append
 from harness.runs.records import Failed
 from harness.trials.fork_server import Call, ForkServer, Lost
@@ -24,7 +25,7 @@ from harness.trials.task import Task
 
 ATTEMPTS = 2
 TRIAL = "harness.trials.preload:main"
-Report = Callable[[dict[str, Any]], None]
+Report = Callable[[Event], None]
 _fork_server: ForkServer | None = None
 """One for each process that supervises: its children are forked from one set of imports."""
 
@@ -33,7 +34,7 @@ class Silence(Exception):
     """The trial said nothing for longer than allowed."""
 
 
-def supervise(task: Task, report: Report, node: str = "", function: str = TRIAL) -> dict[str, Any]:
+def supervise(task: Task, report: Report, node: str = "", function: str = TRIAL) -> Event:
     """Run the task to its end; returns {"reason": "ok" | why not, "detail": one line}.
 
     `node` is the machine on which Ray put this call. `function` ("module:name") is called by the
@@ -46,7 +47,7 @@ def supervise(task: Task, report: Report, node: str = "", function: str = TRIAL)
     return outcome
 
 
-def _supervise(task: Task, report: Report, function: str) -> dict[str, Any]:
+def _supervise(task: Task, report: Report, function: str) -> Event:
     """One process that does the task, and a second one where the first dies."""
     for attempt in range(1, ATTEMPTS + 1):
         report({"event": "start", "attempt": attempt})
@@ -59,7 +60,7 @@ def _supervise(task: Task, report: Report, function: str) -> dict[str, Any]:
     return _fail(task, reason, detail)
 
 
-def _fail(task: Task, reason: str, detail: str) -> dict[str, Any]:
+def _fail(task: Task, reason: str, detail: str) -> Event:
     """Record the failure, unless the process died after it had recorded its end."""
     task.folder.write_failure(task.action, reason, detail)
     ended = task.folder.end(task.action)
@@ -112,7 +113,7 @@ def trial_environment() -> dict[str, str]:
     return {**os.environ, **fixed}
 
 
-def _events(output: IO[bytes], silence_s: float) -> Iterator[dict[str, Any]]:
+def _events(output: IO[bytes], silence_s: float) -> Iterator[Event]:
     """The JSON lines that the process prints; raises Silence when none comes for too long."""
     pending = b""
     while True:

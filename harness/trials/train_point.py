@@ -2,18 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
+from harness.runs.events import Event
 from harness.runs.study_folder import scores
 from harness.trials.supervise import TRIAL, supervise
 from harness.trials.task import PointTask
 
-Report = Callable[[dict[str, Any]], None]
+Report = Callable[[Event], None]
 
 
-def train_point(
-    point: PointTask, report: Report, node: str = "", function: str = TRIAL
-) -> dict[str, Any]:
+def train_point(point: PointTask, report: Report, node: str = "", function: str = TRIAL) -> Event:
     """Train every seed of the point to each of its stops; returns {"reason": "ok" | why not}.
 
     Reports epoch and score. No process is left running while a stop is reported, so that the
@@ -24,7 +22,7 @@ def train_point(
     last = point.tasks[-1]
     for until in point.stops:
 
-        def on_epoch(event: dict[str, Any], until: int = until) -> None:
+        def on_epoch(event: Event, until: int = until) -> None:
             """The last seed's epochs complete those of the others."""
             if event["event"] == "epoch" and event["epoch"] < until:
                 known = scores(trials)

@@ -18,6 +18,7 @@ import harness
 from harness.data.split import Split
 from harness.errors import StorageError
 from harness.runs import plugins
+from harness.runs.events import Event
 from harness.runs.files import write_bytes
 from harness.runs.records import (
     Failed,
@@ -34,7 +35,7 @@ from harness.systems.cost import adapt_gflops, cost
 from harness.systems.evaluate import evaluate, summary
 from harness.systems.memory import peak_memory_mib, reset_peak, resident_mib
 from harness.systems.methods import Mask, Method
-from harness.systems.train import Lesson, Progress, Row, train
+from harness.systems.train import EpochRow, TrainingJob, TrainingState, train
 from harness.trials import probe
 from harness.trials.checkpoint import CheckpointStore, load_weights
 from harness.trials.failure import BaseMissing, classify
@@ -42,7 +43,6 @@ from harness.trials.measure import alike, describe_device, measure, together
 from harness.trials.network import build
 from harness.trials.task import Task
 
-Event = dict[str, Any]
 Emit = Callable[[Event], None]
 
 
@@ -94,7 +94,7 @@ def _train(task: Task, emit: Emit) -> None:
     _score(task, method, {"train": time.perf_counter() - began}, emit, **found)
 
 
-def _training_memory(task: Task, method: Method, progress: Progress) -> dict[str, Any]:
+def _training_memory(task: Task, method: Method, progress: TrainingState) -> dict[str, Any]:
     """Peaks of training; none on a CPU of which several trials had one process, whose peaks cannot
     be told apart.
     """
@@ -114,7 +114,7 @@ def _train_to(task: Task, emit: Emit) -> None:
     train(method, _lesson(task, method, emit))
 
 
-def _lesson(task: Task, method: Method, emit: Emit, split: Split | None = None) -> Lesson:
+def _lesson(task: Task, method: Method, emit: Emit, split: Split | None = None) -> TrainingJob:
     """The training of `method` on the cases of the run, or on those of another split."""
     spec, cases = task.folder.spec(), split or task.run_folder.split()
 
@@ -123,10 +123,10 @@ def _lesson(task: Task, method: Method, emit: Emit, split: Split | None = None) 
         _complain(f"warning: {message}")
         emit({"event": "note", "message": message})
 
-    def report(row: Row) -> None:
+    def report(row: EpochRow) -> None:
         emit({"event": "epoch", "of": spec.protocol.epochs * len(method.stages), **row})
 
-    return Lesson(
+    return TrainingJob(
         task.run_folder.volumes(cases.train, task.cache),
         task.run_folder.volumes(cases.validation, task.cache),
         spec.protocol,
@@ -199,6 +199,7 @@ def _score(
         metrics=summary(rows),
         n_cases=len(rows),
         n_failed=sum(bool(row["failed"]) for row in rows),
+        n_without_target=sum(row["target_ml"] == 0 for row in rows),
         transductive=method.transductive,
         environment={**environment(method), "node": task.node},
         seconds={**seconds, "test": time.perf_counter() - began},
@@ -251,7 +252,7 @@ def _probe_training(task: Task, emit: Emit) -> None:
     if spec.base:
         figures = probe.adapting(method, test, split, limit_s)
     else:
-        lesson = _lesson(task, method, emit, probe.glimpse(split))
+        lesson = _lesson(task, method, emit, probe.few_cases(split))
         figures = probe.training(method, lesson, split, limit_s)
     figures |= probe.scoring(method, test, limit_s)
     emit({"event": "probed", "paces": figures["paces"]})

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.runs.events import OnEvent
 from harness.runs.run_folder import RunFolder
 from harness.runs.trial_folder import Action
-from harness.trials.placement import OnEvent, Placement
+from harness.trials.placement import Placement
 from harness.trials.task import Task
 
 

@@ -8,12 +8,10 @@ from rich.table import Table
 from harness.checks.doctor import machine as doctor_machine
 from harness.checks.doctor import software as doctor_software
 from harness.checks.doctor import store as doctor_store
-from harness.checks.finding import Check, Finding, Request
+from harness.checks.finding import Check, Diagnosis, ExaminationRequest
 from harness.errors import UsageError
 from harness.runs.redact import redact
 from harness.runs.screen import Screen
-
-__all__ = ["CHECKS", "Finding", "Request", "examine", "exit_code", "records", "show"]
 
 CHECKS: dict[str, Check] = {
     "Python": doctor_software.python,
@@ -31,7 +29,7 @@ CHECKS: dict[str, Check] = {
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-def examine(request: Request, checks: dict[str, Check] = CHECKS) -> list[Finding]:
+def examine(request: ExaminationRequest, checks: dict[str, Check] = CHECKS) -> list[Diagnosis]:
     """What every check finds, in their order; they wait for each other's libraries side by side.
 
     Never raises: a check that does is itself a finding.
@@ -41,25 +39,25 @@ def examine(request: Request, checks: dict[str, Check] = CHECKS) -> list[Finding
         return [finding for each in found for finding in each]
 
 
-def _guarded(name: str, check: Check, request: Request) -> list[Finding]:
+def _guarded(name: str, check: Check, request: ExaminationRequest) -> list[Diagnosis]:
     try:
         return list(check(request))
     except Exception as error:  # a doctor who faints is of no use
         what = f"cannot be checked ({type(error).__name__}: {redact(str(error))})"
-        return [Finding(name, "fail", what, "report this, with the line as it is")]
+        return [Diagnosis(name, "fail", what, "report this, with the line as it is")]
 
 
-def exit_code(findings: Sequence[Finding]) -> int:
+def exit_code(findings: Sequence[Diagnosis]) -> int:
     """2 when a run would break on something that was found, else 0."""
     return UsageError.exit_code if any(one.state == "fail" for one in findings) else 0
 
 
-def records(findings: Sequence[Finding]) -> list[dict[str, str]]:
+def records(findings: Sequence[Diagnosis]) -> list[dict[str, str]]:
     """The findings as JSON."""
     return [finding._asdict() for finding in findings]
 
 
-def show(findings: Sequence[Finding], screen: Screen) -> None:
+def show(findings: Sequence[Diagnosis], screen: Screen) -> None:
     """A line for each, its remedy below it."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, state, what, remedy in findings:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import psutil
 
-from harness.checks.finding import Finding, Request, State
-from harness.data import brats
-from harness.data.check import layout_of
-from harness.data.datasets import DATASETS, survey
+from harness.checks.finding import Diagnosis, ExaminationRequest, State
+from harness.data.datasets import DataRequest, complete, contents_of, survey
+from harness.data.recognise import recognised
+from harness.data.wording import counted
 from harness.errors import DataError
-from harness.runs.wording import counted
+from tuning.cluster import SHORT, rays_folder, too_long
 
 GIB = 2**30
 LEAST_GIB, ENOUGH_GIB = 1, 10
@@ -48,78 +48,87 @@ def unwritable(folder: Path) -> str:
         return f"{place} cannot be written: {error.strerror}"
 
 
-def output(request: Request) -> Iterator[Finding]:
+def output(request: ExaminationRequest) -> Iterator[Diagnosis]:
     """The folder that runs go to: ours to write, and nobody else's to read."""
     out = request.out
     broken = unwritable(out)
     if broken:
-        yield Finding("output", "fail", broken, "pass --out with a folder that you may write to")
+        yield Diagnosis("output", "fail", broken, "pass --out with a folder that you may write to")
     elif not out.exists():
-        yield Finding("output", "ok", f"{out} will be made, for you only")
+        yield Diagnosis("output", "ok", f"{out} will be made, for you only")
     elif out.stat().st_mode & 0o077:
         what = f"{out} is open to others ({out.stat().st_mode & 0o777:o}); case ids are in it"
-        yield Finding("output", "warn", what, f"chmod -R go= {shlex.quote(str(out))}")
+        yield Diagnosis("output", "warn", what, f"chmod -R go= {shlex.quote(str(out))}")
     else:
-        yield Finding("output", "ok", f"{out}, yours only")
+        yield Diagnosis("output", "ok", f"{out}, yours only")
 
 
-def disk(request: Request) -> Iterator[Finding]:
+def disk(request: ExaminationRequest) -> Iterator[Diagnosis]:
     """Space for runs, for Ray's own files, and the memory that its processes share."""
     free = shutil.disk_usage(nearest(request.out)).free / GIB
     if free < ENOUGH_GIB:
         state: State = "fail" if free < LEAST_GIB else "warn"
         what = f"{free:.1f} GiB free for runs; the paper's volumes and checkpoints take more"
-        yield Finding("disk", state, what, "free space, or pass --out on another disk")
+        yield Diagnosis("disk", state, what, "free space, or pass --out on another disk")
     else:
-        yield Finding("disk", "ok", f"{free:.0f} GiB free for runs")
+        yield Diagnosis("disk", "ok", f"{free:.0f} GiB free for runs")
     place = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
     usage = shutil.disk_usage(nearest(place))
     if 1 - usage.free / usage.total > RAY_FULL:
         what = f"{place} is over {RAY_FULL:.0%} full, and Ray stops working there"
-        yield Finding("disk", "fail", what, "free space, or export RAY_TMPDIR=DIR on another disk")
+        yield Diagnosis(
+            "disk", "fail", what, "free space, or export RAY_TMPDIR=DIR on another disk"
+        )
     else:
-        yield Finding("disk", "ok", f"{usage.free / GIB:.0f} GiB free for Ray in {place}")
+        yield Diagnosis("disk", "ok", f"{usage.free / GIB:.0f} GiB free for Ray in {place}")
+    if too_long(rays_folder()):
+        what = f"the name of {rays_folder()} is too long for Ray's sockets"
+        if os.access(SHORT, os.W_OK):
+            yield Diagnosis("disk", "ok", f"{what}; they go to {SHORT}")
+        else:
+            remedy = "export RAY_TMPDIR=DIR, a folder with a name of at most 30 letters"
+            yield Diagnosis("disk", "fail", f"{what}, and {SHORT} cannot be written", remedy)
     if SHM.exists():
         size = shutil.disk_usage(SHM).total / 2**20
         what = f"{size:.0f} MiB of shared memory"
         if size < SHM_MIB:
-            yield Finding(
+            yield Diagnosis(
                 "disk", "warn", f"{what}; Ray then uses the disk", "docker run --shm-size=1g"
             )
         else:
-            yield Finding("disk", "ok", what)
+            yield Diagnosis("disk", "ok", what)
 
 
-def data(request: Request) -> Iterator[Finding]:
+def data(request: ExaminationRequest) -> Iterator[Diagnosis]:
     """The folder of the volumes: how many cases it has, by their names alone."""
     root = request.data_root
     if root is None:
-        yield Finding("data", "ok", "none given: the phantom needs none")
+        yield Diagnosis("data", "ok", "none given: the phantom needs none")
         return
     if not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
         what = f"{root} is no folder" if not root.is_dir() else f"{root} cannot be read"
-        yield Finding("data", "fail", what, "pass --data-root with the folder of the volumes")
+        yield Diagnosis("data", "fail", what, "pass --data-root with the folder of the volumes")
         return
     remedy = f"pfbench data check {shlex.quote(str(root))}"
     try:
-        name = layout_of(root)
-        modalities = DATASETS[name].contents_of(root).modalities
-        if name == "brats":
-            modalities = brats.modalities_of(root)
-        found = survey(name, root, modalities)
+        name = recognised(root)
+        contents = contents_of(DataRequest(name, root))
+        target = contents.default or next(iter(contents.targets), "")
+        asked = complete(DataRequest(name, root, contents.available, target))
+        modalities, found = asked.modalities, survey(asked)
     except DataError as error:
-        yield Finding("data", "fail", error.what, remedy)
+        yield Diagnosis("data", "fail", error.what, remedy)
         return
     what = f"{name}: {counted(len(found.cases), 'case')} with {', '.join(modalities)}"
     if found.faults:
         faults = counted(len(found.faults), "fault")
         what = f"{what}; {faults}, the first: {found.faults[0].what}"
-        yield Finding("data", "fail", what, remedy)
+        yield Diagnosis("data", "fail", what, remedy)
     else:
-        yield Finding("data", "ok", f"{what}; `{remedy}` looks into them")
+        yield Diagnosis("data", "ok", f"{what}; `{remedy}` looks into them")
 
 
-def listeners(request: Request) -> Iterator[Finding]:
+def listeners(request: ExaminationRequest) -> Iterator[Diagnosis]:
     """Processes of this user's Ray and MLflow that other machines can reach.
 
     Who reaches a port of Ray can run code; MLflow's server asks nobody for a password.
@@ -135,10 +144,10 @@ def listeners(request: Request) -> Iterator[Finding]:
         if whose and ports:
             heard = True
             what = f"{process.info['name']} (process {process.pid}) listens on {', '.join(ports)}"
-            yield Finding("listeners", "warn", f"{whose}: {what}", known[whose])
+            yield Diagnosis("listeners", "warn", f"{whose}: {what}", known[whose])
     if not heard:
         what = "no Ray or MLflow of yours can be reached from other machines"
-        yield Finding("listeners", "ok", what)
+        yield Diagnosis("listeners", "ok", what)
 
 
 def _whose(process: psutil.Process) -> str:

@@ -15,9 +15,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 import harness
-from harness.checks.finding import Finding, Request
+from harness.checks.finding import Diagnosis, ExaminationRequest
+from harness.data.wording import listed
 from harness.runs.redact import redact
-from harness.runs.wording import listed
 from harness.tracking.mirror import QUIET as MLFLOW_QUIET
 from harness.trials.machine_facts import TORCH, asked_afresh, installed
 from tuning.cluster import ALONE
@@ -40,26 +40,26 @@ print(json.dumps({"version": mlflow.__version__, "silent": is_telemetry_disabled
 """
 
 
-def python(request: Request) -> Iterator[Finding]:
+def python(request: ExaminationRequest) -> Iterator[Diagnosis]:
     """The interpreter against what pfbench says it needs."""
     needed = distribution("pfbench").metadata["Requires-Python"]
     what = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     if platform.python_version() in SpecifierSet(needed):
-        yield Finding("Python", "ok", what)
+        yield Diagnosis("Python", "ok", what)
     else:
-        yield Finding("Python", "fail", what, f"make the environment with Python {needed}")
+        yield Diagnosis("Python", "fail", what, f"make the environment with Python {needed}")
 
 
-def requirements(request: Request) -> Iterator[Finding]:
+def requirements(request: ExaminationRequest) -> Iterator[Diagnosis]:
     """Every package that pfbench requires, against the versions that it names."""
     needed = [Requirement(text) for text in distribution("pfbench").requires or ()]
     needed = [one for one in needed if not one.marker or one.marker.evaluate({"extra": ""})]
     wrong = [one for one in needed if not _satisfied(one)]
     for one in wrong:
         what = f"{one.name} is {installed(one.name) or 'missing'}, not {one.specifier}"
-        yield Finding("packages", "fail", what, f"pip install '{one.name}{one.specifier}'")
+        yield Diagnosis("packages", "fail", what, f"pip install '{one.name}{one.specifier}'")
     if not wrong:
-        yield Finding("packages", "ok", f"{len(needed)} that pfbench requires, at its versions")
+        yield Diagnosis("packages", "ok", f"{len(needed)} that pfbench requires, at its versions")
 
 
 def _satisfied(needed: Requirement) -> bool:
@@ -67,75 +67,81 @@ def _satisfied(needed: Requirement) -> bool:
     return found is not None and needed.specifier.contains(found, prereleases=True)
 
 
-def constraints(request: Request, path: Path = CONSTRAINTS) -> Iterator[Finding]:
+def constraints(request: ExaminationRequest, path: Path = CONSTRAINTS) -> Iterator[Diagnosis]:
     """What is installed, against the versions that the tests were passed with."""
     if not path.exists():
-        yield Finding("constraints", "ok", "no constraints.txt beside the source to compare with")
+        yield Diagnosis("constraints", "ok", "no constraints.txt beside the source to compare with")
         return
-    pinned = [Requirement(line) for line in path.read_text().splitlines() if _names_one(line)]
+    pinned = [
+        Requirement(line)
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if _names_one(line)
+    ]
     different = [
         f"{one.name} {found} ({str(one.specifier).removeprefix('==')})"
         for one in pinned
         if (found := installed(one.name)) and not _satisfied(one)
     ]
     if not different:
-        yield Finding("constraints", "ok", "versions are those of constraints.txt")
+        yield Diagnosis("constraints", "ok", "versions are those of constraints.txt")
         return
     what = f"not as in constraints.txt: {listed(different, SHOWN)}"
-    yield Finding("constraints", "warn", what, INSTALL)
+    yield Diagnosis("constraints", "warn", what, INSTALL)
 
 
 def _names_one(line: str) -> bool:
     return bool(line.strip()) and not line.lstrip().startswith(("#", "-"))
 
 
-def torch(request: Request) -> Iterator[Finding]:
+def torch(request: ExaminationRequest) -> Iterator[Diagnosis]:
     """Version, threads, and the GPUs that trials would use."""
     found, broken = _probe(TORCH, os.environ)
     if found is None:
-        yield Finding("torch", "fail", broken, INSTALL)
+        yield Diagnosis("torch", "fail", broken, INSTALL)
         return
-    yield Finding("torch", "ok", f"{found['version']}, {found['threads']} threads")
+    yield Diagnosis("torch", "ok", f"{found['version']}, {found['threads']} threads")
     devices = [f"{name} ({gib:.0f} GiB)" for name, gib in found["gpus"]]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     hidden = "" if visible is None else f"; CUDA_VISIBLE_DEVICES={visible}"
     what = ", ".join(devices) or "no GPU: trials run on the CPU"
-    yield Finding("device", "ok", what + hidden)
+    yield Diagnosis("device", "ok", what + hidden)
 
 
-def ray(request: Request) -> Iterator[Finding]:
+def ray(request: ExaminationRequest) -> Iterator[Diagnosis]:
     """Whether it can be imported, and what the environment makes of it."""
     found, broken = _probe(RAY, {**os.environ, **RAY_QUIET, **ALONE})
     if found is None:
-        yield Finding("Ray", "fail", broken, INSTALL)
+        yield Diagnosis("Ray", "fail", broken, INSTALL)
     else:
-        yield Finding("Ray", "ok", f"{found['version']}, started by pfbench on this machine alone")
+        yield Diagnosis(
+            "Ray", "ok", f"{found['version']}, started by pfbench on this machine alone"
+        )
     usage = os.environ.get("RAY_USAGE_STATS_ENABLED", "0")
     if usage not in ("0", "1"):
         what = f"RAY_USAGE_STATS_ENABLED={usage}, but Ray takes 0 or 1 only"
-        yield Finding("Ray", "fail", what, "export RAY_USAGE_STATS_ENABLED=0")
+        yield Diagnosis("Ray", "fail", what, "export RAY_USAGE_STATS_ENABLED=0")
     elif usage == "1":
         what = "RAY_USAGE_STATS_ENABLED=1: a cluster that you start reports to Ray's makers"
-        yield Finding("Ray", "warn", what, "export RAY_USAGE_STATS_ENABLED=0")
+        yield Diagnosis("Ray", "warn", what, "export RAY_USAGE_STATS_ENABLED=0")
     address = os.environ.get("RAY_ADDRESS")
     if address:
         what = f"RAY_ADDRESS={redact(address)} names a cluster, which pfbench wants to be asked for"
         remedy = f"unset RAY_ADDRESS, or pfbench run --address {redact(address)}"
-        yield Finding("Ray", "warn", what, remedy)
+        yield Diagnosis("Ray", "warn", what, remedy)
 
 
-def mlflow(request: Request) -> Iterator[Finding]:
+def mlflow(request: ExaminationRequest) -> Iterator[Diagnosis]:
     """Whether it can be imported, and is silent in the environment that pfbench gives it."""
     # MLflow is silent in CI and tests anyway: it is asked without the variables that it tells by.
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     found, broken = _probe(MLFLOW, kept | MLFLOW_QUIET)
     if found is None:
-        yield Finding("MLflow", "fail", broken, INSTALL)
+        yield Diagnosis("MLflow", "fail", broken, INSTALL)
     elif found["silent"]:
-        yield Finding("MLflow", "ok", f"{found['version']}, its telemetry is off")
+        yield Diagnosis("MLflow", "ok", f"{found['version']}, its telemetry is off")
     else:
         what = f"{found['version']} reports to its makers whatever pfbench asks of it"
-        yield Finding("MLflow", "fail", what, "pfbench run --no-mlflow, or another version")
+        yield Diagnosis("MLflow", "fail", what, "pfbench run --no-mlflow, or another version")
 
 
 def _probe(code: str, environment: Mapping[str, str]) -> tuple[dict[str, Any] | None, str]:

@@ -9,7 +9,7 @@ from http.client import HTTPException
 from urllib.parse import quote, urlsplit
 
 from harness.checks.doctor.machine import unwritable
-from harness.checks.finding import Finding, Request
+from harness.checks.finding import Diagnosis, ExaminationRequest
 from harness.errors import UsageError
 from harness.runs.redact import redact
 from harness.tracking.faults import sqlite_path
@@ -20,25 +20,25 @@ PORTS = {"postgresql": 5432, "mysql": 3306}
 LATER = "start it, or run without: `pfbench mlflow sync RUN_DIR` brings results there later"
 
 
-def store(request: Request) -> Iterator[Finding]:
+def store(request: ExaminationRequest) -> Iterator[Diagnosis]:
     """The tracking store, by its kind; what is said of it holds no password."""
     uri = request.tracking_uri
     if not uri:
-        yield Finding("store", "ok", "MLflow's sqlite goes into the folder of each run")
+        yield Diagnosis("store", "ok", "MLflow's sqlite goes into the folder of each run")
         return
     try:
         kind = urlsplit(checked(uri)).scheme
     except UsageError as error:
-        yield Finding("store", "fail", error.what, error.remedy)
+        yield Diagnosis("store", "fail", error.what, error.remedy)
         return
     if kind == "sqlite":
         broken, remedy = _sqlite(uri), "pass another --tracking-uri"
     else:
         broken, remedy = _http(uri) if kind.startswith("http") else _port(uri), LATER
     if broken:
-        yield Finding("store", "fail", f"{redact(uri)}: {redact(broken)}", remedy)
+        yield Diagnosis("store", "fail", f"{redact(uri)}: {redact(broken)}", remedy)
     else:
-        yield Finding("store", "ok", f"{redact(uri)} can be used")
+        yield Diagnosis("store", "ok", f"{redact(uri)} can be used")
 
 
 def _sqlite(uri: str) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.checks.verify.inspection import Fault, Inspection
 from harness.checks.verify.outcome import check_case, check_outcome
@@ -21,11 +20,12 @@ from harness.checks.verify.trial import Trial, check_training, read
 from harness.data.cache import open_volume
 from harness.data.ingest import digest as fingerprint
 from harness.data.split import Split
+from harness.data.wording import counted
 from harness.errors import ClusterError, DataError, StateError
+from harness.runs.files import JsonObject
 from harness.runs.records import MANIFEST, AnyManifest, RunManifest, StudyManifest
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import code_version, digest
-from harness.runs.wording import counted
 
 MENDING = (
     "to mend: remove the folders of the trials that are named and repeat the command in run.json, "
@@ -48,7 +48,7 @@ class Report:
         return StateError.exit_code if self.faults else 0
 
     @property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> JsonObject:
         """The same as JSON."""
         faults = [asdict(fault) for fault in self.faults]
         return {"trials": self.trials, "faults": faults, "notes": list(self.notes)}
@@ -106,7 +106,7 @@ def _undisturbed(folder: RunFolder) -> Iterator[None]:
     if not lock.exists():
         yield
         return
-    with open(lock) as file:
+    with open(lock, encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError as error:

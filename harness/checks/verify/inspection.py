@@ -7,12 +7,12 @@ import os
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import StateError
-from harness.runs.files import read_json, sha256
+from harness.runs.files import JsonObject, read_json, sha256
 from harness.runs.records import wrong_keys
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class Fault:
         return f"{place}: {self.what}"
 
 
-class Line(NamedTuple):
+class CsvLine(NamedTuple):
     """One line of a CSV file."""
 
     number: int
@@ -76,7 +76,7 @@ class Inspection:
         why = os.strerror(error.errno or errno.EIO)
         self.fault(path, "is missing" if missing else f"cannot be read: {why}")
 
-    def json(self, path: Path) -> dict[str, Any] | None:
+    def json(self, path: Path) -> JsonObject | None:
         """The object in the file; None, and a fault, when there is none."""
         if self.bytes_of(path) is None:
             return None
@@ -98,7 +98,7 @@ class Inspection:
                 self.fault(path, f"{key}: {what}")
             return None
 
-    def table(self, path: Path) -> list[Line] | None:
+    def table(self, path: Path) -> list[CsvLine] | None:
         """The lines of a CSV file below its header; None, and a fault, when it is no table."""
         content = self.bytes_of(path)
         if content is None:
@@ -112,11 +112,12 @@ class Inspection:
                 self.fault(path, f"{len(row)} cells, but {len(header)} columns", number)
                 return None
         return [
-            Line(number, dict(zip(header, row, strict=True))) for number, row in enumerate(rows, 2)
+            CsvLine(number, dict(zip(header, row, strict=True)))
+            for number, row in enumerate(rows, 2)
         ]
 
     def numbers(
-        self, path: Path, line: Line, text: Container[str] = (), blank: Container[str] = ()
+        self, path: Path, line: CsvLine, text: Container[str] = (), blank: Container[str] = ()
     ) -> dict[str, float]:
         """The cells of a line that are finite numbers; a fault for each that is not.
 

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from harness.checks.verify.inspection import Inspection, Line, same
+from harness.checks.verify.inspection import CsvLine, Inspection, same
 from harness.checks.verify.trial import Trial
 from harness.data.case import Volume
 from harness.data.split import Split
@@ -115,7 +115,7 @@ def _scores(result: Scored, path: Path, split: Split, found: Inspection) -> None
         _summed_up(result, rows, path.with_name(RESULT_FILE), found)
 
 
-def _impossible(row: dict[str, float], line: Line) -> list[str]:
+def _impossible(row: dict[str, float], line: CsvLine) -> list[str]:
     """What no mask can have scored."""
     dice, jaccard = row["dice"], row["jaccard"]
     wrong = [f"{name} is {row[name]!r}" for name in SCORES if row[name] < 0]
@@ -149,7 +149,9 @@ def _summed_up(
         if not same(said, value):
             found.fault(path, f"metrics.{name}: is {said!r}, but cases.csv gives {value!r}")
     missed = sum(_missed(row) for row in rows)
-    for name, count in {"n_cases": len(rows), "n_failed": missed}.items():
+    empty = sum(row["target_ml"] == 0 for row in rows)
+    counts = {"n_cases": len(rows), "n_failed": missed, "n_without_target": empty}
+    for name, count in counts.items():
         if getattr(result, name) != count:
             found.fault(path, f"{name}: is {getattr(result, name)}, but cases.csv has {count}")
 

@@ -137,8 +137,8 @@ class TableEvidence:
         rows = {key: self.row(key) for key in keys}
         counts = [row.misses() for row in rows.values()]
         scores = Scores.of_group({key: row.scores(metric) for key, row in rows.items()})
-        return Rated(scores, sum(each.missed for each in counts),
-                     sum(each.false_alarms for each in counts))  # fmt: skip
+        missed = sum(each.missed for each in counts)
+        return Rated(scores, missed, sum(each.false_alarms for each in counts))
 
     def row(self, key: str) -> RowEvidence:
         """NoEvidence when the row was not run, failed or is not finished."""
@@ -170,8 +170,8 @@ class Evidence:
 
     def table(self, name: str) -> TableEvidence:
         titles = {row.key: row.in_profile(self.profile).title for row in suite(name).rows}
-        return TableEvidence(name, self.dataset, titles, self.suites.get(name, {}),
-                             self.margins)  # fmt: skip
+        trials = self.suites.get(name, {})
+        return TableEvidence(name, self.dataset, titles, trials, self.margins)
 
 
 def gather(folders: Sequence[RunFolder], margins: Margins = MARGINS) -> Evidence:

@@ -9,7 +9,7 @@ Every verdict of a run that departs from the paper carries a mark, so that none 
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 from rich.markup import escape
 from rich.table import Table
@@ -18,6 +18,7 @@ from harness.results.claims.evidence import MARGINS, Evidence, Margins, NoEviden
 from harness.results.claims.paper_claims import ABOUT_FOUR, CLAIMS, Claim
 from harness.results.intervals import Interval
 from harness.results.scores import MIN_CASES
+from harness.runs.files import JsonObject
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 
@@ -83,7 +84,7 @@ def _verdict(claim: Claim, evidence: Evidence) -> Verdict:
     return Verdict(claim, paper, *finding, caveat)
 
 
-def records(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+def records(verdicts: Sequence[Verdict]) -> list[JsonObject]:
     """The verdicts for `--json`; estimate, low and high are in `unit`."""
     return [
         {
@@ -102,7 +103,7 @@ def records(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     ]
 
 
-def _numbers(interval: Interval | None) -> dict[str, Any]:
+def _numbers(interval: Interval | None) -> JsonObject:
     names = Interval._fields[:-1]
     return dict(zip(names, interval[:-1] if interval else [None] * len(names), strict=True))
 

@@ -13,11 +13,11 @@ from nibabel import Nifti1Image
 from harness.data import phantom
 from harness.data.cache import open_volume
 from harness.data.case import Scan
-from harness.data.datasets import Request, prepare
+from harness.data.datasets import DataRequest, prepare
 from harness.data.export import packed
 from harness.data.nifti import read_image, read_label
 from harness.data.prepare import liver
-from harness.data.scan_view import Field, look
+from harness.data.scan_view import ScanView, view_of
 from harness.data.unlabelled import find, read
 
 TOP = Path(__file__).parent.parent
@@ -65,7 +65,7 @@ def test_a_painted_mask_comes_back_to_where_it_was_painted(tmp_path, order, sign
     stored = np.random.default_rng(0).random((19, 17, 13), dtype=np.float32)
     affine = oblique(order, signs)
     scan = read_image(saved(tmp_path / "scan.nii", stored, affine))
-    field = look(scan.array[None], scan.spacing_mm, "brats", reduce)
+    field = view_of(scan.array[None], scan.spacing_mm, "brats", reduce)
     painted = np.random.default_rng(1).random(field.images[0].shape[1:]) < 0.5
     written = put(tmp_path / "mask.nii.gz", field.mask([painted]), scan.stored_affine)
 
@@ -85,7 +85,7 @@ def test_a_painted_mask_comes_back_to_where_it_was_painted(tmp_path, order, sign
 
 def test_outside_what_the_network_saw_there_is_nothing():
     image = np.random.default_rng(0).random((1, 5, 200, 210), dtype=np.float32)
-    field = look(image, (1, 1, 1), "brats", (4, 3, 3))
+    field = view_of(image, (1, 1, 1), "brats", (4, 3, 3))
     ones = np.ones(field.images[0].shape[1:])
     expected = np.zeros(image.shape[1:])
     expected[:, 4:196, 9:201] = 1
@@ -97,7 +97,7 @@ def test_outside_what_the_network_saw_there_is_nothing():
 def test_a_probability_comes_back_interpolated_where_it_was(reduce):
     """A ramp along each axis stays one, in voxels of the scan (half-voxel centres)."""
     image = np.random.default_rng(0).random((1, 30, 192, 192), dtype=np.float32)
-    field = look(image, (1, 1, 1), "brats", reduce)
+    field = view_of(image, (1, 1, 1), "brats", reduce)
     _, *grid = field.images[0].shape
     for axis, have in enumerate(image.shape[1:]):
         shape = [-1 if other == axis else 1 for other in range(3)]
@@ -110,7 +110,7 @@ def test_a_probability_comes_back_interpolated_where_it_was(reduce):
 
 
 def test_masks_are_bytes_of_0_and_1_and_probabilities_floats(tmp_path):
-    field = look(np.arange(8.0).reshape(1, 2, 2, 2), (1, 1, 1), "brats", (32, 48, 48))
+    field = view_of(np.arange(8.0).reshape(1, 2, 2, 2), (1, 1, 1), "brats", (32, 48, 48))
     half = np.indices((4, 4, 4))[0] >= 2
     mask = put(tmp_path / "mask.nii.gz", field.mask([half]), np.eye(4))
     probability = put(tmp_path / "prob.nii.gz", field.probability([half * 0.7]), np.eye(4))
@@ -152,9 +152,9 @@ def brats(tmp_path_factory):
     return folder
 
 
-def the_only_field(root: Path, modalities, reduce) -> Field:
+def the_only_field(root: Path, modalities, reduce) -> ScanView:
     native = read(find([root], modalities).cases[0])
-    return look(native.image, native.spacing_mm, "brats", reduce)
+    return view_of(native.image, native.spacing_mm, "brats", reduce)
 
 
 @pytest.mark.parametrize("reduce", [(1, 1, 1), (4, 3, 3)])
@@ -162,7 +162,7 @@ def test_a_scan_without_its_label_becomes_the_image_that_was_prepared_with_it(
     brats, tmp_path, reduce
 ):
     modalities = ("t2", "flair")
-    prepared = prepare(Request("brats", brats, modalities, reduce=reduce), tmp_path)
+    prepared = prepare(DataRequest("brats", brats, modalities, reduce=reduce), tmp_path)
     [key] = prepared.keys.values()
     [image] = the_only_field(brats, modalities, reduce).images
     np.testing.assert_array_equal(image, open_volume(tmp_path, key).image)
@@ -171,7 +171,7 @@ def test_a_scan_without_its_label_becomes_the_image_that_was_prepared_with_it(
 @pytest.mark.skipif(not (DATA / "brats_sample").is_dir(), reason="no real volumes here")
 def test_a_real_scan_becomes_the_image_that_was_prepared(tmp_path):
     root = DATA / "brats_sample"
-    prepared = prepare(Request("brats", root, ("flair",), reduce=(4, 3, 3)), tmp_path)
+    prepared = prepare(DataRequest("brats", root, ("flair",), reduce=(4, 3, 3)), tmp_path)
     case = sorted(prepared.keys)[0]
     [image] = the_only_field(root / case, ("flair",), (4, 3, 3)).images
     np.testing.assert_array_equal(image, open_volume(tmp_path, prepared.keys[case]).image)
@@ -184,7 +184,7 @@ SCANS = [(60, 3.0), (64, 3.0), (65, 3.0), (300, 1.0), (41, 5.0), (97, 2.1), (257
 @pytest.mark.parametrize("thickness", [1, 4])
 def test_liver_blocks_cover_every_slice(slices, mm, thickness):
     image = np.random.default_rng(0).random((1, slices, 6, 6), dtype=np.float32)
-    field = look(image, (mm, 1, 1), "liver", (thickness, 96, 96))
+    field = view_of(image, (mm, 1, 1), "liver", (thickness, 96, 96))
     block = (128 // thickness, 2, 2)
     assert {part.shape[1:] for part in field.images} == {block}
     assert len(field.images) == max(1, -(-slices * mm // 192))  # a block is 128 x 1.5 mm
@@ -194,7 +194,7 @@ def test_liver_blocks_cover_every_slice(slices, mm, thickness):
 def test_a_scan_shorter_than_a_liver_block_lies_in_its_middle_as_in_training():
     image = np.random.default_rng(0).random((1, 60, 80, 70), dtype=np.float32)
     scan = Scan(image, np.ones((60, 80, 70), np.uint8), (3.0, 1.2, 1.5), np.eye(4))
-    [seen] = look(image, scan.spacing_mm, "liver", (4, 3, 3)).images
+    [seen] = view_of(image, scan.spacing_mm, "liver", (4, 3, 3)).images
     np.testing.assert_array_equal(seen, liver(scan, (1,), (4, 3, 3), "a").image)
     assert not seen[:, [0, -1]].any()
 
@@ -203,7 +203,7 @@ def test_liver_planes_are_what_they_are_in_the_scan():
     """A slab of 30 mm in a scan of 400 mm, found by its brightness, is where it was."""
     image = np.zeros((1, 200, 8, 8), np.float32)
     image[:, 90:105] = 1
-    field = look(image, (2.0, 1.0, 1.0), "liver", (4, 96, 96))
+    field = view_of(image, (2.0, 1.0, 1.0), "liver", (4, 96, 96))
     assert len(field.images) == 3
     found = field.mask([part[0] > 0.5 * part.max() for part in field.images])
     slab = np.flatnonzero(found.any(axis=(1, 2)))
@@ -211,10 +211,10 @@ def test_liver_planes_are_what_they_are_in_the_scan():
     assert abs(slab[-1] - 104) <= 2
 
 
-def overlapping() -> Field:
+def overlapping() -> ScanView:
     """Two blocks of three slices, the last of the first on the first of the second."""
     places = tuple(np.arange(side) + 0.0 for side in (5, 1, 1))
-    return Field([], (0, 2), places)
+    return ScanView([], (0, 2), places)
 
 
 def test_where_blocks_overlap_one_of_two_votes_is_enough():

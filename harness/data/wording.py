@@ -1,8 +1,4 @@
-"""Numbers and lists as a sentence has them.
-
-They lie beside what a run is, above `data` and `systems`: whose source is hashed into the ids of
-trials, where a plural has no place.
-"""
+"""Numbers and lists as a sentence has them; here because every room writes sentences."""
 
 from collections.abc import Iterable
 

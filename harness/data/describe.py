@@ -1,0 +1,264 @@
+"""What a folder holds, case by case, before anyone believes a table of it.
+
+files ── read ──► shape, spacing, intensities, labels in ml and pieces
+            └──► the grid of the benchmark ──► what is left of the target there
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from harness.data.case import Case, Grid, Scan, Spacing
+from harness.data.datasets import DATASETS, DataRequest, complete, find_jobs, patterns_of
+from harness.data.ingest import Job
+from harness.data.patients import Groups, groups, suspicion
+from harness.data.prepare import region
+from harness.data.scans import examine
+from harness.errors import DataError, UsageError
+
+PICTURED = 12  # cases at most
+PERCENTILES = (0.0, 0.1, 50.0, 99.9, 100.0)
+OWNED = 0.5  # of the range: more belongs to all voxels, not to the outermost thousandths
+WORKERS = 2
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class LabelSeen:
+    """One label in one case."""
+
+    ml: float
+    pieces: int
+    """Components; voxels that share a side, an edge or a corner are one."""
+
+
+@dataclass(frozen=True)
+class TargetSeen:
+    """The target in the file, and on the benchmark's grid."""
+
+    ml: float
+    pieces: int
+    ml_on_grid: float
+    pieces_on_grid: int
+    voxels_on_grid: int
+
+    @property
+    def kept(self) -> float | None:
+        """Share of its volume on the grid; None where the file has none."""
+        return self.ml_on_grid / self.ml if self.ml else None
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """The axial slice with most of the target, to be looked at."""
+
+    image: np.ndarray  # (H, W) float32 in 0..1: of the first modality, percentiles 1 to 99
+    target: np.ndarray  # (H, W) bool
+    pixel_mm: tuple[float, float]  # H, W
+
+
+@dataclass(frozen=True)
+class CaseSeen:
+    """What one case is like."""
+
+    id: str
+    patient: str
+    site: str
+    shape: Grid  # (D, H, W)
+    spacing_mm: Spacing  # (D, H, W)
+    intensities: Mapping[str, tuple[float, ...]]
+    """Modality -> the `PERCENTILES` of all voxels."""
+    labels: Mapping[int, LabelSeen]
+    target: TargetSeen
+    grid_mm: Spacing
+    """Sides of a voxel on the grid, (D, H, W)."""
+    notes: tuple[str, ...] = ()
+    slice: Slice | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Description:
+    """All cases of a data set in order of id, and those that could not be read."""
+
+    dataset: str
+    title: str
+    target: str
+    grid: Grid
+    cases: tuple[CaseSeen, ...]
+    faults: tuple[DataError, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def patients(self) -> int:
+        """How many patients the cases are of."""
+        return len({case.patient for case in self.cases})
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites by name, where they are known."""
+        return tuple(sorted({case.site for case in self.cases} - {""}))
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain numbers and texts, without pictures."""
+        keys = ("code", "where", "what", "remedy")
+        return {
+            "dataset": self.dataset,
+            "title": self.title,
+            "target": self.target,
+            "grid": list(self.grid),
+            "patients": self.patients,
+            "sites": list(self.sites),
+            "percentiles": list(PERCENTILES),
+            "cases": [_plain(case) for case in self.cases],
+            "faults": [{key: getattr(fault, key) for key in keys} for fault in self.faults],
+            "notes": list(self.notes),
+        }
+
+
+def _plain(case: CaseSeen) -> dict[str, Any]:
+    content = asdict(replace(case, slice=None))
+    del content["slice"]
+    return content | {"target": {**content["target"], "kept": case.target.kept}}
+
+
+def describe(
+    request: DataRequest, group: str = "", progress: Progress | None = None
+) -> Description:
+    """Every case that a request finds, read and looked at; stores nothing.
+
+    `group` says whose a case is, as in `split.group`. Raises UsageError for what does not exist,
+    DataError for a folder that cannot be followed.
+    """
+    if request.dataset == "phantom":
+        what, remedy = "the phantom is made in memory", "a folder"
+        raise UsageError(what, where="--dataset", remedy=remedy, code="PFB-C02")
+    full = complete(request)
+    found = find_jobs(full)
+    ids = [job.name for job in found.jobs]
+    layout = patterns_of(full)
+    known = groups(group, ids, layout.patient if layout else "")
+    pictured = {ids[int(i)] for i in np.linspace(0, len(ids) - 1, min(PICTURED, len(ids)))}
+    seen: list[CaseSeen] = []
+    faults = list(found.faults)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        looked = pool.map(lambda job: _look(job, known, job.name in pictured), found.jobs)
+        for number, (job, one) in enumerate(zip(found.jobs, looked, strict=True), start=1):
+            if isinstance(one, CaseSeen):
+                seen.append(one)
+            else:
+                faults += one
+            if progress:
+                progress(number, len(ids), job.name)
+    notes = [*found.notes, *(note for case in seen for note in case.notes)]
+    if not (known.patients or group or (layout and layout.patient)):
+        notes += [text] if (text := suspicion(ids)) else []
+    notes += _remarks(seen)
+    grid = found.jobs[0].grid if found.jobs else (0, 0, 0)
+    title = DATASETS[full.dataset].title
+    return Description(
+        full.dataset, title, full.target, grid, tuple(seen), tuple(faults), tuple(notes)
+    )
+
+
+def _look(job: Job, known: Groups, pictured: bool) -> CaseSeen | tuple[DataError, ...]:
+    """One case, or what is wrong with it."""
+    assert isinstance(job.source, Case)  # the phantom was refused
+    findings = examine(job.source, job.rules)
+    scan = findings.scan
+    if scan is None:
+        return findings.faults
+    try:
+        volume = job.recipe(replace(scan, image=scan.image[:1]), job.labels, job.reduce, job.name)
+    except DataError as fault:
+        return (fault,)
+    mask = region(scan.label, job.labels)
+    on_grid = volume.label > 0
+    target = TargetSeen(
+        _ml(mask, scan.spacing_mm),
+        _pieces(mask),
+        _ml(on_grid, volume.spacing_mm),
+        _pieces(on_grid),
+        int(on_grid.sum()),
+    )
+    values = [value for value in findings.labels if value]
+    depth, height, width = scan.label.shape
+    return CaseSeen(
+        job.name,
+        known.patients.get(job.name, job.name),
+        known.sites.get(job.name, ""),
+        (depth, height, width),
+        _rounded(scan.spacing_mm),
+        {
+            name: tuple(float(value) for value in np.percentile(channel, PERCENTILES))
+            for name, channel in zip(job.modalities, scan.image, strict=True)
+        },
+        {value: _label(scan.label == value, scan.spacing_mm) for value in values},
+        target,
+        _rounded(volume.spacing_mm),
+        scan.notes,
+        _slice(scan, mask) if pictured else None,
+    )
+
+
+def _label(mask: np.ndarray, spacing_mm: Spacing) -> LabelSeen:
+    return LabelSeen(_ml(mask, spacing_mm), _pieces(mask))
+
+
+def _ml(mask: np.ndarray, spacing_mm: Spacing) -> float:
+    return float(mask.sum() * np.prod(spacing_mm) / 1000)
+
+
+def _pieces(mask: np.ndarray) -> int:
+    """Components of a mask, of the box that it lies in."""
+    from scipy.ndimage import find_objects, generate_binary_structure, label
+
+    boxes = find_objects(mask.astype(np.uint8))
+    if not boxes:
+        return 0
+    return int(label(mask[boxes[0]], generate_binary_structure(3, 3))[1])
+
+
+def _rounded(spacing_mm: Spacing) -> Spacing:
+    z, y, x = (round(float(mm), 4) for mm in spacing_mm)
+    return z, y, x
+
+
+def _slice(scan: Scan, mask: np.ndarray) -> Slice:
+    at = int(np.argmax(mask.sum(axis=(1, 2)))) if mask.any() else len(mask) // 2
+    low, high = np.percentile(scan.image[0], (1, 99))
+    plane = np.clip((scan.image[0, at] - low) / (high - low or 1), 0, 1)
+    return Slice(plane.astype(np.float32), mask[at].copy(), scan.spacing_mm[1:])
+
+
+def _remarks(cases: Sequence[CaseSeen]) -> list[str]:
+    """What a person should look at twice."""
+    found = []
+    empty = [case.id for case in cases if not case.target.ml]
+    gone = [case.id for case in cases if case.target.ml and not case.target.voxels_on_grid]
+    less = [case.id for case in cases if case.target.kept is not None and case.target.kept < 0.75]
+    less = [case for case in less if case not in gone]
+    apart = [case.id for case in cases if _owned_by_few(case)]
+    for ids, what in (
+        (empty, "without any target"),
+        (gone, "whose target is gone on the grid"),
+        (less, "that lose more than a quarter of the target's volume on the grid"),
+        (
+            apart,
+            "where a thousandth of the voxels, the brightest or darkest, owns half of the range",
+        ),
+    ):
+        if ids:
+            found.append(
+                f"{len(ids)} of {len(cases)} cases {what}: {', '.join(ids[:5])}"
+                + (" …" if len(ids) > 5 else "")
+            )
+    return found
+
+
+def _owned_by_few(case: CaseSeen) -> bool:
+    spans = ((p[3] - p[1], p[4] - p[0]) for p in case.intensities.values())
+    return any(middle < OWNED * whole for middle, whole in spans)

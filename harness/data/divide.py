@@ -1,0 +1,121 @@
+"""From cases to a split: whose they are, which folds were given, and what there is to be said.
+
+ids ── patients ──► a given split, checked ──┐
+               └──► a seeded or official one ┴──► train, validation, test
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from harness.data import given_split
+from harness.data.given_split import IGNORED, GivenSplit, refuse_other_cases
+from harness.data.patients import Groups, groups, suspicion
+from harness.data.split import FOLDS, Kind, Split, carved, split
+from harness.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class Roster:
+    """Who there is to be divided, and what the data set itself says of them."""
+
+    cases: tuple[str, ...]
+    patient: str = ""
+    """The layout's pattern on ids; "" where a patient has one case."""
+    folds: Mapping[str, int] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    faults: tuple[DataError, ...] = ()
+    """Of the folder; its cases are those without one."""
+
+    def only(self, cases: Collection[str]) -> "Roster":
+        """The same with `cases` alone; the others count as left out."""
+        gone = tuple(case for case in self.cases if case not in cases)
+        folds = {case: fold for case, fold in self.folds.items() if case in cases}
+        kept = tuple(case for case in self.cases if case in cases)
+        return replace(self, cases=kept, folds=folds, left_out=(*self.left_out, *gone))
+
+
+@dataclass(frozen=True)
+class Division:
+    """A split, and how it came about."""
+
+    split: Split
+    folds: int
+    """How many there are, of which this is one."""
+    notes: tuple[str, ...]
+    group: str
+    """The rule and the file by name and content: nothing of where they lie."""
+    file: str
+
+
+def divide(roster: Roster, *, kind: Kind, seed: int, fold: int, group: str, file: str) -> Division:
+    """Divide cases by the settings of a split; reads no voxels.
+
+    Raises UsageError for a rule, a file or a fold that does not fit the data, DataError where
+    there are too few patients.
+    """
+    known = groups(group, roster.cases, roster.patient)
+    given, notes = _given(roster, known, file)
+    if given and given.whole and not (group or known.patients):
+        known = replace(known, patients=given.whole.patients, sites=given.whole.sites)
+    if not group and not roster.patient and not known.patients:
+        notes += [text] if (text := suspicion(roster.cases)) else []
+    if given is None:
+        made = split(roster.cases, kind=kind, seed=seed, fold=fold, patients=known.patients)
+        folds = 1 if kind == "official" else FOLDS
+    else:
+        made, folds = _followed(given, roster, known.patients, seed, fold), given.count
+    made = replace(made, patients=dict(known.patients), sites=dict(known.sites))
+    _refuse_shared_patients(made, given)
+    notes += _counted(made)
+    followed = (given.said or given.name) if given else file
+    return Division(made, folds, tuple(notes), known.said, followed)
+
+
+def _given(roster: Roster, known: Groups, file: str) -> tuple[GivenSplit | None, list[str]]:
+    """The split of a file, of the data set's own list or of the table of patients."""
+    if file == IGNORED:
+        return None, []
+    if file:
+        return given_split.read(Path(file)), []
+    name, folds = ("dataset.json", roster.folds) if roster.folds else ("split.group", known.folds)
+    if not folds:
+        return None, []
+    given = given_split.of_folds(folds, name)
+    return given, [f"{given.count} folds as {name} gives them; split.file=none divides anew"]
+
+
+def _followed(
+    given: GivenSplit, roster: Roster, patients: Mapping[str, str], seed: int, fold: int
+) -> Split:
+    parts = given.parts(fold)
+    refuse_other_cases(given, parts, roster.cases, roster.left_out)
+    here = {*roster.cases}
+    kept = [[case for case in part if case in here] for part in parts]
+    if len(kept) == 3:
+        made = Split(tuple(kept[0]), tuple(kept[1]), tuple(kept[2]))
+    else:
+        train, validation = carved(kept[0], seed, patients)
+        made = Split(train, validation, tuple(sorted(kept[1])))
+    if not (made.train and made.validation and made.test):
+        what = f"{given.name}: a part of fold {fold} has no case"
+        remedy = "a split with cases to train, to validate and to test"
+        raise UsageError(what, where=given_split.SETTING, remedy=remedy, code="PFB-C53")
+    return made
+
+
+def _refuse_shared_patients(made: Split, given: GivenSplit | None) -> None:
+    """UsageError for a patient in two parts, which only a given split can have."""
+    for patient, found in made.shared_patients().items():
+        where = " and ".join(f"{name} ({case})" for name, case in found.items())
+        what = f"{given.name if given else 'the split'}: patient {patient} is in {where}"
+        remedy = "keep a patient in one part, or split.group=none where they are not one"
+        raise UsageError(what, where=given_split.SETTING, remedy=remedy, code="PFB-C53")
+
+
+def _counted(made: Split) -> list[str]:
+    cases = [case for ids in made.parts.values() for case in ids]
+    patients = {made.patient_of(case) for case in cases}
+    if len(patients) == len(cases):
+        return []
+    return [f"{len(cases)} cases of {len(patients)} patients, each in one part of the split"]

@@ -1,0 +1,46 @@
+"""Cases that a person leaves out, by name or in a file of names."""
+
+import difflib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from harness.errors import UsageError
+
+OPTION = "--exclude"
+
+
+def cases_of(given: Sequence[str]) -> tuple[str, ...]:
+    """The ids that were given: each a case, or a file with a case in each line.
+
+    Empty lines and what follows a # are passed over. Raises UsageError for a file that cannot be
+    read.
+    """
+    found: list[str] = []
+    for word in given:
+        path = Path(word)
+        if not path.is_file() and "/" not in word:
+            found.append(word)
+            continue
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError):
+            what, remedy = f"{word} cannot be read", "a text file with a case in each line"
+            raise UsageError(what, where=OPTION, remedy=remedy, code="PFB-C54") from None
+        found += [name for line in lines if (name := line.partition("#")[0].strip())]
+    return tuple(dict.fromkeys(found))
+
+
+def refuse_strangers(left_out: Sequence[str], cases: Collection[str]) -> None:
+    """UsageError for a case that is left out and is none."""
+    for case in left_out:
+        if case not in cases:
+            close = difflib.get_close_matches(case, [*cases], n=1)
+            what = f"there is no case {case} among {len(cases)}"
+            remedy = f"{OPTION} {close[0]}" if close else "names as `pfbench data check` shows them"
+            raise UsageError(what, where=OPTION, remedy=remedy, code="PFB-C54")
+
+
+def note_of(left_out: Sequence[str]) -> str:
+    """The line under a table that says who was left out."""
+    cases = "1 case is" if len(left_out) == 1 else f"{len(left_out)} cases are"
+    return f"{cases} left out by {OPTION}: {', '.join(left_out)}"

@@ -1,0 +1,24 @@
+"""Names as people wrote them -> words that are safe in a command, a table and a file's name."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+
+def words_of(names: Sequence[str], kind: str = "label") -> tuple[tuple[str, ...], dict[str, str]]:
+    """A word of its own for each name, and the words by name, where the two differ.
+
+    "GTV (p)" is GTV-p. Where nothing is left of a name, two would be the same or it could be taken
+    for a number, its place is added: two names without letters are label-1 and label-2.
+    """
+    plain = [re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") for name in names]
+    times = Counter(word.lower() for word in plain)
+    words: list[str] = []
+    for place, word in enumerate(plain):
+        if not word or word.isdecimal() or times[word.lower()] > 1:
+            word = f"{kind if not word or word.isdecimal() else word}-{place}"
+        while word in words or (word in plain and word != plain[place]):
+            word += "x"
+        words.append(word)
+    spelled = {name: word for name, word in zip(names, words, strict=True) if name != word}
+    return tuple(words), spelled

@@ -1,0 +1,165 @@
+"""What the way to the grid does to a target: how much of it the file has, and the grid has left.
+
+A grid coarser than the scan rounds small lesions away, and a crop cuts off what lies outside of it.
+Neither shows in a score, which compares masks on the grid: it is told here, case by case.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.data.case import Spacing
+from harness.data.wording import counted, listed
+from harness.errors import DataError
+
+SHRUNK = 0.25  # of the target: lost from there on is worth a note
+LISTED = 3  # cases that a note names, of many
+LINES = 20  # that `pfbench data check` prints
+
+
+@dataclass(frozen=True)
+class Target:
+    """The target of one case, in its file and on the grid; parts touch by a corner at least."""
+
+    file_ml: float
+    file_parts: int
+    grid_ml: float
+    grid_parts: int
+    cut: float | None = None
+    """Share of it that lies outside of what the grid shows; None where that is not known."""
+
+    @property
+    def lost(self) -> float:
+        """Share of its volume that the grid does not have; 0 where the grid has more."""
+        return max(0.0, 1 - self.grid_ml / self.file_ml) if self.file_ml else 0.0
+
+    @property
+    def gone(self) -> bool:
+        return self.file_ml > 0 and self.grid_ml == 0
+
+    @property
+    def shown(self) -> str:
+        """ "12.1 ml in 9 parts, 7.9 ml in 4 on the grid, 12 % cut off"."""
+        told = (
+            f"{_ml(self.file_ml)} in {counted(self.file_parts, 'part')}, "
+            f"{_ml(self.grid_ml)} in {self.grid_parts} on the grid"
+        )
+        return f"{told}, {100 * self.cut:.0f} % cut off" if self.cut else told
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def measured(
+    mask: np.ndarray,
+    spacing_mm: Spacing,
+    on_grid: np.ndarray,
+    grid_mm: Spacing,
+    cut: float | None,
+) -> Target:
+    """The target of a scan, `mask` (D, H, W) in its file and `on_grid` after it was prepared."""
+    return Target(*_size(mask, spacing_mm), *_size(on_grid, grid_mm), cut)
+
+
+def _size(mask: np.ndarray, spacing_mm: Spacing) -> tuple[float, int]:
+    """Volume in ml, and the number of parts, of which voxels touch by face, edge or corner."""
+    from scipy.ndimage import label
+
+    box = bounds(mask)
+    if box is None:
+        return 0.0, 0
+    inside = mask[box]
+    volume = int(np.count_nonzero(inside)) * math.prod(spacing_mm) / 1000
+    return volume, int(label(inside, np.ones((3, 3, 3)))[1])
+
+
+def bounds(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
+    """The smallest box that holds all of `mask` (D, H, W); None where it is empty."""
+    found = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        there = np.flatnonzero(mask.any(axis=others))
+        if not len(there):
+            return None
+        found.append(slice(int(there[0]), int(there[-1]) + 1))
+    return found[0], found[1], found[2]
+
+
+def vanished(case: str, target: Target) -> DataError:
+    """The fault of a case of whose target nothing is left."""
+    cause = "the crop cuts all of it off" if target.cut == 1 else "its voxels are too coarse"
+    return DataError(
+        f"nothing is left on the grid of its target, {_ml(target.file_ml)} in "
+        f"{counted(target.file_parts, 'part')}: {cause}",
+        where=case,
+        remedy=(
+            "a finer grid, or --drop-vanished, which leaves such cases out and "
+            "counts them under the table"
+        ),
+        code="PFB-V35",
+    )
+
+
+def summary(targets: Mapping[str, Target], dropped: Mapping[str, Target]) -> list[str]:
+    """What must be said under a table, of the cases that are used and of those left out."""
+    notes = []
+    shrunk = {case: one for case, one in targets.items() if one.lost >= SHRUNK}
+    if shrunk:
+        notes.append(
+            f"on the grid {_cases(len(shrunk), len(targets))} lost a quarter or more of the target "
+            f"({_listed(shrunk, lambda one: one.shown)})"
+        )
+    cut = {case: one for case, one in targets.items() if (one.cut or 0) >= SHRUNK}
+    if cut:
+        shares = _listed(cut, lambda one: f"{100 * (one.cut or 0):.0f} %")
+        notes.append(
+            f"the crop cuts off a quarter or more of the target in "
+            f"{_cases(len(cut), len(targets))} ({shares})"
+        )
+    if dropped:
+        notes.append(
+            f"left out, because nothing of the target is left on the grid: "
+            f"{_cases(len(dropped), len(targets) + len(dropped))} "
+            f"({_listed(dropped, lambda one: _ml(one.file_ml))})"
+        )
+    return notes
+
+
+def shown(targets: Mapping[str, Target]) -> list[str]:
+    """Lines for a person: those that lost a quarter or more, worst first, and the sum of all."""
+    worst = sorted(targets, key=lambda case: (-targets[case].lost, case))
+    lost = [case for case in worst if targets[case].lost >= SHRUNK]
+    lines = [f"target of {case}: {targets[case].shown}" for case in lost[:LINES]]
+    if len(lost) > LINES:
+        lines.append(f"and {len(lost) - LINES} more: --json lists all")
+    return [*lines, total(targets)] if targets else []
+
+
+def total(targets: Mapping[str, Target]) -> str:
+    """One line on all of them: "target: 840 ml in 41 parts, on the grid 820 ml in 40"."""
+    every = targets.values()
+    file_ml, grid_ml = sum(one.file_ml for one in every), sum(one.grid_ml for one in every)
+    file_parts, grid_parts = sum(x.file_parts for x in every), sum(x.grid_parts for x in every)
+    without = sum(one.file_ml == 0 for one in every)
+    empty = f"; {_cases(without, len(targets))} without target" if without else ""
+    return (
+        f"target: {_ml(file_ml)} in {counted(file_parts, 'part')}, on the grid {_ml(grid_ml)} in "
+        f"{grid_parts}{empty}"
+    )
+
+
+def _listed(targets: Mapping[str, Target], shown: Callable[[Target], str]) -> str:
+    """The first few cases with a word on each."""
+    worst = sorted(targets, key=lambda case: (-targets[case].lost, case))
+    return listed((f"{case}: {shown(targets[case])}" for case in worst), LISTED, "; ")
+
+
+def _cases(some: int, of: int) -> str:
+    return f"{some} of {counted(of, 'case')}"
+
+
+def _ml(volume: float) -> str:
+    return f"{volume:.3g} ml"
