@@ -57,8 +57,12 @@ class TrialSpec(Frozen):
     def id(self) -> str:
         """16 hexadecimal digits, safe as a folder name."""
         content = self.model_dump(mode="json")
-        if not self.plugins:
-            del content["plugins"]  # a trial without them is the same whether or not they exist
+        for (*outer, key), before in LATER.items():
+            place = content
+            for name in outer:
+                place = place[name]
+            if place[key] == before:
+                del place[key]
         return digest(content)
 
     @property
@@ -70,6 +74,18 @@ class TrialSpec(Frozen):
         if self.options.get("tpf", "none") == "none":
             return None
         return self.model_copy(update={"options": {**self.options, "tpf": "none"}})
+
+
+LATER: dict[tuple[str, ...], object] = {
+    ("plugins",): [],
+    ("protocol", "windows_per_volume"): 1,
+    ("protocol", "foreground_share"): 0.0,
+    ("data", "view"): PAPERS.model_dump(mode="json"),
+}
+"""Fields that came when trials had been kept already, with the value that those trials had.
+
+A trial with that value is the same whether or not the field exists, so older folders are read.
+"""
 
 
 def digest(content: object) -> str:

@@ -22,7 +22,7 @@ from harness.checks.verify.inspection import Inspection, same
 from harness.errors import StateError
 from harness.runs import plugins as registry
 from harness.runs.records import MEASUREMENT, RESULT, Failed, Measured, Scored
-from harness.runs.spec import TrialSpec
+from harness.runs.spec import Data, TrialSpec
 from harness.runs.trial_folder import MEASUREMENT_FILE, RESULT_FILE, TrialFolder
 from harness.systems import catalogue as systems
 from harness.systems.methods import Method
@@ -94,10 +94,13 @@ def check_training(trial: Trial, protocol: Mapping[str, Any], found: Inspection)
     """Everything that training left, of a trial of this protocol, finished or not."""
     if trial.spec is None:
         return
-    spec = trial.spec.model_dump(mode="json")
-    for key, of_run in (("data", "data"), ("split", "cases"), ("code", "code")):
-        if spec[key] != protocol.get(of_run):
-            found.fault(trial.folder.spec_file, f"{key}: is not protocol.{of_run} of run.json")
+    spec = trial.spec
+    of_run = {"cases": spec.split, "code": spec.code}
+    wrong = [key for key, value in of_run.items() if value != protocol.get(key)]
+    wrong += [] if _same_data(spec.data, protocol.get("data")) else ["data"]
+    for key in wrong:
+        name = "split" if key == "cases" else key
+        found.fault(trial.folder.spec_file, f"{name}: is not protocol.{key} of run.json")
     if trial.lacks_plugin:
         needed = ", ".join(trial.spec.plugins)
         found.note(f"trial {trial.folder.id}: network not rebuilt without --plugin ({needed})")
@@ -109,6 +112,14 @@ def check_training(trial: Trial, protocol: Mapping[str, Any], found: Inspection)
         found.fault(trial.folder.history_file, "is missing")
     _checkpoints(trial, found)
     _attempts(trial, found)
+
+
+def _same_data(data: Data, of_run: object) -> bool:
+    """Whether the protocol of the run names the same volumes, be it with fewer fields."""
+    try:
+        return Data.model_validate(of_run) == data
+    except ValidationError:
+        return False
 
 
 def _history(trial: Trial, spec: TrialSpec, found: Inspection) -> None:
