@@ -113,6 +113,12 @@ def test_a_table_with_a_fine_tuned_row_trains_its_base_too():
     assert [spec.options["tpf"] for spec in trials.values()] == ["none", "tfm"]
 
 
+def test_table_5_has_pfseg_as_trained_beside_its_rivals_without_training_it_again():
+    rows, every = specs("table5"), planned("table5").trials
+    assert rows["pfseg/none"].id == rows["pfseg"].base.id
+    assert len(every) == len(rows) == 9
+
+
 def test_all_suites_together_train_each_model_once():
     everything = planned("all")
     trained = [spec for spec in everything.trials.values() if spec.base is None]

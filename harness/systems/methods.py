@@ -36,7 +36,7 @@ from models.objective import Binarize, Similarity, check_choices, pfseg_objectiv
 from models.pfseg import PFSeg, check_switch
 from models.precision import Precision, autocast, guard, ieee_float32
 from models.recompute import recompute
-from models.tpf import Guided, Strategy, Terms, adapt, check, objective, pseudo_label
+from models.tpf import Guided, Strategy, adapt, check
 
 Grid = tuple[int, int, int]
 Image = NDArray[np.float32]  # (C, D, H, W), intensities 0..1
@@ -404,12 +404,16 @@ class PatchFree(Method):
     def adaptation(self, modalities: int) -> None:
         if self.tpf == "none":
             return
-        image = torch.zeros(1, modalities, *self.grid)
+        low = torch.zeros(1, modalities, *(side // 2 for side in self.grid))
         window = torch.zeros(1, modalities, *self.window) if self.window else None
-        case = Guided(nn.functional.avg_pool3d(image, 2), window, image, (0, 0, 0))
-        terms = Terms(self.weights, self.tel, self.ssl, self.binarize)
-        label = pseudo_label(self.network, case, soft=False)
-        objective(self.network, case, label, self.tpf, terms).backward()
+        with torch.no_grad():
+            self.network.segment(low, window)
+        # The losses have neither convolutions nor matrix products, and not all of them run on meta.
+        if self.tpf == "srt":
+            self.network.reconstruct(low, window).sum().backward()
+        else:
+            output = self.network(low, window)
+            (output.seg.sum() + output.sr.sum()).backward()
 
     def for_inference(self) -> "PatchFree":
         half = copy.copy(self)
