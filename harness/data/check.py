@@ -9,7 +9,7 @@ from harness.data.datasets import DATASETS, DataRequest, contents_of, inspected
 from harness.data.layout import no_folder
 from harness.data.recognise import request_of_all
 from harness.data.target import Target
-from harness.data.wording import listed
+from harness.data.wording import counted, listed
 from harness.errors import DataError, UsageError
 
 WORKERS = 2
@@ -50,4 +50,6 @@ def check(root: Path, dataset: str | None, modalities: Sequence[str], **asked: A
 def _said(full: DataRequest, cases: int) -> str:
     targets = listed(contents_of(full).targets, SHOWN)
     title = DATASETS[full.dataset].title
-    return f"{full.dataset} ({title}): {cases} cases with {listed(full.modalities, SHOWN)}; targets {targets}"
+    modalities = listed(full.modalities, SHOWN)
+    count = counted(cases, "case")
+    return f"{full.dataset} ({title}): {count} with {modalities}; targets {targets}"
