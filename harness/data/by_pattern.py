@@ -13,6 +13,7 @@ from harness.data.case import Contents, Survey
 from harness.data.layout import Surveyor, nothing_here
 from harness.data.names import words_of
 from harness.data.pattern import Match, Pattern, Tree
+from harness.data.wording import listed
 from harness.errors import DataError, UsageError
 
 IMAGE, LABEL = ("case", "modality"), ("case", "target")  # fields that patterns may have
@@ -248,7 +249,7 @@ def _channels(
 
 
 def _unknown_modality(absent: Sequence[str], known: Sequence[str]) -> DataError:
-    what = f"no case has {', '.join(absent)}; found {some(known)}"
+    what = f"no case has {', '.join(absent)}; found {listed(known, SHOWN)}"
     remedy = f"--modalities {known[0]}"
     return DataError(what, where="--modalities", remedy=remedy, code="PFB-D01")
 
@@ -260,7 +261,7 @@ def _missing_images(
     if not missing:
         return []
     known = sorted(images)
-    what = f"missing {', '.join(missing)}; found {some(known) or 'no image'}"
+    what = f"missing {', '.join(missing)}; found {listed(known, SHOWN) or 'no image'}"
     remedy = f"--modalities {known[0]}" if known else "add the files"
     return [DataError(what, where=case, remedy=remedy, code="PFB-D01")]
 
@@ -274,9 +275,3 @@ def _missing_labels(case: str, files: Files, labels: Mapping[str, list[Path]]) -
     more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
     what, remedy = f"no label: {path} is missing{more}", "add it, or remove the case"
     return [DataError(what, where=case, remedy=remedy, code="PFB-D02")]
-
-
-def some(names: Sequence[str]) -> str:
-    """Names joined by commas, the first of them where there are many."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.data.by_pattern import some
+from harness.data.by_pattern import SHOWN
 from harness.data.datasets import DATASETS, DataRequest, contents_of, inspected
 from harness.data.layout import no_folder
 from harness.data.recognise import request_of_all
 from harness.data.target import Target
+from harness.data.wording import counted, listed
 from harness.errors import DataError, UsageError
 
 WORKERS = 2
@@ -47,8 +48,8 @@ def check(root: Path, dataset: str | None, modalities: Sequence[str], **asked: A
 
 
 def _said(full: DataRequest, cases: int) -> str:
-    targets = some(list(contents_of(full).targets))
+    targets = listed(contents_of(full).targets, SHOWN)
     title = DATASETS[full.dataset].title
-    return (
-        f"{full.dataset} ({title}): {cases} cases with {some(full.modalities)}; targets {targets}"
-    )
+    modalities = listed(full.modalities, SHOWN)
+    count = counted(cases, "case")
+    return f"{full.dataset} ({title}): {count} with {modalities}; targets {targets}"
