@@ -239,7 +239,7 @@ class TrialFolder:
         write_bytes(self.mask_path(case), content.getvalue())
 
     def mask(self, case: str) -> NDArray[np.bool_]:
-        """Read the mask (D, H, W) scored for `case`. Raises StateError for a missing or damaged file."""
+        """Read the mask (D, H, W) scored for `case`. Raises StateError for an unreadable file."""
         path = self.mask_path(case)
         try:
             with np.load(path, allow_pickle=False) as content:
