@@ -15,9 +15,7 @@ MEASUREMENT: Final = "measurement.json"
 
 
 class Finished(Protocol):
-    """The scores of a finished trial, as a protocol class that `harness.runs.records.Scored`
-    satisfies.
-    """
+    """The scores of a finished trial, as a type that `harness.runs.records.Scored` satisfies."""
 
     @property
     def metrics(self) -> Mapping[str, float]: ...
@@ -100,23 +98,17 @@ class Measure:
 
     @property
     def headline(self) -> bool:
-        """Whether runs in MLflow are compared by the figure: true of scores and of the cost of a
-        prediction.
-        """
+        """Whether MLflow compares runs by the figure: by scores and by the cost of a prediction."""
         return bool(self.mlflow) and "/" not in self.mlflow and self.where != RESULT
 
     @property
     def spread(self) -> str:
-        """The column of table.csv with the standard deviation over patients; "" where there is
-        none.
-        """
+        """The column of table.csv with the standard deviation over patients; "" without one."""
         return f"{self.name}_std" if self.where == CASES and self.shown else ""
 
     @property
     def spread_of_seeds(self) -> str:
-        """The column of table.csv with the standard deviation over trainings; "" where there is
-        none.
-        """
+        """The column of table.csv with the standard deviation over trainings; "" without one."""
         return f"{self.name}_seed_std" if self.spread else ""
 
     @property
@@ -126,9 +118,7 @@ class Measure:
 
     @property
     def columns(self) -> dict[str, str]:
-        """The columns of table.csv for this figure, each with the part of the figure in that
-        column.
-        """
+        """The columns of table.csv for this figure, each with the part of the figure in it."""
         parts = {self.column: "mean", self.spread: "std", self.spread_of_seeds: "seed_std"}
         return {column: part for column, part in parts.items() if column}
 

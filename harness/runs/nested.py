@@ -1,6 +1,4 @@
-"""Nested settings: merge changes into them, flatten them, list the keys in which two of them
-differ.
-"""
+"""Nested settings: merge changes into them, flatten them, list the keys where two differ."""
 
 from collections.abc import Mapping
 from typing import Any

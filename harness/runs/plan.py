@@ -47,9 +47,7 @@ class Plan:
 
     @cached_property
     def trials(self) -> dict[str, TrialSpec]:
-        """The trials by id, each once whatever the number of rows, a base before the trials that
-        use it.
-        """
+        """The trials by id, each once for all its rows, a base before the trials that use it."""
         found: dict[str, TrialSpec] = {}
         for row in self.rows:
             for spec in row.trials:
@@ -185,9 +183,7 @@ def _settled(name: str, asked: Options, data: Data) -> Options:
 
 @cache
 def _tried(name: str, asked: str, modalities: int, grid: tuple[int, int, int]) -> str:
-    """The settled options as JSON, cached: a command plans more than once, and building takes a
-    second.
-    """
+    """The settled options as JSON, cached: a command plans repeatedly, building takes a second."""
     import torch
 
     from harness.systems import catalogue as systems

@@ -87,9 +87,7 @@ def _read(path: Path) -> bytes:
 
 
 def _name(path: Path, source: bytes) -> str:
-    """The name of the plug-in: the name of its file, without the hash that a copy in a run folder
-    has.
-    """
+    """The name of the plug-in: that of its file, without the hash of a copy in a run folder."""
     copy = COPY.fullmatch(path.stem)
     if copy and copy["sha"] != sha(source):
         what = f"was changed since the run kept it (its hash is {sha(source)})"
@@ -132,9 +130,7 @@ def _execute(path: Path, source: bytes, name: str) -> ModuleType:
 
 
 def _failed(path: Path, error: BaseException) -> UsageError:
-    """An error that wraps the exception of a plug-in and names the line of the plug-in that raised
-    it.
-    """
+    """An error for the exception of a plug-in, with the line of the plug-in that raised it."""
     line: int | None = None
     if isinstance(error, SyntaxError) and error.filename == str(path):
         line = error.lineno

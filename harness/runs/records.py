@@ -119,9 +119,7 @@ class Scored(Ended):
 
 
 class Footprint(Record):
-    """Memory of inference, the device and precision of the measurement, and particulars of a
-    system.
-    """
+    """Memory of inference, device and precision of the measurement, and particulars of a system."""
 
     inference_peak_mib: PositiveFloat
     inference_reserved_mib: NonNegativeFloat | None = None
@@ -235,9 +233,7 @@ class VolumeKeys(Record):
     """Folder of the cache: below the run folder, or absolute."""
 
     def key(self, case: str) -> str:
-        """The entry in the cache of `case`. Raises StateError for a case that the run does not
-        have.
-        """
+        """The entry in the cache of `case`. Raises StateError for a case outside the run."""
         if case not in self.keys:
             what, remedy = f"has no case '{case}'", "the data of this run, or its own command again"
             raise StateError(what, where="data.json", remedy=remedy, code="PFB-K08")
@@ -283,9 +279,7 @@ class PluginRecord(BaseModel):
 
 
 class SuiteColumns(BaseModel):
-    """The columns of a suite that is not built in, kept in run.json so that its tables can be made
-    again.
-    """
+    """The columns of a suite that is not built in, in run.json to make its tables again."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -327,8 +321,7 @@ class Manifest(Record):
     status: Literal["running", "interrupted", "finished"]
 
     def system(self, name: str) -> SystemEntry:
-        """The system called `name`: built in or from a plug-in in use, else as the record of the
-        run describes it.
+        """The system called `name`: built in, of a plug-in in use, or as the run recorded it.
 
         Raises UsageError when neither knows the name.
         """
@@ -421,8 +414,9 @@ POINT_END = TypeAdapter(PointEnd)
 
 
 def read(path: Path, kind: TypeAdapter[T]) -> T:
-    """Read the record in `path`. Raises StateError naming file and key when it is missing or
-    damaged.
+    """Read the record in `path`.
+
+    Raises StateError naming file and key when it is missing or damaged.
     """
     content = read_json(path)
     try:

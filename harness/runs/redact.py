@@ -15,8 +15,7 @@ def redact(text: str) -> str:
 
 
 def storable(command: str) -> str:
-    """The command in a form that may be stored: without the folder of the volumes, whose name may
-    be that of a patient.
+    """The command without the folder of the volumes, whose name may be that of a patient.
 
     "pfbench run --data-root /scans/DOE_JOHN" -> "pfbench run --data-root DATA_ROOT"
     """

@@ -69,8 +69,9 @@ class RunFolder:
             raise StateError(what, where=where, remedy="another --out", code="PFB-K07")
 
     def manifest(self) -> AnyManifest:
-        """Read run.json, of a run or a study. Raises StateError as `recognise` does, or for a
-        damaged file.
+        """Read run.json, of a run or a study.
+
+        Raises StateError as `recognise` does, and for a damaged file.
         """
         self.recognise()
         return records.read(self.manifest_file, MANIFEST)
@@ -95,8 +96,9 @@ class RunFolder:
         manifest.write(self.manifest_file)
 
     def split(self) -> Split:
-        """Read which case trains, validates, tests. Raises StateError for a missing or damaged
-        split.json.
+        """Read which case trains, validates, tests.
+
+        Raises StateError for a missing or damaged split.json.
         """
         try:
             return Split.from_json(read_json(self.split_file))
@@ -107,15 +109,14 @@ class RunFolder:
         write_json(self.split_file, split.to_json())
 
     def volume_keys(self) -> VolumeKeys:
-        """Read where the prepared volumes are. Raises StateError for a missing or damaged
-        data.json.
+        """Read where the prepared volumes are.
+
+        Raises StateError for a missing or damaged data.json.
         """
         return records.read(self.volume_keys_file, VOLUME_KEYS)
 
     def write_volume_keys(self, keys: Mapping[str, str], cache: Path) -> None:
-        """Write data.json, which says where the volumes are; a cache within the folder can be moved
-        with it.
-        """
+        """Write where the volumes are; a cache within the folder can be moved with it."""
         cache = cache.absolute()
         inside = cache.is_relative_to(self.path)
         place = str(cache.relative_to(self.path) if inside else cache)

@@ -69,9 +69,7 @@ class Screen:
         self.say(f"warning: {fault.what}; later: {fault.remedy}")
 
     def tell(self, text: str) -> None:
-        """Print a line for the person alone: the line names something that must not be written
-        down.
-        """
+        """Print a line for the person alone, because it must not be written down."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     def note(self, text: str) -> None:

@@ -1,5 +1,4 @@
-"""The parameters that a study may change: names for people, the settings they stand for, and
-ranges.
+"""The parameters that a study may change: names for people, the settings behind them, and ranges.
 
 w_srt, w_sgl, w_tel, w_ssl    weights of the objective (eq. 19)
 w_tfm                         w_tel and w_ssl together, as in the paper
@@ -87,9 +86,7 @@ def from_file(path: Path, settings: Settings, ranges: Mapping[str, Range]) -> Sp
 
 
 def changes(params: Mapping[str, float]) -> dict[str, Any]:
-    """The settings for values under their names for people -> {"options": {...}, "protocol":
-    {...}}.
-    """
+    """The settings for values by parameter name: {"options": {...}, "protocol": {...}}."""
     result: dict[str, Any] = {"options": {}, "protocol": {}}
     for name, value in params.items():
         for key in keys_of(name):

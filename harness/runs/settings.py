@@ -144,8 +144,9 @@ def _sources(
 
 
 def _parse_change(change: str) -> JsonObject:
-    """The nested change for an argument of --set: "protocol.learning_rate=3e-4" -> {"protocol":
-    {"learning_rate": 3e-4}}.
+    """The nested change for an argument of --set.
+
+    "protocol.learning_rate=3e-4" -> {"protocol": {"learning_rate": 3e-4}}.
     """
     key, equals, value = change.partition("=")
     if not equals or not key:
@@ -157,9 +158,7 @@ def _parse_change(change: str) -> JsonObject:
 
 
 def _is_text(keys: Sequence[str]) -> bool:
-    """Whether the setting is a text, taken as typed: YAML would read a pattern's brackets as a
-    list.
-    """
+    """Whether the setting is a text, taken as typed: YAML would read a pattern's brackets."""
     kind: Any = Settings
     for key in keys:
         if not (

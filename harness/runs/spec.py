@@ -64,8 +64,7 @@ class TrialSpec(Frozen):
 
     @property
     def base(self) -> "TrialSpec | None":
-        """The trial whose network this one fine-tunes on the test volumes; None if it trains a
-        network.
+        """The trial whose network this one fine-tunes on the test volumes; None if it trains.
 
         Rows of a table that differ in test-phase fine-tuning alone share their trained network.
         """

@@ -60,9 +60,7 @@ MEASUREMENT_FILE = "measurement.json"
 
 @lru_cache(maxsize=512)
 def _cases(path: Path, changed_ns: int) -> pd.DataFrame:
-    """Read the cells of cases.csv, cached by its time of change: a report asks for one column after
-    the other.
-    """
+    """Read the cells of cases.csv, cached by its time of change: a report asks column by column."""
     return pd.read_csv(path, dtype={"case": str}, na_filter=False)
 
 
@@ -91,8 +89,9 @@ class TrialFolder:
             write_json(self.spec_file, spec.model_dump(mode="json"))
 
     def spec(self) -> TrialSpec:
-        """Read the specification. Raises StateError when spec.json does not match the name of the
-        folder.
+        """Read the specification.
+
+        Raises StateError when spec.json does not match the name of the folder.
         """
         path = self.spec_file
         try:
@@ -165,8 +164,7 @@ class TrialFolder:
 
     @contextmanager
     def alone(self, patience_s: float = PATIENCE_S) -> Iterator[None]:
-        """Hold the trial for this process, and remove the unfinished files of a process that was
-        killed.
+        """Hold the trial for this process, and remove unfinished files of a killed process.
 
         A driver that dies takes its trials with it, but not at once: its successor waits here.
         Raises ClusterError naming the process that holds the trial for longer.
@@ -217,8 +215,9 @@ class TrialFolder:
         write_bytes(self.cases_file, pd.DataFrame(rows).to_csv(index=False).encode())
 
     def scores(self, column: str) -> dict[str, float]:
-        """Read one score of every test case, by case. Raises StateError when cases.csv is not as
-        the trial wrote it.
+        """Read one score of every test case, by case.
+
+        Raises StateError when cases.csv is not as the trial wrote it.
         """
         try:
             rows = _cases(self.cases_file, self.cases_file.stat().st_mtime_ns)
@@ -249,8 +248,9 @@ class TrialFolder:
             raise StateError(what, where=str(path), remedy=ANEW, code="PFB-K08") from error
 
     def mask_path(self, case: str) -> Path:
-        """The path of the mask of `case`. Raises DataError for a name that could lead out of the
-        folder.
+        """The path of the mask of `case`.
+
+        Raises DataError for a name that could lead out of the folder.
         """
         if not valid_case_id(case):
             raise unusable_id(case)

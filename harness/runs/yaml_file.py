@@ -20,8 +20,9 @@ MAX_DEPTH = 20
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read the mapping in a YAML file. Raises UsageError that names file and line for other
-    content.
+    """Read the mapping in a YAML file.
+
+    Raises UsageError that names file and line for other content.
     """
     text = _text(path)
     with _faults(lambda line: f"{path}:{line}"):
@@ -43,8 +44,9 @@ def parse_value(text: str, where: str) -> Any:
 
 
 def line_of(path: Path, keys: Sequence[str]) -> str:
-    """The place "FILE:LINE" of the innermost of the nested `keys` that the file has; numbers count
-    the entries of a list from 0.
+    """The place "FILE:LINE" of the innermost of the nested `keys` that the file has.
+
+    Numbers among the keys count the entries of a list from 0.
     """
     node = _Loader(_text(path)).get_single_node()
     line = 1

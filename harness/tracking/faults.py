@@ -53,8 +53,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def prepare_sqlite(path: Path) -> None:
-    """Prepare a sqlite store whole or not at all; never change a database of another program or
-    version.
+    """Prepare a sqlite store whole or not at all; never change one of another version.
 
     MLflow would add its tables to the database of another program, and migrate one of an earlier
     MLflow; killed while it makes a new one, it leaves half of the tables. Raises TrackingError,
@@ -98,9 +97,7 @@ def _content(path: Path) -> tuple[set[str], str | None]:
 
 
 def _create(path: Path) -> None:
-    """Make an empty store under another name and put it in place at once; a store already there
-    stays.
-    """
+    """Make an empty store aside and put it in place at once; a store already there stays."""
     from mlflow.tracking import MlflowClient
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -94,8 +94,9 @@ class Synchroniser:
         self.turn = ""
 
     def sync(self) -> "Summary":
-        """Copy new results to the store. Raises as `mirror` does; the next call then opens the
-        store anew.
+        """Copy new results to the store.
+
+        Raises as `mirror` does; the next call then opens the store anew.
         """
         self.folder.manifest()
         with _alone(self.folder) as lock:
@@ -149,9 +150,7 @@ class Mirror:
         """The command that copies later the results that this mirror could not copy."""
 
     def late(self, timeout_s: float = 120) -> TrackingError | None:
-        """Let the mirror finish; returns an error to show or raise if MLflow is not up to date
-        then.
-        """
+        """Let the mirror finish; returns an error to show or raise if results are missing then."""
         why = self.finish(timeout_s)
         if not why:
             return None

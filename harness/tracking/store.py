@@ -111,8 +111,9 @@ class MlflowStore:
         return self.client.create_experiment(name, place, mlflow_views.EXPERIMENT_TAGS)
 
     def _known(self, kind: str) -> dict[str, _Stored]:
-        """The stored runs by our id. Of two runs with the same id the first stays; the other is
-        deleted.
+        """The stored runs by our id.
+
+        Of two runs with the same id the first stays; the other is deleted.
         """
         query = f"tags.`pfbench.run_id` = '{self.run_id}' and tags.`pfbench.kind_of_run` = '{kind}'"
         known: dict[str, _Stored] = {}
@@ -249,9 +250,7 @@ class MlflowStore:
         stored.status = status
 
     def _finish(self, parent: ParentRun, stored: _Stored) -> None:
-        """Bring description, tables and pictures of the parent up to date where the store has
-        others.
-        """
+        """Update description, tables and pictures of the parent where the store has others."""
         self._dataset(parent, stored)
         self._set_tags(stored, parent.tags)
         self._view(parent)

@@ -32,9 +32,7 @@ class Stored(Protocol):
 
 
 def key(run_id: str) -> str:
-    """The key of the saved view of a run: in links and, after a prefix, in the tags of the
-    experiment.
-    """
+    """The key of the saved view of a run: in links and, after a prefix, in experiment tags."""
     return f"pfbench-{run_id}"
 
 
@@ -86,8 +84,9 @@ def _section(study: bool) -> JsonObject:
 
 
 def _charts_of_study(parent: ParentRun) -> list[JsonObject]:
-    """Charts of a study: parallel coordinates for each table, where a run without its parameters
-    has no line.
+    """Charts of a study: parallel coordinates for each table.
+
+    A run without the parameters of the table has no line there.
     """
     charts: list[JsonObject] = []
     for table, names in parent.searched.items():

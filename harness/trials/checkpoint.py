@@ -48,8 +48,7 @@ def save(folder: Path, epoch: int, state: Snapshot) -> None:
 
 
 def load(folder: Path, warn: Callable[[str], None] = lambda message: None) -> Snapshot | None:
-    """Load the newest checkpoint that is whole, or None without one; `warn` is called for damaged
-    ones.
+    """Load the newest whole checkpoint, or None without one; `warn` is called for damaged ones.
 
     Raises StateError when there are two and both are damaged, and for one that is whole but
     holds more than numbers and text: we did not write it.
@@ -127,8 +126,7 @@ def _unusable(path: Path, what: str, code: str) -> StateError:
 
 
 class CheckpointStore:
-    """A trial's checkpoints and history on disk; history.csv is a copy of the history in the
-    checkpoint.
+    """A trial's checkpoints and history on disk; history.csv is a copy from the checkpoint.
 
     `warn` is given one line for each checkpoint that is damaged.
     """

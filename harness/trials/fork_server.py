@@ -75,9 +75,7 @@ class ForkServer:
 
     @classmethod
     def begun(cls, environment: Mapping[str, str], errors: IO[bytes]) -> Self:
-        """Start a fork server that has to import first; the text of a failed import goes to the
-        file `errors`.
-        """
+        """Start a fork server that has to import first; `errors` gets the fault of an import."""
         mine, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
@@ -227,9 +225,7 @@ def _settle(call: Call, handles: list[int], server: int) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process at once; Python itself would spend a second on taking apart the imported
-    modules.
-    """
+    """End this process at once; Python itself would spend a second on freeing the modules."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

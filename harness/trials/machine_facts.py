@@ -40,9 +40,7 @@ def look(asked: JsonObject) -> JsonObject:
 
 
 def device(asked: JsonObject) -> JsonObject:
-    """The name of the device that trials compute on here, and the reason why torch cannot use it or
-    "".
-    """
+    """The name of the device that trials use here, and why torch cannot use it or ""."""
     if not asked["gpu"]:
         return {"device": cpu_name(), "broken": ""}
     found, broken = asked_afresh(TORCH, PATIENCE_S)

@@ -117,8 +117,9 @@ def describe_device(method: Method) -> dict[str, Any]:
 
 
 def switched_off() -> dict[str, Any]:
-    """The settings that a faster run could change: the search for the fastest cuDNN algorithms, and
-    the use of algorithms that sum in any order.
+    """The settings that a faster run could change.
+
+    They are the search for the fastest cuDNN algorithms, and algorithms that sum in any order.
     """
     return {
         "cudnn_search": torch.backends.cudnn.benchmark,

@@ -67,8 +67,7 @@ def few_cases(split: Split) -> Split:
 
 
 def training(method: Method, lesson: TrainingJob, split: Split, limit_s: float) -> dict[str, Any]:
-    """Probe training: the pace of each network of `method`, and the memory peak with all of
-    `split`.
+    """Probe training: pace of each network of `method`, and memory peak with all cases of `split`.
 
     `lesson` has the volumes of few_cases. Raises NotFinite as training does.
     """
@@ -103,9 +102,7 @@ def _validating(stage: Stage, volumes: Sequence[Volume], limit_s: float) -> floa
 
 
 def adapting(method: Method, volume: Volume, split: Split, limit_s: float) -> dict[str, Any]:
-    """Probe fine-tuning on test volumes: label one, then learn from it. Returns pace and memory
-    peak.
-    """
+    """Probe fine-tuning on test volumes (label one, learn from it): pace and memory peak."""
     first, *steps = timed(lambda: method.adapt([volume.image]), limit_s, STEPS)
     pace = Pace(len(steps), mean(steps), max(0.0, first - mean(steps)))
     return _record(method, [pace], volume, len(split.test) - 1)
@@ -143,9 +140,7 @@ def inference(method: Method, image: Image, limit_s: float) -> dict[str, Any]:
 
 
 def timed(work: Callable[[], Any], limit_s: float, most: int = 10) -> list[float]:
-    """Seconds of a first call of `work`, the warm-up, and of as many more calls as fit into the
-    limit.
-    """
+    """Seconds of a warm-up call of `work`, and of as many more calls as fit into the limit."""
     first = _seconds(work)
     return [first, *(_seconds(work) for _ in range(how_many(first, limit_s, most)))]
 

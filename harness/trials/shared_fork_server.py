@@ -62,9 +62,7 @@ def shared_fork_server(function: str, environment: Mapping[str, str]) -> Iterato
 
 
 def connected() -> socket.socket | None:
-    """The socket of a fork server of the caller's own, forked from the shared one; None without a
-    shared one.
-    """
+    """The socket of a fork server of the caller's own; None without a shared one to fork it."""
     place = os.environ.get(PLACE)
     if not place:
         return None
@@ -78,9 +76,7 @@ def connected() -> socket.socket | None:
 
 
 def main() -> int:
-    """Run as the shared fork server, as each fork server that it forks, and as each of their
-    children.
-    """
+    """Run as the shared fork server, as those that it forks, and as each of their children."""
     gc.disable()  # see harness.trials.fork_server
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which ends this one
     listener, driver = (socket.socket(fileno=os.dup(standard)) for standard in (0, 1))
@@ -97,9 +93,7 @@ def main() -> int:
 
 
 def _next_owner(listener: socket.socket, driver: socket.socket) -> socket.socket | None:
-    """In a forked fork server, the socket of its owner; in the shared one None, when the driver is
-    gone.
-    """
+    """The owner of a forked fork server; None in the shared one, when the driver is gone."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that are forked
     while True:
         ready, _, _ = select.select([listener, driver], [], [])

@@ -106,9 +106,7 @@ def _living_fork_server(log: IO[bytes]) -> ForkServer:
 
 
 def trial_environment() -> dict[str, str]:
-    """The environment of a trial: our packages are importable, sums on CPU and cuBLAS are
-    repeatable.
-    """
+    """The environment of a trial: our packages are found, sums on CPU and cuBLAS repeatable."""
     home = str(Path(harness.__file__).parent.parent)
     paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
     fixed = {"PYTHONPATH": os.pathsep.join(paths), "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
@@ -116,9 +114,7 @@ def trial_environment() -> dict[str, str]:
 
 
 def _events(output: IO[bytes], silence_s: float) -> Iterator[Event]:
-    """The events that the process prints as JSON lines. Raises Silence when none comes for too
-    long.
-    """
+    """The events that the process prints as JSON lines; raises Silence after too long a wait."""
     pending = b""
     while True:
         ready, _, _ = select.select([output], [], [], silence_s)

@@ -46,9 +46,7 @@ class Task:
         return self.run_folder.trial(self.trial)
 
     def to_arguments(self) -> list[str]:
-        """The task as arguments that `from_arguments` reads, without the fields for the supervisor
-        alone.
-        """
+        """The task as arguments for `from_arguments`, without fields for the supervisor alone."""
         words = [self.action, str(self.run), self.trial, "--cache", str(self.cache)]
         words += ["--threads", str(self.threads), "--node", self.node]
         words += ["--processes", str(self.processes)]

@@ -23,9 +23,7 @@ def train_point(point: PointTask, report: Report, node: str = "", function: str 
     for until in point.stops:
 
         def on_epoch(event: Event, until: int = until) -> None:
-            """Report the score of an epoch once the last seed has finished it, so that all seeds
-            have.
-            """
+            """Report the score of an epoch when the last seed, so every seed, has ended it."""
             if event["event"] == "epoch" and event["epoch"] < until:
                 known = scores(trials)
                 if event["epoch"] in known:

@@ -171,8 +171,7 @@ def _adapt(task: Task, emit: Emit) -> None:
 def _score(
     task: Task, method: Method, seconds: Mapping[str, float], emit: Emit, **training: Any
 ) -> None:
-    """Write weights, masks, scores and, last, the result, which shows that the other files are
-    there.
+    """Write weights, masks, scores and, last, the result, which shows that all are there.
 
     `training` are the fields of the result that training or fine-tuning has found.
     """
