@@ -1,4 +1,4 @@
-"""Missed targets and false alarms: test cases in which exactly one of the two masks is empty.
+"""Missed targets and false alarms: exactly one mask of the case is empty, the distance the worst.
 
 A mean of distances is ruled by them, so that their count stands beside it wherever it is shown.
 """
