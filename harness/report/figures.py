@@ -41,10 +41,7 @@ def _drop(sheets: set[Path]) -> None:
 
 
 def draw_ladder(folder: RunFolder) -> list[Path]:
-    """Draw Fig.
-
-    1 from the table of the run; returns the files, [] when none of its sizes was run.
-    """
+    """Draw Fig. 1 from the run's table; returns the files, [] when none of its sizes was run."""
     run = folder.run()
     if LADDER not in run.suites:
         return []
