@@ -1,4 +1,4 @@
-"""The tables of the paper with our intervals and its own values beside ours."""
+"""The tables of the paper with our figures, our intervals and the paper's figures."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ PAPER = "Paper: its printed value; its HD95 is in voxels, its time of its own de
 
 
 def result_table(shown: ResultTable, standings: Mapping[str, Standing]) -> Table:
-    """One table; `standings` by column of cases.csv."""
+    """One table of results; `standings` is keyed by column of cases.csv."""
     columns = table.columns(shown)
     lines = shown.means.to_dict("records")
     figures = [
@@ -74,14 +74,14 @@ def _cell(
 
 
 def _carried(measure: Measure) -> str:
-    """The column of cases.csv whose interval stands in the column of `measure`; "" for none."""
+    """The column of cases.csv whose interval is shown in the column of `measure`; "" for none."""
     if measure.name == "hd95_median":
         return HD95.key
     return measure.key if measure.spread and measure.centre == "mean" else ""
 
 
 def _spreads(line: Record, measure: Measure) -> str:
-    """ " ± 8.10; ± 0.42": over patients, and over trainings where there are several."""
+    """The spreads as text, " ± 8.10; ± 0.42": over patients, and over trainings where several."""
     columns = [measure.spread, measure.spread_of_seeds] if measure.spread else []
     there = [line[column] for column in columns if not table.absent(line[column])]
     return ";".join(f" ± {table.number(value, measure)}" for value in there)
