@@ -1,4 +1,4 @@
-"""Look at a folder of volumes and say everything that is wrong with it, in one pass."""
+"""Check a folder of volumes and report every fault in it, in one pass."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,18 +16,18 @@ WORKERS = 2
 
 
 class Checked(NamedTuple):
-    """Faults, of which none may be left, and what is only odd."""
+    """The result of a check: faults, of which none may be left, and notes on oddities."""
 
     faults: list[DataError]
     notes: list[str]
     targets: Mapping[str, Target] = {}
-    """Of each case that could be read: in its file, and on the grid."""
+    """The target of each case that could be read: its size in the file and on the grid."""
     found: str = ""
-    """Which data set it is, and what it has."""
+    """A sentence that names the recognised data set, its modalities and its targets."""
 
 
 def check(root: Path, dataset: str | None, modalities: Sequence[str], **asked: Any) -> Checked:
-    """Every fault of every case below `root`; none when it can be used.
+    """Find every fault of every case below `root`; the data can be used when there is none.
 
     Without `dataset` the layout is looked up; without `modalities` every patient has to have all
     that any of them has; without a target the first of several is taken. `asked` are further
