@@ -95,7 +95,7 @@ CODES = {"C7": "C09", "C9": "C09", "C12": "C09"}  # what a setting may be is one
 FILES = [
     ("C9", "protocol:\n  epochs: 3\n  lerning_rate: 1", 3,
      ["unknown key 'protocol.lerning_rate'", "Did you mean 'protocol.learning_rate'?"]),
-    ("C9", "epochs: 3", 1, ["unknown key 'epochs'", "Known: exceptions, phantom, profile"]),
+    ("C9", "epochs: 3", 1, ["unknown key 'epochs'", "Known: data, exceptions, phantom, profile"]),
     ("C9", "\nsystems:\n  unet4d: {}", 3, ["unknown model 'unet4d'", "Did you mean 'unet3d'?"]),
     ("C9", "exceptions:\n  unet3d:\n    lr: 1", 3, ["unknown key 'lr'"]),
     ("C9", "protocol: 3", 1, ["protocol=3: "]),
@@ -132,7 +132,7 @@ def test_a_wrong_settings_file_is_named_with_its_line(
 
 def test_c9_every_fault_of_a_file_is_told_at_once(tmp_path):
     path = tmp_path / "suite.yaml"
-    path.write_text("protocol:\n  epochs: 0\n  lr: 1\nsplit: {fold: 9}\n")
+    path.write_text("protocol:\n  epochs: 0\n  lr: 1\nsplit: {fold: -1}\n")
     done = pfbench(*RUN, "--config", path, "--out", tmp_path / "out", expect=2)
     first, *lines = done.err.splitlines()
     assert "3 faults in the settings" in first

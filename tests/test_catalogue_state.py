@@ -294,7 +294,6 @@ RECORDS = [
     ("TRIAL/measurement.json", "report", (half, hollow)),
     ("TRIAL/masks/MASK", "figures", (half, empty, flip, Path.unlink)),
     ("TRIAL/cases.csv", "figures", (empty, Path.unlink)),
-    ("TRIAL/cases.csv", "claims", (empty,)),
 ]
 
 

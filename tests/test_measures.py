@@ -136,7 +136,7 @@ def test_the_paper_prints_no_figure_without_a_line():
 def test_the_list_has_a_row_for_each_figure_with_its_meaning():
     rows = json.loads(pfbench("list", "metrics", "--json").out)
     assert [row["name"] for row in rows] == list(BY_NAME)
-    assert all(row["meaning"] for row in rows)
+    assert all(row["meaning"] and row["where"].partition(": ")[2] for row in rows)
     [hd95] = [row for row in rows if row["name"] == "hd95"]
     assert (hd95["heading"], hd95["unit"], hd95["better"]) == ("HD95", "mm", "lower")
 

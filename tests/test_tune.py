@@ -74,7 +74,7 @@ def taken(finished, tmp_path):
 
 
 def test_what_it_found_is_taken_on_the_split_of_the_study(taken, finished):
-    assert "1 trials" in taken()
+    assert "1 trial," in taken()
     content = yaml.safe_load((finished[0] / "best.yaml").read_text())
     split = Split.from_json(json.loads((finished[0] / "split.json").read_text()))
     assert content["split"] == split.digest
@@ -84,7 +84,7 @@ def test_what_it_found_is_taken_on_the_split_of_the_study(taken, finished):
 def test_what_it_found_is_refused_on_another_split_unless_told(taken, other):
     said = taken("--set", other, expect=2)
     assert "PFB-C19" in said and "found on split" in said and "--tuned-elsewhere" in said
-    assert "1 trials" in taken("--set", other, "--tuned-elsewhere")
+    assert "1 trial," in taken("--set", other, "--tuned-elsewhere")
 
 
 def test_settings_that_name_no_split_are_refused(tmp_path):

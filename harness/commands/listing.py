@@ -102,7 +102,7 @@ def metrics(profile: str) -> Rows:
             "heading": measure.label,
             "unit": measure.unit,
             "better": BETTER[measure.better],
-            "where": f"{measure.where}: {measure.key}",
+            "where": measure.source,
             "shown": measure.shown,
             "meaning": measure.meaning,
         }

@@ -41,7 +41,8 @@ class Measure:
     """Of the figure as it is shown, and "" for counts."""
     where: Literal["cases.csv", "result.json", "measurement.json"]
     key: str
-    """Column of cases.csv, or key of the JSON file, with dots between levels."""
+    """Column of cases.csv, or key of the JSON file, with dots between levels; "" for what only all
+    cases together say, which stands in table.csv alone."""
     column: str
     """Of table.csv; "" for a figure that is in MLflow alone."""
     meaning: str
@@ -74,6 +75,11 @@ class Measure:
     def label(self) -> str:
         """Heading without unit: "HD95"."""
         return self.heading.partition(" (")[0]
+
+    @property
+    def source(self) -> str:
+        """File and key: "cases.csv: hd95_mm"."""
+        return f"{self.where}: {self.key}" if self.key else f"table.csv: {self.column}"
 
     @property
     def side(self) -> int:
