@@ -13,7 +13,11 @@ INTERVALS = (
     "Student's t and the studentised bootstrap. HD95: of the median; its mean has none, as single "
     "missed targets rule it. Of several trainings: for new patients and new trainings."
 )
-SPREADS = "±: standard deviation of the sample, over the cases; after the semicolon over trainings."
+UNITS = (
+    "Dice and Jaccard in percent; HD95 pooled over both directions, in mm; ±: standard deviation "
+    "of the sample, over the cases, after the semicolon over the trainings; missed, false alarms: "
+    "cases in which one of the two masks is empty, of all trainings, each at the worst HD95."
+)
 COSTS = (
     "Time: median seconds from an array in memory to a mask in memory, all processors; memory: "
     "peak MiB of inference; GFLOPs: of one volume."
@@ -98,7 +102,7 @@ def _notes(shown: ResultTable, standings: Mapping[str, Standing]) -> tuple[str, 
     notes += few
     said = {note: None for standing in standings.values() for note in standing.notes}
     notes += [f"{note} (in the intervals, tests and ranks)" for note in said]
-    notes.append(SPREADS)
+    notes.append(UNITS)
     if any(i.low is not None for i in intervals):
         notes.append(INTERVALS)
     if set(shown.about.shows) & {"time", "memory", "gflops"}:
