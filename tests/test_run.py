@@ -53,7 +53,7 @@ def test_every_system_of_table_5_has_a_row_with_numbers(finished):
     needed = ["dice_mean", "hd95_mean", "jaccard_mean", "time_s_p50", "infer_peak_mib",
               "train_peak_mib", "parameters", "gflops_per_volume"]  # fmt: skip
     assert not table[needed].isna().any().any()
-    assert table.loc[table["paper_dice"].isna(), "title"].unique() == ["PFSeg w/o TPF"]
+    assert table["paper_dice"].isna().all(), "the paper's figures stand beside its own data only"
 
 
 def test_the_run_ends_with_a_report_that_holds_pictures(finished):
