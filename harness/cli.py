@@ -1,4 +1,4 @@
-"""`pfbench`: the commands together, and how faults end."""
+"""The entry point of `pfbench`: all commands in one program, and the exit codes of errors."""
 
 import atexit
 import gc
@@ -32,7 +32,7 @@ app.add_typer(mlflow_app, name="mlflow")
 
 
 def main() -> None:
-    """Entry point: every fault a user can cause ends as one line and an exit code."""
+    """Run one command; an error that a user can cause ends as one line and an exit code."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.umask(0o077)
     _seldom_collect()
@@ -49,7 +49,9 @@ def main() -> None:
 
 
 def _seldom_collect() -> None:
-    """A full collection goes over all of torch: an eighth of the start, two seconds at the end.
+    """Make Python's full garbage collections rare: they are slow, as each scans all of torch.
+
+    They would take an eighth of the time to start, and two seconds at the end.
 
     Reference counts free the volumes; what is left to collections is small.
     """

@@ -85,7 +85,7 @@ Fault = TypeVar("Fault", bound=PfbenchError)
 
 
 def together(faults: Sequence[Fault], of: str) -> Fault:
-    """One error that lists all `faults` of a thing, one per line; the only one as it is."""
+    """Return one error that lists all `faults` of a thing, one per line; a single one unchanged."""
     if len(faults) == 1:
         return faults[0]
     lines = "\n".join(f"  {fault}" for fault in faults)
@@ -95,7 +95,7 @@ def together(faults: Sequence[Fault], of: str) -> Fault:
 def unknown(
     kind: str, name: str, known: Iterable[str], *, where: str = "", code: str = "PFB-C01"
 ) -> UsageError:
-    """The error for a name that is not in a registry, with the nearest one that is."""
+    """Return the error for a name that is not in a registry, with the nearest known name."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""

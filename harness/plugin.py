@@ -1,4 +1,4 @@
-"""What a plug-in is written with: one Python file with systems, metrics or data sets of your own.
+"""The names that a plug-in imports: a Python file with systems, metrics or data sets of your own.
 
     from harness.plugin import Patches, System
 

@@ -1,1 +1,1 @@
-"""Ray and Optuna: which point comes next, and where it is tried on the machines of a cluster."""
+"""Ray and Optuna: the choice of the next point, and its trials on the machines of a cluster."""

@@ -1,4 +1,4 @@
-"""How many jobs there is room for, while the machines of a cluster come and go."""
+"""The number of jobs that there is room for, while the machines of a cluster come and go."""
 
 import time
 from types import TracebackType
@@ -14,19 +14,19 @@ from tuning.machines import (
 )
 
 GROWING_S = 1800
-"""A cloud gives a machine within minutes, or has none left."""
+"""Seconds to wait for a new machine: a cloud gives one within minutes, or has none left."""
 RESTARTING_S = 60
-"""How long a lone machine may be gone: its Ray is started again by whatever watches over it."""
+"""Seconds that a lone machine may be gone: a watcher may start its Ray again."""
 Size = tuple[float, float]
 LOOK_S = 2
 
 
 class MachineLost(Exception):
-    """The machine that the jobs were to run on is gone; the message names it."""
+    """The error for a lost machine that was the only one for the jobs; the text names it."""
 
 
 class Capacity:
-    """Room for jobs of some sizes, in CPUs and GPUs; on one machine only, if one is given.
+    """The room for jobs of some sizes, in CPUs and GPUs; on one machine only, if one is given.
 
     Raises LaunchError when no machine can hold a job and none will come that could, ClusterLost
     when there is no machine any more.
@@ -57,7 +57,7 @@ class Capacity:
             self.wants(0)  # an autoscaler would remember for ever
 
     def places(self) -> int:
-        """How many jobs may run at once now.
+        """The number of jobs that may run at once now.
 
         Raises MachineLost when the only machine is gone, ClusterLost when there has been no room
         at all for too long.
@@ -74,11 +74,11 @@ class Capacity:
         return held if most is None else min(held, most)
 
     def lives(self, machine: str) -> bool:
-        """Whether the machine of this id is still there."""
+        """Whether the machine with this id is still in the cluster."""
         return any(one.id == machine for one in machines())
 
     def wants(self, jobs: int) -> None:
-        """Tell the autoscaler how many jobs would run now; 0 lets it stop machines."""
+        """Tell the autoscaler the number of jobs that would run now; 0 lets it stop machines."""
         if not self.cluster.grows:
             return
         most = self.cluster.max_concurrent

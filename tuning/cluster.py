@@ -54,7 +54,7 @@ _joined: str | None = None  # the address of the cluster that this process is pa
 
 
 class Unreachable(LaunchError):
-    """There is no cluster where one was named, or it does not let us in."""
+    """The error for an address with no cluster, or with a cluster that refuses the connection."""
 
 
 SOCKET_BYTES = 103  # of the address of a socket on macOS; Linux has 107
@@ -63,24 +63,26 @@ SHORT = "/tmp"
 
 
 class ClusterLost(Exception):
-    """Ray died while jobs were running, or no machine of it can hold a job any more."""
+    """The error for a Ray that died while jobs were running, or has no machine left for a job."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """An existing cluster's address, or None for one on this machine that ends with the block."""
+    """The address of an existing cluster, or None for a local one that ends with the block."""
 
     address: str | None = None
     max_concurrent: int | None = None
     grows: bool = False
-    """Its autoscaler starts machines that jobs wait for."""
+    """Whether the autoscaler of the cluster starts machines that jobs wait for."""
     code: tuple[Path, ...] = ()
-    """Packages that the jobs import: an existing cluster's machines are given a copy of them."""
+    """Packages that the jobs import: the machines of an existing cluster get a copy of them."""
 
 
 @contextmanager
 def ray_cluster(cluster: Cluster) -> Iterator[None]:
-    """Ray, without dashboard, telemetry or output of its own; a local one only on loopback.
+    """Start or join Ray for the block, without dashboard, telemetry or output of its own.
+
+    A local cluster listens on loopback only.
 
     Within the block of one that was joined, another block changes nothing. Raises LaunchError when
     RAY_ADDRESS points somewhere that was not asked for, Unreachable when the cluster does not
@@ -118,7 +120,7 @@ def ray_cluster(cluster: Cluster) -> Iterator[None]:
 
 
 def rays_folder() -> Path:
-    """Where Ray keeps its own files and sockets on this machine."""
+    """The folder on this machine where Ray keeps its own files and sockets."""
     return Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray"
 
 
@@ -129,7 +131,7 @@ def too_long(folder: Path) -> bool:
 
 @contextmanager
 def _folder_for_sockets() -> Iterator[str | None]:
-    """None where Ray's own folder will do, else one with a short name that ends with the block.
+    """A short-named folder for Ray's sockets, for the block; None where Ray's own will do.
 
     Batch systems give each job a TMPDIR of 60 letters and more. Raises Unreachable where no short
     folder can be made.
@@ -149,13 +151,13 @@ def _folder_for_sockets() -> Iterator[str | None]:
 
 
 def _put_back(on_sigterm: Any) -> None:
-    """Ray puts a handler of its own in place of ours."""
+    """Install our handler of SIGTERM again, because Ray replaces it with its own."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def _start_no_dashboard() -> None:
-    """Keep the dashboard's process from being started where there is no dashboard.
+    """Keep Ray from starting the dashboard's process where there is no dashboard.
 
     Ray starts it all the same, for usage statistics, and it asks the cloud's metadata server where
     it runs before it looks whether they are on (`get_cluster_config_to_report`). No setting of
@@ -167,7 +169,7 @@ def _start_no_dashboard() -> None:
 
 
 def _silence() -> None:
-    """What is wrong arrives as an exception; standard output is ours."""
+    """Silence Ray's output: its faults arrive as exceptions, and standard output is ours."""
     import ray._private.worker
 
     for name in ("ray", "ray.tune", "ray.air"):
@@ -177,7 +179,7 @@ def _silence() -> None:
 
 
 def _start(folder: str | None) -> None:
-    """Ray on this machine; with a `folder` of its own where the usual one cannot be used."""
+    """Start Ray on this machine, with a `folder` of its own where the usual one cannot be used."""
     import ray
 
     _start_no_dashboard()
@@ -196,7 +198,7 @@ def _start(folder: str | None) -> None:
 
 
 def _join(address: str, code: tuple[Path, ...]) -> None:
-    """Connect, and hand over the code: its packages lie in one folder, as they do here."""
+    """Connect to a cluster, and hand over the code: its packages lie in one folder, as here."""
     import ray
 
     with tempfile.TemporaryDirectory(prefix="pfbench-code-") as folder:
@@ -213,7 +215,7 @@ def _join(address: str, code: tuple[Path, ...]) -> None:
 
 
 def _try_to_join(address: str) -> None:
-    """Unreachable when that does not work, after a try in a process of its own.
+    """Try to join the cluster in a process of its own. Raises Unreachable when the join fails.
 
     Ray aborts the whole process, or waits without end, where no node of the cluster runs.
     """
@@ -250,7 +252,7 @@ def _about_the_token() -> str:
 
 
 def watched(run: Callable[[], Any]) -> None:
-    """Do `run`, and leave it behind when Ray no longer answers: Tune itself would wait for ever.
+    """Call `run`, and leave it behind when Ray no longer answers: Tune itself would wait for ever.
 
     Raises what `run` raises, and ClusterLost. KeyboardInterrupt leaves `run` behind, too.
     """
@@ -279,7 +281,7 @@ def watched(run: Callable[[], Any]) -> None:
 
 
 def _answers(mine: str) -> bool:
-    """Whether the cluster answers, and the node on this machine, by which we speak to it, lives."""
+    """Whether the cluster answers and the node on this machine, our connection to it, lives."""
     result: list[bool] = []
 
     def ask() -> None:

@@ -1,4 +1,4 @@
-"""Which parameters of a study matter: fANOVA on Optuna's forest."""
+"""The importance of the parameters of a study: fANOVA on the random forest of Optuna."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -49,5 +49,5 @@ def compared(points: pd.DataFrame, space: Mapping[str, Range]) -> pd.DataFrame:
 
 
 def _scaled(values: Any, span: Range) -> np.ndarray:
-    """Where equal steps are equally far."""
+    """The values on the scale of the search, where equal steps are equally far."""
     return np.log(np.asarray(values, float)) if span.log else np.asarray(values, float)

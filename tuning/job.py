@@ -1,4 +1,4 @@
-"""A function of a job: what is placed, and what decides which job comes next."""
+"""The jobs that are placed on a cluster, and the interface that chooses the next job."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from typing import Any, Protocol
 
 Report = Callable[[dict[str, Any]], None]
 Work = Callable[[Any, Report, str], dict[str, Any]]
-"""What does a job: given its payload, where to report, and the name of the machine it runs on."""
+"""A function that does a job, given its payload, a function to report to, and a machine name."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one Tune trial does; `payload` goes to the work function."""
+    """The work of one Tune trial; `payload` goes to the work function."""
 
     id: str
     payload: Any
@@ -20,19 +20,19 @@ class Job:
 
 
 class Source(Protocol):
-    """Where jobs come from and what becomes of them; asked and told by one thread at a time."""
+    """The interface that supplies jobs and receives reports; called by one thread at a time."""
 
     def next(self) -> Job | None:
-        """The next job, now that there is room for it; None when no more will come."""
+        """Return the next job, now that there is room for it; None when no more jobs will come."""
 
     def left(self) -> int:
-        """How many jobs may still come, at most."""
+        """Return the largest number of jobs that may still come."""
 
     def started(self, job: str, node: str) -> None:
-        """The job runs; told again when launched again. `node` is "" where there is only one."""
+        """Handle a start of a job, also a second launch. `node` is "" where there is only one."""
 
     def heard(self, job: str, event: dict[str, Any]) -> bool:
-        """What the job reported; True stops it there, and nothing more is heard of it."""
+        """Handle an event that the job reported; True stops the job, and no more events follow."""
 
     def ended(self, job: str, outcome: dict[str, Any]) -> None:
-        """What `work` returned; reason "error" when it raised, "lost" when its process died."""
+        """Handle the end of `work`: reason "error" if it raised, "lost" if its process died."""

@@ -1,4 +1,4 @@
-"""Which job is which of Tune's trials, and what is done when one is lost."""
+"""The assignment of jobs to Tune's trials, and the relaunch of jobs whose trial is lost."""
 
 import threading
 from collections import defaultdict, deque
@@ -16,7 +16,7 @@ MACHINES = 5  # launches of one whose machines were lost: seldom its fault, unle
 
 
 class JobBoard:
-    """Which job is which of Tune's trials. Tune's thread writes here, `close` ends that."""
+    """The assignment of jobs to Tune's trials. Tune's thread changes it until `close` ends that."""
 
     def __init__(
         self,
@@ -42,11 +42,11 @@ class JobBoard:
 
     @property
     def left(self) -> int:
-        """Jobs that run or may still come."""
+        """The number of jobs that run or may still come."""
         return len(self.running) + len(self.again) + self.source.left()
 
     def take(self, trial: str) -> Job | None:
-        """A job for this trial, if there is room and a job."""
+        """Take a job for this trial; None if there is no room or no job."""
         try:
             places = self.places()  # asks Ray, and may wait for ever: not while `close` waits
         except (MachineLost, ClusterLost) as error:
@@ -63,7 +63,7 @@ class JobBoard:
             return job
 
     def hear(self, trial: str, result: dict[str, Any]) -> bool:
-        """Pass on what the trial reported; True when that was its last word."""
+        """Pass on the report of the trial; True when the trial is over with it."""
         with self._ours():
             job = self.running.get(trial)
             if job is None:
@@ -82,7 +82,7 @@ class JobBoard:
             return over
 
     def lose(self, trial: str, why: str) -> None:
-        """The trial is over without an outcome: launch its job again, unless that was done."""
+        """Handle a trial that ended without an outcome: launch its job again, up to a limit."""
         losses = self.losses[self.running[trial].id]
         losses.append(self.begun.get(trial, ""))
         # That a machine is gone is known some seconds after its processes are.
@@ -95,7 +95,7 @@ class JobBoard:
                 self.source.ended(job.id, {"reason": "lost", "detail": why})
 
     def restart(self, error: Exception) -> None:
-        """Tune is gone, and what was running with it; ClusterLost when it did not get to work."""
+        """Handle the end of Tune and of its trials. Raises ClusterLost when no job had begun."""
         if self.fault:
             raise self.fault from None
         why = f"Ray gave up: {in_short(error)}"
@@ -109,13 +109,13 @@ class JobBoard:
         self.begun.clear()
 
     def close(self) -> None:
-        """Nothing more reaches the source; Tune's thread may still run when Ctrl-C left it."""
+        """Let no more reports reach the source; Tune's thread may still run when Ctrl-C left it."""
         with self.lock:
             self.closed = True
 
     @contextmanager
     def _ours(self) -> Iterator[None]:
-        """One thread at a time; what fails here would reach the caller as Tune's words only."""
+        """Hold the lock, and keep an exception in `fault`: Tune would pass on only its text."""
         with self.lock:
             if self.closed:
                 raise RuntimeError("nobody listens any more")

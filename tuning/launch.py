@@ -1,4 +1,4 @@
-"""Place jobs on the machines of a cluster as Ray Tune trials, and hear what they report.
+"""Place jobs on the machines of a cluster as Ray Tune trials, and pass on their reports.
 
 Knows "a function of a job" and nothing of volumes or networks. Ray Tune decides where a job runs;
 a `Source` decides which one is next and whether one is stopped. Tune's own files lie in a
@@ -39,7 +39,7 @@ def run_jobs(
     on_event: OnEvent,
     only: Machine | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Do every job and return what `work` returned for each, or reason "error" or "lost".
+    """Do every job; returns the value of `work` for each, or reason "error" or "lost".
 
     `work(payload, report, node)` runs where Ray puts it, or on the `only` machine; that it was
     placed, its reports and its end arrive at `on_event` in this process. An exception in one job
@@ -54,7 +54,7 @@ def run_jobs(
 
 
 class _Listed:
-    """Jobs in the order of a list."""
+    """A source that supplies the jobs of a list in its order."""
 
     def __init__(self, jobs: Sequence[Job], on_event: OnEvent) -> None:
         self.waiting = deque(jobs)
@@ -106,7 +106,7 @@ def place(
 
 
 def _fit(board: JobBoard, capacity: Capacity, work: Work) -> None:
-    """One Tuner over the jobs of the board; the thread that runs it can be left behind."""
+    """Run one Tuner over the jobs of the board, in a thread that can be left behind."""
     from ray import tune
 
     only = capacity.only
@@ -155,7 +155,7 @@ def _fit(board: JobBoard, capacity: Capacity, work: Work) -> None:
 
 
 def _for_tune(board: JobBoard, capacity: Capacity) -> tuple[Any, Any]:
-    """The board as Tune knows it: a searcher that has jobs, a scheduler that hears of them.
+    """The board in Tune's terms: a searcher that supplies jobs, and a scheduler that gets reports.
 
     Not a callback: for the sake of one, Tune imports MLflow on the way to its first trial (1.3 s).
     """
@@ -181,7 +181,7 @@ def _for_tune(board: JobBoard, capacity: Capacity) -> tuple[Any, Any]:
             return Searcher.FINISHED if board.empty else None
 
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-            """`suggest` looks for itself: Tune does not tell of every end."""
+            """Do nothing: `suggest` looks for ended trials, as Tune does not report every end."""
 
     class Listener(Unsaved, FIFOScheduler):
         def on_trial_add(self, tune_controller: Any, trial: Any) -> None:

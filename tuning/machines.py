@@ -1,4 +1,4 @@
-"""The machines of the cluster that this process has joined: what each holds, what each says."""
+"""The machines of the cluster that this process has joined: their resources, and calls on each."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -10,11 +10,11 @@ RAY_UNITS = 10_000  # Ray counts resources in ten-thousandths
 
 
 class LaunchError(Exception):
-    """Ray cannot be used as asked; the message says why and what to change."""
+    """The error for a use of Ray that is not possible; the text says why and what to change."""
 
 
 class Silent(Exception):
-    """A machine gave no answer; the message says why."""
+    """The error for a machine that gave no answer; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Machine:
 
     id: str
     name: str
-    """What `ray start --node-name` said, else the host's name; no two of a cluster are alike."""
+    """The name given to `ray start --node-name`, else the host's name; unique within a cluster."""
     cpus: float
     gpus: float
 
     def holds(self, cpus: float, gpus: float) -> int:
-        """How many jobs of this size it holds at once; a fraction of a GPU lies on one GPU."""
+        """The number of jobs of this size it holds at once; a share of a GPU lies on one GPU."""
         limits = []
         if cpus:
             limits.append(_times(self.cpus, cpus))
@@ -59,7 +59,7 @@ def machines() -> list[Machine]:
 
 
 def _name(node: dict[str, Any]) -> str:
-    """Ray's own name for a node that was given none is its address."""
+    """The name of a node; a node without a given name has its address as the name in Ray."""
     given = node["NodeName"]
     return given if given != node["NodeManagerAddress"] else node["NodeManagerHostname"]
 
@@ -74,7 +74,7 @@ def here() -> Machine:
 
 
 def room(cpus: float, gpus: float) -> int:
-    """How many jobs of this size the living machines of the cluster hold at once."""
+    """The number of jobs of this size that the living machines of the cluster hold at once."""
     return sum(machine.holds(cpus, gpus) for machine in machines())
 
 
@@ -94,7 +94,7 @@ def refuse_impossible(cpus: float, gpus: float) -> None:
 
 
 def too_small(cpus: float, gpus: float) -> str:
-    """What the living machines have, beside what a job asks for."""
+    """The resources that a job asks for and those of the living machines, as one line of text."""
     held = (f"{one.cpus:g} CPUs and {one.gpus:g} GPUs" for one in machines())
     most = "; ".join(dict.fromkeys(held))
     return (
@@ -106,9 +106,9 @@ def too_small(cpus: float, gpus: float) -> str:
 def everywhere(
     look: Look, asked: dict[str, Any], on: Iterable[Machine], patience_s: float
 ) -> dict[Machine, dict[str, Any] | Silent]:
-    """What `look(asked)` returns on each machine, or why there is no answer within the patience.
+    """Call `look(asked)` on each machine; returns the answers, a Silent where none came in time.
 
-    It takes no CPU from anyone, and runs at once where a machine is busy.
+    The call takes no CPU from other jobs, and runs at once where a machine is busy.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -137,7 +137,7 @@ def _answer(answer: Any) -> dict[str, Any] | Silent:
 
 
 def in_short(error: Exception) -> str:
-    """What Ray says first; a report on the machine and its processes follows."""
+    """The first sentence of an error of Ray, without the report on the machine after it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     telling = lines[-1] if lines[0].startswith("Traceback") else lines[0]
     return telling.partition(". ")[0]

@@ -1,4 +1,4 @@
-"""Which point comes next, and which is stopped: an Optuna study in memory.
+"""The choice of the next point, and of points to stop: an Optuna study in memory.
 
 The study is rebuilt from what is on disk at every start, by telling it again what it was told
 before; its rungs and its sampler then stand where they stood. Optuna keeps no file of its own.
@@ -22,7 +22,7 @@ TRIES = 100  # proposals that may be known already, where the space is whole num
 
 
 class Point(NamedTuple):
-    """A number, once given, belongs to its parameters for good."""
+    """A numbered point of a study; the number belongs to its parameters for good."""
 
     number: int
     params: Params
@@ -31,7 +31,7 @@ class Point(NamedTuple):
 
 @dataclass
 class _Known:
-    """What the study was told of a point."""
+    """One point with its values, as the Optuna study knows it."""
 
     trial: Trial
     params: Params
@@ -39,7 +39,7 @@ class _Known:
 
     @property
     def value(self) -> float:
-        """The last one; NaN before there is any."""
+        """The last value of the point; NaN before there is a value."""
         return self.values[max(self.values)] if self.values else math.nan
 
 
@@ -54,12 +54,12 @@ class Proposals:
         self.known: dict[int, _Known] = {}
         self.unfinished: deque[Point] = deque()
         self.poor: list[int] = []
-        """Unfinished points that were to be stopped just when their command died."""
+        """Numbers of unfinished points that were to be stopped when their command died."""
         for point in sorted(past, key=lambda point: point.number):
             self._recall(point)
 
     def next(self) -> Point | None:
-        """An unfinished point, else a new one; None when there are as many as were asked for.
+        """The next point: an unfinished one, else a new one; None when all points are given.
 
         Given the same past, a new point is the same whatever this process did before.
         """
@@ -76,11 +76,11 @@ class Proposals:
 
     @property
     def left(self) -> int:
-        """How many points may still come, at most."""
+        """The largest number of points that may still come."""
         return len(self.unfinished) + max(0, self.search.points - len(self.known))
 
     def judge(self, number: int, epoch: int, value: float) -> bool:
-        """Take in a value; True at a rung where the point is too poor to go on.
+        """Record a value of a point; returns True at a rung where the point is too poor to go on.
 
         A rung is judged once: a continued point may report again what it reported before.
         """
@@ -94,11 +94,11 @@ class Proposals:
         return not math.isfinite(value) or (poor and point.params not in self.search.first)
 
     def complete(self, number: int) -> tuple[State, float | None]:
-        """The point is trained; its state and value, "failed" when the value is no number."""
+        """Record a trained point; returns state ("failed" if the value is no number) and value."""
         return self._tell(number, "complete")
 
     def stop(self, number: int) -> tuple[State, float | None]:
-        """The point ends at a rung; its state and value, "failed" when the value is no number."""
+        """Record a stop at a rung; returns state ("failed" if the value is no number) and value."""
         return self._tell(number, "stopped")
 
     def fail(self, number: int) -> None:
@@ -116,7 +116,7 @@ class Proposals:
         return state, point.value
 
     def _recall(self, past: KnownPoint) -> None:
-        """Tell the study what it was told of this point, in the same order."""
+        """Give a past point and its values to the Optuna study again, in the same order."""
         number = past.number
         self.known[number] = _Known(self._given(past.params), past.params)
         poor = False
@@ -132,7 +132,7 @@ class Proposals:
             self.unfinished.append(Point(number, past.params, new=False))
 
     def _first(self) -> Trial | None:
-        """The next of the points that come before any proposal."""
+        """The next of the first points, which come before any proposal; None when none is left."""
         new = (params for params in self.search.first if not self._has(params))
         params = next(new, None)
         return None if params is None else self._given(params)
@@ -170,7 +170,7 @@ def _distribution(span: Range) -> BaseDistribution:
 
 
 def _pruner(search: StudySettings) -> optuna.pruners.BasePruner:
-    """ASHA (Li et al., MLSys 2020): of the points at a rung, the best 1 / reduction go on."""
+    """The ASHA pruner (Li et al., MLSys 2020): at a rung, the best 1 / reduction points go on."""
     if search.pruner == "none":
         return optuna.pruners.NopPruner()
     return optuna.pruners.SuccessiveHalvingPruner(

@@ -1,4 +1,4 @@
-"""What is searched, how, and what is already known: the words of a study, without Ray or Optuna."""
+"""The settings of a search and the points already known, without Ray or Optuna."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ State = Literal["complete", "stopped", "failed", "unfinished"]
 
 @dataclass(frozen=True)
 class Range:
-    """Where a number is looked for, both ends included; ValueError says what is wrong with it."""
+    """The range of a searched number, ends included. Raises ValueError for an impossible range."""
 
     low: float
     high: float
@@ -37,12 +37,12 @@ class Range:
         return f"{self.low:g} to {self.high:g}{', whole' * self.integer}{kind}"
 
     def could_hold(self, value: float) -> bool:
-        """Whether a wider range of this kind holds the value."""
+        """Whether a wider range of this kind could hold the value."""
         whole = value % 1 == 0 or not self.integer
         return math.isfinite(value) and whole and (value > 0 or not self.log)
 
     def steps(self, count: int) -> list[float]:
-        """`count` values from end to end, equally far apart or in ratio; whole ones only once."""
+        """The `count` values from end to end, evenly apart or in ratio; whole ones only once."""
         last = count - 1
         if self.log:
             values = [self.low * (self.high / self.low) ** (i / last) for i in range(last)]
@@ -57,7 +57,7 @@ Space = Mapping[str, Range]
 
 @dataclass(frozen=True)
 class StudySettings:
-    """How a study proceeds; ValueError says what cannot be.
+    """The settings of a study. Raises ValueError for settings that cannot be carried out.
 
     A higher value is a better one. `points` are all points there will be, those of `first` and
     of earlier commands included. "optuna" is TPE; a grid has as many values of each range as
@@ -74,8 +74,8 @@ class StudySettings:
     reduction: int = 3
     seed: int = 0
     first: tuple[Params, ...] = ()
-    """Evaluated before any proposal, and never stopped: what others are compared with. May lie
-    outside the ranges."""
+    """Points that are evaluated before any proposal and never stopped, for comparison with the
+    others. They may lie outside the ranges."""
 
     def __post_init__(self) -> None:
         if self.sampler not in get_args(Sampler) or self.pruner not in get_args(Pruner):
@@ -109,14 +109,14 @@ class StudySettings:
 
     @property
     def size(self) -> int:
-        """How many points there will be: a grid may have fewer than were asked for."""
+        """The number of points there will be: a grid may have fewer than were asked for."""
         if self.sampler != "grid":
             return self.points
         grid = self.grid()
         return min(self.points, len(grid) + sum(params not in grid for params in self.first))
 
     def grid(self) -> list[Params]:
-        """Every point of the grid, in the order in which it is walked."""
+        """Every point of the grid, in the order in which they are tried."""
         root = round(self.points ** (1 / len(self.space)), 9)  # 125 ** (1 / 3) is not quite 5
         steps = max(3, math.ceil(root))
         values = [span.steps(steps) for span in self.space.values()]
@@ -132,5 +132,5 @@ class KnownPoint:
     number: int
     params: Params
     values: Mapping[int, float]
-    """Epoch -> value, as far as it came; the last one of a complete point is its result."""
+    """The value after each epoch so far; the last one of a complete point is its result."""
     state: State

@@ -109,7 +109,7 @@ class _Points:
             self._end(number, "failed", None, reason, detail)
 
     def stop_pruned(self) -> None:
-        """What was to be stopped when the last command died needs no process for that."""
+        """Stop the points, without a process, that were due for it when the last command died."""
         for number in self.proposals.poor:
             self._stop(number)
 

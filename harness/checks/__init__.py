@@ -1,1 +1,1 @@
-"""Whether results, a machine and a plug-in can be relied on."""
+"""Checks of results, of a machine and of plug-ins: can they be relied on?"""

@@ -1,4 +1,4 @@
-"""What every system, metric and data set has to keep, whoever wrote it: `pfbench check-plugin`.
+"""`pfbench check-plugin`: the contract that every system, metric and data set has to keep.
 
 build    in both profiles without memory, for one and for two modalities
 apply    without memory: an answer on the whole grid; parameters and GFLOPs are counted
@@ -34,7 +34,7 @@ Step = Callable[[], str]
 
 
 class Broken(Exception):
-    """A part of the contract that is not kept; `remedy` is the next step."""
+    """Raised when a part of the contract is not kept; `remedy` is the next step."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what)
@@ -42,7 +42,10 @@ class Broken(Exception):
 
 
 def check(path: Path, data_root: Path | None = None) -> Iterator[Diagnosis]:
-    """Every finding on the file as it is made. Raises UsageError when it cannot be loaded."""
+    """The findings on a plug-in file, one by one.
+
+    Raises UsageError when the file cannot be loaded.
+    """
     [plugin] = registry.add([path])
     brings = {"systems": plugin.systems, "metrics": plugin.metrics, "data sets": plugin.datasets}
     listed = "; ".join(f"{kind} {', '.join(names)}" for kind, names in brings.items() if names)
@@ -55,7 +58,7 @@ def check(path: Path, data_root: Path | None = None) -> Iterator[Diagnosis]:
 
 
 def check_system(name: str, source: str = "") -> Iterator[Diagnosis]:
-    """Every finding on one system; a step that others need ends its profile when it fails.
+    """The findings on one system; the first failing step of a profile is the profile's last.
 
     `source` is the file whose lines errors are told by.
     """
@@ -106,7 +109,7 @@ def _built(name: str, modalities: int = 1) -> Method:
 
 
 def volume(grid: Grid, modalities: int = 1) -> tuple[Image, Mask]:
-    """Noise with a brighter block in it, and the block; neither can be written to."""
+    """A test image, noise with a brighter block, and the block as its mask; both are read-only."""
     rng = np.random.default_rng(SEED)
     label = np.zeros(grid, bool)
     label[tuple(slice(side // 4, side // 2) for side in grid)] = True
@@ -161,7 +164,7 @@ def _learns(name: str) -> str:
 
 
 def _step(method: Method) -> list[float]:
-    """Loss and gradients of one sample of each stage."""
+    """The losses of one sample of each stage, after a backward pass."""
     image, label = volume(method.grid)
     losses = []
     for stage in method.stages:
@@ -183,7 +186,7 @@ def _step(method: Method) -> list[float]:
 
 
 def _looked_at(method: Method, network: nn.Module, sample: Sequence[Any]) -> Any:
-    """Of the ways of ours, where losses would broadcast a wrong shape without a word."""
+    """A hook that checks output shapes in our methods, whose losses would broadcast wrong ones."""
 
     def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
         expected = (1, 1, *inputs[0].shape[2:])
@@ -290,7 +293,7 @@ def _datasets(plugin: Plugin, path: Path, root: Path | None) -> Iterator[Diagnos
 
 
 def _cases(name: str, root: Path) -> str:
-    """Every case is found; the first is prepared, and looked at."""
+    """The finding on a data set's cases: all are listed, the first is prepared and checked."""
     from tempfile import TemporaryDirectory
 
     from harness.data import datasets

@@ -1,4 +1,4 @@
-"""What `pfbench doctor` looks at, and what it says about it."""
+"""The request for an examination, and its findings."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ State = Literal["ok", "warn", "fail"]
 
 
 class Diagnosis(NamedTuple):
-    """One line of the doctor's; "fail" is what a run would break on."""
+    """One finding of an examination; "fail" means that a run would break."""
 
     name: str
     state: State
@@ -19,13 +19,13 @@ class Diagnosis(NamedTuple):
 
 @dataclass(frozen=True)
 class ExaminationRequest:
-    """What `pfbench doctor` was asked for."""
+    """The options of `pfbench doctor`."""
 
     out: Path
-    """Where runs go."""
+    """The folder of runs."""
     data_root: Path | None = None
     tracking_uri: str = ""
-    """The default, "", is a store in the folder of each run."""
+    """The URI of MLflow's store; "", the default, is a store in the folder of each run."""
 
 
 Check = Callable[[ExaminationRequest], Iterator[Diagnosis]]

@@ -1,1 +1,1 @@
-"""The command line: each command parses, calls and prints; heavy imports sit inside it."""
+"""The command line: each command parses, calls and prints; heavy imports are inside functions."""

@@ -1,11 +1,11 @@
-"""What the shell offers after Tab: names with what they stand for, found without a heavy import."""
+"""Shell completion: the names offered after Tab, with explanations, and no heavy import."""
 
 from collections.abc import Iterator, Mapping
 
 import typer
 
 Offers = Iterator[tuple[str, str]]
-"""Name, and the words that zsh and fish show beside it."""
+"""Pairs of a name and the explanation that zsh and fish show beside it."""
 
 
 def tables(incomplete: str) -> Offers:
@@ -15,7 +15,7 @@ def tables(incomplete: str) -> Offers:
 
 
 def suites(incomplete: str) -> Offers:
-    """The tables, or all of them."""
+    """The suites, and the word for all of them."""
     from harness.runs.suites import ALL
 
     yield from tables(incomplete)
@@ -23,7 +23,7 @@ def suites(incomplete: str) -> Offers:
 
 
 def rows(context: typer.Context, incomplete: str) -> Offers:
-    """Rows of the suite that stands on the line already, of every suite before it does."""
+    """Rows of the suite that is already on the line; rows of every suite before a suite is."""
     from harness.runs.suites import SUITES
 
     chosen = context.params.get("suite")
@@ -32,7 +32,7 @@ def rows(context: typer.Context, incomplete: str) -> Offers:
 
 
 def models(incomplete: str) -> Offers:
-    """Ours, and what installed packages call theirs; none of their code is executed."""
+    """Our models and those of installed packages by name; no code of packages is executed."""
     from harness.runs.plugins import installed
     from harness.systems.catalogue import SYSTEMS
 
@@ -47,7 +47,7 @@ def datasets(incomplete: str) -> Offers:
 
 
 def folders(incomplete: str) -> Offers:
-    """Data sets that lie on disk."""
+    """The data sets that are read from disk."""
     from harness.data.datasets import DATASETS
 
     real = {name: entry.title for name, entry in DATASETS.items() if not entry.synthetic}
@@ -55,7 +55,7 @@ def folders(incomplete: str) -> Offers:
 
 
 def targets(context: typer.Context, incomplete: str) -> Offers:
-    """What can be segmented in the data set on the line."""
+    """The targets of the data set on the line; of every data set before one is."""
     from harness.data.datasets import DATASETS
 
     chosen = context.params.get("dataset")

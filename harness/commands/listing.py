@@ -1,4 +1,4 @@
-"""What `pfbench list` shows; loads neither torch nor Ray nor MLflow.
+"""The lists of `pfbench list`; neither torch nor Ray nor MLflow is loaded.
 
 `python -m harness.commands.listing` counts what the systems cost and writes costs.json, so that
 `pfbench list models` need not; a test holds the file to what is counted.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 COSTS = Path(__file__).parent / "costs.json"
 PAPER_DATA = "brats"
-"""Costs are those of the paper's first data set, whose points Point-Unet takes."""
+"""The data set of the listed costs, the paper's first; Point-Unet takes the points of this one."""
 BETTER = {"max": "higher", "min": "lower", "": ""}
 
 
@@ -34,7 +34,7 @@ def suites(profile: str) -> Rows:
 
 
 def rows(profile: str) -> Rows:
-    """Every row of every suite, with what it changes about its system."""
+    """The rows of every suite, each with the settings that it changes."""
     return [
         {
             "suite": name,
@@ -49,12 +49,12 @@ def rows(profile: str) -> Rows:
 
 
 def _changes(row: Row) -> dict[str, Any]:
-    """What tells the row from the others: options of its system, and values of the protocol."""
+    """The changes of a row: options of its system, and values of the protocol."""
     return {**row.options, **{f"protocol.{key}": value for key, value in row.protocol.items()}}
 
 
 def models(profile: str) -> Rows:
-    """Name, kind and cost of each, for one modality; those of plug-ins are counted now."""
+    """Name, kind and cost of each model, for one modality; costs of plug-ins are computed now."""
     from harness.runs.plugins import plugin_of
 
     costs = json.loads(COSTS.read_bytes())
@@ -84,14 +84,14 @@ def cost_of(name: str, profile: str) -> "Cost":
 
 
 def costs() -> dict[str, dict[str, "Cost"]]:
-    """Profile -> system of ours -> its cost, as costs.json holds them."""
+    """The contents of costs.json: profile -> system of ours -> its cost."""
     from harness.runs.settings import PROFILES
 
     return {profile: {name: cost_of(name, profile) for name in SYSTEMS} for profile in PROFILES}
 
 
 def metrics(profile: str) -> Rows:
-    """Every figure of a trial and where its files have it; those of plug-ins in use at the end."""
+    """The figures of a trial and their place in its files; metrics of plug-ins in use come last."""
     from harness.runs.plugins import active
 
     added = [(name, each) for plugin in active() for name, each in plugin.metrics.items()]
@@ -127,7 +127,7 @@ LISTS: dict[str, Callable[[str], Rows]] = {
 
 
 def as_text(rows: Rows) -> str:
-    """Columns of equal width under their names."""
+    """The rows as text: columns of equal width under their names."""
     table = [list(rows[0]), *([cell(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
     return "\n".join(
@@ -137,7 +137,7 @@ def as_text(rows: Rows) -> str:
 
 
 def cell(value: Any) -> str:
-    """A value of a list as people read it."""
+    """A value of a list as text."""
     if isinstance(value, list):
         return ", ".join(value)
     if isinstance(value, bool):

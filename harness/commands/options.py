@@ -19,7 +19,7 @@ from harness.errors import unknown
 
 
 def _gpus(text: str) -> float | Literal["auto"]:
-    """ "0.5" -> 0.5, "auto" -> "auto"."""
+    """The number or word of --gpus-per-trial: "0.5" -> 0.5, "auto" -> "auto"."""
     if text == "auto":
         return "auto"
     try:
@@ -97,7 +97,7 @@ Target = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class FileOptions:
-    """How the files of a folder are called, what their labels mean, and who is left out."""
+    """The options on a folder's files: their names, their labels' meaning, cases to leave out."""
 
     images: Annotated[
         list[str] | None,
@@ -125,7 +125,7 @@ class FileOptions:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The fields of a `harness.data.datasets.Request` that they fill."""
+        """The fields of `harness.data.datasets.DataRequest` that these options fill."""
         from harness.data.exclude import cases_of
 
         return {
@@ -138,7 +138,7 @@ class FileOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """Which volumes a run or study reads, and which region of them is segmented."""
+    """The options on data: the volumes that a run or study reads, and the region to segment."""
 
     dataset: Annotated[
         str,
@@ -173,20 +173,20 @@ class DataOptions:
 
     @property
     def changes(self) -> list[str]:
-        """What they change, as `--set` would."""
+        """The changes of settings by these options, written as for `--set`."""
         given = {"grid": self.grid, "spacing": self.spacing}
         found = [f"data.{name}={_listed(text)}" for name, text in given.items() if text]
         return [*found, *(["data.drop_vanished=true"] if self.drop_vanished else [])]
 
 
 def _listed(text: str) -> str:
-    """ "96,160,160" -> "[96,160,160]"; a word stays one."""
+    """The text as a list if it has commas, "96,160,160" -> "[96,160,160]"; else unchanged."""
     return f"[{text}]" if "," in text else text
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions:
-    """`pfbench data check`."""
+    """The options of `pfbench data check`."""
 
     root: FolderRoot
     dataset: Looked = None
@@ -209,7 +209,7 @@ class CheckOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DescribeOptions:
-    """`pfbench data describe`."""
+    """The options of `pfbench data describe`."""
 
     root: FolderRoot
     dataset: Looked = None
@@ -233,7 +233,7 @@ class DescribeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingOptions:
-    """The profile, and what changes its settings."""
+    """The options on settings: the profile, and changes of its settings."""
 
     profile: Profile = ""
     epochs: Annotated[
@@ -245,7 +245,7 @@ class SettingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PlacementOptions:
-    """Where trials run, how many at once, and how long one may be silent."""
+    """The options on placement: where trials run, how many at once, how long one may be silent."""
 
     device: DeviceName = "auto"
     cpus_per_trial: Annotated[float | None, typer.Option(help="Processors of a trial.")] = None
@@ -275,7 +275,7 @@ class PlacementOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MlflowOptions:
-    """Whether, where and how strictly results are mirrored to MLflow."""
+    """The options on MLflow: whether, where and how strictly results are mirrored."""
 
     tracking_uri: TrackingUri = ""
     experiment: Experiment = "pfbench"
@@ -291,7 +291,7 @@ class MlflowOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteOptions:
-    """The trials of a suite: which there are, and how they are carried out."""
+    """The options on a suite's trials: which trials there are, and how they are carried out."""
 
     suite: Annotated[
         str,
@@ -344,7 +344,7 @@ class SuiteOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(SuiteOptions):
-    """`pfbench run`."""
+    """The options of `pfbench run`."""
 
     mlflow: MlflowOptions = MlflowOptions()
     retry_failed: Annotated[
@@ -358,7 +358,7 @@ class RunOptions(SuiteOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class PlanOptions(SuiteOptions):
-    """`pfbench plan`."""
+    """The options of `pfbench plan`."""
 
     limit: Annotated[
         float,
@@ -369,7 +369,7 @@ class PlanOptions(SuiteOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """How a study goes through its space."""
+    """The options on a search: how a study goes through its space."""
 
     trials: Annotated[int, typer.Option(min=1, max=100_000, help="Points of each study.")] = 20
     search: Annotated[
@@ -399,7 +399,7 @@ class SearchOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SpaceOptions:
-    """Which numbers of which systems are searched: one study or several."""
+    """The options on spaces: the numbers of the systems to search, in one study or several."""
 
     what: Annotated[
         str,
@@ -430,7 +430,7 @@ class SpaceOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TuneOptions:
-    """`pfbench tune`."""
+    """The options of `pfbench tune`."""
 
     spaces: SpaceOptions
     search: SearchOptions = SearchOptions()
@@ -448,7 +448,7 @@ class TuneOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FiguresOptions:
-    """`pfbench figures`."""
+    """The options of `pfbench figures`."""
 
     run_dir: RunDir
     suite: Annotated[
@@ -473,7 +473,7 @@ class FiguresOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
-    """`pfbench predict`."""
+    """The options of `pfbench predict`."""
 
     run_dir: RunDir
     inputs: Annotated[
@@ -505,12 +505,12 @@ class PredictOptions:
 
 
 def one_of(what: str, value: str, words: Any) -> Any:
-    """The value, if it is one of the words of a Literal; UsageError with the nearest otherwise."""
+    """The value, if it is one of the words of a Literal; else UsageError with the nearest word."""
     if value not in get_args(words):
         raise unknown(what, value, get_args(words))
     return value
 
 
 def words(text: str) -> tuple[str, ...]:
-    """ "flair,t1ce" -> ("flair", "t1ce")."""
+    """The words between commas: "flair,t1ce" -> ("flair", "t1ce")."""
     return tuple(filter(None, text.split(",")))

@@ -1,4 +1,4 @@
-"""Where trials run: the options of placement, held against this machine or the cluster."""
+"""The placement of trials: the options, checked against this machine or the cluster."""
 
 import math
 import os
@@ -17,7 +17,7 @@ AskedDevice = Literal["auto", Device]
 
 
 class MachineSize(NamedTuple):
-    """What a machine that trials may run on has."""
+    """The processors and GPUs of a machine that trials may run on."""
 
     cpus: float
     gpus: float
@@ -26,7 +26,7 @@ class MachineSize(NamedTuple):
 def placement_of(
     options: PlacementOptions, executor: str = "ray", processes: int = Placement.processes
 ) -> Placement:
-    """Where trials run, and in how many processes each is measured.
+    """The placement of trials by the options; each trial is measured in `processes` processes.
 
     Defaults: on GPUs one trial each; on CPUs as many trials as eight share the cores.
 
@@ -64,7 +64,7 @@ def placement_of(
 
 
 def _machines(device: str, address: str | None) -> tuple[Device, list[MachineSize]]:
-    """The device that trials use, and the machines that they may run on."""
+    """The device that trials use, and the sizes of the machines that trials may run on."""
     if address:
         machines = [MachineSize(machine.cpus, machine.gpus) for machine in joined_machines()]
         return device_of(device, machines), machines
@@ -73,7 +73,7 @@ def _machines(device: str, address: str | None) -> tuple[Device, list[MachineSiz
 
 
 def _refuse_auto(executor: str, device: Device) -> None:
-    """UsageError where no two trials could share a GPU."""
+    """UsageError for --gpus-per-trial auto where no two trials could share a GPU."""
     where, remedy = "--gpus-per-trial", "leave it out"
     if device == "cpu":
         what = "auto sizes shares of a GPU, and these trials run on the CPU"
@@ -84,7 +84,7 @@ def _refuse_auto(executor: str, device: Device) -> None:
 
 
 def share(machines: Sequence[MachineSize], device: Device, gpus: float = 1.0) -> float:
-    """Processors of a trial that even the smallest machine has, for its share of a GPU."""
+    """The processors of a trial that even the smallest machine has, for its share of a GPU."""
     if device == "cuda":
         shares = [one.cpus * min(gpus, 1) // one.gpus for one in machines if one.gpus >= 1]
     else:
@@ -94,7 +94,7 @@ def share(machines: Sequence[MachineSize], device: Device, gpus: float = 1.0) ->
 
 @contextmanager
 def joined_cluster(options: PlacementOptions, executor: str = "ray") -> Iterator[None]:
-    """Be part of the cluster of --address, if there is one, within the block.
+    """Join the cluster of --address for the block; without an address, do nothing.
 
     Raises UsageError for options that no cluster goes with, ClusterError for one out of reach.
     """
@@ -104,7 +104,7 @@ def joined_cluster(options: PlacementOptions, executor: str = "ray") -> Iterator
 
 
 def refuse_address(address: str | None, executor: str, *, autoscale: bool) -> None:
-    """UsageError for what goes with no cluster, or with another way to one."""
+    """UsageError for options that do not go with a cluster address, or need one."""
     if autoscale and not address:
         what = "--autoscale needs --address: it is the cluster that grows"
         raise UsageError(what, remedy="--address HOST:PORT")
@@ -120,7 +120,7 @@ def refuse_address(address: str | None, executor: str, *, autoscale: bool) -> No
 
 
 def device_of(device: str, machines: Sequence[MachineSize]) -> Device:
-    """ "auto" takes GPUs where the cluster has any."""
+    """The device that was asked for; "auto" takes GPUs where the cluster has any."""
     asked = one_of("device", device, AskedDevice)
     if asked == "auto":
         return "cuda" if any(one.gpus for one in machines) else "cpu"
@@ -128,7 +128,7 @@ def device_of(device: str, machines: Sequence[MachineSize]) -> Device:
 
 
 def chosen_device(device: str) -> Device:
-    """ "auto" takes a GPU where there is one; UsageError for a GPU that is not there."""
+    """The device here: "auto" takes a GPU where there is one; UsageError for a missing GPU."""
     one_of("device", device, AskedDevice)
     visible = _visible_gpus() if device != "cpu" else 0
     if device == "cuda" and not visible:
@@ -144,7 +144,7 @@ def _in_range(option: str, value: float, low: float, *, exclusive: bool) -> None
 
 
 def _refuse_absent(cpus: float, gpus: float, device: Device) -> None:
-    """What this machine does not have would be waited for without end."""
+    """UsageError for more processors or GPUs than this machine has: trials would wait for ever."""
     cores = os.cpu_count() or 1
     if cpus > cores:
         what = f"requested {cpus:g} processors, this machine has {cores}"
@@ -162,7 +162,7 @@ def _refuse_absent(cpus: float, gpus: float, device: Device) -> None:
 
 
 def _refuse_environment(address: str | None) -> None:
-    """Variables that Ray would follow, or trip over, without a word in the command."""
+    """UsageError for environment variables that Ray would follow silently, or fail on."""
     elsewhere = os.environ.get("RAY_ADDRESS")
     if elsewhere and not address:
         what = f"RAY_ADDRESS={redact(elsewhere)} names a cluster"
@@ -186,7 +186,7 @@ def _visible_gpus() -> int:
 
 
 def parse_size(text: str) -> tuple[int, int, int]:
-    """ "155x240x240" -> (155, 240, 240); UsageError when it is none."""
+    """The sides of a size: "155x240x240" -> (155, 240, 240); UsageError for an invalid size."""
     parts = text.lower().split("x")
     if len(parts) != 3 or not all(part.isdigit() and 16 <= int(part) <= 1024 for part in parts):
         what = f"'{text}' is not three sides from 16 to 1024"

@@ -69,7 +69,7 @@ def init(
 
 
 def use_plugins(files: Iterable[Path] | None, models: Iterable[str] = ()) -> None:
-    """Execute the plug-ins that were named, and those installed that bring one of `models`."""
+    """Execute the plug-ins `files`, and the installed plug-ins that bring one of `models`."""
     from harness.runs import plugins as registry
     from harness.systems.catalogue import SYSTEMS
 

@@ -1,4 +1,4 @@
-"""From the options of `pfbench run`, `plan` and `tune` to the requests that experiments carry out.
+"""The requests of `pfbench run`, `plan` and `tune`, made from their options.
 
 A request is made within the cluster that it names, because shares of a machine depend on it.
 """
@@ -39,7 +39,7 @@ RUNS = Path("pfbench-runs")
 def run_request(
     options: SuiteOptions, mlflow: MlflowOptions, *, retry_failed: bool = False
 ) -> Iterator[runner.RunRequest]:
-    """The run that the options ask for, within the cluster that they name.
+    """The request of a run by the options, within the cluster that the options name.
 
     Raises UsageError for names that there are not and options that do not go together.
     """
@@ -67,7 +67,7 @@ def run_request(
 
 @contextmanager
 def study_request(options: TuneOptions) -> Iterator[tuner.StudyRequest]:
-    """The studies that the options ask for, within the cluster that they name.
+    """The request of a study by the options, within the cluster that the options name.
 
     Raises UsageError for names that there are not and options that do not go together.
     """
@@ -100,7 +100,7 @@ def study_request(options: TuneOptions) -> Iterator[tuner.StudyRequest]:
 
 
 def _profile(options: SettingOptions, data: DataOptions) -> str:
-    """The profile that was asked for, or the one that suits the data set."""
+    """The profile that was asked for, or the default of the data set."""
     return options.profile or ("quick" if data.dataset == "phantom" else "paper")
 
 
@@ -131,5 +131,5 @@ def _data(options: DataOptions, settings: Settings) -> datasets.DataRequest:
 
 
 def typed_command() -> str:
-    """The command as typed, without credentials that a tracking URI may hold."""
+    """The command as typed, without the credentials that a tracking URI may hold."""
     return shlex.join(["pfbench", *(redact(word) for word in sys.argv[1:])])

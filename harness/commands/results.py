@@ -1,4 +1,4 @@
-"""Commands on what a run left: tables, pictures, claims, predictions, MLflow."""
+"""The commands on the results of a run: tables, pictures, claims, predictions, MLflow."""
 
 import json
 from pathlib import Path
@@ -259,7 +259,7 @@ def mlflow_sync(
 
 
 def _synced(run_dir: Path, tracking_uri: str, experiment: str) -> str:
-    """Mirror the folder to MLflow, and say what that took."""
+    """Mirror the folder to MLflow; returns a summary as text."""
     from harness.runs.run_folder import RunFolder
     from harness.tracking import mirror as tracking
 

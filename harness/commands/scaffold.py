@@ -1,4 +1,4 @@
-"""Working examples to begin with, for `pfbench init`; they lie in harness/scaffolds."""
+"""The working examples of `pfbench init`, copied from harness/commands/scaffolds."""
 
 from pathlib import Path
 
@@ -23,7 +23,10 @@ NEXT = {
 
 
 def write(what: str, name: str, folder: Path) -> list[Path]:
-    """The files written. UsageError for a name that cannot be, or a file that is there already."""
+    """Write an example; returns its files.
+
+    UsageError for an impossible name or an existing file.
+    """
     if what not in FILES:
         raise unknown("example", what, FILES)
     if not NAME.fullmatch(name):
@@ -50,7 +53,7 @@ def write(what: str, name: str, folder: Path) -> list[Path]:
 
 
 def next_step(what: str, name: str, folder: Path) -> str:
-    """What to do with the files."""
+    """The next commands to type with the files, as text."""
     [[_, called], *_] = FILES[what]
     file = folder / called.format(name)
     check = "" if what == "suite" else f"check it: pfbench check-plugin {file}\n"

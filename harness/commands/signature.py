@@ -16,7 +16,7 @@ Options = TypeVar("Options")
 
 
 def with_options(command: Callable[[Options], None]) -> Callable[..., None]:
-    """The command as Typer takes it: one parameter for each option of its dataclass."""
+    """The command with a signature for Typer: one parameter for each option of its dataclass."""
     [kind] = [hint for name, hint in get_type_hints(command).items() if name != "return"]
 
     @wraps(command)
@@ -39,7 +39,7 @@ def _parameters(kind: type) -> Iterator[inspect.Parameter]:
 
 
 def _filled(kind: type[Options], given: dict[str, Any]) -> Options:
-    """The dataclass, its groups included, with the values that Typer parsed."""
+    """The dataclass, its groups included, filled with the values that Typer parsed."""
     values = {
         field.name: _filled(hint, given) if _is_group(hint) else given[field.name]
         for field, hint in _fields(kind)
@@ -57,6 +57,6 @@ def _fields(kind: Any) -> list[tuple[Field[Any], Any]]:
 
 
 def _typer(hint: Any) -> Any:
-    """The annotation; Typer takes a union only as Any, beside the parser that makes its values."""
+    """The annotation for Typer, which takes a union only as Any beside a parser."""
     _, *options = get_args(hint)
     return Annotated[Any, *options] if any(option.parser for option in options) else hint

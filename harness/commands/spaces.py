@@ -1,4 +1,4 @@
-"""The studies that `pfbench tune` is asked for: WHAT, --model, --space, --range and their like."""
+"""The spaces of the studies of `pfbench tune`, from WHAT, --model, --space, --range and others."""
 
 from collections.abc import Sequence, Set
 
@@ -19,7 +19,7 @@ HELP = {
 
 
 def spaces_of(options: SpaceOptions, settings: Settings) -> tuple[Space, ...]:
-    """The space of each study.
+    """The spaces of the studies that the options ask for, one for each study.
 
     With --fair-budget every baseline (or those of --model) gets a study of its learning rate
     beside that of the loss weights. Raises UsageError for options that do not go together.
@@ -47,7 +47,7 @@ def spaces_of(options: SpaceOptions, settings: Settings) -> tuple[Space, ...]:
 
 
 def _refuse_idle(options: SpaceOptions, used: Set[str]) -> None:
-    """UsageError for an option that this study would pass over in silence."""
+    """UsageError for an option that this study would ignore."""
     given = {
         "--model": options.models,
         "--space": options.space,
@@ -61,7 +61,7 @@ def _refuse_idle(options: SpaceOptions, used: Set[str]) -> None:
 
 
 def _baselines(models: tuple[str, ...]) -> tuple[str, ...]:
-    """Those that are to be tuned beside pfseg, which has its budget in the loss weights."""
+    """The baselines to tune beside pfseg, whose budget goes into the loss weights."""
     if "pfseg" in models:
         what, remedy = "pfseg gets its trials for the loss weights", "baselines only"
         raise UsageError(what, where="--model", remedy=remedy, code="PFB-C15")
@@ -69,7 +69,7 @@ def _baselines(models: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def parsed_ranges(texts: Sequence[str]) -> dict[str, Range]:
-    """ "w_srt=0.05:2:log" -> {"w_srt": Range(0.05, 2, log=True)}; UsageError says what is wrong."""
+    """The ranges by name: "w_srt=0.05:2:log" -> {"w_srt": Range(0.05, 2, log=True)}."""
     ranges = {}
     for text in texts:
         name, _, bounds = text.partition("=")

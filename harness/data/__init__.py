@@ -1,1 +1,1 @@
-"""From NIfTI files to arrays on the grid of the benchmark."""
+"""The steps from image files to arrays on the grid of the benchmark."""

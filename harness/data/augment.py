@@ -1,4 +1,4 @@
-"""Flip, shift and turn a volume in its axial plane, image and label alike.
+"""Flip, shift and rotate a volume in its axial plane, image and label in the same way.
 
 Each with probability one half (authors' code): a flip of one of the two in-plane axes, a shift of
 -12 to 11 voxels of the low grid along each, a turn of 0-359 degrees about z. The authors' code
@@ -23,7 +23,7 @@ def augment(
     rng: np.random.Generator,
     shift_voxels: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """image (C, D, H, W) float32, label (D, H, W) -> new arrays of the same shapes and types.
+    """Augment an image (C, D, H, W) float32 and its label (D, H, W); return new arrays like both.
 
     `shift_voxels` is the largest shift in voxels of the low grid; None takes the paper's 12 in
     proportion to the plane. What comes from outside is 0; image linear, label nearest.
@@ -37,7 +37,7 @@ def augment(
 def transform(
     image: np.ndarray, label: np.ndarray, matrix: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pull both through `matrix` (2, 3): input (y, x) = matrix @ (output y, output x, 1).
+    """Resample image and label by `matrix` (2, 3): input (y, x) = matrix @ (output y, output x, 1).
 
     Coordinates are voxels from the centre of the plane. Where every voxel comes from a whole one
     (flips, shifts, quarter turns), the image is moved without interpolation, too.
@@ -51,7 +51,7 @@ def transform(
 def _draw(
     rng: np.random.Generator, plane: tuple[int, ...], shift_voxels: int | None
 ) -> np.ndarray | None:
-    """The map of one augmentation, None for none. Always uses the same count of draws."""
+    """Draw the matrix of one augmentation, or None for no change; always as many random numbers."""
     flips, shifts, turns = rng.random(3) < 0.5
     axis = int(rng.integers(2))
     spans = [
@@ -71,7 +71,7 @@ def _draw(
 
 
 def _sources(matrix: np.ndarray, plane: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of the input that each voxel of the output comes from, (H, W) each."""
+    """Return the row and column of the input for each voxel of the output, (H, W) each."""
     height, width = plane
     y = np.arange(height)[:, None] - (height - 1) / 2
     x = np.arange(width)[None, :] - (width - 1) / 2
@@ -81,7 +81,7 @@ def _sources(matrix: np.ndarray, plane: tuple[int, ...]) -> tuple[np.ndarray, np
 
 
 def _nearest(volume: np.ndarray, sources: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """(..., H, W): the voxel nearest to each source, 0 outside. One index serves all slices."""
+    """Return (..., H, W): the voxel nearest to each source, 0 outside. One index for all slices."""
     height, width = volume.shape[-2:]
     rows, columns = (np.rint(source).astype(np.intp) for source in sources)
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
@@ -92,7 +92,7 @@ def _nearest(volume: np.ndarray, sources: tuple[np.ndarray, np.ndarray]) -> np.n
 
 
 def _linear(image: np.ndarray, sources: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """(C, D, H, W): linear between four voxels, 0 outside. All slices share one 2-D problem.
+    """Interpolate (C, D, H, W) linearly between four voxels, 0 outside; all slices in one 2-D call.
 
     Eight slices are its channels, which a core's cache holds, and the rest its batch, over which
     PyTorch runs threads.
@@ -106,7 +106,7 @@ def _linear(image: np.ndarray, sources: tuple[np.ndarray, np.ndarray]) -> np.nda
 
 
 def _sampling_grid(sources: tuple[np.ndarray, np.ndarray]) -> Tensor:
-    """The sources in grid_sample's units and order (x, y): (1, H, W, 2), -1 to 1 over the plane."""
+    """Convert sources to grid_sample's units and order (x, y): (1, H, W, 2), -1 to 1 per plane."""
     rows, columns = sources
     height, width = rows.shape
     grid = np.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], axis=-1)

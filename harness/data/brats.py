@@ -1,4 +1,4 @@
-"""BraTS: glioma MRI of four modalities, registered and skull-stripped; what labels mean by edition.
+"""BraTS: glioma MRI of four modalities, skull-stripped; the meaning of labels by edition.
 
     2012-2016   1 necrosis, 2 oedema, 3 non-enhancing core, 4 enhancing
     2017-2021   1 necrosis and non-enhancing core, 2 oedema, 4 enhancing
@@ -29,14 +29,14 @@ SYNONYMS = ({"flair", "t2f"}, {"t1", "t1n"}, {"t1ce", "t1c", "t1gd"}, {"t2", "t2
 
 @dataclass(frozen=True)
 class Edition:
-    """What the labels of some years mean."""
+    """The meaning of the labels in the data of some years."""
 
     targets: Mapping[str, tuple[int, ...]]
     labels: frozenset[int]
     unsure: bool = False
-    """Label 3 may be core or rim."""
+    """Whether label 3 may be core or rim."""
     cavity: bool = False
-    """Label 4 beside 3 may be a resection cavity, too."""
+    """Whether label 4 beside label 3 may also be a resection cavity."""
 
 
 EDITIONS = {
@@ -62,7 +62,7 @@ _NEW = re.compile(r"(?i)brats-([a-z]+)-")
 
 
 def edition(cases: Sequence[str], asked: str) -> Edition:
-    """The edition of a year, or the one that the ids of cases tell.
+    """Return the edition of the year `asked`, or the edition that the ids of the cases show.
 
     Raises UsageError for a year without one, DataError where ids are of several editions.
     """
@@ -87,7 +87,7 @@ def edition(cases: Sequence[str], asked: str) -> Edition:
 
 
 def contents(files: Files, asked: str) -> Contents:
-    """Modalities as the files call them, and the targets of an edition."""
+    """Return the modalities by the names of the files, and the targets of the edition."""
     available = files.modalities
     spelled = {
         name: found

@@ -1,4 +1,4 @@
-"""Cases of a folder by patterns: which files are images, which are labels, and what is missing.
+"""Find the cases of a folder by patterns: their images, their labels, and missing files.
 
 A `Layout` is all that tells one data set's folder from another's. Finds files, reads no voxels.
 """
@@ -13,6 +13,7 @@ from harness.data.case import Contents, Survey
 from harness.data.layout import Surveyor, nothing_here
 from harness.data.names import words_of
 from harness.data.pattern import Match, Pattern, Tree
+from harness.data.wording import listed
 from harness.errors import DataError, UsageError
 
 IMAGE, LABEL = ("case", "modality"), ("case", "target")  # fields that patterns may have
@@ -35,26 +36,26 @@ SHOWN = 12  # names that a message lists, of many
 
 @dataclass(frozen=True)
 class Layout:
-    """How the files of a data set are called, see `harness.data.pattern`.
+    """The patterns of a data set's file names, see `harness.data.pattern`.
 
     A case is found by any of the patterns. Modalities of one pattern share a file and are the
     volumes of its fourth axis, in this order.
     """
 
     images: tuple[tuple[str, str], ...]
-    """Modality and pattern; "" for a pattern with the field {modality}."""
+    """Pairs of modality and pattern; the modality is "" for a pattern with the field {modality}."""
     labels: tuple[str, ...]
-    """Of label maps; or with the field {target}, of binary masks."""
+    """Patterns of label maps; with the field {target}, patterns of binary masks."""
     misnamed: tuple[str, ...] = ()
-    """Patterns of labels for cases that the others find none for."""
+    """Patterns of misnamed labels, for cases without a label by the other patterns."""
     patient: str = ""
-    """A pattern on case ids with the field {patient}, where a patient has several cases."""
+    """A pattern on case ids with the field {patient}, for data with several cases of a patient."""
     where: tuple[str, str] = ("", "")
-    """The options that the patterns of images and labels come from."""
+    """The command-line options that gave the patterns of images and of labels."""
 
     @property
     def has_masks(self) -> bool:
-        """Whether a label is a folder of binary masks."""
+        """Whether the labels are binary masks, one file for each target."""
         return any(
             "target" in Pattern.of(text, self.where[1], LABEL).fields for text in self.labels
         )
@@ -68,7 +69,7 @@ class Files:
     labels: dict[str, dict[str, list[Path]]]
     misnamed: dict[str, list[Path]] = field(default_factory=dict)
     usual: str = ""
-    """The pattern that most labels are called by."""
+    """The pattern that fits most labels."""
     faults: list[DataError] = field(default_factory=list)
 
     @property
@@ -90,7 +91,7 @@ class Files:
 
 
 def given(images: Sequence[str], labels: Sequence[str], patient: str = "") -> Layout:
-    """The layout of patterns that a person wrote: `images` are "MODALITY=PATTERN" or a pattern.
+    """Make a layout of a person's patterns; `images` are "MODALITY=PATTERN" or only a pattern.
 
     Raises UsageError for what is no pattern.
     """
@@ -118,7 +119,7 @@ def given(images: Sequence[str], labels: Sequence[str], patient: str = "") -> La
 
 
 def find(layout: Layout, tree: Tree) -> Files:
-    """The files that the patterns fit. UsageError where a pattern fits in two ways."""
+    """Find the files that fit the patterns. UsageError where a pattern fits in two ways."""
     labels: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     taken: set[str] = set()
     found_by: Counter[str] = Counter()
@@ -143,7 +144,7 @@ def find(layout: Layout, tree: Tree) -> Files:
 
 
 def _images(layout: Layout, tree: Tree, labels: set[str]) -> dict[str, dict[str, list[Path]]]:
-    """Case -> modality -> files; a folder in the place of a case is one, even without images."""
+    """Return case -> modality -> files; a case's folder counts as a case even without images."""
     found: dict[str, dict[str, list[Path]]] = defaultdict(dict)
 
     def add(match: Match, modality: str) -> None:
@@ -163,12 +164,12 @@ def _images(layout: Layout, tree: Tree, labels: set[str]) -> dict[str, dict[str,
 
 
 def looks_like_a_mask(modality: str) -> bool:
-    """Whether a file is called like a label: "seg", "desc-lesion_mask"."""
+    """Return whether a modality is named like a label: "seg", "desc-lesion_mask"."""
     return bool(MASKS & set(re.split(r"[^a-z0-9]+", modality.lower())))
 
 
 def contents(files: Files, layout: Layout, named: Contents) -> Contents:
-    """Modalities and targets of a folder, as far as its names tell them.
+    """Return the modalities and targets of a folder, as far as its file names show them.
 
     `named` are those of the data set; where it names none, they are what is found.
     """
@@ -190,7 +191,7 @@ def contents(files: Files, layout: Layout, named: Contents) -> Contents:
 def survey(
     root: Path, layout: Layout, modalities: Sequence[str], targets: Sequence[str], expected: str
 ) -> Survey:
-    """Every case with the files of `modalities`, and with its label or the masks of `targets`."""
+    """Find each case with the files of `modalities`, and its label or the masks of `targets`."""
     files = find(layout, Tree(root))
     words, _ = words_of(files.targets, "mask")
     written = dict(zip(words, files.targets, strict=True))
@@ -222,7 +223,7 @@ def survey(
 def _labels(
     case: str, files: Files, targets: Sequence[str], notes: list[str]
 ) -> dict[str, list[Path]]:
-    """Target -> files, in the order asked for; "" -> the label map."""
+    """Return target -> files, in the order asked for; "" -> the label map."""
     found = files.labels.get(case, {})
     if not found and case in files.misnamed:
         notes.append(f"{case}: mask taken from the misnamed {files.misnamed[case][0].name}")
@@ -233,7 +234,7 @@ def _labels(
 def _channels(
     layout: Layout, images: Mapping[str, list[Path]], chosen: Iterable[str]
 ) -> dict[str, int]:
-    """Which volume of its file a modality is, where others lie in the same."""
+    """Return the index of each modality in its file, for modalities that share a file."""
     order = list(dict.fromkeys(name for name, _ in layout.images))
     shared: dict[Path, list[str]] = defaultdict(list)
     for name in sorted(images, key=lambda name: order.index(name) if name in order else 0):
@@ -248,7 +249,7 @@ def _channels(
 
 
 def _unknown_modality(absent: Sequence[str], known: Sequence[str]) -> DataError:
-    what = f"no case has {', '.join(absent)}; found {some(known)}"
+    what = f"no case has {', '.join(absent)}; found {listed(known, SHOWN)}"
     remedy = f"--modalities {known[0]}"
     return DataError(what, where="--modalities", remedy=remedy, code="PFB-D01")
 
@@ -260,7 +261,7 @@ def _missing_images(
     if not missing:
         return []
     known = sorted(images)
-    what = f"missing {', '.join(missing)}; found {some(known) or 'no image'}"
+    what = f"missing {', '.join(missing)}; found {listed(known, SHOWN) or 'no image'}"
     remedy = f"--modalities {known[0]}" if known else "add the files"
     return [DataError(what, where=case, remedy=remedy, code="PFB-D01")]
 
@@ -274,9 +275,3 @@ def _missing_labels(case: str, files: Files, labels: Mapping[str, list[Path]]) -
     more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
     what, remedy = f"no label: {path} is missing{more}", "add it, or remove the case"
     return [DataError(what, where=case, remedy=remedy, code="PFB-D02")]
-
-
-def some(names: Sequence[str]) -> str:
-    """Names joined by commas, the first of them where there are many."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -1,4 +1,4 @@
-"""Prepared volumes on disk: written whole or not at all, memory-mapped when read.
+"""Prepared volumes on disk: an entry is written whole or not at all, and memory-mapped to read.
 
     CACHE/<key>/image.npy  (C, D, H, W) float32
                 label.npy  (D, H, W) uint8
@@ -28,7 +28,7 @@ ARRAYS = ("image.npy", "label.npy")
 
 
 def lookup(root: Path, key: str) -> dict[str, Any] | None:
-    """What is known about the entry; None when there is none or it is damaged."""
+    """Return the meta data of an entry; None when the entry is absent or damaged."""
     try:
         return _verified(root / key)
     except (OSError, ValueError, KeyError, TypeError):
@@ -38,7 +38,7 @@ def lookup(root: Path, key: str) -> dict[str, Any] | None:
 def write(
     root: Path, key: str, volume: Volume, known: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Store `volume`, and what is `known` about it (plain values), under `key`; what `lookup` says.
+    """Store `volume` and the plain values `known` under `key`; return the meta data, as `lookup`.
 
     A damaged entry is replaced; a good one that another process stored meanwhile stays. Raises
     StorageError naming path and bytes when it cannot be written.
@@ -70,7 +70,7 @@ def write(
 
 
 def open_volume(root: Path, key: str) -> Volume:
-    """The entry, its arrays memory-mapped and read-only.
+    """Open an entry as a volume, its arrays memory-mapped and read-only.
 
     Raises DataError when it is missing or damaged.
     """
@@ -92,7 +92,7 @@ def open_volume(root: Path, key: str) -> Volume:
 
 
 def _verified(folder: Path) -> dict[str, Any]:
-    """meta.json of an entry whose arrays are what was written; ValueError otherwise.
+    """Return meta.json of an entry; ValueError when an array is not as it was written.
 
     The id is looked at, too: others may share the cache, and results are called after it.
     """
@@ -107,7 +107,7 @@ def _verified(folder: Path) -> dict[str, Any]:
 
 
 def _store(path: Path, array: np.ndarray) -> dict[str, Any]:
-    """A .npy file, hashed while the disk writes; np.save on a real file hides why it failed."""
+    """Write a .npy file and hash its bytes meanwhile; np.save would hide the cause of a failure."""
     array = np.ascontiguousarray(array)
     start = io.BytesIO()
     header = np.lib.format.header_data_from_array_1_0(array)
@@ -140,7 +140,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _publish(temporary: Path, final: Path) -> None:
-    """Rename into place; what is there already is kept if it is whole."""
+    """Rename the temporary folder into place; an undamaged entry that is there already is kept."""
     if final.exists():
         if lookup(final.parent, final.name) is not None:
             return

@@ -1,4 +1,4 @@
-"""The three nouns of the data: where a case lies, what its files hold, what a network sees."""
+"""The main types of the data: the files of a case, its scan, and its volume on the grid."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -28,9 +28,9 @@ class Case:
     images: dict[str, Path]
     label: Path
     channels: Mapping[str, int] = field(default_factory=dict)
-    """Of modalities that lie in a file with others: which volume of its fourth axis."""
+    """The index in the fourth axis, for modalities that share a file with others."""
     masks: tuple[Path, ...] = ()
-    """Binary masks, the first of which is `label`: the reference is where any of them is."""
+    """Binary masks, the first of which is `label`; the reference is their union."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -39,7 +39,7 @@ class Case:
 
 @dataclass(frozen=True)
 class FaultyCase:
-    """What can be read of a patient whose files have faults."""
+    """A case with missing or invalid files; the files that can still be checked are kept."""
 
     id: str
     images: dict[str, Path]
@@ -64,7 +64,7 @@ class Scan:
     stored_axes: str = "RAS"
     notes: tuple[str, ...] = ()
     ends: tuple[tuple[float, float] | None, ...] = ()
-    """Of each modality the intensities that become 0 and 1; none: minimum and maximum."""
+    """The intensities that become 0 and 1, for each modality; none: minimum and maximum."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,33 +76,33 @@ class Volume:
     label: np.ndarray  # (D, H, W) uint8, 0 or 1
     spacing_mm: Spacing  # (D, H, W)
     cut: float | None = None
-    """Share of the target that lies outside of what the grid shows; None where it is not known."""
+    """The share of the target outside of the part that the grid shows; None where unknown."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What the cases of a data set have: channels in order, and targets by name."""
+    """The modalities, targets and labels that the cases of a data set have."""
 
     modalities: tuple[str, ...]
     targets: Mapping[str, tuple[int, ...]]
-    """Name -> the labels it consists of."""
+    """Target name -> the labels that the target consists of."""
     default: str = ""
-    """The target when none is asked for; "" where a person has to choose."""
+    """The name of the default target; "" where a person has to choose one."""
     labels: frozenset[int] = frozenset()
-    """All that a mask may hold; empty where that is not known."""
+    """All labels that a mask may hold; empty where the labels are not known."""
     channels: bool = False
-    """A modality may be asked for by its number, too."""
+    """Whether a modality may also be asked for by its number."""
     spelled: Mapping[str, str] = field(default_factory=dict)
-    """Other names of modalities and targets -> those that stand here."""
+    """Other spellings of modalities and targets -> the names in this object."""
     available: tuple[str, ...] = ()
     """Every modality that any case has, where `modalities` is a choice among them."""
     unsure: bool = False
-    """Label 3 may be core or rim, as in BraTS of unknown year."""
+    """Whether label 3 may be core or rim, as in BraTS of unknown year."""
     cavity: bool = False
-    """Label 4 beside 3 may be a resection cavity."""
+    """Whether label 4 beside label 3 may be a resection cavity."""
 
     def modality(self, asked: str) -> str:
-        """The name of the modality called `asked`, or of that number."""
+        """Return the name of the modality that `asked` names, or gives the number of."""
         by_number = self.channels and asked.isdecimal() and asked not in self.modalities
         if by_number and int(asked) < len(self.modalities):
             return self.modalities[int(asked)]
@@ -110,14 +110,14 @@ class Contents:
         return asked if known else self.spelled.get(asked, asked)
 
     def target(self, asked: str) -> str:
-        """The names of targets that `asked` lists, joined by commas, as they stand here."""
+        """Return the known names of the targets that `asked` lists, joined by commas."""
         if asked in self.targets or asked not in self.spelled:
             names = asked.split(",")
             return ",".join(n if n in self.targets else self.spelled.get(n, n) for n in names)
         return self.spelled[asked]
 
     def labels_of(self, target: str) -> tuple[int, ...] | None:
-        """The labels that one target consists of; None for a target that there is not.
+        """Return the labels of one target; None for a target that does not exist.
 
         A number is always a target, unless masks are known not to hold it.
         """
@@ -130,18 +130,18 @@ class Contents:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a dataset's folder holds: usable cases in order of id, faults, and what is odd."""
+    """The content of a data set's folder: usable cases in order of id, faults, and notes."""
 
     cases: tuple[Case, ...] = ()
     faults: tuple[DataError, ...] = ()
     notes: tuple[str, ...] = ()
     remains: tuple[FaultyCase, ...] = ()
-    """Of the cases with faults, in order of id."""
+    """The cases with faults, in order of id."""
     folds: Mapping[str, int] = field(default_factory=dict)
     """Case -> its fold, where the data set comes with folds."""
 
     def without(self, left_out: Collection[str]) -> "Survey":
-        """The same without the cases that are `left_out`, their faults and their notes."""
+        """Return this survey without the cases in `left_out`, their faults and their notes."""
         gone = {id(fault) for one in self.remains if one.id in left_out for fault in one.faults}
         return replace(
             self,
@@ -157,7 +157,7 @@ class Survey:
         )
 
     def require(self) -> list[Case]:
-        """The cases; DataError that lists every fault when there is any."""
+        """Return the cases; DataError that lists every fault when there is any."""
         if self.faults:
             raise together(self.faults, "the data")
         return list(self.cases)

@@ -1,32 +1,33 @@
-"""Look at a folder of volumes and say everything that is wrong with it, in one pass."""
+"""Check a folder of volumes and report every fault in it, in one pass."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.data.by_pattern import some
+from harness.data.by_pattern import SHOWN
 from harness.data.datasets import DATASETS, DataRequest, contents_of, inspected
 from harness.data.layout import no_folder
 from harness.data.recognise import request_of_all
 from harness.data.target import Target
+from harness.data.wording import counted, listed
 from harness.errors import DataError, UsageError
 
 WORKERS = 2
 
 
 class Checked(NamedTuple):
-    """Faults, of which none may be left, and what is only odd."""
+    """The result of a check: faults, of which none may be left, and notes on oddities."""
 
     faults: list[DataError]
     notes: list[str]
     targets: Mapping[str, Target] = {}
-    """Of each case that could be read: in its file, and on the grid."""
+    """The target of each case that could be read: its size in the file and on the grid."""
     found: str = ""
-    """Which data set it is, and what it has."""
+    """A sentence that names the recognised data set, its modalities and its targets."""
 
 
 def check(root: Path, dataset: str | None, modalities: Sequence[str], **asked: Any) -> Checked:
-    """Every fault of every case below `root`; none when it can be used.
+    """Find every fault of every case below `root`; the data can be used when there is none.
 
     Without `dataset` the layout is looked up; without `modalities` every patient has to have all
     that any of them has; without a target the first of several is taken. `asked` are further
@@ -47,8 +48,8 @@ def check(root: Path, dataset: str | None, modalities: Sequence[str], **asked: A
 
 
 def _said(full: DataRequest, cases: int) -> str:
-    targets = some(list(contents_of(full).targets))
+    targets = listed(contents_of(full).targets, SHOWN)
     title = DATASETS[full.dataset].title
-    return (
-        f"{full.dataset} ({title}): {cases} cases with {some(full.modalities)}; targets {targets}"
-    )
+    modalities = listed(full.modalities, SHOWN)
+    count = counted(cases, "case")
+    return f"{full.dataset} ({title}): {count} with {modalities}; targets {targets}"

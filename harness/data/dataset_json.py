@@ -1,4 +1,4 @@
-"""dataset.json, in all its kinds: what it says of channels, labels and cases.
+"""Read dataset.json in all its kinds: its channels, labels and cases.
 
     {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver"},
      "training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}]}   Decathlon
@@ -30,7 +30,7 @@ EXAMPLE = '{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}'
 
 @dataclass(frozen=True)
 class Listed:
-    """One case as it is listed: a file for each channel, or one that holds all of them."""
+    """One case in a list: a file for each channel, or one file that holds all channels."""
 
     id: str
     images: tuple[Path, ...]
@@ -40,14 +40,14 @@ class Listed:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a dataset.json says; empty where it says nothing."""
+    """The content of a dataset.json; fields that it does not give are empty."""
 
     channels: tuple[str, ...] = ()
     labels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     spelled: Mapping[str, str] = field(default_factory=dict)
-    """Names of channels and labels as they are written, where words had to be made of them."""
+    """Names of channels and labels as written -> the words made of them, where the two differ."""
     cases: tuple[Listed, ...] = ()
-    """In order of the list, each entry of it; none where the folders tell."""
+    """The cases in order of the list; empty where the folders decide on the cases."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -57,12 +57,12 @@ class Listing:
 
 
 def read(root: Path) -> Listing:
-    """What ROOT/dataset.json says. Raises DataError for one that cannot be followed."""
+    """Read ROOT/dataset.json. Raises DataError for a file that cannot be followed."""
     return parsed(root, _content(root))
 
 
 def parsed(root: Path, told: Mapping[str, Any]) -> Listing:
-    """What the content of a dataset.json says of files below `root`. Raises DataError."""
+    """Read the content of a dataset.json about the files below `root`. Raises DataError."""
     _refuse_other_files(told)
     channels: tuple[str, ...] = ()
     spelled: dict[str, str] = {}
@@ -90,7 +90,7 @@ def _content(root: Path) -> Mapping[str, Any]:
 
 
 def unclear(what: str, remedy: str) -> DataError:
-    """The fault of a dataset.json that cannot be followed."""
+    """Return the error for a dataset.json that cannot be followed."""
     return DataError(what, where=LISTING, remedy=remedy, code="PFB-D09")
 
 
@@ -102,7 +102,7 @@ def _refuse_other_files(told: Mapping[str, Any]) -> None:
 
 
 def _channels(numbered: Any) -> tuple[tuple[str, ...], dict[str, str]]:
-    """{"0": "T1", "1": "T2"} -> ("T1", "T2"), safe as words of a command."""
+    """Turn {"0": "T1", "1": "T2"} into ("T1", "T2"), each safe as a word of a command."""
     try:
         if isinstance(numbered, list):
             numbered = dict(enumerate(numbered))
@@ -115,7 +115,7 @@ def _channels(numbered: Any) -> tuple[tuple[str, ...], dict[str, str]]:
 
 
 def _labels(labels: Any) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
-    """{"tumour": 1}, {"whole": [1, 2]} or Decathlon's {"1": "tumour"} -> name -> labels."""
+    """Turn {"tumour": 1}, {"whole": [1, 2]} or Decathlon's {"1": "tumour"} into name -> labels."""
     try:
         pairs = [_pair(key, value) for key, value in labels.items()]
         if not all(0 <= number <= 255 for _, numbers in pairs for number in numbers):
@@ -173,7 +173,7 @@ def _cases(
 
 
 def _by_name(root: Path, listed: Any, channels: int) -> tuple[Listed, ...]:
-    """nnU-Net v2's {"a": {"images": [one file for each channel], "label": …}}."""
+    """Read nnU-Net v2's {"a": {"images": [one file for each channel], "label": …}} as cases."""
     example = '"dataset": {"a": {"images": ["a_0000.nii.gz"], "label": "a.nii.gz"}}'
     try:
         cases = []
@@ -195,7 +195,7 @@ def _has_label(entry: Any) -> bool:
 
 
 def _entry(root: Path, entry: Any, channels: int) -> Listed:
-    """One entry of a list, its paths below `root`."""
+    """Read one entry of a list, with its paths below `root`."""
     what = "not a list of images and labels"
     try:
         images = entry["image"] if isinstance(entry["image"], list) else [entry["image"]]
@@ -215,7 +215,7 @@ def _entry(root: Path, entry: Any, channels: int) -> Listed:
 
 
 def _ids(images: Sequence[tuple[Path, ...]]) -> list[str]:
-    """A case is called like its file, like what its files share, or like their folder.
+    """Return an id for each case: its file's name, its files' common part, or their folder's name.
 
     The last only where different files would be the same case.
     """
@@ -229,7 +229,7 @@ def _ids(images: Sequence[tuple[Path, ...]]) -> list[str]:
 
 
 def _shared(names: Sequence[str]) -> str:
-    """What names have in common up to a sign: "a_t1" and "a_t2" are of "a"."""
+    """Return the common beginning of names, up to a separator: "a" for "a_t1" and "a_t2"."""
     if len(set(names)) == 1:
         return names[0]
     words = [re.split(r"([_.-])", name) for name in names]
@@ -257,5 +257,5 @@ def _refuse_escape(root: Path, *names: str) -> None:
 
 
 def shown(value: Any, length: int = 60) -> str:
-    """A value as it may stand in a message."""
+    """Return a value as a short text of printable characters, for a message."""
     return re.sub(r"[^ -~]", "?", str(value))[:length]

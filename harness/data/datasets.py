@@ -1,4 +1,4 @@
-"""The data sets there are, and how all cases of one come into the cache."""
+"""The list of data sets, and the preparation of all cases of one of them into the cache."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ WHOLE = "harness.data.prepare:whole"
 
 @dataclass(frozen=True)
 class Dataset:
-    """One entry of the list; `modalities` are taken when none are asked for.
+    """One data set of the list; `modalities` are taken when none are asked for.
 
     `targets`: name -> the labels it consists of; the first is the default. `survey(root,
     modalities)` finds the cases and reads no voxels. `prepare(scan, labels, reduce, case)` brings
@@ -51,18 +51,18 @@ class Dataset:
     labels: frozenset[int] = frozenset()
     contents: str | Callable[[Path], Contents] = ""
     editions: bool = False
-    """Labels of its masks have had several meanings, see `harness.data.brats`."""
+    """Whether the labels of its masks have had several meanings, see `harness.data.brats`."""
     layout: Layout | None = None
     expected: str = ""
-    """Names of files in that layout, for the message that there are none."""
+    """Names of files in that layout, for the message that no cases were found."""
     choose: bool = False
-    """A target has to be named; else the first is the default."""
+    """Whether a person has to name a target; otherwise the first target is the default."""
     synthetic: bool = False
     plugin: str = ""
-    """The id of the plug-in that it comes from."""
+    """The id of the plug-in that defines this data set; "" for our own."""
 
     def contents_of(self, root: Path | None) -> Contents:
-        """Modalities, targets and labels, as far as they are known without reading a mask."""
+        """Return modalities, targets and labels, as far as known without reading a mask."""
         if self.contents and root is not None:
             contents: Contents = _loaded(self.contents)(root)
             return contents
@@ -123,36 +123,36 @@ DATASETS: dict[str, Dataset] = {
 
 @dataclass(frozen=True)
 class DataRequest:
-    """Which volumes, and how they are to be seen."""
+    """A request for volumes: which data set and cases, and how their scans are seen."""
 
     dataset: str
     root: Path | None = None
     modalities: tuple[str, ...] = ()
     target: str = ""
     reduce: Grid = (1, 1, 1)
-    """Block mean per axis (D, H, W) from the paper's grid."""
+    """The factors per axis (D, H, W) by which block means divide the paper's grid."""
     cases: int = 12
-    """Of the phantom; other data sets have the cases they have."""
+    """The number of phantom cases; other data sets bring their own cases."""
     seed: int = 0
-    """Of the phantom."""
+    """The seed of the phantom."""
     reading: Reading = PLAIN
     view: View | None = None
-    """How scans are seen, once that is chosen: see `fitted`."""
+    """The way scans are seen, once it is chosen by `fitted`."""
     choice: str = ""
-    """A sentence on that."""
+    """A sentence on the choice of `view`."""
     images: tuple[str, ...] = ()
-    """Patterns, "MODALITY=PATTERN", in place of those of the data set."""
+    """Patterns of images, "MODALITY=PATTERN", in place of the patterns of the data set."""
     labels: tuple[str, ...] = ()
-    """Patterns of labels, in place of those of the data set."""
+    """Patterns of labels, in place of the patterns of the data set."""
     edition: str = ""
-    """A year of BraTS; "" for the one that the names tell."""
+    """A year of BraTS; "" for the edition that the case ids show."""
     exclude: tuple[str, ...] = ()
-    """Cases that are left out."""
+    """The ids of the cases to leave out."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Volumes in the cache, named by what they were made from."""
+    """Prepared volumes in the cache, whose keys are made from files, settings and code."""
 
     dataset: str
     title: str
@@ -161,17 +161,17 @@ class Prepared:
     grid: Grid
     synthetic: bool
     keys: dict[str, str]
-    """Case -> its entry in the cache, in order of case."""
+    """Case -> the key of its entry in the cache, in order of case."""
     fingerprint: str
-    """Equal for equal files, settings and preparing code."""
+    """A text that is equal for equal files, settings and preparing code."""
     view: View = PAPERS
     notes: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
-    """Cases that were left out: nothing of their target is on the grid."""
+    """The cases that were left out, because nothing of their target is on the grid."""
 
 
 def case_ids(request: DataRequest) -> list[str]:
-    """Every case there is, in order; reads no voxels.
+    """Return the ids of all cases, in order; reads no voxels.
 
     Raises UsageError for a wrong name or a missing root, DataError for faults of the folder.
     """
@@ -182,7 +182,7 @@ def case_ids(request: DataRequest) -> list[str]:
 
 
 def roster(request: DataRequest) -> Roster:
-    """Every case there is, and what their names and lists tell of them; reads no voxels.
+    """Return all cases, with their folds and the pattern of patients; reads no voxels.
 
     Raises UsageError for a wrong name or a missing root, DataError where names cannot be followed.
     """
@@ -202,7 +202,7 @@ def prepare(
     workers: int = 2,
     progress: Progress | None = None,
 ) -> Prepared:
-    """Bring every case into the cache; what is there and whole is not made again.
+    """Bring every case into the cache; undamaged entries that are there are not made again.
 
     `only` these cases, where the others must not be opened. `training` tells which of all cases
     may decide how they are seen; default: all. `progress` gets the number done, the number of all,
@@ -241,7 +241,10 @@ def _examples(
     ids: Sequence[str],
     training: Callable[[Sequence[str]], Collection[str]] | None,
 ) -> list[Job]:
-    """The jobs of the training cases; of all where a split cannot be made, which is told later."""
+    """Return the jobs of the training cases; of all cases where no split can be made.
+
+    That no split can be made is reported later.
+    """
     try:
         chosen = set(training(ids) if training else ids)
     except DataError:
@@ -252,7 +255,7 @@ def _examples(
 def inspected(
     request: DataRequest, workers: int = 2
 ) -> tuple[list[Outcome], list[DataError], list[str]]:
-    """What `prepare` would say of a complete request: outcomes, every fault, notes; stores nothing.
+    """Return the outcomes, faults and notes that `prepare` would have; stores nothing.
 
     Cases with faulty files are read, too, as far as that goes.
     """
@@ -266,7 +269,7 @@ def inspected(
 
 
 def all_faults(found: "Jobs", outcomes: Sequence[Outcome], editions: bool) -> list[DataError]:
-    """Those of the folder, of each case and between cases."""
+    """Return the faults of the folder, of each case and between cases."""
     faults = [*found.faults, *(fault for outcome in outcomes for fault in outcome.faults)]
     good = [outcome for outcome in outcomes if not outcome.faults]
     return faults + _between_cases(good, editions)
@@ -278,7 +281,7 @@ def all_notes(
     outcomes: Sequence[Outcome],
     limits: Sequence[Limits] = (),
 ) -> list[str]:
-    """What is odd in the folder and in each case, and what is done to intensities and targets."""
+    """Return notes on the folder, on each case, and on changes to intensities and targets."""
     from harness.data import intensity
 
     seen = {outcome.name: outcome.target for outcome in outcomes if outcome.target}
@@ -296,7 +299,7 @@ def all_notes(
 
 
 def _larger(view: View | None, outcomes: Sequence[Outcome]) -> str:
-    """A sentence on the scans that do not fit the grid in its own voxels; "" where all do."""
+    """Return a sentence on the scans that exceed the grid; "" where every scan fits."""
     if view is None or view.grid is None:
         return ""
     known = [one.spacing_mm[0] / view.voxel_mm[0] for one in outcomes if one.spacing_mm]
@@ -325,7 +328,7 @@ def _limits(
     workers: int,
     progress: Progress | None,
 ) -> tuple[Limits, ...]:
-    """Which intensities become 0 and 1; none for minimum and maximum of each volume."""
+    """Return the intensities that become 0 and 1; () for minimum and maximum of each volume."""
     from harness.data import fit
 
     asked = _asked_limits(request)
@@ -347,7 +350,7 @@ def fitted(
     training: Callable[[Sequence[str]], Collection[str]] | None = None,
     only: Collection[str] | None = None,
 ) -> DataRequest:
-    """The complete request with its grid, chosen by the headers of the training cases.
+    """Complete the request, and choose its grid by the headers of the training cases.
 
     `training` and `only` as in `prepare`. A request that has been fitted stays as it is. Raises
     UsageError for a wrong name or a missing root, or a grid that the data set cannot have.
@@ -371,7 +374,7 @@ def fitted(
 
 
 def _own_grid(request: DataRequest) -> bool:
-    """Whether volumes come on a grid of the data's own, not the paper's."""
+    """Return whether volumes come on a grid of the data's own, not on the paper's."""
     from harness.data.fit import PAPERS_OWN
 
     entry, asked = DATASETS[request.dataset], request.reading
@@ -387,7 +390,7 @@ def _own_grid(request: DataRequest) -> bool:
 
 
 def expected(request: DataRequest) -> Prepared:
-    """What `prepare` will give, as far as it is known before a volume is read: not its cases.
+    """Return the result of `prepare` as far as it is known before a volume is read: without cases.
 
     Raises UsageError for a wrong name or a missing root.
     """
@@ -406,7 +409,7 @@ def expected(request: DataRequest) -> Prepared:
 
 
 def complete(request: DataRequest) -> DataRequest:
-    """The request with its defaults filled in; UsageError for what does not exist."""
+    """Fill in the defaults of the request; UsageError for a name that does not exist."""
     if request.dataset not in DATASETS:
         raise unknown("dataset", request.dataset, DATASETS)
     if request.dataset != "phantom":
@@ -429,7 +432,7 @@ def complete(request: DataRequest) -> DataRequest:
 
 
 def patterns_of(request: DataRequest) -> Layout | None:
-    """The patterns of a request, or of its data set; None where a survey of its own finds files.
+    """Return the patterns of a request or its data set; None where files are found by a survey.
 
     Raises UsageError for what is no pattern.
     """
@@ -440,7 +443,7 @@ def patterns_of(request: DataRequest) -> Layout | None:
 
 
 def contents_of(request: DataRequest) -> Contents:
-    """What the data set of a request holds, as far as names tell. DataError where they cannot."""
+    """Return the contents of the requested data set, by its names. DataError for unclear names."""
     entry, layout = DATASETS[request.dataset], patterns_of(request)
     if layout is None or request.root is None:
         return entry.contents_of(request.root)
@@ -452,7 +455,7 @@ def contents_of(request: DataRequest) -> Contents:
 
 
 def _refuse_idle(request: DataRequest) -> None:
-    """UsageError for an option that this data set has no use for."""
+    """Raise UsageError for an option that this data set has no use for."""
     made_up = request.dataset == "phantom"
     idle = {
         "--edition": bool(request.edition) and not DATASETS[request.dataset].editions,
@@ -476,7 +479,7 @@ def _refuse_no_folder(request: DataRequest) -> None:
 
 
 def _labels(contents: Contents, target: str) -> tuple[int, ...]:
-    """The labels of a target, or of several joined by commas; UsageError for what there is not."""
+    """Return the labels of one target, or several joined by commas; UsageError for unknown ones."""
     if not target:
         what = f"this folder has several: {', '.join(contents.targets)}"
         remedy = f"--target {next(iter(contents.targets))}, or several joined by commas"
@@ -491,7 +494,7 @@ def _labels(contents: Contents, target: str) -> tuple[int, ...]:
 
 
 def rules(request: DataRequest) -> "Rules":
-    """What the masks of a complete request may hold."""
+    """Return the rules for the masks of a complete request."""
     from harness.data.scans import Rules
 
     contents = contents_of(request)
@@ -506,7 +509,7 @@ def rules(request: DataRequest) -> "Rules":
 
 
 def seen_as(dataset: str) -> str:
-    """Whose way to see a scan a data set shares, for `harness.data.scan_view.view_of`.
+    """Return the data set whose way to see a scan this one shares, for `scan_view.view_of`.
 
     Raises UsageError for a plug-in's own, of which the way back to the scan is not known.
     """
@@ -520,12 +523,12 @@ def seen_as(dataset: str) -> str:
 
 
 def _loaded(path: str | Callable[..., Any]) -> Callable[..., Any]:
-    """The function that "module:name" stands for."""
+    """Return the function that "module:name" names; return a function unchanged."""
     return resolve_name(path) if isinstance(path, str) else path
 
 
 def reduced_grid(reduce: Grid) -> Grid:
-    """The paper's 128 x 192 x 192 divided by `reduce`; UsageError when that leaves a rest."""
+    """Divide the paper's 128 x 192 x 192 by `reduce`; UsageError when that leaves a rest."""
     if any(by < 1 or side % by for side, by in zip(PAPER_GRID, reduce, strict=True)):
         sides = "x".join(map(str, PAPER_GRID))
         what, remedy = f"{list(reduce)} does not divide {sides}", "--set reduce=[4, 3, 3]"
@@ -535,14 +538,14 @@ def reduced_grid(reduce: Grid) -> Grid:
 
 
 def is_synthetic(root: Path | None) -> bool:
-    """Whether `root` was written by `pfbench data make-phantom`."""
+    """Return whether `root` was written by `pfbench data make-phantom`."""
     from harness.data.phantom import MARKER
 
     return root is not None and (root / MARKER).is_file()
 
 
 def survey(request: DataRequest) -> Survey:
-    """What the folder of a complete request of a real data set holds; reads no voxels."""
+    """Find the cases in the folder of a complete request for real data; reads no voxels."""
     entry, layout = DATASETS[request.dataset], patterns_of(request)
     assert request.root is not None  # complete() refuses it
     if layout is None:
@@ -561,18 +564,18 @@ def survey(request: DataRequest) -> Survey:
 
 @dataclass(frozen=True)
 class Jobs:
-    """What there is to prepare, and what is wrong or odd with the folder."""
+    """The jobs to prepare, and the faults and notes of the folder."""
 
     jobs: tuple[Job, ...]
     faults: tuple[DataError, ...] = ()
     notes: tuple[str, ...] = ()
     faulty: tuple[Job, ...] = ()
-    """Of the cases whose files have faults: to be read, not to be used."""
+    """Jobs of the cases whose files have faults: these are read, but not used."""
     folds: Mapping[str, int] = field(default_factory=dict)
 
 
 def find_jobs(request: DataRequest) -> Jobs:
-    """One job for each case; `request` is complete."""
+    """Make one job for each case; `request` is complete."""
     entry = DATASETS[request.dataset]
     view = request.view or View(unoriented=request.reading.unoriented)
     allowed, recipe = rules(request), _loaded(entry.prepare)
@@ -608,7 +611,7 @@ def find_jobs(request: DataRequest) -> Jobs:
 
 
 def _bring_in(jobs: Sequence[Job], cache_root: Path, workers: int) -> Iterator[Outcome]:
-    """The outcome of each case as it is done.
+    """Yield the outcome of each case as soon as the case is done.
 
     Threads: unpacking and arithmetic run outside the interpreter lock, so processes gain nothing.
     """
@@ -622,7 +625,7 @@ def _bring_in(jobs: Sequence[Job], cache_root: Path, workers: int) -> Iterator[O
 
 
 def _between_cases(good: Sequence[Outcome], editions: bool) -> list[DataError]:
-    """Faults that no case has alone: equal images, labels of different editions."""
+    """Return the faults between cases: equal images, labels of different editions."""
     from harness.data.scans import mixed_editions
 
     faults = mixed_editions({outcome.name: outcome.labels for outcome in good}) if editions else []
@@ -630,7 +633,7 @@ def _between_cases(good: Sequence[Outcome], editions: bool) -> list[DataError]:
 
 
 def _same_images(contents: dict[str, str]) -> list[DataError]:
-    """The same patient under two ids could stand in training and in test."""
+    """Return a fault for each group of cases with the same image: it could train and test."""
     alike = defaultdict(list)
     for name, content in sorted(contents.items()):
         alike[content].append(name)

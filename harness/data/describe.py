@@ -1,4 +1,4 @@
-"""What a folder holds, case by case, before anyone believes a table of it.
+"""Describe the content of a folder, case by case, before anyone believes a table made from it.
 
 files ── read ──► shape, spacing, intensities, labels in ml and pieces
             └──► the grid of the benchmark ──► what is left of the target there
@@ -29,16 +29,16 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class LabelSeen:
-    """One label in one case."""
+    """The size of one label in one case."""
 
     ml: float
     pieces: int
-    """Components; voxels that share a side, an edge or a corner are one."""
+    """The number of components; voxels that share a side, an edge or a corner are connected."""
 
 
 @dataclass(frozen=True)
 class TargetSeen:
-    """The target in the file, and on the benchmark's grid."""
+    """The size of the target in the file, and on the benchmark's grid."""
 
     ml: float
     pieces: int
@@ -48,13 +48,13 @@ class TargetSeen:
 
     @property
     def kept(self) -> float | None:
-        """Share of its volume on the grid; None where the file has none."""
+        """The share of the target's volume on the grid; None where the file has no target."""
         return self.ml_on_grid / self.ml if self.ml else None
 
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """The axial slice with most of the target, to be looked at."""
+    """A picture of the axial slice with most of the target."""
 
     image: np.ndarray  # (H, W) float32 in 0..1: of the first modality, percentiles 1 to 99
     target: np.ndarray  # (H, W) bool
@@ -63,7 +63,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class CaseSeen:
-    """What one case is like."""
+    """The description of one case: its shape, spacing, intensities, labels and target."""
 
     id: str
     patient: str
@@ -71,18 +71,18 @@ class CaseSeen:
     shape: Grid  # (D, H, W)
     spacing_mm: Spacing  # (D, H, W)
     intensities: Mapping[str, tuple[float, ...]]
-    """Modality -> the `PERCENTILES` of all voxels."""
+    """Modality -> the `PERCENTILES` of the intensities of all voxels."""
     labels: Mapping[int, LabelSeen]
     target: TargetSeen
     grid_mm: Spacing
-    """Sides of a voxel on the grid, (D, H, W)."""
+    """The sides of a voxel on the grid in mm, (D, H, W)."""
     notes: tuple[str, ...] = ()
     slice: Slice | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class Description:
-    """All cases of a data set in order of id, and those that could not be read."""
+    """The descriptions of all cases of a data set in order of id, and the faults of the others."""
 
     dataset: str
     title: str
@@ -94,16 +94,16 @@ class Description:
 
     @property
     def patients(self) -> int:
-        """How many patients the cases are of."""
+        """The number of patients among the cases."""
         return len({case.patient for case in self.cases})
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """The sites by name, where they are known."""
+        """The names of the sites, sorted, where they are known."""
         return tuple(sorted({case.site for case in self.cases} - {""}))
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain numbers and texts, without pictures."""
+        """Return this description as plain numbers and texts, without pictures."""
         keys = ("code", "where", "what", "remedy")
         return {
             "dataset": self.dataset,
@@ -128,7 +128,7 @@ def _plain(case: CaseSeen) -> dict[str, Any]:
 def describe(
     request: DataRequest, group: str = "", progress: Progress | None = None
 ) -> Description:
-    """Every case that a request finds, read and looked at; stores nothing.
+    """Read and describe every case that a request finds; stores nothing.
 
     `group` says whose a case is, as in `split.group`. Raises UsageError for what does not exist,
     DataError for a folder that cannot be followed.
@@ -165,7 +165,7 @@ def describe(
 
 
 def _look(job: Job, known: Groups, pictured: bool) -> CaseSeen | tuple[DataError, ...]:
-    """One case, or what is wrong with it."""
+    """Describe one case, or return the faults that prevent that."""
     assert isinstance(job.source, Case)  # the phantom was refused
     findings = examine(job.source, job.rules)
     scan = findings.scan
@@ -213,7 +213,7 @@ def _ml(mask: np.ndarray, spacing_mm: Spacing) -> float:
 
 
 def _pieces(mask: np.ndarray) -> int:
-    """Components of a mask, of the box that it lies in."""
+    """Count the components of a mask, inside its bounding box."""
     from scipy.ndimage import find_objects, generate_binary_structure, label
 
     boxes = find_objects(mask.astype(np.uint8))
@@ -235,7 +235,7 @@ def _slice(scan: Scan, mask: np.ndarray) -> Slice:
 
 
 def _remarks(cases: Sequence[CaseSeen]) -> list[str]:
-    """What a person should look at twice."""
+    """Return sentences on cases that a person should check."""
     found = []
     empty = [case.id for case in cases if not case.target.ml]
     gone = [case.id for case in cases if case.target.ml and not case.target.voxels_on_grid]

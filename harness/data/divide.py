@@ -1,4 +1,4 @@
-"""From cases to a split: whose they are, which folds were given, and what there is to be said.
+"""Divide cases into a split: by patients, by given folds, and with notes on the choice.
 
 ids ── patients ──► a given split, checked ──┐
                └──► a seeded or official one ┴──► train, validation, test
@@ -17,18 +17,18 @@ from harness.errors import DataError, UsageError
 
 @dataclass(frozen=True)
 class Roster:
-    """Who there is to be divided, and what the data set itself says of them."""
+    """The cases to divide, with the patients and folds that the data set itself gives."""
 
     cases: tuple[str, ...]
     patient: str = ""
-    """The layout's pattern on ids; "" where a patient has one case."""
+    """The layout's pattern for patients in ids; "" where a patient has one case."""
     folds: Mapping[str, int] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     faults: tuple[DataError, ...] = ()
-    """Of the folder; its cases are those without one."""
+    """The faults of the folder; `cases` are the cases without one."""
 
     def only(self, cases: Collection[str]) -> "Roster":
-        """The same with `cases` alone; the others count as left out."""
+        """Return a roster of `cases` alone; the others count as left out."""
         gone = tuple(case for case in self.cases if case not in cases)
         folds = {case: fold for case, fold in self.folds.items() if case in cases}
         kept = tuple(case for case in self.cases if case in cases)
@@ -37,14 +37,14 @@ class Roster:
 
 @dataclass(frozen=True)
 class Division:
-    """A split, and how it came about."""
+    """A split, and the settings and notes that explain it."""
 
     split: Split
     folds: int
-    """How many there are, of which this is one."""
+    """The number of folds, of which this split is one."""
     notes: tuple[str, ...]
     group: str
-    """The rule and the file by name and content: nothing of where they lie."""
+    """The rule for patients; a file stands by name and content, without its place."""
     file: str
 
 
@@ -73,7 +73,7 @@ def divide(roster: Roster, *, kind: Kind, seed: int, fold: int, group: str, file
 
 
 def _given(roster: Roster, known: Groups, file: str) -> tuple[GivenSplit | None, list[str]]:
-    """The split of a file, of the data set's own list or of the table of patients."""
+    """Return the split of a file, of the data set's own list or of the table of patients."""
     if file == IGNORED:
         return None, []
     if file:
@@ -105,7 +105,7 @@ def _followed(
 
 
 def _refuse_shared_patients(made: Split, given: GivenSplit | None) -> None:
-    """UsageError for a patient in two parts, which only a given split can have."""
+    """Raise UsageError for a patient in two parts, which only a given split can have."""
     for patient, found in made.shared_patients().items():
         where = " and ".join(f"{name} ({case})" for name, case in found.items())
         what = f"{given.name if given else 'the split'}: patient {patient} is in {where}"

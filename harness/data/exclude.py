@@ -1,4 +1,4 @@
-"""Cases that a person leaves out, by name or in a file of names."""
+"""The cases that a person leaves out, by id or in a file of ids."""
 
 import difflib
 from collections.abc import Collection, Sequence
@@ -10,7 +10,7 @@ OPTION = "--exclude"
 
 
 def cases_of(given: Sequence[str]) -> tuple[str, ...]:
-    """The ids that were given: each a case, or a file with a case in each line.
+    """Return the ids in `given`: each word is an id, or a file with an id in each line.
 
     Empty lines and what follows a # are passed over. Raises UsageError for a file that cannot be
     read.
@@ -31,7 +31,7 @@ def cases_of(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def refuse_strangers(left_out: Sequence[str], cases: Collection[str]) -> None:
-    """UsageError for a case that is left out and is none."""
+    """Raise UsageError for an id to leave out that no case has."""
     for case in left_out:
         if case not in cases:
             close = difflib.get_close_matches(case, [*cases], n=1)
@@ -41,6 +41,6 @@ def refuse_strangers(left_out: Sequence[str], cases: Collection[str]) -> None:
 
 
 def note_of(left_out: Sequence[str]) -> str:
-    """The line under a table that says who was left out."""
+    """Return the line under a table that names the cases left out."""
     cases = "1 case is" if len(left_out) == 1 else f"{len(left_out)} cases are"
     return f"{cases} left out by {OPTION}: {', '.join(left_out)}"

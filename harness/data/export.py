@@ -1,4 +1,4 @@
-"""Arrays as NIfTI files that lie where the scan they belong to lies, and say nothing else.
+"""Write arrays as NIfTI files in the place of their scan, without the scan's texts.
 
 The header is made anew: whatever text that of the scan had (description, names, extensions) may
 name a patient, and stays behind.
@@ -21,7 +21,7 @@ COMPRESSION = 6
 def packed(
     array: np.ndarray, stored_affine: np.ndarray, place: Mapping[str, Any] | None = None
 ) -> bytes:
-    """The content of a .nii.gz; equal arguments, equal bytes.
+    """Return the bytes of a .nii.gz file; equal arguments give equal bytes.
 
     `array` (D, H, W), uint8 or float32, has its axes turned as `nifti.read_image` turns them; they
     are written in the order and direction in which a file with `stored_affine` has its own. The
@@ -38,7 +38,7 @@ def packed(
 
 
 def _image(stored: np.ndarray, affine: np.ndarray, place: Mapping[str, Any]) -> Any:
-    """A NIfTI-1 image, or NIfTI-2 where the scan is one or an axis is longer than NIfTI-1 knows."""
+    """Return a NIfTI-1 image; NIfTI-2 if the scan is NIfTI-2 or an axis too long for NIfTI-1."""
     from nibabel import Nifti1Image, Nifti2Image
 
     long = max(stored.shape) > NIFTI_1_SIDE

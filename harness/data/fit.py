@@ -1,4 +1,4 @@
-"""What the training cases say about how all scans of a data set are to be seen.
+"""Choose, from the training cases, how all scans of a data set are seen.
 
 Nothing is asked of the test cases: they are seen as the training cases were.
 """
@@ -32,7 +32,7 @@ PAPERS_OWN = ("brats", "liver", "phantom")  # seen as the paper sees them unless
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the headers of the training cases say, as medians."""
+    """The medians of the training cases' headers: shape, extent and spacing."""
 
     shape: Grid  # voxels (D, H, W), rounded
     extent_mm: Spacing
@@ -41,7 +41,7 @@ class Sizes:
 
 
 def sizes(examples: Sequence[Job]) -> Sizes | None:
-    """Median sizes of the scans, by their headers; None where not one can be read."""
+    """Return median sizes of the scans, by their headers; None where no header can be read."""
     found = []
     for job in examples:
         if isinstance(job.source, Case):
@@ -56,7 +56,7 @@ def sizes(examples: Sequence[Job]) -> Sizes | None:
 
 
 def view(reading: Reading, reduce: Grid, known: Sizes) -> View:
-    """The grid and its voxels, asked for or chosen: never finer than the data.
+    """Return the view with its grid and voxel size, asked for or chosen: never finer than the data.
 
     The grid holds a scan of median extent in sides that every system can take, with no more voxels
     than the paper's grid has, divided by the profile's reduction: 128 x 192 x 192, and in profile
@@ -79,7 +79,7 @@ def view(reading: Reading, reduce: Grid, known: Sizes) -> View:
 
 
 def _sides(extent_mm: Spacing, voxel_mm: Spacing) -> Grid:
-    """The smallest sides that every system can take and that hold the extent."""
+    """Return the smallest sides that every system can take and that hold the extent."""
     needed = [extent / voxel / UNIT for extent, voxel in zip(extent_mm, voxel_mm, strict=True)]
     sides = [UNIT * max(1, math.ceil(need - ROUNDING)) for need in needed]
     if max(sides) == UNIT:
@@ -89,19 +89,19 @@ def _sides(extent_mm: Spacing, voxel_mm: Spacing) -> Grid:
 
 
 def _coarser(voxel_mm: Spacing) -> Spacing:
-    """A step: the finest axes first, until all are alike, then all of them."""
+    """Enlarge the voxel by one step: the finest axes first; once all are alike, all axes."""
     finest = min(voxel_mm)
     return _three([mm * STEP if mm < finest * STEP**2 else mm for mm in voxel_mm])
 
 
 def _three(values: Iterable[float]) -> Spacing:
-    """Six digits are finer than any scanner's."""
+    """Round three values to six digits, which are finer than any scanner's."""
     z, y, x = (float(f"{value:.6g}") for value in values)
     return z, y, x
 
 
 def told(chosen: View, known: Sizes, reading: Reading) -> str:
-    """What was chosen, from what, and what "full resolution" then means, in a sentence."""
+    """Return a sentence on the chosen grid, its source, and the meaning of "full resolution"."""
     grid = "x".join(map(str, chosen.grid or ()))
     by_hand = isinstance(reading.grid, tuple) or reading.spacing is not None
     how = "as asked for" if by_hand else "chosen"
@@ -121,7 +121,7 @@ def _by(values: Sequence[float]) -> str:
 def limits(
     reading: Reading, dataset: str, own_way: bool, modalities: Sequence[str]
 ) -> tuple[Limits | None, ...]:
-    """What is asked for each modality; None where the targets of training cases decide.
+    """Return the limits of each modality; None where the targets of training cases decide.
 
     `own_way`: a plug-in that prepares volumes itself, and scales them, too.
     """
@@ -138,7 +138,7 @@ def limits(
 def foreground(
     examples: Sequence[Job], cache: Path, workers: int, tell: Callable[[int], None]
 ) -> list[intensity.Ends]:
-    """For each modality the percentiles of the targets of all `examples`; [] where none is there.
+    """Return the percentiles of the targets of all `examples`, for each modality; [] without any.
 
     What was read of a case is kept in the cache; one that cannot be read is left out here, its
     faults are told elsewhere. `tell` gets the number of cases that are done.
@@ -154,7 +154,7 @@ def foreground(
 
 
 def _target_of(job: Job, cache: Path) -> list[list[float]] | None:
-    """Some intensities of the target of a case, in each modality; None where it cannot be read."""
+    """Return intensities of a case's target in each modality; None where it cannot be read."""
     try:
         path = cache / f"target-{content_key(job)}.json"
     except DataError:
@@ -169,7 +169,7 @@ def _target_of(job: Job, cache: Path) -> list[list[float]] | None:
 
 
 def _keep(path: Path, content: Any) -> None:
-    """Written whole or not at all; without room for it, it is read again next time."""
+    """Write the file whole or not at all; where writing fails, the case is read again next time."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

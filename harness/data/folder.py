@@ -1,4 +1,4 @@
-"""A folder in nnU-Net's raw layout or Decathlon's, of any organ, as it was downloaded.
+"""A data set's folder as downloaded, of any organ: nnU-Net's raw layout or Decathlon's.
 
     ROOT/imagesTr/<id>_0000.nii.gz, <id>_0001.nii.gz, …  ROOT/labelsTr/<id>.nii.gz   nnU-Net
     ROOT/imagesTr/<id>.nii.gz, channels on a 4th axis    ROOT/labelsTr/<id>.nii.gz   Decathlon
@@ -29,11 +29,11 @@ EVERYTHING = "foreground"
 
 Files = dict[int, list[Path]]  # channel -> its files; more than one is a fault
 Pairs = tuple[dict[str, Files], dict[str, list[Path]]]
-"""Case -> its channels, and case -> its labels."""
+"""Two mappings: case -> its images by channel, and case -> its labels."""
 
 
 def contents(root: Path) -> Contents:
-    """Channels and labels as dataset.json names them, else as the files count them.
+    """Return channels and labels as dataset.json names them, else numbered by the files.
 
     A label can be named by its number, too, and "foreground" is all of them together. DataError
     for a dataset.json that cannot be followed.
@@ -56,7 +56,7 @@ def contents(root: Path) -> Contents:
 
 
 def survey(root: Path, modalities: Sequence[str]) -> Survey:
-    """Every case with its label and the files of `modalities`, paired by id."""
+    """Find every case with its label and the files of `modalities`, paired by id."""
     found = Surveyor(root)
     try:
         told = dataset_json.read(root)
@@ -83,7 +83,7 @@ def survey(root: Path, modalities: Sequence[str]) -> Survey:
 
 
 def pairs(root: Path) -> Pairs:
-    """Images and labels of each case, as dataset.json lists them or as folders pair them.
+    """Find the images and labels of each case, by dataset.json or else by the folders.
 
     Raises DataError for a list that cannot be followed.
     """
@@ -92,7 +92,7 @@ def pairs(root: Path) -> Pairs:
 
 
 def names_other_organ(root: Path) -> bool:
-    """Whether dataset.json names labels, and the liver is none of them."""
+    """Return whether dataset.json names labels, none of which is the liver."""
     try:
         labels = dataset_json.read(root).labels
     except DataError:
@@ -101,7 +101,7 @@ def names_other_organ(root: Path) -> bool:
 
 
 def agrees(root: Path, cases: Collection[str], labels: Collection[int]) -> bool:
-    """Whether a dataset.json, or the folders without one, has exactly these cases and labels."""
+    """Return whether the folder has only these cases, and dataset.json, if any, these labels."""
     try:
         told = dataset_json.read(root)
         images, masks = pairs(root)
@@ -112,7 +112,7 @@ def agrees(root: Path, cases: Collection[str], labels: Collection[int]) -> bool:
 
 
 def _listed(cases: Sequence[Listed]) -> Pairs:
-    """The cases that dataset.json lists; nnU-Net v1 names no channels there."""
+    """Return the files of the cases that dataset.json lists; nnU-Net v1 lists no channels there."""
     images: dict[str, Files] = defaultdict(lambda: defaultdict(list))
     labels: dict[str, list[Path]] = defaultdict(list)
     for case in cases:
@@ -129,7 +129,7 @@ def _listed(cases: Sequence[Listed]) -> Pairs:
 
 
 def _beside(path: Path) -> Files:
-    """<id>_0000.nii.gz and so on, for <id>.nii.gz."""
+    """Return the channel files <id>_0000.nii.gz and so on that lie beside <id>.nii.gz."""
     name = stem(path)
     ending = path.name.removeprefix(name)
     found = sorted(path.parent.glob(f"{name}_[0-9][0-9][0-9][0-9]{ending}"))
@@ -137,7 +137,7 @@ def _beside(path: Path) -> Files:
 
 
 def _folders(root: Path) -> Pairs:
-    """Files of the same name in two folders.
+    """Pair the files of the same name in the folders of images and labels.
 
     A name that ends in four digits is a channel of an image or, as in AMOS, a case: what most
     labels of the folder say.

@@ -1,4 +1,4 @@
-"""Splits that a person brings along.
+"""Read a split that a person brings along.
 
     splits_final.json   nnU-Net's list of {"train": […], "val": […]}
     split.json          of a run of ours: {"train": […], "validation": […], "test": […]}
@@ -26,13 +26,13 @@ IGNORED = "none"  # the folds that a data set brings along are not taken
 
 @dataclass(frozen=True)
 class GivenSplit:
-    """What a file says: folds of (others, tested), or one split of three parts."""
+    """The split in a file: folds of (others, tested), or one split of three parts."""
 
     name: str
     folds: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
     whole: Split | None = None
     said: str = ""
-    """The file by name and content."""
+    """The name of the file and a digest of its content."""
 
     @property
     def count(self) -> int:
@@ -40,7 +40,7 @@ class GivenSplit:
         return 1 if self.whole else len(self.folds)
 
     def parts(self, fold: int) -> tuple[tuple[str, ...], ...]:
-        """(others, tested), or the three parts. UsageError for a fold that there is not."""
+        """Return (others, tested), or the three parts. UsageError for a fold that is not there."""
         if fold >= self.count:
             known = f"folds 0 to {self.count - 1}" if self.count > 1 else "fold 0 only"
             what, remedy = f"there is no fold {fold}: {self.name} has {known}", "--set split.fold=0"
@@ -51,7 +51,7 @@ class GivenSplit:
 
 
 def of_folds(folds: Mapping[str, int], name: str, said: str = "") -> GivenSplit:
-    """Case -> fold, as a split for each of them."""
+    """Make a split for each fold from case -> fold."""
     numbers = sorted(set(folds.values()))
     if numbers != list(range(len(numbers))) or len(numbers) < 2:
         listed = ", ".join(map(str, numbers[:8]))
@@ -68,7 +68,7 @@ def of_folds(folds: Mapping[str, int], name: str, said: str = "") -> GivenSplit:
 
 
 def read(path: Path) -> GivenSplit:
-    """The split in a file of any of the kinds. Raises UsageError for what is none."""
+    """Read a split from a file of any supported kind. Raises UsageError for any other file."""
     if path.suffix.lower() == ".csv":
         table = read_table(path, SETTING)
         if "fold" not in table.columns:
@@ -124,7 +124,7 @@ def refuse_other_cases(
     cases: Sequence[str],
     left_out: Sequence[str],
 ) -> None:
-    """UsageError where a split lists cases that are not in the data, or not all of them."""
+    """Raise UsageError where a split lists unknown cases, or does not list all cases."""
     listed = [case for part in parts for case in part]
     strangers = sorted({*listed} - {*cases} - {*left_out})
     if strangers:

@@ -1,4 +1,4 @@
-"""One case on its way into the cache: read, check, prepare, store, unless it is there already."""
+"""Bring one case into the cache: read, check, prepare and store it, unless it is there already."""
 
 import hashlib
 import json
@@ -39,47 +39,47 @@ PREPARING = (
 
 @dataclass(frozen=True)
 class Job:
-    """What to make of one case."""
+    """The instructions to prepare one case."""
 
     name: str
     source: Case | FaultyCase | int
-    """Files, or the number of a phantom."""
+    """The files of the case, or the number of a phantom."""
     rules: "Rules"
     recipe: Callable[[Scan, tuple[int, ...], Grid, str], Volume]
     modalities: tuple[str, ...]
     labels: tuple[int, ...]
-    """What the target consists of."""
+    """The labels that the target consists of."""
     reduce: Grid
     grid: Grid
-    """The paper's, divided by `reduce`."""
+    """The paper's grid, divided by `reduce`."""
     seed: int
-    """Of the phantom."""
+    """The seed of the phantom."""
     plugin: str = ""
-    """Whose recipe it is; hashed, as the code of ours is."""
+    """The plug-in whose recipe it is; it is hashed like our own code."""
     view: View = PAPERS
-    """Grid and intensities."""
+    """The grid and the intensities that scans are brought to."""
     drop_vanished: bool = False
-    """Of whose target nothing is left on the grid is left out, and no fault."""
+    """Whether a case is left out, and is no fault, when nothing of its target is on the grid."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one case: a key, or faults."""
+    """The result of preparing one case: a key in the cache, or faults."""
 
     name: str
     key: str = ""
     labels: tuple[int, ...] = ()
     content: str = ""
-    """Equal for equal voxels, whatever file they are stored in; "" where nothing was stored."""
+    """A hash of the voxels, equal for any file format; "" where nothing was stored."""
     notes: tuple[str, ...] = ()
     faults: tuple[DataError, ...] = ()
     target: Target | None = None
     spacing_mm: Spacing | None = None
-    """Of its voxels on the grid."""
+    """The voxel size of the case on the grid."""
     outlying: tuple[str, ...] = ()
     """Modalities of which a thousandth of the voxels own more than half of the range."""
     dropped: bool = False
-    """It is left out, because nothing of its target is left on the grid."""
+    """Whether the case is left out, because nothing of its target is left on the grid."""
 
 
 def ingest(job: Job, cache_root: Path) -> Outcome:
@@ -109,7 +109,7 @@ def ingest(job: Job, cache_root: Path) -> Outcome:
 
 
 def inspect(job: Job) -> Outcome:
-    """The same faults, notes and figures without a cache: only the mask is brought to the grid."""
+    """Return the outcome of `ingest` without a cache: only the mask is brought to the grid."""
 
     def outline(scan: Scan, *how: Any) -> Volume:
         return job.recipe(scan if job.plugin else replace(scan, image=scan.image[:0]), *how)
@@ -122,7 +122,7 @@ def inspect(job: Job) -> Outcome:
 
 
 def sampled(job: Job) -> list[list[float]] | None:
-    """Intensities of a case's target in each modality; None where it cannot be read."""
+    """Return intensities of a case's target in each modality; None where it cannot be read."""
     found = _read(job)
     if found.scan is None:
         return None
@@ -130,12 +130,12 @@ def sampled(job: Job) -> list[list[float]] | None:
 
 
 def content_key(job: Job) -> str:
-    """What the files of a case hold, and how they are read: equal for equal targets."""
+    """Return a hash of a case's files and of how they are read: equal for equal targets."""
     return digest([job.modalities, job.labels, job.rules.unoriented, _files(job), _code()])[:32]
 
 
 def _looked_at(job: Job, recipe: Callable[..., Volume]) -> tuple[Outcome, Volume | None]:
-    """A case read and prepared by `recipe`; of one with faults there is no volume."""
+    """Read a case and prepare it by `recipe`; the volume is None for a case with faults."""
     found = _read(job)
     scan = found.scan
     if scan is None:
@@ -153,7 +153,7 @@ def _looked_at(job: Job, recipe: Callable[..., Volume]) -> tuple[Outcome, Volume
 
 
 def _noticed(outcome: Outcome) -> dict[str, Any]:
-    """What is kept of a case beside its volume."""
+    """Return the facts of a case that the cache keeps beside its volume."""
     if outcome.target is None:
         raise ValueError(f"{outcome.name} was not looked at")
     return {
@@ -166,7 +166,7 @@ def _noticed(outcome: Outcome) -> dict[str, Any]:
 
 
 def _judged(outcome: Outcome, job: Job) -> Outcome:
-    """The outcome of a case of whose target something is left; else a fault, or left out."""
+    """Return the outcome, with a fault or left out where the grid has nothing of the target."""
     if outcome.target is None or not outcome.target.gone:
         return outcome
     if job.drop_vanished:
@@ -175,7 +175,7 @@ def _judged(outcome: Outcome, job: Job) -> Outcome:
 
 
 def _content(image: np.ndarray) -> str:
-    """Hash of the voxels (C, D, H, W), as they are stored and turned as all are."""
+    """Hash the voxels (C, D, H, W), in their stored values and common orientation."""
     total = hashlib.sha256(repr(image.shape).encode())
     for channel in image:
         total.update(np.ascontiguousarray(channel).data)
@@ -194,7 +194,7 @@ def _read(job: Job) -> "Findings":
 
 
 def _key(job: Job) -> str:
-    """Hash of what the files hold, the recipe, and the code that follows it."""
+    """Return the key of a case: a hash of its files, the recipe, and the code that follows it."""
     rules = job.rules
     recipe = (
         job.name,
@@ -209,7 +209,7 @@ def _key(job: Job) -> str:
 
 
 def _files(job: Job) -> list[Any]:
-    """What a case is made from, by content."""
+    """Return the content hashes of a case's files, or the seed and number of a phantom."""
     if isinstance(job.source, Case):
         hashes: list[Any] = [_file_hash(path) for path in _with_companions(job.source)]
         return [*hashes, sorted(job.source.channels.items()), job.plugin]
@@ -217,7 +217,7 @@ def _files(job: Job) -> list[Any]:
 
 
 def _with_companions(case: Case) -> list[Path]:
-    """The files of a case, and those beside a .mhd that hold its voxels."""
+    """Return the files of a case, with the files of voxels beside a .mhd."""
     found = list(case.files)
     for path in case.files:
         if itk.is_itk(path) and (voxels := itk.companion(path, place(path))):
@@ -240,5 +240,5 @@ def _code() -> str:
 
 
 def digest(content: object) -> str:
-    """SHA-256 of `content` as JSON."""
+    """Return the SHA-256 of `content` as JSON."""
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Finding volumes in folders: names, links and files that are none. Reads no voxels."""
+"""Find volumes in folders: case ids, links and unusable files. Reads no voxels."""
 
 import os
 import re
@@ -15,7 +15,7 @@ ENDINGS = (".nii.gz", ".nii", *itk.ENDINGS)
 
 
 def stem(path: Path) -> str:
-    """The name without the ending of a volume, .nii.gz or another; "" when it has none."""
+    """Return the file name without a volume's ending, such as .nii.gz; "" for other files."""
     for ending in ENDINGS:
         if path.name.endswith(ending):
             return path.name.removesuffix(ending)
@@ -23,7 +23,7 @@ def stem(path: Path) -> str:
 
 
 def volumes(folder: Path) -> dict[str, list[Path]]:
-    """Every NIfTI file of `folder` by its stem; more than one path means it is there twice.
+    """Return every volume of `folder` by its stem; several paths mean that the stem is there twice.
 
     Raises DataError when the folder cannot be read.
     """
@@ -35,7 +35,7 @@ def volumes(folder: Path) -> dict[str, list[Path]]:
 
 
 def entries(folder: Path) -> list[Path]:
-    """What is in `folder`, hidden files excepted, in order of name."""
+    """Return the entries of `folder` without hidden ones, in order of name."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
@@ -44,7 +44,7 @@ def entries(folder: Path) -> list[Path]:
 
 
 def check_file(path: Path, root: Path) -> None:
-    """Refuse what is no regular file, is empty, or leads out of `root`; DataError says which."""
+    """Refuse a path that is no regular file, is empty or leads out of `root`, by a DataError."""
     check_regular(path)
     if not path.resolve().is_relative_to(root.resolve()):
         raise DataError(
@@ -74,7 +74,7 @@ class Surveyor:
         channels: Mapping[str, int] | None = None,
         masks: Sequence[Sequence[Path]] | None = None,
     ) -> None:
-        """A case with its files by modality, and what is `missing` of it.
+        """Add a case with its files by modality, and the faults of its `missing` files.
 
         More than one path means that a file is there twice. `channels` are those of modalities
         that share a file. `masks` are further binary masks, where `labels` is one, too.
@@ -101,7 +101,7 @@ class Surveyor:
         self.faults += faults
 
     def _only(self, case: str, paths: Sequence[Path], faults: list[DataError]) -> Path | None:
-        """The one path, when it is a file that can be used."""
+        """Return the only path, if it is a usable file; otherwise add a fault and return None."""
         try:
             if len(paths) > 1:
                 raise twice(paths, case)
@@ -117,7 +117,7 @@ class Surveyor:
 
 
 def same_but_for_case(found: Survey) -> list[DataError]:
-    """One fault for each two ids that differ in capitals alone: not every disk keeps them apart."""
+    """Return one fault for ids that differ in capitals alone: some disks do not keep them apart."""
     alike: dict[str, dict[str, Path]] = defaultdict(dict)
     everyone: list[Case | FaultyCase] = [*found.cases, *found.remains]
     for one in everyone:

@@ -1,4 +1,4 @@
-"""Abdominal CT with liver masks: the paper's own set is private, so bring another one.
+"""Abdominal CT with liver masks; the paper's own data set is private, so bring another.
 
     ROOT/images/<id>.nii.gz         ROOT/labels/<id>.nii.gz      plain
     ROOT/imagesTr/<id>_0000.nii.gz  ROOT/labelsTr/<id>.nii.gz    nnU-Net
@@ -21,7 +21,7 @@ FIRST = 0  # the channel that is used
 
 
 def survey(root: Path, modalities: Sequence[str]) -> Survey:
-    """Every image with its label, paired by id; of several channels the first."""
+    """Find every image with its label, paired by id; of several channels the first is used."""
     found = Surveyor(root)
     try:
         told = dataset_json.read(root)
@@ -44,7 +44,7 @@ def survey(root: Path, modalities: Sequence[str]) -> Survey:
 
 
 def cases(root: Path, modalities: Sequence[str]) -> list[Case]:
-    """Every case below `root` in order of id. Raises DataError that lists all faults."""
+    """Return every case below `root` in order of id. Raises DataError that lists all faults."""
     return survey(root, modalities).require()
 
 

@@ -1,4 +1,4 @@
-"""Names as people wrote them -> words that are safe in a command, a table and a file's name."""
+"""Turn names as people wrote them into words that are safe in commands, tables and file names."""
 
 import re
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def words_of(names: Sequence[str], kind: str = "label") -> tuple[tuple[str, ...], dict[str, str]]:
-    """A word of its own for each name, and the words by name, where the two differ.
+    """Return a unique word for each name, and name -> word where the two differ.
 
     "GTV (p)" is GTV-p. Where nothing is left of a name, two would be the same or it could be taken
     for a number, its place is added: two names without letters are label-1 and label-2.

@@ -1,4 +1,4 @@
-"""Whose scan a case is: by a pattern on the ids of cases, or from a table.
+"""Find the patient of each case: by a pattern on the ids of cases, or from a table.
 
     {patient}_frame#       patient001_frame01 and patient001_frame12 are of patient001
     patients.csv           case,patient[,site,fold] with a line for each case
@@ -26,18 +26,18 @@ COLUMNS = "case,patient,site,fold"
 
 @dataclass(frozen=True)
 class Groups:
-    """What is known of each case: whose it is, from where, in which fold."""
+    """The patient, the site and the fold of each case, as far as they are known."""
 
     patients: Mapping[str, str] = field(default_factory=dict)
-    """Empty where every case is a patient of its own."""
+    """Case -> patient; empty where every case is a patient of its own."""
     sites: Mapping[str, str] = field(default_factory=dict)
     folds: Mapping[str, int] = field(default_factory=dict)
     said: str = ""
-    """The rule as it may be written down: a pattern, or a file by name and content."""
+    """The rule as text: a pattern, or a file by name and content."""
 
 
 def groups(rule: str, cases: Sequence[str], of_layout: str = "") -> Groups:
-    """The groups of `cases` by the `rule` of a person, else by the pattern of their layout.
+    """Return the groups of `cases` by the `rule` of a person, else by the pattern of their layout.
 
     Raises UsageError for a rule that does not fit every case.
     """
@@ -85,10 +85,10 @@ class CaseTable:
     lines: Mapping[str, Mapping[str, str]]
     """Case -> column -> value."""
     numbers: Mapping[str, int]
-    """Case -> its line in the file."""
+    """Case -> its line number in the file."""
 
     def folds(self, cases: Sequence[str]) -> dict[str, int]:
-        """Case -> fold. Raises UsageError for what is no whole number."""
+        """Return case -> fold. Raises UsageError for a fold that is no whole number."""
         found = {}
         for case in cases:
             text = self.lines[case]["fold"]
@@ -100,7 +100,7 @@ class CaseTable:
 
 
 def read_table(path: Path, where: str) -> CaseTable:
-    """The lines of a CSV by case. Raises UsageError that names the line at fault."""
+    """Read the lines of a CSV by case. Raises UsageError that names the line at fault."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
@@ -133,17 +133,17 @@ def read_table(path: Path, where: str) -> CaseTable:
 
 
 def wrong(place: str, what: str, remedy: str, where: str) -> UsageError:
-    """The error for a file that a setting names."""
+    """Return the error for a faulty file that a setting names."""
     return UsageError(f"{place}: {what}", where=where, remedy=remedy, code="PFB-C52")
 
 
 def digest_of(path: Path) -> str:
-    """16 digits of the SHA-256 of a file."""
+    """Return 16 digits of the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def suspicion(cases: Sequence[str]) -> str:
-    """A warning where ids look as if some were of one patient; "" where they do not.
+    """Return a warning where ids look as if several were of one patient; "" otherwise.
 
     So look ids that share all but their last part, when that what they share has a number:
     patient001_frame01 and patient001_frame12, but not BraTS20_Training_001 and 002.

@@ -1,4 +1,4 @@
-"""Patterns: how the files of a data set are called, as text with fields.
+"""Patterns: the names of a data set's files, as text with fields.
 
     {case}/{case}-t1c.nii.gz         the folder of a case, and a file that begins like it
     volume-{case:#}                  a case that is a number; of any ending that is read
@@ -24,7 +24,7 @@ EXAMPLE = "{case}/{case}_t1.nii.gz"
 
 
 class Match(NamedTuple):
-    """A path below the root, and what the fields of a pattern are in it."""
+    """A path below the root, and the value of each field of the pattern in it."""
 
     path: str
     fields: dict[str, str]
@@ -36,11 +36,11 @@ class Tree:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.faults: list[DataError] = []
-        """Of folders that cannot be listed."""
+        """The faults of folders that cannot be listed."""
         self._listed: dict[str, dict[str, bool]] = {}
 
     def names(self, folder: str) -> dict[str, bool]:
-        """Name -> whether it is a folder, in order; `folder` is relative to the root."""
+        """Return name -> whether it is a folder, in order; `folder` is relative to the root."""
         if folder not in self._listed:
             try:
                 found = {path.name: path.is_dir() for path in entries(self.root / folder)}
@@ -51,12 +51,12 @@ class Tree:
         return self._listed[folder]
 
     def has_volumes(self, folder: str) -> bool:
-        """Whether a volume lies in `folder` itself."""
+        """Return whether a volume lies in `folder` itself."""
         return any(stem(Path(name)) for name in self.names(folder))
 
 
 class Pattern:
-    """One pattern; `of` makes it, and refuses text that is none."""
+    """A file-name pattern; create it with `of`, which refuses text that is no pattern."""
 
     def __init__(self, text: str, where: str, known: tuple[str, ...]) -> None:
         self.text = text
@@ -76,7 +76,7 @@ class Pattern:
     @staticmethod
     @cache
     def of(text: str, where: str = "", known: tuple[str, ...] = ("case",)) -> "Pattern":
-        """The pattern of `text` with fields among `known`, the first of which it must have.
+        """Return the pattern of `text` with fields among `known`, the first of which it must have.
 
         `where` it was written stands in errors: UsageError for text that is no pattern.
         """
@@ -87,7 +87,7 @@ class Pattern:
         return made
 
     def find(self, tree: Tree) -> Iterator[Match]:
-        """Every file that is called so, in order of path. UsageError where fields are not clear."""
+        """Yield every file that fits, in order of path. UsageError where fields are not clear."""
         *_, last = self._greedy
         for folder in self._folders(tree, len(self._greedy) - 1):
             for name in tree.names(folder):
@@ -96,7 +96,7 @@ class Pattern:
                     yield Match(path, self._clear(path, last, self._lazy[-1]))
 
     def case_folders(self, tree: Tree) -> Iterator[Match]:
-        """Folders with volumes that lie where, by this pattern, a case has one of its own."""
+        """Yield the folders with volumes in which, by this pattern, a case has its files."""
         for depth, regex in enumerate(self._greedy[:-1], start=1):
             if "case" in regex.groupindex:
                 for folder in self._folders(tree, depth):
@@ -105,17 +105,17 @@ class Pattern:
                 return
 
     def match(self, text: str) -> dict[str, str] | None:
-        """The fields in `text`, which is no file; None where the pattern does not fit."""
+        """Return the fields in `text`, which is no file; None where the pattern does not fit."""
         greedy, lazy = self._file
         return self._clear(text, greedy, lazy) if greedy.fullmatch(text) else None
 
     def filled(self, **fields: str) -> str:
-        """The path with fields put in, to be shown: "a/a_seg.nii.gz"."""
+        """Return the path with fields filled in, for a message: "a/a_seg.nii.gz"."""
         text = _TOKEN.sub(lambda token: fields.get(token[1] or "", token[0]), self.text)
         return text if any(map(text.endswith, ENDINGS)) else f"{text}{ENDINGS[0]}"
 
     def _folders(self, tree: Tree, depth: int) -> list[str]:
-        """Folders that the first `depth` names of the pattern fit."""
+        """Return the folders that fit the first `depth` names of the pattern."""
         found = [""]
         for regex in self._greedy[:depth]:
             below = (
@@ -128,7 +128,7 @@ class Pattern:
         return found
 
     def _clear(self, text: str, greedy: re.Pattern[str], lazy: re.Pattern[str]) -> dict[str, str]:
-        """The fields, when `text` can be read in one way only."""
+        """Return the fields; UsageError when `text` can be read in more than one way."""
         one, other = greedy.fullmatch(text), lazy.fullmatch(text)
         assert one and other  # both fit the same texts
         for field, value in one.groupdict().items():
@@ -139,7 +139,7 @@ class Pattern:
         return one.groupdict()
 
     def _parsed(self, name: str, known: tuple[str, ...]) -> list[str | tuple[str, str]]:
-        """Tokens of one name: text, wildcards, and fields with what they may be."""
+        """Split one name into tokens: text, wildcards, and fields with their allowed characters."""
         tokens: list[str | tuple[str, str]] = []
         for token in _TOKEN.finditer(name):
             field, glob = token[1], token[2]
@@ -158,7 +158,9 @@ Steps = list[list[str | tuple[str, str]]]
 
 
 def _compiled(steps: Steps, *, lazy: bool) -> list[re.Pattern[str]]:
-    """One expression for each folder on the way and one for the file, of any ending if it has none.
+    """Compile one expression for each folder of the path and one for the file.
+
+    The file may have any ending if the pattern has none.
 
     A field is given once and then referred to.
     """

@@ -1,4 +1,4 @@
-"""One element ahead: the next sample is made while the network learns from this one."""
+"""Make the next training sample in a thread while the network learns from the current one."""
 
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def ahead(items: Iterator[T]) -> Generator[T]:
-    """The same `items` in the same order; a thread asks for each as soon as the one before is out.
+    """Yield `items` in the same order; a thread makes the next one while the caller uses one.
 
     What making an item raises is raised in its place. Closing the iterator ends the thread, after
     the item that it is at.

@@ -1,4 +1,4 @@
-"""The data sets that people download: how their files are called, and what their labels mean.
+"""The data sets that people download: the names of their files, and the meaning of their labels.
 
 Nothing but patterns (`harness.data.pattern`), modalities, and targets, the first of which is the
 default. Facts are from the pages of the organisers.
@@ -14,31 +14,31 @@ Targets = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Preset:
-    """One data set as it is unpacked."""
+    """One data set, as its archive is unpacked."""
 
     title: str
     modalities: tuple[str, ...]
-    """Taken when none are asked for; empty: all that are found."""
+    """The modalities taken when none are asked for; empty: all that are found."""
     targets: Targets
     layout: Layout
     expected: str
-    """Names of files, for the message that none were found."""
+    """Names of files, for the message that no cases were found."""
     licence: str = "that of the volumes you bring"
     choose: bool = False
-    """No target is the default; a person has to name one."""
+    """Whether a person has to name a target, because there is no default."""
     open_labels: bool = False
-    """Masks may hold other labels than the targets consist of."""
+    """Whether masks may hold other labels than the targets consist of."""
 
     @property
     def labels(self) -> frozenset[int]:
-        """All that a mask may hold; empty where that is not known."""
+        """All labels that a mask may hold; empty where the labels are not known."""
         if self.open_labels or not self.targets:
             return frozenset()
         return frozenset({0, *(label for labels in self.targets.values() for label in labels)})
 
 
 def layout(images: Mapping[str, tuple[str, ...]], labels: tuple[str, ...], **more: str) -> Layout:
-    """Patterns of each modality; "" for those with the field {modality}."""
+    """Make a layout of the patterns of each modality; "" for patterns with the field {modality}."""
     pairs = tuple((name, text) for name, texts in images.items() for text in texts)
     return Layout(pairs, labels, **more)  # type: ignore[arg-type]
 
@@ -62,7 +62,7 @@ GLIOMA = Layout(  # 2012-2021 with _, HGG and LGG apart until 2019; since 2023 w
 def decathlon(
     task: str, title: str, modalities: tuple[str, ...], targets: Targets, case: str
 ) -> Preset:
-    """A task of the Medical Segmentation Decathlon; nnU-Net's conversion of it, too.
+    """Return the preset of a Medical Segmentation Decathlon task, or of nnU-Net's conversion of it.
 
     Several modalities are the volumes of a file's fourth axis, or files that end in _0000 …
     """
@@ -108,7 +108,7 @@ BIDS_MASKS = ("mask", "msk", "dseg")
 
 
 def _bids() -> Layout:
-    """Raw scans and masks, beside them or in derivatives, with any entities in their names."""
+    """Return a layout in BIDS: raw scans, and masks beside them or in derivatives, any entities."""
     places = [(place + folder, case) for place in BIDS_PLACES for folder, case in BIDS_NAMES]
     images = tuple(
         ("", f"{folder}@/{case}{entities}_{{modality:@}}")

@@ -1,4 +1,4 @@
-"""Which data set a folder is, by the names in it; and for one that is none, patterns to give."""
+"""Recognise the data set of a folder by its file names; propose patterns for an unknown folder."""
 
 import re
 from collections import Counter, defaultdict
@@ -18,7 +18,7 @@ DEPTH, LOOKED_AT = 5, 2000  # folders deep and volumes, for a proposal
 
 
 def recognised(root: Path) -> str:
-    """The data set that most cases in `root` are of.
+    """Return the name of the data set that most cases in `root` are of.
 
     Raises DataError for a folder of none, with patterns that would fit its files.
     """
@@ -42,7 +42,7 @@ def recognised(root: Path) -> str:
 def request_of_all(
     root: Path, dataset: str | None, modalities: Sequence[str], **asked: Any
 ) -> DataRequest:
-    """The complete request of all modalities and masks of a folder, whatever data set it is.
+    """Return the complete request of all modalities and masks of a folder, of any data set.
 
     `asked` are further fields of a request. Raises UsageError for a name that does not exist,
     DataError for a folder that is not known.
@@ -81,7 +81,7 @@ def _unknown(root: Path, tree: Tree) -> DataError:
 
 
 def _volumes(tree: Tree, below: str, depth: int) -> Iterator[str]:
-    """Volumes in order of path, `depth` folders deep at most."""
+    """Yield the paths of volumes in order, at most `depth` folders deep."""
     for name, is_folder in tree.names(below).items():
         path = f"{below}/{name}" if below else name
         if is_folder and depth:
@@ -91,7 +91,7 @@ def _volumes(tree: Tree, below: str, depth: int) -> Iterator[str]:
 
 
 def _proposed(volumes: list[str]) -> tuple[list[str], list[str]]:
-    """Patterns of images and of labels, those that fit most volumes first."""
+    """Return patterns of images and of labels, the patterns that fit most volumes first."""
     counts = Counter(_shape(path, volumes) for path in volumes)
     shapes = [shape for shape, _ in counts.most_common() if re.fullmatch(r"[ -~]+", shape)]
     labels = [shape for shape in shapes if _of_mask(shape)]
@@ -103,7 +103,10 @@ def _of_mask(shape: str) -> bool:
 
 
 def _shape(path: str, volumes: list[str]) -> str:
-    """A path with {case} for what tells its case from others: a folder, or a part of the name."""
+    """Return a path with {case} in place of the text that tells its case from other cases.
+
+    That text is a folder, or a part of the name.
+    """
     *folders, name = path.split("/")
     names: dict[int, set[str]] = defaultdict(set)
     for other in volumes[:200]:
@@ -125,6 +128,6 @@ def _shape(path: str, volumes: list[str]) -> str:
 
 
 def _modality(shape: str) -> str:
-    """A name for the images of a pattern: "t1" for {case}/{case}_t1.nii.gz."""
+    """Return a modality name for the images of a pattern: "t1" for {case}/{case}_t1.nii.gz."""
     name = stem(Path(shape.rpartition("/")[2].replace("{case}", "").replace("{case:#}", "")))
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "image"

@@ -1,4 +1,4 @@
-"""A scan without a label: what a network sees of it, and the way back to the scan's own voxels.
+"""An unlabelled scan as a network sees it, and the way back to the scan's own voxels.
 
     scan ── as in training ──► the paper's voxels ── blocks of 128 slices ──► images
     scan ◄── nearest, linear ── stack of answers ◄── mean where blocks overlap ── answers
@@ -38,7 +38,7 @@ from harness.data.reading import PAPERS, View
 
 @dataclass(frozen=True, eq=False)
 class ScanView:
-    """What a network sees of one scan, and where that lies in it.
+    """The images of one scan that a network sees, and their places in the scan.
 
     Answers for the images, one on top of the other, make a stack; blocks may overlap in it.
     """
@@ -48,7 +48,7 @@ class ScanView:
     places: Positions  # in voxels of the stack: each slice, row and column of the scan
 
     def mask(self, masks: Sequence[np.ndarray]) -> np.ndarray:
-        """One mask (D, H, W) for each image -> that of the scan, (D, H, W) uint8, 0 or 1.
+        """Turn one mask (D, H, W) for each image into the scan's mask, (D, H, W) uint8, 0 or 1.
 
         Where blocks overlap, half of them suffice. A voxel of the scan is what the voxel is that
         covers it, and 0 where the network saw nothing.
@@ -59,7 +59,7 @@ class ScanView:
         return answer.astype(np.uint8)
 
     def probability(self, probabilities: Sequence[np.ndarray]) -> np.ndarray:
-        """One probability (D, H, W) for each image -> that of the scan, (D, H, W) float32.
+        """Turn one probability (D, H, W) for each image into the scan's, (D, H, W) float32.
 
         The mean where blocks overlap, interpolated; 0 where the network saw nothing. Brought back
         to 0..1, which the cubic interpolation of ResUNet3D↑ leaves by a little.
@@ -70,7 +70,7 @@ class ScanView:
         return answer
 
     def _stack(self, answers: Sequence[np.ndarray]) -> np.ndarray:
-        """Mean of the answers in each voxel of the stack."""
+        """Return the mean of the answers in each voxel of the stack."""
         depth, *plane = answers[0].shape
         total = np.zeros((self.starts[-1] + depth, *plane), np.float32)
         count = np.zeros((len(total), 1, 1), np.float32)
@@ -83,7 +83,7 @@ class ScanView:
 def view_of(
     image: np.ndarray, spacing_mm: Spacing, dataset: str, reduce: Grid, view: View = PAPERS
 ) -> ScanView:
-    """A scan (C, D, H, W) as a network sees it that was trained on `dataset` reduced by `reduce`.
+    """Show a scan (C, D, H, W) as a network trained on `dataset` reduced by `reduce` sees it.
 
     `view` is that of the training. An image that lies where one of it lay is that image, bit for
     bit.
@@ -112,7 +112,7 @@ def _brats(image: np.ndarray, spacing_mm: Spacing, thickness: int) -> tuple[np.n
 
 
 def _liver(image: np.ndarray, spacing_mm: Spacing, thickness: int) -> tuple[np.ndarray, Positions]:
-    """All slices, and what it takes to make them a block or more, and a multiple of `thickness`."""
+    """Resample all slices, extended to one block or more and to a multiple of `thickness`."""
     _, slices, rows, columns = image.shape
     needed = math.ceil(slices * spacing_mm[0] / LIVER_SPACING_MM / thickness) * thickness
     planes = max(PAPER_GRID[0], needed)
@@ -127,7 +127,7 @@ def _entire(image: np.ndarray, spacing_mm: Spacing, thickness: int) -> tuple[np.
 
 
 def _on_grid(image: np.ndarray, spacing_mm: Spacing, view: View) -> tuple[np.ndarray, Positions]:
-    """All of a scan on a grid that is not the paper's."""
+    """Resample all of a scan on a grid that is not the paper's."""
     _, slices, rows, columns = image.shape
     grid = view.grid or PAPER_GRID
     shape = (slices, rows, columns)
@@ -136,7 +136,10 @@ def _on_grid(image: np.ndarray, spacing_mm: Spacing, view: View) -> tuple[np.nda
 
 
 def reduction(grid: Grid, view: View) -> Grid:
-    """How many voxels of the paper's grid each of `grid` is the mean of; of another grid one."""
+    """Return how many voxels of the paper's grid, per axis, a voxel of `grid` averages.
+
+    On another grid the number is one.
+    """
     z, y, x = (
         (1, 1, 1)
         if view.grid
@@ -150,12 +153,12 @@ _WHOLE: dict[str, Whole] = {"brats": _brats, "phantom": _brats, "liver": _liver,
 
 
 def _spread(length: int, block: int) -> tuple[int, ...]:
-    """Where blocks begin: as few as cover `length`, the first and the last at its ends."""
+    """Return the starts of the fewest blocks that cover `length`, two of them at its ends."""
     count = math.ceil(length / block)
     return tuple(round(start) for start in np.linspace(0, length - block, count))
 
 
 def _places(have: int, positions: np.ndarray, reduce: int) -> np.ndarray:
-    """Where each of `have` voxels lies among `positions`, in blocks of `reduce` of them."""
+    """Return the place of each of `have` voxels among `positions`, in blocks of `reduce` each."""
     step = (positions[-1] - positions[0]) / (len(positions) - 1)
     return ((np.arange(have) - positions[0]) / step + 0.5) / reduce - 0.5

@@ -1,4 +1,4 @@
-"""Which case trains, validates and tests: by patient, from a seed or in the authors' way.
+"""Divide cases into training, validation and test: by patient, from a seed or as the authors do.
 
 A split is what split.json of a run holds: the cases of each part, and whose they are.
 """
@@ -21,7 +21,7 @@ Kind = Literal["seeded", "official"]
 
 @dataclass(frozen=True)
 class Split:
-    """Case ids of the three parts; no case, and no patient, is in two of them."""
+    """The case ids of the three parts; no case, and no patient, is in two parts."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -29,19 +29,19 @@ class Split:
     patients: Mapping[str, str] = field(default_factory=dict)
     """Case -> patient; empty where every case is a patient of its own."""
     sites: Mapping[str, str] = field(default_factory=dict)
-    """Case -> site, where that is known."""
+    """Case -> site, where the site is known."""
 
     @property
     def parts(self) -> dict[str, tuple[str, ...]]:
-        """The cases of each part by its name."""
+        """The case ids of each part, by the name of the part."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def patient_of(self, case: str) -> str:
-        """Whose scan a case is: the unit of intervals and tests."""
+        """Return the patient of a case, the unit of intervals and tests."""
         return self.patients.get(case, case)
 
     def shared_patients(self) -> dict[str, dict[str, str]]:
-        """Patient -> part -> one of its cases there, of patients that are in several parts."""
+        """Return patient -> part -> one of its cases there, for patients in several parts."""
         found: dict[str, dict[str, str]] = defaultdict(dict)
         for name, ids in self.parts.items():
             for case in ids:
@@ -50,18 +50,18 @@ class Split:
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits: equal for equal splits."""
+        """A digest of 16 hexadecimal digits, equal for equal splits."""
         text = json.dumps(self.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
-        """The content of split.json; patients and sites stand in it where they are known."""
+        """Return the content of split.json, with patients and sites where they are known."""
         content: dict[str, Any] = {part: list(ids) for part, ids in self.parts.items()}
         known = {"patients": self.patients, "sites": self.sites}
         return content | {name: dict(of_case) for name, of_case in known.items() if of_case}
 
     def without(self, cases: Collection[str]) -> "Split":
-        """The same parts without some cases; the others stay where they are.
+        """Return the same split without `cases`; all other cases stay in their parts.
 
         Raises DataError where a part loses its last case.
         """
@@ -80,7 +80,7 @@ class Split:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Split":
-        """Raises ValueError when a part is missing or a case is in two parts."""
+        """Read a split from JSON. ValueError when a part is missing or a case is in two parts."""
         try:
             train, validation, test = (
                 tuple(content[part]) for part in ("train", "validation", "test")
@@ -139,7 +139,10 @@ def split(
 def carved(
     ids: Sequence[str], seed: int, patients: Mapping[str, str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(train, validation) of cases that do not test: a tenth of their patients, at least one."""
+    """Divide cases that do not test into (train, validation): at least one patient validates.
+
+    A tenth of the patients validates.
+    """
     cases = _by_patient(ids, patients)
     rest = _shuffled(sorted(cases), seed)
     validated = _tenth(rest)
@@ -148,7 +151,7 @@ def carved(
 
 
 Parts = tuple[Sequence[str], Sequence[str], Sequence[str]]
-"""Patients that train, validate and test."""
+"""The patients of the parts train, validation and test."""
 
 
 def _by_patient(ids: Sequence[str], patients: Mapping[str, str]) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""New scans to predict: files and folders that were named on the command line, no labels.
+"""New scans to predict: files and folders from the command line, without labels.
 
     <id>.nii[.gz]              of a system with one modality; nnU-Net's <id>_0000.nii.gz too
     <id>_<modality>.nii[.gz]   of the same folder: one case
@@ -43,11 +43,11 @@ class Unlabelled:
     id: str
     images: dict[str, Path]
     channels: Mapping[str, int] = field(default_factory=dict)
-    """Of modalities that share a file: which volume of its fourth axis."""
+    """The index in the fourth axis, for modalities that share a file."""
 
 
 class FoundScans(NamedTuple):
-    """Usable cases in order of id, faults of the others, and what is odd."""
+    """The usable cases in order of id, the faults of the others, and notes on oddities."""
 
     cases: tuple[Unlabelled, ...]
     faults: tuple[DataError, ...]
@@ -71,16 +71,16 @@ class _Name(NamedTuple):
 
 @dataclass(frozen=True)
 class _Wanted:
-    """The modalities of a system, and how the files of one folder tell them."""
+    """The modalities of a system, and how the file names of one folder show them."""
 
     modalities: tuple[str, ...]
     numbers: Mapping[int, str] = field(default_factory=dict)
-    """Channel -> modality, "" for one that the system does not take, where files are numbered."""
+    """Channel -> modality, where files are numbered; "" for one that the system does not take."""
     shared: Mapping[str, int] = field(default_factory=dict)
-    """Modality -> volume of the fourth axis, where a file holds all of them."""
+    """Modality -> its index in the fourth axis, where one file holds all modalities."""
 
     def name(self, path: Path) -> _Name:
-        """What the name of a file says: "P1_flair" is flair of P1."""
+        """Split a file name into case and modality: "P1_flair" is flair of P1."""
         numbered = CHANNEL.fullmatch(stem(path))
         if self.numbers and numbered:
             number = int(numbered[2])
@@ -94,7 +94,7 @@ class _Wanted:
 
 
 def find(inputs: Sequence[Path], modalities: Sequence[str]) -> FoundScans:
-    """The cases that `inputs`, files and folders, hold; reads no voxels."""
+    """Find the cases in `inputs`, which are files and folders; reads no voxels."""
     homes: dict[Path, Path] = {}  # file -> the folder it must not lead out of
     faults: list[DataError] = []
     notes: list[str] = []
@@ -122,7 +122,7 @@ def find(inputs: Sequence[Path], modalities: Sequence[str]) -> FoundScans:
 
 
 def _wanted(folder: Path, modalities: Sequence[str]) -> _Wanted:
-    """How the files of `folder` tell the modalities of a system."""
+    """Return how the files of `folder` show the modalities of a system."""
     plain = _Wanted(tuple(modalities))
     stems = [stem(path) for path in _images(folder)]
     numbers = {int(match[2]) for name in stems if (match := CHANNEL.fullmatch(name))}
@@ -141,7 +141,7 @@ def _wanted(folder: Path, modalities: Sequence[str]) -> _Wanted:
 
 
 def _listed(folder: Path) -> tuple[str, ...]:
-    """The channels that dataset.json names, in the folder or above it; none where it cannot."""
+    """Return the channels in dataset.json, in the folder or above it; () if it is unreadable."""
     for above in (folder, folder.parent):
         if (above / dataset_json.LISTING).is_file():
             try:
@@ -152,7 +152,7 @@ def _listed(folder: Path) -> tuple[str, ...]:
 
 
 def read(case: Unlabelled, unoriented: Unoriented = "refuse") -> Native:
-    """Every file of `case`; `unoriented`: see `header.parse`.
+    """Read every file of `case`; for `unoriented` see `header.parse`.
 
     Raises DataError that lists what is wrong with any of them.
     """
@@ -172,7 +172,7 @@ def read(case: Unlabelled, unoriented: Unoriented = "refuse") -> Native:
 
 
 def _file(path: Path) -> Path:
-    """A file that was named itself: it may be a link, but has to look like a volume."""
+    """Accept a file from the command line: it may be a link, but has to look like a volume."""
     check_regular(path)
     if not stem(path):
         what = f"is not called {' or '.join(ENDINGS)}"
@@ -184,7 +184,7 @@ def _file(path: Path) -> Path:
 
 
 def _below(folder: Path, modalities: Sequence[str], notes: list[str]) -> list[Path]:
-    """The images in `folder` and in patients' folders directly below it.
+    """Return the images in `folder` and in patients' folders directly below it.
 
     Where names tell modalities, those that tell none (masks of brains, say) are left out.
     """
@@ -215,7 +215,7 @@ def _is_label(path: Path) -> bool:
 
 
 def _by_case(paths: Iterable[Path], wanted: Mapping[Path, _Wanted]) -> dict[str, list[Path]]:
-    """Case -> its files; case ids that differ in capitals alone are one."""
+    """Return case -> its files; case ids that differ in capitals alone are one case."""
     spelled: dict[str, str] = {}
     found: dict[str, list[Path]] = defaultdict(list)
     for path in paths:

@@ -1,1 +1,1 @@
-"""What a command sets going: run, tune, estimate, predict."""
+"""The experiments that commands start: run, tune, estimate, predict."""

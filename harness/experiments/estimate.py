@@ -1,4 +1,4 @@
-"""`pfbench plan`: what a suite will take in time and memory, before anything of it runs.
+"""`pfbench plan`: the time and memory that a suite will take, estimated before it runs.
 
     probe of each kind of trial ─► Estimate ─► seconds of each trial ─► hours, wall time
 
@@ -34,19 +34,19 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one trial takes; parts that could not be probed are None."""
+    """The steps and times of one trial; times that could not be probed are None."""
 
     steps: int
     train_s: float | None
-    """Training or fine-tuning, validation and checkpoints included."""
+    """Seconds of training or fine-tuning, with validation and checkpoints."""
     trial_s: float | None
-    """All of its process: built, trained, every test case segmented."""
+    """Seconds of the whole process: building, training, segmenting every test case."""
     measure_s: float | None
-    """Of the phase that measures, 0 for what is not measured."""
+    """Seconds of the measuring phase; 0 for a trial that is not measured."""
 
 
 def estimate(spec: TrialSpec, probe: Probe, split: Split, processes: int) -> Estimate:
-    """From seconds of a step to those of a trial, measured in so many processes."""
+    """The estimate of a trial from its probe; the trial is measured in `processes` processes."""
     found, measured = probe.training, probe.inference
     measure_s = 0.0 if measured is None else None
     if isinstance(found, Failed):
@@ -61,7 +61,7 @@ def estimate(spec: TrialSpec, probe: Probe, split: Split, processes: int) -> Est
 
 
 def _steps(spec: TrialSpec, split: Split, networks: int) -> int:
-    """Of the optimiser, in all; fine-tuning is one epoch over the test cases."""
+    """The number of optimiser steps; fine-tuning is one epoch over the test cases."""
     if spec.base:
         return len(split.test)
     return networks * spec.protocol.epochs * spec.protocol.windows_per_volume * len(split.train)
@@ -79,7 +79,7 @@ def _training_s(spec: TrialSpec, pace: Paced, split: Split) -> float:
 
 
 def makespan(jobs: Sequence[tuple[float, float]]) -> float:
-    """Seconds until all jobs are done: (seconds, share of the room), begun in this order."""
+    """Seconds until all jobs (seconds, share of the room) are done, begun in this order."""
     now, used, last = 0.0, 0.0, 0.0
     running: list[tuple[float, float]] = []
     for seconds, share in jobs:
@@ -94,12 +94,12 @@ def makespan(jobs: Sequence[tuple[float, float]]) -> float:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The estimates of a plan, and what they come to."""
+    """The estimates of a plan and their totals."""
 
     planned: Plan
     placement: Placement
     probes: dict[str, Probe]
-    """Trial -> the probe of its kind."""
+    """Trial -> the probe of the trial's kind."""
 
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
@@ -111,7 +111,7 @@ class Forecast:
 
     @cached_property
     def rows(self) -> list[Record]:
-        """One for trials that differ in their seed alone, in the order of the table."""
+        """One row for all trials that differ in their seed alone, in the order of the table."""
         alike: dict[str, list[str]] = {}
         for trial, spec in self.planned.trials.items():
             alike.setdefault(spec.model_copy(update={"seed": 0}).id, []).append(trial)
@@ -148,7 +148,7 @@ class Forecast:
 
     @property
     def totals(self) -> Record:
-        """Hours of processors or GPUs, and seconds of the clock; None where a probe failed."""
+        """Hours of processors or GPUs, and seconds of wall time; None where a probe failed."""
         estimates = self.estimates
         if any(None in (one.trial_s, one.measure_s) for one in estimates.values()):
             return {"unit": self.unit, "device_hours": None, "wall_s": None}
@@ -159,7 +159,7 @@ class Forecast:
         return {"unit": self.unit, "device_hours": used / 3600, "wall_s": wall_s}
 
     def _device_s(self, trial: str, made: Estimate) -> float:
-        """Seconds of a processor or GPU: the trial's share, and all while it is measured."""
+        """Seconds of a processor or GPU: the trial's share, and the whole while it is measured."""
         cpus, gpus = self.placement.size_of(trial)
         alone = self.probes[trial].inference
         if self.placement.device == "cuda":
@@ -208,12 +208,12 @@ class Forecast:
 
 
 def _mean_step_s(found: ProbedTraining | None) -> float | None:
-    """Seconds of a step, over all networks of a trial, which take equally many."""
+    """Mean seconds of a step over all networks of a trial, which take equally many steps."""
     return sum(pace.step_s for pace in found.paces) / len(found.paces) if found else None
 
 
 def forecast(request: runner.RunRequest, limit_s: float, screen: Screen) -> Forecast:
-    """Prepare the volumes, probe each kind of trial; trains nothing and leaves no run folder."""
+    """The forecast: volumes are prepared, each kind of trial is probed; no trial, no run folder."""
     request = runner.fitted(request)
     runner.refuse_impossible(request)
     refuse_unfit(request.placement, request.cache, request.cache, screen)
@@ -227,7 +227,7 @@ def forecast(request: runner.RunRequest, limit_s: float, screen: Screen) -> Fore
 
 
 def show(made: Forecast, screen: Screen) -> None:
-    """The table, what it comes to, and how it was found out."""
+    """Print the rows, the totals and the notes of a forecast."""
     screen.show(_table(made))
     for row in made.rows:
         if row["reason"]:

@@ -1,4 +1,4 @@
-"""`pfbench predict`: a trained trial applied to new scans, each mask on the voxels of its scan.
+"""`pfbench predict`: a trained trial applied to new scans, each mask on its scan's voxel grid.
 
     scan ─ read, look ─► images ─ method.segment ─► masks ─ field.mask ─► OUT/<case>.nii.gz
                                   method.probability ──────────────────► OUT/<case>_prob.nii.gz
@@ -39,25 +39,25 @@ LISTED = 3  # files that a message names, of many
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """What `pfbench predict` was asked for."""
+    """The options of `pfbench predict`."""
 
     run: Path
     trial: str
-    """Its id, see `harness.trials.network.choose_trial`."""
+    """The id of the trial, see `harness.trials.network.choose_trial`."""
     inputs: tuple[Path, ...]
-    """Files and folders, see `harness.data.unlabelled`."""
+    """Files and folders of scans, see `harness.data.unlabelled`."""
     out: Path
     probability: bool = False
-    """Write the probability, too."""
+    """Whether to write the probability, too."""
     tpf: Strategy | Literal["none", ""] = ""
-    """Fine-tune the network as it was trained on the given scans; "" takes it as it was scored."""
+    """The way to fine-tune the trained network on the scans; "" takes the network as scored."""
     device: Device = "cpu"
     overwrite: bool = False
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was written, and what is odd."""
+    """The files that were written, and notes on doubtful inputs."""
 
     files: tuple[Path, ...]
     notes: tuple[str, ...]
@@ -65,7 +65,7 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class _Sight:
-    """One scan as the network sees it, and what is needed to write in its place."""
+    """One scan as the network sees it, and the header data needed to write its mask."""
 
     case: str
     field: ScanView
@@ -138,13 +138,13 @@ def _doubts(spec: TrialSpec) -> list[str]:
 
 
 def _outputs(request: PredictRequest, case: str) -> list[Path]:
-    """The files of one case: its mask, and its probability where that is asked for."""
+    """The paths of the files of one case: its mask, and its probability if requested."""
     endings = ("", "_prob") if request.probability else ("",)
     return [request.out / f"{case}{ending}.nii.gz" for ending in endings]
 
 
 def _refuse_overwriting(request: PredictRequest, cases: Sequence[Unlabelled]) -> None:
-    """No file is replaced unasked, none of this command's own, and never a scan that is read."""
+    """UsageError if an output is a scan, collides with another, or exists without --overwrite."""
     outputs = [path for case in cases for path in _outputs(request, case.id)]
     for name, times in Counter(path.name.casefold() for path in outputs).items():
         if times > 1:
@@ -167,7 +167,7 @@ def _sights(
     faults: list[DataError],
     tell: Callable[[str], None],
 ) -> Iterator[_Sight]:
-    """Each case that can be read, one at a time; others are told, their faults collected."""
+    """Each case that can be read, one at a time; faults of the others are collected in `faults`."""
     for case in cases:
         try:
             sight = _sight(case, spec)
@@ -187,7 +187,7 @@ def _sight(case: Unlabelled, spec: TrialSpec) -> _Sight:
 
 
 def _on_disk(sight: _Sight, folder: Path) -> _Sight:
-    """The same with its images in files below `folder`, read when they are looked at."""
+    """The same scan with its images in files below `folder`, read when they are accessed."""
     images = []
     for number, image in enumerate(sight.field.images):
         content = io.BytesIO()
@@ -199,7 +199,7 @@ def _on_disk(sight: _Sight, folder: Path) -> _Sight:
 
 
 def _adapted(method: Method, sights: Sequence[_Sight]) -> Method:
-    """The method after it learned from all of the scans, of which it sees images only."""
+    """The method after fine-tuning on all scans, of which it sees images only."""
     try:
         return method.adapt([image for sight in sights for image in sight.field.images])
     except FloatingPointError as error:
@@ -207,7 +207,7 @@ def _adapted(method: Method, sights: Sequence[_Sight]) -> Method:
 
 
 def _write(request: PredictRequest, method: Method, sight: _Sight) -> list[Path]:
-    """The files of one case, in the place of its scan."""
+    """Write the files of one case on the grid of its scan; returns their paths."""
     field, method = sight.field, method.at(sight.case)
     answers = [field.mask([method.segment(image) for image in field.images])]
     if request.probability:

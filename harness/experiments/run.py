@@ -1,4 +1,4 @@
-"""`pfbench run`: from volumes to the table, continuing whatever an earlier run left."""
+"""`pfbench run`: from volumes to the table, continuing what an earlier run left unfinished."""
 
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,17 +32,17 @@ from harness.trials.workplace import Workplace
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest(ExperimentRequest):
-    """What `pfbench run` was asked for."""
+    """The options of `pfbench run`."""
 
     suites: Mapping[str, Sequence[Row]]
-    """Suite -> the rows of it to run."""
+    """Suite -> the rows of the suite to run."""
     retry_failed: bool = False
     tuned: Path | None = None
-    """Of the settings, what a study found on the split of this run."""
+    """The file of settings that a study found on the split of this run."""
 
 
 def fitted(request: RunRequest) -> RunRequest:
-    """The request with the grid of its volumes, which the training cases decide by their headers.
+    """The request with the grid of its volumes, decided by the headers of the training cases.
 
     Raises UsageError for a wrong name or a missing root.
     """
@@ -50,7 +50,7 @@ def fitted(request: RunRequest) -> RunRequest:
 
 
 def training_of(request: ExperimentRequest) -> Callable[[Sequence[str]], Sequence[str]]:
-    """The function that tells which of some cases train, by the split of the request."""
+    """The function that returns the training cases among given ids, by the split of the request."""
 
     def train(ids: Sequence[str]) -> Sequence[str]:
         known = datasets.roster(request.data).only(ids)
@@ -71,7 +71,7 @@ def run(request: RunRequest, screen: Screen) -> int:
 
 
 def _run(request: RunRequest, session: Session) -> int:
-    """Everything that happens in a folder that is held."""
+    """Run the suite in a folder that this process holds; returns the exit code."""
     folder, screen = session.folder, session.screen
     screen.log = folder.path / "run.log"
     refuse_unfit(request.placement, folder.path, request.cache, screen)
@@ -95,7 +95,7 @@ def _run(request: RunRequest, session: Session) -> int:
 
 
 def refuse_impossible(request: RunRequest) -> None:
-    """UsageError for what no data can mend, before a folder is made or a volume is read."""
+    """UsageError for errors that no data can mend, before a folder is made or a volume is read."""
     request.mirroring.refuse_unusable()
     plan(request.suites, request.settings, datasets.expected(request.data), NO_CASES)
 
@@ -129,7 +129,7 @@ def prepare(request: RunRequest, screen: Screen) -> Plan:
 
 
 def dry_run(request: RunRequest, screen: Screen) -> list[JsonObject]:
-    """The trial matrix and what is already done; trains nothing, writes no run folder."""
+    """The trial matrix with the state of each trial; no training, no run folder."""
     request = fitted(request)
     refuse_impossible(request)
     planned = prepare(request, screen)
@@ -168,7 +168,7 @@ def _announce(request: RunRequest, folder: RunFolder, planned: Plan, screen: Scr
 def _carry_out(
     request: RunRequest, folder: RunFolder, planned: Plan, screen: Screen
 ) -> Stopped | None:
-    """Train what is not finished, fine-tune, then measure; returns what stopped it, if anything.
+    """Train, fine-tune and measure unfinished trials; returns the interruption, if there was one.
 
     The first trial that finds the disk full ends it all: the others would find the same.
     """
@@ -208,7 +208,7 @@ def _carry_out(
 def packed(
     asked: Placement, cache: Path, planned: Plan, trials: Sequence[str], screen: Screen
 ) -> Placement:
-    """The placement; with --gpus-per-trial auto, each of `trials` is probed and sized by that."""
+    """The placement; with --gpus-per-trial auto, each of `trials` is sized by a probe of it."""
     if asked.packing == "given" or not trials:
         return asked
     probes = probe_run.probe(planned, trials, cache, asked, screen, inference=False)

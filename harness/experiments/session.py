@@ -1,4 +1,4 @@
-"""What a run and a study share: a folder that is held, a log, a mirror in MLflow, a report.
+"""The session of a run or study: a held folder, a log, a mirror in MLflow, a report.
 
 hold ─► Session.begin ─► work ─► Session.close ─► Session.end
 """
@@ -23,32 +23,32 @@ from harness.trials.placement import Placement
 
 @dataclass(frozen=True)
 class Mirroring:
-    """Whether and where MLflow shows a folder."""
+    """Whether and where a folder is mirrored to MLflow."""
 
     uri: str
     experiment: str
     wanted: bool = True
     required: bool = False
-    """A folder that MLflow cannot show is an error, before anything is trained."""
+    """Whether a folder that cannot be mirrored is an error, before anything is trained."""
 
     def refuse_unusable(self) -> None:
-        """UsageError for an address that MLflow does not know."""
+        """UsageError for a tracking URI that MLflow does not know."""
         if self.wanted:
             mirror.checked(self.uri)
 
     def place(self, folder: RunFolder) -> MlflowPlace:
-        """Where the mirror is; its URI may hold a password and is not written down."""
+        """The kind of place of the mirror; its URI may hold a password and is not written down."""
         if not self.wanted:
             return "off"
         return "here" if self.uri == mirror.default_uri(folder.path) else "elsewhere"
 
     @property
     def shown(self) -> str:
-        """The URI as it may be printed."""
+        """The URI without credentials, for printing; "off" without a mirror."""
         return redact(self.uri) if self.wanted else "off"
 
     def start(self, folder: RunFolder) -> mirror.Mirror | None:
-        """Follow the folder from a process of its own.
+        """Start a process that mirrors the folder; returns None if no mirror is wanted.
 
         Raises TrackingError where the mirror is required and cannot be written.
         """
@@ -59,7 +59,7 @@ class Mirroring:
 
 @dataclass(frozen=True)
 class ExperimentRequest:
-    """What `pfbench run` and `pfbench tune` are both asked for."""
+    """The options that `pfbench run` and `pfbench tune` share."""
 
     settings: Settings
     data: datasets.DataRequest
@@ -80,14 +80,14 @@ class Session:
         self._late: TrackingError | None = None
 
     def begin(self) -> None:
-        """Start the mirror, now that the folder says what is asked.
+        """Start the mirror, once the manifest is written.
 
         Raises TrackingError where the mirror is required and cannot be written.
         """
         self._mirror = self.request.mirroring.start(self.folder)
 
     def close(self, manifest: AnyManifest, *, interrupted: bool) -> None:
-        """Write the last word to the manifest, the report, and what MLflow still lacks."""
+        """Write the final status to the manifest, the report, and the rest of the mirror."""
         status = "interrupted" if interrupted else "finished"
         self.folder.write(manifest.model_copy(update={"status": status}))
         write_report(self.folder, self.screen)
@@ -96,7 +96,7 @@ class Session:
             self.screen.warn(self._late)
 
     def end(self, stopped: Stopped | None) -> None:
-        """Raise what stopped the work, or TrackingError where a required mirror lacks something."""
+        """Raise the interruption, or TrackingError where a required mirror is incomplete."""
         if stopped:
             raise stopped
         if self._late and self.request.mirroring.required:
@@ -104,7 +104,7 @@ class Session:
 
 
 def hold(request: ExperimentRequest, screen: Screen, work: Callable[[Session], int]) -> int:
-    """The exit code of `work`, done in the folder of the request while nobody else works there.
+    """Do `work` in the locked folder of the request; returns the exit code.
 
     Raises ClusterError while another process holds the folder.
     """
@@ -116,7 +116,7 @@ def hold(request: ExperimentRequest, screen: Screen, work: Callable[[Session], i
 
 
 def divided(settings: Settings, known: Roster) -> Division:
-    """Which of the cases train, validate and test.
+    """The division of the cases into training, validation and test.
 
     Raises UsageError for settings of the split that do not fit the cases, DataError for too few.
     """
@@ -124,7 +124,7 @@ def divided(settings: Settings, known: Roster) -> Division:
 
 
 def recorded(settings: Settings, made: Division) -> Settings:
-    """The settings as they are written down: files of a split by content, not by place."""
+    """The settings as they are recorded: split files by content, not by path."""
     split = settings.split.model_copy(update={"group": made.group, "file": made.file})
     return settings.model_copy(update={"split": split})
 

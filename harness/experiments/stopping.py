@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks a command for an orderly end, the second ends it at once."""
+"""Ctrl-C and SIGTERM: the first ends a command in good order, the second ends it at once."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """Somebody asked for an end; `exit_code` is 130 after SIGINT, 143 after SIGTERM."""
+    """An interruption by a signal; `exit_code` is 130 after SIGINT, 143 after SIGTERM."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def carry_on(work: Callable[[], int], command: str, screen: Screen) -> int:
-    """The exit code of `work`, or of what stopped it; says then how to continue.
+    """The exit code of `work` or its interruption; prints how to continue after the latter.
 
     Raises ClusterError, also after having said so.
     """
@@ -42,7 +42,7 @@ def carry_on(work: Callable[[], int], command: str, screen: Screen) -> int:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Raise Stopped in the block at the first signal; at the second, leave without another word.
+    """Raise Stopped in the block at the first signal; at the second, exit the process at once.
 
     What the process started ends with it: Ray's processes, trials and mirror watch for that. In a
     thread that hears no signals, nothing changes.

@@ -1,4 +1,4 @@
-"""What a person sees of a study: which points run, how many are done, the best so far."""
+"""The progress of a study on the screen: running points, points done, the best so far."""
 
 import time
 from types import TracebackType
@@ -15,7 +15,7 @@ from harness.runs.screen import Screen, clock
 
 
 class StudyScreen:
-    """A live table on a terminal, a line for each epoch elsewhere; both say the best so far."""
+    """A live table on a terminal, a line for each epoch elsewhere; both show the best so far."""
 
     def __init__(
         self, screen: Screen, folder: RunFolder, name: str, points: int, epochs: int
@@ -37,7 +37,7 @@ class StudyScreen:
         self.lengths = [max(p.values(), default=0) for p in known if p.state in self.ended]
         self.began = time.monotonic()
         self.heard = 0
-        """Epochs trained since."""
+        """The number of epochs trained since the screen was made."""
         self.live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -58,7 +58,7 @@ class StudyScreen:
             self.live.stop()
 
     def event(self, number: int, event: Event) -> None:
-        """Take in what became of a point."""
+        """Record an event of a point, and print it."""
         what = event["event"]
         if what == "proposed":
             self.params[number] = event["params"]
@@ -88,7 +88,7 @@ class StudyScreen:
         return f"{state} at {event['value']:.3f}" if event.get("value") is not None else state
 
     def summary(self) -> str:
-        """ "12 of 20 done (5 stopped), 2 running, best 0.612 (#4 w_srt=0.31 …), 3:10 left"."""
+        """The progress: "12 of 20 done (5 stopped), 2 running, best 0.612 (#4 …), 3:10 left"."""
         done = sum(self.ended.values())
         parts = [f"{done} of {self.total} done ({self.ended['stopped']} stopped)"]
         parts.append(f"{len(self.running)} running")
@@ -99,7 +99,7 @@ class StudyScreen:
         return ", ".join(parts)
 
     def _left(self, points: int) -> float:
-        """Seconds for so many more points, each as long as those that ended were."""
+        """Seconds for `points` more points, each as long as the mean of the ended points."""
         length = sum(self.lengths) / len(self.lengths) if self.lengths else self.epochs
         begun = sum(min(epoch, length) for epoch, _ in self.running.values())
         pace = (time.monotonic() - self.began) / self.heard

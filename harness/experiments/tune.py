@@ -1,4 +1,4 @@
-"""`pfbench tune`: search settings on validation cases, continuing whatever an earlier study left.
+"""`pfbench tune`: search settings on validation cases, continuing what an earlier study left.
 
 The cases that test are not even prepared here; they are opened once, at the end, when the best
 settings are compared with those they would replace.
@@ -51,7 +51,7 @@ from tuning.study import run_study
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRequest(ExperimentRequest):
-    """What `pfbench tune` was asked for; `seeds` are the trainings of each point."""
+    """The options of `pfbench tune`; `seeds` is the number of trainings of each point."""
 
     spaces: tuple[Space, ...]
     points: int
@@ -64,18 +64,18 @@ class StudyRequest(ExperimentRequest):
 
 @dataclass(frozen=True)
 class StudyData:
-    """The volumes of a study, without those that test."""
+    """The volumes of a study, without those of test cases."""
 
     split: Split
     data: Data
     keys: dict[str, str]
     settings: Settings
-    """As they are written down."""
+    """The settings as they are recorded in the protocol."""
     notes: tuple[str, ...] = ()
 
 
 def tune(request: StudyRequest, screen: Screen) -> int:
-    """Search every space, write what was found, compare; returns the exit code."""
+    """Search every space, write the results, compare on test cases; returns the exit code."""
     data = datasets.fitted(request.data, runner.training_of(request))
     request = replace(request, data=data)
     _refuse_impossible(request)
@@ -90,7 +90,7 @@ def tune(request: StudyRequest, screen: Screen) -> int:
 
 
 def _tune(request: StudyRequest, session: Session) -> int:
-    """All but the comparison, in a folder that is held."""
+    """Do all but the comparison, in a folder that this process holds; returns the exit code."""
     folder, screen = session.folder, session.screen
     screen.log = folder.path / "study.log"
     refuse_unfit(request.placement, folder.path, request.cache, screen)
@@ -119,7 +119,7 @@ def _tune(request: StudyRequest, session: Session) -> int:
 
 
 def _refuse_impossible(request: StudyRequest) -> None:
-    """UsageError for what no data can mend, before a folder is made or a volume is read."""
+    """UsageError for errors that no data can mend, before a folder is made or a volume is read."""
     request.mirroring.refuse_unusable()
     expected = StudyData(NO_CASES, described(datasets.expected(request.data)), {}, request.settings)
     for space in request.spaces:
@@ -135,7 +135,7 @@ def _refuse_impossible(request: StudyRequest) -> None:
 
 
 def _prepare(request: StudyRequest, screen: Screen) -> StudyData:
-    """Split by name, then read the cases that train and validate, and no others."""
+    """The data of the study: cases are split by name, and no test case is read."""
     known = datasets.roster(request.data)
     if known.faults:
         raise together(known.faults, "the data")
@@ -156,7 +156,7 @@ def _prepare(request: StudyRequest, screen: Screen) -> StudyData:
 
 
 def _protocol(request: StudyRequest, prepared: StudyData) -> JsonObject:
-    """What must be equal for points to be comparable, and for a study to be the same one."""
+    """The protocol: everything that must be equal for points to compare and a study to continue."""
     return {
         "settings": prepared.settings.model_dump(mode="json"),
         "data": prepared.data.model_dump(mode="json"),
@@ -199,7 +199,7 @@ def _announce(
 def _search_all(
     request: StudyRequest, folder: RunFolder, prepared: StudyData, screen: Screen
 ) -> Stopped | None:
-    """Every study in turn on one Ray; returns what stopped it, if anything."""
+    """Run every study in turn on one Ray; returns the interruption, None without one."""
     cluster = cluster_of(request.placement)
     try:
         with cluster_faults():
@@ -217,7 +217,7 @@ def _search_all(
 def _packed(
     request: StudyRequest, spaces: Sequence[Space], prepared: StudyData, screen: Screen
 ) -> Placement:
-    """The placement; with --gpus-per-trial auto, points have the share of their reference."""
+    """The placement; with --gpus-per-trial auto, points get the share of their reference."""
     rows = tuple(
         PlannedRow(
             "tuned",
@@ -231,7 +231,7 @@ def _packed(
 
 
 def _reference(request: StudyRequest, space: Space, prepared: StudyData) -> TrialSpec:
-    """The settings as they are, which every point is measured by."""
+    """The trial with the present settings, against which every point is compared."""
     return trials_of_point(request, space, 0, space.reference, prepared)[0]
 
 
@@ -300,7 +300,7 @@ def _search(
 
 
 def _search_of(request: StudyRequest, space: Space, prepared: StudyData) -> StudySettings:
-    """Rungs lie on epochs that are validated anyway, so that looking does not change training."""
+    """The settings of a search; its rungs lie on epochs that are validated anyway."""
     protocol = request.settings.protocol_of(space.system)
     stages = _stages(request, space, prepared)
     every = protocol.validate_every
@@ -319,7 +319,7 @@ def _search_of(request: StudyRequest, space: Space, prepared: StudyData) -> Stud
 
 
 def _stages(request: StudyRequest, space: Space, prepared: StudyData) -> int:
-    """How many networks the system trains one after the other."""
+    """The number of networks that the system trains one after the other."""
     import torch
 
     spec = _reference(request, space, prepared)
@@ -335,7 +335,7 @@ def trials_of_point(
     params: Mapping[str, float],
     prepared: StudyData,
 ) -> list[TrialSpec]:
-    """One trial for each seed, trained with these values and not fine-tuned on test volumes."""
+    """The trials of a point, one for each seed, with `params`, not fine-tuned on test volumes."""
     row = _row(space, str(number), params)
     trials = trials_of(
         row,
@@ -363,7 +363,7 @@ def _row(space: Space, title: str, params: Mapping[str, float]) -> Row:
 
 
 def _conclude(request: StudyRequest, folder: RunFolder, screen: Screen) -> int:
-    """Score the reference and the best of each study on the test cases, and report that."""
+    """Score the reference and the best of each study on the test cases; returns the exit code."""
     rows = _to_compare(request, folder)
     if not rows:
         known = any(study.best(folder, space.name) for space in request.spaces)
@@ -386,7 +386,7 @@ def _conclude(request: StudyRequest, folder: RunFolder, screen: Screen) -> int:
 
 
 def _to_compare(request: StudyRequest, folder: RunFolder) -> list[Row]:
-    """Two rows for each study that found better settings than the present ones."""
+    """The rows to compare: two for each study that found better settings than the present ones."""
     rows: list[Row] = []
     for space in request.spaces:
         found = study.best(folder, space.name)
@@ -396,7 +396,7 @@ def _to_compare(request: StudyRequest, folder: RunFolder) -> list[Row]:
 
 
 def _compare(request: StudyRequest, rows: list[Row], out: Path, screen: Screen) -> int:
-    """Train the rows in full, as a run of its own."""
+    """Train the rows in full, as a run of its own; returns the exit code."""
     comparison = runner.RunRequest(
         suites={"tuned": rows},
         settings=request.settings,

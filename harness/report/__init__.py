@@ -1,1 +1,1 @@
-"""The report of a run or study: what people look at, print and defend."""
+"""The report of a run or study, as a page, as text and as pictures."""

@@ -1,4 +1,4 @@
-"""Figs. 5 and 6: which cases are shown, and which slice of each, by rule and not by taste.
+"""Figs. 5 and 6: the choice of cases and slices to draw, by fixed rules.
 
     cases.csv, masks ─► choose_cases ─► case ─► largest_slice, stray_components ─► Sheet ─► files
 
@@ -48,7 +48,7 @@ NOTES = (
 
 
 def choose_cases(dice: pd.DataFrame, stray: pd.Series) -> dict[str, str]:
-    """Rule -> case; of equal cases the first in order of id.
+    """The chosen case of each rule (rule -> case); of equal cases the first in order of id.
 
     `dice` holds cases x systems and may have gaps. `stray` is, for each case, the number of
     `stray_components` summed over the patch-based systems; no case is chosen where none has any.
@@ -65,13 +65,13 @@ def choose_cases(dice: pd.DataFrame, stray: pd.Series) -> dict[str, str]:
 
 
 def stray_components(mask: Mask, label: Mask) -> int:
-    """How many 26-connected components of `mask` share no voxel with `label`; both (D, H, W)."""
+    """Number of 26-connected components of `mask` without a voxel of `label`; both (D, H, W)."""
     components, count = ndimage.label(mask, np.ones((3, 3, 3)))
     return count - np.count_nonzero(np.unique(components[np.asarray(label) > 0]))
 
 
 def largest_slice(label: Mask) -> int:
-    """Index of the axial slice with most target; the first of equals, the middle without any."""
+    """Index of the axial slice with most target; the first of equals, the middle if no target."""
     areas = np.count_nonzero(label, axis=(1, 2))
     return int(areas.argmax()) if areas.any() else len(areas) // 2
 
@@ -99,7 +99,7 @@ def sheets(
     suite: str | None = None,
     cases: Sequence[str] = (),
 ) -> Iterator[tuple[str, Sheet]]:
-    """<rules>-<case> and what is drawn of it, for the cases chosen by rule, or for `cases`.
+    """The sheets (name, sheet) of the cases chosen by rule, or of `cases`; name is <rules>-<case>.
 
     Each row of `suite` is shown by its first seed; without a suite, it is Table V if the run has
     it, else the run's first. Raises UsageError for an unknown suite or case, StateError when no
@@ -121,14 +121,14 @@ def sheets(
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
-    """A row of the table by the trial of its first seed."""
+    """One row of the table, represented by the trial of its first seed."""
 
     row: ResultRow
     trial: TrialFolder
     missing: str
-    """Why there are no masks, or nothing."""
+    """The reason why there are no masks, or ""."""
     dice: pd.Series
-    """By case; empty where there are no masks."""
+    """Dice by case; empty where there are no masks."""
 
     @classmethod
     def of(cls, row: ResultRow) -> "_Entry":
@@ -141,7 +141,7 @@ class _Entry:
         return cls(row, trial, "", pd.Series(trial.scores("dice")))
 
     def panel(self, volume: Volume, index: int) -> SystemPanel:
-        """What slice `index` shows of this row."""
+        """The panel of this row for slice `index`."""
         missing = self.missing or ("" if volume.case in self.dice else "case not tested")
         if missing:
             return SystemPanel(self.row.title, self.row.kind, missing, None)
@@ -151,7 +151,7 @@ class _Entry:
 
 
 def _scored_mask(trial: TrialFolder, volume: Volume, dice: float) -> NDArray[np.bool_]:
-    """The mask (D, H, W); StateError unless it has the Dice that the table has."""
+    """The mask (D, H, W); StateError unless the mask has the Dice of cases.csv."""
     mask = trial.mask(volume.case)
     same_grid = mask.shape == volume.label.shape
     if not same_grid or abs(metrics.dice(mask, volume.label) - dice) > 1e-6:
@@ -164,7 +164,7 @@ def _scored_mask(trial: TrialFolder, volume: Volume, dice: float) -> NDArray[np.
 
 
 def _dice_table(entries: Iterable[_Entry], folder: RunFolder) -> pd.DataFrame:
-    """Cases x finished rows."""
+    """The Dice of each case in each finished row: cases x rows."""
     table = pd.DataFrame({entry.row.key: entry.dice for entry in entries if not entry.missing})
     if table.empty:
         remedy = "let the run finish: its own command continues it"
@@ -182,7 +182,7 @@ def _asked_for(cases: Sequence[str], dice: pd.DataFrame) -> dict[str, dict[str, 
 def _by_rule(
     entries: Sequence[_Entry], dice: pd.DataFrame, volume_of: Callable[[str], Volume]
 ) -> dict[str, dict[str, str]]:
-    """Case -> rule -> the reason in words."""
+    """The reasons for the choice, in words: case -> rule -> reason."""
     stray = _stray(entries, list(dice.index), volume_of)
     mean = dice.mean(axis=1)
     reasons: dict[str, dict[str, str]] = {}
@@ -195,7 +195,7 @@ def _by_rule(
 def _stray(
     entries: Sequence[_Entry], cases: Sequence[str], volume_of: Callable[[str], Volume]
 ) -> pd.Series:
-    """Case -> stray components of all patch-based rows together."""
+    """The number of stray components of each case, summed over all patch-based rows."""
     patched = [entry for entry in entries if entry.row.kind == "patch-based"]
     counts = {}
     for case in cases if patched else ():
@@ -225,7 +225,7 @@ def _sheet(volume: Volume, why: str, about: str, entries: Sequence[_Entry]) -> S
 
 
 def _window(image: NDArray[np.float32], modality: str) -> tuple[float, float]:
-    """What is shown as black and as white: the range of the body, 1 % at either end aside.
+    """The intensities drawn as black and as white: percentiles 1 and 99 of the body.
 
     What lies outside is 0 in skull-stripped MR; in CT it is air, darker than Otsu's threshold.
     """

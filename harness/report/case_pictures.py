@@ -21,7 +21,7 @@ LEAD = (
 
 
 def quick(folders: Sequence[RunFolder]) -> bool:
-    """Whether the pictures take seconds, not minutes: components are counted in every test case."""
+    """Whether drawing takes seconds, not minutes: components are counted in every test case."""
     found = merged_rows(folders)
     cases = folders[0].split().test
     grid = folders[0].run().protocol["data"]["grid"]
@@ -30,7 +30,7 @@ def quick(folders: Sequence[RunFolder]) -> bool:
 
 
 def sheets_section(folders: Sequence[RunFolder]) -> Section:
-    """Of the first folder that can be drawn; else the reason why there is no picture."""
+    """The pictures of the first folder that can be drawn; else the reasons why none can be."""
     reasons = []
     for folder in folders:
         try:

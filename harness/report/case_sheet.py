@@ -1,4 +1,4 @@
-"""One slice of one case as every system saw it: Figs. 5 and 6 of the paper.
+"""One slice of one case with the mask of every system: Figs. 5 and 6 of the paper.
 
     ┌ the case, and why it is shown ──────────────────┐
     │ Input     Ground truth   V-Net        UNet3D    │   axial, as radiologists look at it:
@@ -64,7 +64,7 @@ BAR: Style = {
 
 @dataclass(frozen=True, eq=False)
 class SystemPanel:
-    """One system: its mask in the slice, or None and a caption that says why there is none."""
+    """One system: its mask in the slice, or None and a caption that gives the reason."""
 
     title: str
     kind: str
@@ -74,7 +74,7 @@ class SystemPanel:
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """What is drawn; `window` are the intensities shown as black and as white."""
+    """The contents of one picture; `window` holds the intensities shown as black and as white."""
 
     title: str
     details: str
@@ -88,7 +88,7 @@ class Sheet:
 
 
 def draw(sheet: Sheet) -> Figure:
-    """The sheet as a figure, for `drawing.write_picture`."""
+    """The sheet as a figure, for `style.write_picture`."""
     sheet = _as_seen(sheet)
     rows = ceil((len(sheet.panels) + 2) / MAX_COLUMNS)
     columns = max(ceil((len(sheet.panels) + 2) / rows), MIN_COLUMNS)
@@ -134,7 +134,7 @@ def draw(sheet: Sheet) -> Figure:
 
 
 def _as_seen(sheet: Sheet) -> Sheet:
-    """Cut to what is not background, anterior up, the patient's right on the left."""
+    """The sheet cropped to the body and masks, anterior up, the patient's right on the left."""
     masks = [panel.mask for panel in sheet.panels if panel.mask is not None]
     low, _ = sheet.window
     shown = np.logical_or.reduce([sheet.image > low, sheet.target, *masks])
@@ -151,7 +151,7 @@ def _as_seen(sheet: Sheet) -> Sheet:
 
 
 def _box(shown: NDArray[np.bool_]) -> slice:
-    """From the first to the last line that is `shown`, and a margin; all when none is."""
+    """The slice from the first to the last line that is `shown`, with a margin; all if none is."""
     lines = np.flatnonzero(shown)
     if not len(lines):
         return slice(None)
@@ -159,18 +159,18 @@ def _box(shown: NDArray[np.bool_]) -> slice:
 
 
 def _wrapped(text: str, letters: float) -> str:
-    """Lines of at most so many letters; the line breaks of `text` and its words stay whole."""
+    """The text wrapped to `letters` letters a line; existing line breaks and words stay whole."""
     lines = (textwrap.fill(line, int(letters), break_on_hyphens=False) for line in text.split("\n"))
     return "\n".join(lines)
 
 
 def _height(text: str, size: float) -> float:
-    """In inches."""
+    """The height of `text` in inches."""
     return (text.count("\n") + 1) * size * LINE
 
 
 def _names(sheet: Sheet) -> list[str]:
-    """What stands over each panel: two lines, more where a title is long."""
+    """The headings of the panels: two lines, more where a title is long."""
     systems = [
         f"{_wrapped(panel.title, PANEL / (NORMAL * WIDE_LETTER))}\n{panel.kind}"
         for panel in sheet.panels
@@ -213,7 +213,7 @@ def _draw_scan(axes: Axes, sheet: Sheet) -> None:
 
 
 def _draw_scale(axes: Axes, sheet: Sheet) -> None:
-    """A bar of at most a third of the width, and which side is the patient's right."""
+    """Draw a scale bar of at most a third of the width, and an R at the patient's right."""
     rows, columns = sheet.image.shape
     wide = sheet.pixel_mm[1]
     length = next((mm for mm in BARS_MM if mm <= columns * wide / 3), BARS_MM[-1])

@@ -1,4 +1,4 @@
-"""The paper's claims and what became of them."""
+"""The section with the paper's claims and their verdicts."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ TONES: dict[str, Tone] = {"supported": "better", "not supported": "worse"}
 
 
 def claims_section(folders: Sequence[RunFolder]) -> Section:
-    """Those that were tested, under a warning where they say nothing about the paper."""
+    """The claims that were tested, under a warning where the run says nothing about the paper."""
     verdicts = claims.judge(folders)
     judged = [verdict for verdict in verdicts if verdict.word != "not run"]
     counts = Counter(verdict.marked for verdict in judged)

@@ -1,4 +1,4 @@
-"""Drawings of what a score costs: time, memory and operations, on the device they were measured on.
+"""Plots of score against cost: time, memory and operations, on the device that was measured.
 
 A system is worth its cost where no other is both cheaper and better; a grey line joins these.
 """
@@ -39,7 +39,7 @@ PLACES += [
 
 
 class CostPoint(NamedTuple):
-    """One system; `low` and `high` are the interval of its score, where there is one."""
+    """One system in the plot; `low` and `high` are the interval of its score, None without one."""
 
     label: str
     kind: str
@@ -50,7 +50,7 @@ class CostPoint(NamedTuple):
 
 
 def tradeoff(points: Sequence[CostPoint], cost: str, metric: Measure) -> Figure:
-    """Score against cost; the cost by its logarithm."""
+    """The figure of score against cost, with the cost on a logarithmic axis."""
     figure, axes = axes_at(0.55, HEIGHT)
     axes.set_xscale("log")
     front = worth_it(points, metric.side)
@@ -72,7 +72,7 @@ def tradeoff(points: Sequence[CostPoint], cost: str, metric: Measure) -> Figure:
 
 
 def worth_it(points: Sequence[CostPoint], side: int) -> list[CostPoint]:
-    """Those that no other beats in cost and score at once, by cost; `side` is 1 or -1."""
+    """The points that no other point beats in both cost and score, by cost; `side` is 1 or -1."""
     front: list[CostPoint] = []
     for point in sorted(points, key=lambda p: (p.cost, -side * p.score)):
         if not front or side * point.score > side * front[-1].score:
@@ -92,7 +92,7 @@ def _ticks(axes: Axes) -> None:
 
 
 def _name(axes: Axes, figure: Figure, points: Sequence[CostPoint]) -> None:
-    """A name beside each point, where it covers no other point and no other name."""
+    """Write a name beside each point, where the name covers no other point and no other name."""
     to_inches = figure.dpi_scale_trans.inverted()
     spots = (axes.transData + to_inches).transform([(p.cost, p.score) for p in points])
     (left, bottom), (_, top) = (axes.transAxes + to_inches).transform([(0, 0), (1, 1)])
@@ -124,7 +124,7 @@ Box = tuple[float, float, float, float]
 
 
 def _box(x: float, y: float, wide: float, high: float, place: tuple[float, float]) -> Box:
-    """Left, bottom, right and top of a name in inches, a little away from its point."""
+    """The left, bottom, right and top of a name in inches, a little away from its point."""
     across, up = place
     centre_x = x + across * (wide + 0.16)
     centre_y = y + up * (high / 2 + 0.07)
@@ -132,7 +132,7 @@ def _box(x: float, y: float, wide: float, high: float, place: tuple[float, float
 
 
 def _way(x: float, y: float, box: Box, place: tuple[float, float]) -> Box:
-    """What the line from a point to its name takes; of a name that needs none, the name."""
+    """The box of the line from a point to its name; the name's box where no line is needed."""
     if abs(place[1]) <= ASIDE:
         return box
     middle = (box[0] + box[2]) / 2

@@ -1,4 +1,4 @@
-"""Scores against time, memory and operations, for tables that measure them."""
+"""The plots of scores against time, memory and operations, for tables that measure them."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -19,7 +19,7 @@ COSTS = {
 
 
 def cost_plots(shown: ResultTable, standings: Mapping[str, Standing]) -> Plot | None:
-    """None for a table that measures no time, or with nothing to compare."""
+    """The cost plots of a table; None for a table without times, or with fewer than two points."""
     if "time" not in shown.about.shows:
         return None
     panels: list[Panel] = []

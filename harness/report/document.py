@@ -1,4 +1,4 @@
-"""What a report consists of, whatever the format that it is written in.
+"""The parts of a report, in any output format.
 
     Document ─ Section ─ blocks: Facts, Bullets, Table, Plot, Picture, Command
 
@@ -13,7 +13,7 @@ Tone = Literal["", "best", "better", "worse", "open", "failed", "diagonal"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of a table: ours, its interval below it, and the paper's value."""
+    """One figure of a table: our value, its interval below it, and the paper's value."""
 
     text: str
     below: str = ""
@@ -23,7 +23,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """`texts` is how many columns at the left hold words; the others are figures."""
+    """A table of a report; the first `texts` columns hold words, the others hold figures."""
 
     caption: str
     headings: tuple[str, ...]
@@ -34,16 +34,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Panel:
-    """One drawing; `alt` says in words what it shows."""
+    """One drawing; `alt` describes the drawing in words."""
 
     svg: str
     alt: str
     wide: bool = False
-    """It takes the whole width of the page, where others stand side by side."""
+    """Whether the drawing takes the whole width of the page instead of standing beside others."""
 
 
 class Key(NamedTuple):
-    """An entry of a legend; `dashes` are those of a line, in SVG's words."""
+    """An entry of a legend; `dashes` is the dash pattern of a line, as in SVG."""
 
     text: str
     colour: str
@@ -53,7 +53,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Plot:
-    """Drawings that belong together, and the figures that they are drawn from."""
+    """Drawings that belong together, and the tables of the figures in them."""
 
     title: str
     lead: str
@@ -64,7 +64,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of voxels; `data` has the figures that are written in it."""
+    """A picture of voxels; `data` holds the figures that are written in the picture."""
 
     png: bytes
     alt: str
@@ -74,14 +74,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Facts:
-    """Short answers to short questions."""
+    """A list of facts, each a name and a value."""
 
     items: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list of sentences, under a heading of its own if it has one."""
+    """A list of sentences, under a heading if `title` is set."""
 
     items: tuple[str, ...]
     title: str = ""
@@ -96,7 +96,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Command:
-    """What is typed to get this again."""
+    """The command line that repeats the run or study."""
 
     line: str
 
@@ -106,7 +106,7 @@ Block = Facts | Bullets | Table | Group | Plot | Picture | Command
 
 @dataclass(frozen=True)
 class Section:
-    """`more` is for those who ask: folded away on a screen, left out of LaTeX."""
+    """A section of a report; `more` is folded away on a screen and left out of LaTeX."""
 
     id: str
     title: str
@@ -117,13 +117,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """`warnings` stand above everything else."""
+    """The whole report; `warnings` stand above everything else."""
 
     title: str
     subtitle: str
     warnings: tuple[str, ...]
     key_figures: tuple[tuple[str, str, str], ...]
-    """What, value, remark."""
+    """The key figures: name, value, remark."""
     sections: tuple[Section, ...]
     kicker: str = "pfbench report"
     footer: str = (
@@ -133,5 +133,5 @@ class Document:
 
 
 def words(rows: list[list[str]]) -> tuple[tuple[Cell, ...], ...]:
-    """Rows of plain texts."""
+    """The rows of plain texts as rows of cells."""
     return tuple(tuple(Cell(text) for text in row) for row in rows)

@@ -1,4 +1,4 @@
-"""What went wrong, each with its reason, and which targets were missed."""
+"""The section on failed trials, with their reasons, and on missed targets."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,7 +19,7 @@ MISSED = "nothing found where there is a target, or the reverse: the worst score
 def failures_section(
     folders: Sequence[RunFolder], rows: Mapping[str, Sequence[ResultRow]]
 ) -> Section:
-    """Failed trials, failed measurements, earlier attempts, and cases without any overlap."""
+    """The section with failed trials, failed measurements, earlier attempts and missed targets."""
     blocks: list[Block] = []
     failed = dict.fromkeys(each for folder in folders for each in _failed(folder))
     if failed:
@@ -52,7 +52,7 @@ def _failed(folder: RunFolder) -> list[tuple[Cell, ...]]:
 
 
 def _missed(rows: Mapping[str, Sequence[ResultRow]]) -> list[tuple[Cell, ...]]:
-    """A line for each network that missed a target, whatever the number of its rows."""
+    """A line for each network that missed a target, once even if several rows share the network."""
     trials = {
         trial.id: (row.title, trial)
         for each in rows.values()

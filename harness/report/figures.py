@@ -1,4 +1,4 @@
-"""`pfbench figures`: sheets of cases in `figures/<suite>/` and Fig. 1 in `figures/`."""
+"""`pfbench figures`: draws case sheets in `figures/<suite>/` and Fig. 1 in `figures/`."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,7 +16,7 @@ LADDER = "fig1"
 
 
 def draw(run_dir: Path, suite: str | None, cases: Sequence[str], cache: Path | None) -> list[Path]:
-    """One sheet for each chosen test case, and Fig. 1 where it was run; the files.
+    """Draw one sheet for each chosen test case, and Fig. 1 where it was run; returns the files.
 
     Raises UsageError for a suite or case that the run does not have, DataError where its prepared
     volumes are gone, StateError where no system has finished.
@@ -34,14 +34,14 @@ def draw(run_dir: Path, suite: str | None, cases: Sequence[str], cache: Path | N
 
 
 def _drop(sheets: set[Path]) -> None:
-    """Sheets that the rules chose when the run had come less far; those asked for stay."""
+    """Delete the sheets that the rules chose earlier in the run; sheets of cases asked for stay."""
     for path in sheets:
         if not path.name.startswith("chosen"):
             path.unlink()
 
 
 def draw_ladder(folder: RunFolder) -> list[Path]:
-    """Fig. 1 from the table of the run; nothing when none of its sizes is there."""
+    """Draw Fig. 1 from the run's table; returns the files, [] when none of its sizes was run."""
     run = folder.run()
     if LADDER not in run.suites:
         return []
@@ -58,7 +58,7 @@ def draw_ladder(folder: RunFolder) -> list[Path]:
 
 
 def _voxels(label: str) -> int:
-    """ "64×96×96" -> 589824."""
+    """The number of voxels of a size: "64×96×96" -> 589824."""
     total = 1
     for side in label.split("×"):
         total *= int(side)

@@ -1,4 +1,4 @@
-"""A report as one page that needs no script, no style sheet and no picture from elsewhere."""
+"""A report as a self-contained HTML page: no outside script, style sheet or picture."""
 
 import base64
 from pathlib import Path
@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 
 
 def render(document: Document) -> str:
-    """The page; whatever came from files or users is escaped."""
+    """The report as an HTML page; all text from files or users is escaped."""
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,

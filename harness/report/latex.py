@@ -1,4 +1,4 @@
-"""A report as a LaTeX document with booktabs, which compiles as it stands."""
+"""A report as a complete LaTeX document with booktabs tables."""
 
 from harness.report.document import (
     Block,
@@ -67,7 +67,7 @@ TEXT_WIDTH = 0.94  # of the page, shared by the columns of a table of words
 
 
 def render(document: Document) -> str:
-    """The tables and what must be said with them; plots and pictures are left to the HTML."""
+    """The tables and their notes as LaTeX; plots and pictures are left to the HTML."""
     parts = [PREAMBLE, r"\begin{document}", rf"\section*{{{escaped(document.title)}}}"]
     parts += [escaped(document.subtitle), ""]
     parts += [rf"\paragraph{{Note.}} {escaped(warning)}" for warning in document.warnings]
@@ -78,7 +78,7 @@ def render(document: Document) -> str:
 
 
 def escaped(text: str) -> str:
-    """Plain text as LaTeX takes it; a letter that its standard fonts lack by its number."""
+    """The text escaped for LaTeX; letters that the standard fonts lack are written by number."""
     return "".join(
         SIGNS.get(letter, letter if _known(letter) else f"U+{ord(letter):04X}") for letter in text
     )
@@ -121,7 +121,7 @@ def _list(items: tuple[str, ...]) -> list[str]:
 
 
 def _table(table: Table) -> list[str]:
-    """In its place, not afloat: one can be cut out and put into a table of one's own."""
+    """The table as LaTeX, not floating, so that it can be cut out and put into another table."""
     headings = " & ".join(rf"\textbf{{{escaped(heading)}}}" for heading in table.headings)
     rows = [" & ".join(map(_cell, row)) + r" \\" for row in table.rows]
     if any(cell.below or cell.paper for row in table.rows for cell in row):
@@ -150,7 +150,7 @@ def _table(table: Table) -> list[str]:
 
 
 def _columns(table: Table) -> str:
-    """Left for words, right for figures; long words are broken into lines."""
+    """The column types: left for words, right for figures; long texts are broken into lines."""
     longest = [
         max([len(heading), *(len(row[place].text) for row in table.rows)])
         for place, heading in enumerate(table.headings)

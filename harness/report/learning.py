@@ -1,4 +1,4 @@
-"""How training went: each term of the loss and the validation Dice, epoch by epoch."""
+"""Training curves: each term of the loss and the validation Dice, epoch by epoch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ LINES = 40  # epochs in a data table; of more, every so many-th
 
 
 class LineStyle(NamedTuple):
-    """How a term is drawn: `dashes` are lengths drawn and left out, in points."""
+    """The line of a term in the plot: `dashes` are lengths drawn and left out, in points."""
 
     text: str
     colour: str
@@ -71,7 +71,7 @@ def _ends(history: pd.DataFrame, column: str) -> tuple[float, float]:
 
 
 def trainings(folders: Sequence[RunFolder]) -> list[Training]:
-    """Every network that was trained for some time, its seeds together, in the order of the run."""
+    """The networks that have a history, the seeds of each together, in the order of the run."""
     found: dict[str, dict[str, pd.DataFrame]] = {}
     for folder in folders:
         names = folder.run().names
@@ -138,7 +138,7 @@ def _draw(training: Training) -> Figure:
 
 
 def _data(training: Training) -> Table:
-    """The mean over the seeds, of so many epochs that they can be read."""
+    """The table of the mean over the seeds, thinned to a number of epochs that can be read."""
     columns = ["epoch", *training.terms, "lr", "val_dice"]
     together = pd.concat(training.histories)
     present = [column for column in columns if column in together]

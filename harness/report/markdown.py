@@ -1,11 +1,11 @@
-"""A report as Markdown: its tables and what must be said with them, without plots."""
+"""A report as Markdown: its tables and their notes, without plots."""
 
 from harness.report.document import Block, Bullets, Cell, Command, Document, Facts, Group, Table
 from harness.results.markdown import markdown_table
 
 
 def render(document: Document) -> str:
-    """Plots and pictures are left to the HTML."""
+    """The report as Markdown; plots and pictures are left to the HTML."""
     parts = [f"# {document.title}", document.subtitle]
     parts += [f"> {warning}" for warning in document.warnings]
     for section in document.sections:

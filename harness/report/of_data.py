@@ -1,4 +1,4 @@
-"""A data set as a person looks at it before believing a table: text, or a page with pictures."""
+"""The description of a data set for people, as text or as a page with pictures."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -36,7 +36,7 @@ LEAD = (
 
 
 def as_text(found: Description) -> str:
-    """The summary, a line for each case, faults and notes."""
+    """The description as text: the summary, a line for each case, faults and notes."""
     lines = [f"{what:<14} {value}" for what, value in _facts(found)]
     table = _cases_table(found)
     rows = [list(table.headings), *([cell.text for cell in row] for row in table.rows)]
@@ -56,12 +56,12 @@ def _line(row: Sequence[str], widths: Sequence[int], texts: int) -> str:
 
 
 def page(found: Description) -> str:
-    """The same as an HTML page, with a picture of some of the cases."""
+    """The description as an HTML page, with a picture of some of the cases."""
     return html.render(document(found))
 
 
 def document(found: Description) -> Document:
-    """All that is known of a data set, as a report."""
+    """The description of a data set as a report."""
     count = len(found.cases)
     figures = [("Cases", str(count), found.dataset), ("Patients", str(found.patients), "")]
     if found.sites:
@@ -130,7 +130,7 @@ def _extent(case: CaseSeen) -> tuple[float, ...]:
 
 
 def _range(values: Iterable[tuple[float, ...]], unit: str, form: str) -> str:
-    """Median of each axis, and its range where cases differ."""
+    """The median of each axis as text, with the range where cases differ."""
     axes = list(zip(*values, strict=True))
     middle = " × ".join(form.format(median(axis)) for axis in axes)
     ends = (" × ".join(form.format(end(axis)) for axis in axes) for end in (min, max))
@@ -139,7 +139,7 @@ def _range(values: Iterable[tuple[float, ...]], unit: str, form: str) -> str:
 
 
 def _spread(values: Sequence[float]) -> str:
-    """Median, and the range where there is one."""
+    """The median as text, with the range where values differ."""
     low, high = f"{min(values):.3g}", f"{max(values):.3g}"
     return f"{median(values):.3g}" + ("" if low == high else f" ({low} to {high})")
 

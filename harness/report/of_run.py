@@ -34,12 +34,12 @@ QUESTION = (
 
 @dataclass(frozen=True)
 class Gathered:
-    """What the sections are made from, read once."""
+    """The rows and tables that the sections are made from, read once."""
 
     folders: tuple[RunFolder, ...]
     results: table.Results
     rows: dict[str, list[ResultRow]]
-    """Suite -> its rows."""
+    """Suite -> the rows of the suite."""
 
     @classmethod
     def of(cls, folders: Sequence[RunFolder]) -> "Gathered":
@@ -50,14 +50,14 @@ class Gathered:
 
     @cached_property
     def standings(self) -> dict[str, dict[str, Standing]]:
-        """Suite -> column of cases.csv -> how its rows stand."""
+        """The standings: suite -> column of cases.csv -> the standing of the suite's rows."""
         return {
             name: {metric.key: stand(rows, metric) for metric in SCORES}
             for name, rows in self.rows.items()
         }
 
     def title(self, suite: str) -> str:
-        """Title of a suite, as the run has it."""
+        """The title of a suite, as the run recorded it."""
         return next(each.about.title for each in self.results.tables if each.suite == suite)
 
     @property
@@ -66,7 +66,7 @@ class Gathered:
 
 
 def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document:
-    """Everything there is to say; without `pictures`, no volume is read.
+    """The report of the runs; without `pictures`, no volume is read.
 
     Raises UsageError for runs of different protocols, StateError for what is no run or cannot be
     read.
@@ -110,7 +110,7 @@ def _warnings(folders: Sequence[RunFolder], found: Gathered) -> tuple[str, ...]:
 
 
 def _key_figures(found: Gathered) -> tuple[tuple[str, str, str], ...]:
-    """Of the first table: the best of each score, the fastest, and on how much it stands."""
+    """Key figures of the first table: best scores, fastest system, numbers of cases and seeds."""
     name, standings = next(iter(found.standings.items()))
     titles = {row.key: row.title for row in found.rows[name]}
     figures = []

@@ -1,4 +1,4 @@
-"""The report of a study of `pfbench tune`: what was searched, what was found, what it is worth."""
+"""The report of a study of `pfbench tune`: the search, the best points, and their comparison."""
 
 import pandas as pd
 
@@ -40,7 +40,7 @@ SCHEDULERS = {"asha": "ASHA, which stops poor points early", "none": "none"}
 
 
 def document(folder: RunFolder) -> Document:
-    """Raises StateError for a folder that cannot be read."""
+    """The report of a study. Raises StateError for a folder that cannot be read."""
     run = folder.study()
     table = study_report.frame(folder)
     comparison = _comparison(folder)
@@ -67,7 +67,7 @@ def document(folder: RunFolder) -> Document:
 
 
 def key_figures(folder: RunFolder) -> tuple[tuple[str, str, str], ...]:
-    """The best score of each study, and beside what: name, value, note."""
+    """The best score of each study: name, value, and a remark with the default's score."""
     figures = []
     for name, reference in folder.study().references.items():
         points = study_report.ranked(folder, name)
@@ -142,7 +142,7 @@ def _text(value: object) -> str:
 
 
 def _comparison(folder: RunFolder) -> list[Section]:
-    """Default and tuned settings on the test cases, where that has been run."""
+    """The section on default and tuned settings on the test cases; [] where these were not run."""
     out = RunFolder(folder.path / "comparison")
     if not out.begun:
         return []
@@ -157,7 +157,7 @@ def _comparison(folder: RunFolder) -> list[Section]:
 
 
 def _after_comparison(folder: RunFolder) -> list[Section]:
-    """Learning curves and machines of its networks: those of the points leave no record."""
+    """Sections with learning curves and machines of the comparison's networks."""
     out = RunFolder(folder.path / "comparison")
     if not out.begun:
         return []

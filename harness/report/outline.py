@@ -1,4 +1,4 @@
-"""The outline of a mask along the edges of its voxels: what was scored, not a smoothed guess."""
+"""The outline of a mask along the edges of its voxels: the scored mask, without smoothing."""
 
 from collections import defaultdict
 
@@ -10,7 +10,7 @@ Point = tuple[int, int]  # (row, column) of a corner of voxels
 
 
 def outline(plane: NDArray[np.bool_]) -> Path:
-    """Closed loops around the voxels of an (H, W) mask, in the coordinates of `imshow`.
+    """The closed loops around the voxels of an (H, W) mask, in the coordinates of `imshow`.
 
     Outer borders and holes run in opposite directions, so that filling the path leaves the holes
     open. Empty for an empty mask.
@@ -24,7 +24,7 @@ def outline(plane: NDArray[np.bool_]) -> Path:
 
 
 def _borders(plane: NDArray[np.bool_]) -> dict[Point, list[Point]]:
-    """From each corner to the next, for every voxel side with foreground on its right only."""
+    """The next corners of each corner, along every voxel side with foreground on its right only."""
     padded = np.pad(plane, 1)
     inside = padded[1:-1, 1:-1]
     sides = (  # the neighbour beyond the side, and the side's corners relative to the voxel
@@ -41,7 +41,7 @@ def _borders(plane: NDArray[np.bool_]) -> dict[Point, list[Point]]:
 
 
 def _loops(following: dict[Point, list[Point]]) -> list[list[Point]]:
-    """The sides joined to closed loops; corners in the middle of a straight line left out."""
+    """The voxel sides joined to closed loops; corners within a straight line are left out."""
     loops = []
     for start in list(following):
         while following[start]:

@@ -1,4 +1,4 @@
-"""Matplotlib figures as drawings within a page.
+"""Matplotlib figures as SVG drawings within a page.
 
 Panels are as wide as a telephone, so that nothing is scaled down to read it; a page puts as many
 side by side as there is room for. A wider one has a row of its own, and is moved on a telephone.
@@ -35,7 +35,7 @@ _ID = re.compile(r"(\bid=\"|href=\"#|url\(#)")
 
 
 def panel(name: str, make: Callable[[], Figure], alt: str) -> Panel:
-    """The figure that `make` returns as markup; `name` is its own within a page."""
+    """The figure of `make` as an SVG panel; `name` must be unique within a page."""
     with style.context(["default", SCREEN]):
         content = io.StringIO()
         figure = make()
@@ -49,13 +49,13 @@ def panel(name: str, make: Callable[[], Figure], alt: str) -> Panel:
 
 
 def axes_beside(labels: list[str], height: float) -> tuple[Figure, Axes]:
-    """A figure with room for `labels` at the left of its axes, which are so many inches high."""
+    """A figure with room for `labels` left of its axes, which are `height` inches high."""
     left = min(LETTER * max(map(len, labels)) + 0.15, WIDTH / 2)
     return axes_at(left, height)
 
 
 def axes_at(left: float, height: float, *, top: float = TOP) -> tuple[Figure, Axes]:
-    """A figure of one column; its axes are `height` inches high, `left` inches from the left."""
+    """A figure of one column; the axes are `height` inches high, `left` inches from the left."""
     total = height + BOTTOM + top
     figure = Figure((WIDTH, total))
     box = (left / WIDTH, BOTTOM / total, 1 - (left + RIGHT) / WIDTH, height / total)

@@ -1,4 +1,4 @@
-"""Fig. 1: how well ResUNet3D does with larger and larger patches."""
+"""Fig. 1: the scores of ResUNet3D against the size of its patches."""
 
 import textwrap
 from functools import partial
@@ -50,7 +50,7 @@ def ladder_plot(table: pd.DataFrame, out_stem: Path, note: str = "") -> list[Pat
 
 
 def draw(table: pd.DataFrame, note: str) -> Figure:
-    """The plot as a figure, for `drawing.write_picture`."""
+    """The plot as a figure, for `style.write_picture`."""
     figure = Figure(INCHES, layout="constrained")
     places = figure.subplots(len(SHOWN), sharex=True)
     for axes, measure in zip(places, SHOWN, strict=True):

@@ -1,4 +1,4 @@
-"""Under which protocol a run was made, and everything in which it departs from the paper's."""
+"""The section on a run's protocol, and on its deviations from the paper's."""
 
 from collections.abc import Sequence
 
@@ -32,13 +32,13 @@ PAPERS = {
     "windows_per_volume",
     "foreground_share",
 }
-"""Settings that the paper states."""
+"""Settings of training that the paper states."""
 RELEASED = {"epochs", "learning_rate_floor"}
-"""Settings that only the released code has; all others are ours."""
+"""Settings of training that only the released code has; all other settings are ours."""
 
 
 def section(folders: Sequence[RunFolder], systems: Sequence[str]) -> Section:
-    """`systems` are those in the tables."""
+    """The protocol section; `systems` are the systems in the tables."""
     run = folders[0].manifest()
     protocol, settings = run.protocol, run.settings
     departures = deviations(folders, systems)
@@ -83,7 +83,7 @@ def _facts(folder: RunFolder) -> Facts:
 
 
 def deviations(folders: Sequence[RunFolder], systems: Sequence[str]) -> tuple[str, ...]:
-    """Everything in which these runs differ from the paper, or one of `systems` from the others."""
+    """The deviations of these runs from the paper, and of one of `systems` from the others."""
     run = folders[0].manifest()
     settings = run.settings
     found = _of_training(settings["protocol"])
@@ -120,7 +120,7 @@ def _of_training(protocol: JsonObject) -> list[str]:
 
 
 def _rule(protocol: JsonObject) -> Table:
-    """Every setting of training beside the paper's."""
+    """The table of every training setting beside the paper's value."""
     paper = PAPER.protocol.model_dump(mode="json")
     rows = tuple(
         (
@@ -136,7 +136,7 @@ def _rule(protocol: JsonObject) -> Table:
 
 
 def _source(key: str) -> str:
-    """Who says what the value of a setting is in the profile `paper`."""
+    """The origin, in words, of a setting's value in the profile `paper`."""
     if key in PAPERS:
         return "in the paper"
     return "in the released code" if key in RELEASED else "by our default"

@@ -1,4 +1,4 @@
-"""Where the numbers come from: machines, versions, and what to type to get them again."""
+"""The sections on machines, versions and the commands that repeat a run."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,7 @@ COLUMNS = {
 
 
 def environment_section(folders: Sequence[RunFolder]) -> Section:
-    """On what the trials ran, as each of them wrote it down."""
+    """The section on the machines and versions of the trials, as each trial recorded them."""
     counts: dict[tuple[str, ...], int] = {}
     for folder in folders:
         for trial in folder.trials():
@@ -38,7 +38,7 @@ def environment_section(folders: Sequence[RunFolder]) -> Section:
 
 
 def reproduce_section(folders: Sequence[RunFolder]) -> Section:
-    """The commands, without passwords and without the folder of the volumes."""
+    """The section with the commands, without passwords and without the folder of the volumes."""
     blocks: list[Block] = []
     for folder in folders:
         run = folder.manifest()

@@ -1,4 +1,4 @@
-"""The tables of the paper with our intervals and its own values beside ours."""
+"""The tables of the paper with our figures, our intervals and the paper's figures."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,11 @@ INTERVALS = (
     "Student's t and the studentised bootstrap. HD95: of the median; its mean has none, as single "
     "missed targets rule it. Of several trainings: for new patients and new trainings."
 )
-SPREADS = "±: standard deviation of the sample, over the cases; after the semicolon over trainings."
+UNITS = (
+    "Dice and Jaccard in percent; HD95 pooled over both directions, in mm; ±: standard deviation "
+    "of the sample, over the cases, after the semicolon over the trainings; missed, false alarms: "
+    "cases in which one of the two masks is empty, of all trainings, each at the worst HD95."
+)
 COSTS = (
     "Time: median seconds from an array in memory to a mask in memory, all processors; memory: "
     "peak MiB of inference; GFLOPs: of one volume."
@@ -22,7 +26,7 @@ PAPER = "Paper: its printed value; its HD95 is in voxels, its time of its own de
 
 
 def result_table(shown: ResultTable, standings: Mapping[str, Standing]) -> Table:
-    """One table; `standings` by column of cases.csv."""
+    """One table of results; `standings` is keyed by column of cases.csv."""
     columns = table.columns(shown)
     lines = shown.means.to_dict("records")
     figures = [
@@ -74,14 +78,14 @@ def _cell(
 
 
 def _carried(measure: Measure) -> str:
-    """The column of cases.csv whose interval stands in the column of `measure`; "" for none."""
+    """The column of cases.csv whose interval is shown in the column of `measure`; "" for none."""
     if measure.name == "hd95_median":
         return HD95.key
     return measure.key if measure.spread and measure.centre == "mean" else ""
 
 
 def _spreads(line: Record, measure: Measure) -> str:
-    """ " ± 8.10; ± 0.42": over patients, and over trainings where there are several."""
+    """The spreads as text, " ± 8.10; ± 0.42": over patients, and over trainings where several."""
     columns = [measure.spread, measure.spread_of_seeds] if measure.spread else []
     there = [line[column] for column in columns if not table.absent(line[column])]
     return ";".join(f" ± {table.number(value, measure)}" for value in there)
@@ -98,7 +102,7 @@ def _notes(shown: ResultTable, standings: Mapping[str, Standing]) -> tuple[str, 
     notes += few
     said = {note: None for standing in standings.values() for note in standing.notes}
     notes += [f"{note} (in the intervals, tests and ranks)" for note in said]
-    notes.append(SPREADS)
+    notes.append(UNITS)
     if any(i.low is not None for i in intervals):
         notes.append(INTERVALS)
     if set(shown.about.shows) & {"time", "memory", "gflops"}:

@@ -1,4 +1,4 @@
-"""Drawings of scores: case by case, and how firmly they order the systems."""
+"""Plots of scores: case by case, and the ranks of the systems in resamples."""
 
 from collections.abc import Mapping
 
@@ -23,7 +23,7 @@ _RANKS = colormaps["cividis"]
 
 
 def strip(standing: Standing, kinds: Mapping[str, str]) -> Figure:
-    """Each case of each system, its quartiles, and the mean with its interval."""
+    """The figure of each case of each system, with quartiles, and the centre with its interval."""
     titles = [standing.titles[key] for key in standing.scores]
     figure, axes = axes_beside(titles, ROW * len(titles))
     for place, (key, scores) in enumerate(standing.scores.items()):
@@ -48,7 +48,7 @@ def strip(standing: Standing, kinds: Mapping[str, str]) -> Figure:
 
 
 def rank_bars(standing: Standing, found: Ranking) -> Figure:
-    """In what share of the resamples a system took which rank, the best system on top."""
+    """The figure of the share of resamples in which a system took each rank, the best on top."""
     frequencies = found.frequencies
     if frequencies is None:
         raise ValueError(found.note)
@@ -77,7 +77,7 @@ def rank_bars(standing: Standing, found: Ranking) -> Figure:
 
 
 def _list_systems(axes: Axes, titles: list[str]) -> None:
-    """From top to bottom in the order of the table."""
+    """Label the rows with the systems, from top to bottom in the order of the table."""
     axes.set_yticks(range(len(titles)), titles)
     axes.set_ylim(len(titles) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)

@@ -1,4 +1,4 @@
-"""Tables and plots of how the systems stand to each other, as blocks of a report."""
+"""Report blocks that compare the systems: tables and plots of differences and ranks."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -29,7 +29,7 @@ LEGEND_OF_MAPS = (
 
 
 def significance(standings: Sequence[Standing]) -> list[Block]:
-    """A map for each metric, or why no pair could be tested."""
+    """A map of verdicts for each metric, or the reason why no pair could be tested."""
     tested = [s for s in standings if any(c.p_holm is not None for c in s.comparisons)]
     if tested:
         return [Bullets(LEGEND_OF_MAPS), Group(tuple(map(_map, tested)))]
@@ -57,7 +57,7 @@ def _map(standing: Standing) -> Table:
 
 
 def pairs(standing: Standing) -> Table:
-    """Every two systems with difference, interval, p and verdict."""
+    """The table of every two systems with difference, interval, p and verdict."""
     found = Found(standing, tuple(standing.comparisons))
     rows = words([cells(found, each)[1:] for each in found.comparisons])
     title = f"Every two systems: {standing.metric.title}"
@@ -65,7 +65,7 @@ def pairs(standing: Standing) -> Table:
 
 
 def spreads(standing: Standing) -> Table:
-    """How far patients lie apart in each system, and how far its trainings."""
+    """The table of each system's spread over patients and over trainings."""
     rows = [
         [
             standing.titles[key],
@@ -83,7 +83,7 @@ def spreads(standing: Standing) -> Table:
 
 
 def ranks(name: str, standings: Sequence[Standing]) -> list[Block]:
-    """Rank plots, or the ranks alone where there are too few cases to resample."""
+    """Rank plots, or a table of the ranks where there are too few cases to resample."""
     found = [(standing, standing.ranking) for standing in standings if standing.ranking]
     firm = [(standing, each) for standing, each in found if each.frequencies is not None]
     if not firm:
@@ -107,7 +107,7 @@ def _rank_panel(name: str, standing: Standing, found: Ranking) -> Panel:
 
 
 def _tau(standing: Standing, found: Ranking) -> str:
-    """ "Dice: tau 0.91 [0.79, 1.00]"."""
+    """Kendall's tau as text: "Dice: tau 0.91 [0.79, 1.00]"; a note where there is none."""
     tau = found.kendall_tau
     if tau is None:
         return found.note
@@ -138,7 +138,7 @@ def _rank_table(standing: Standing, found: Ranking) -> Table:
 
 
 def strips(name: str, title: str, standings: list[Standing], kinds: Mapping[str, str]) -> Plot:
-    """Each test case of each system."""
+    """The plots of the scores of each test case of each system."""
     panels = []
     for number, standing in enumerate(standings):
         metric = standing.metric.title

@@ -1,4 +1,4 @@
-"""Pictures of how the points of a study did.
+"""Pictures of the points of a study and their scores.
 
     STUDY/figures/<study>-history      every point, in their order
                           slices       against each parameter
@@ -100,7 +100,7 @@ LEGEND: Style = {
 
 
 def draw(folder: RunFolder, table: pd.DataFrame) -> list[Path]:
-    """Write the pictures of every study in the folder that has a score; the files.
+    """Write the pictures of every study in the folder that has a score; returns the files.
 
     `table` has a row for each point: study, number, state (complete, stopped, failed or
     unfinished), value (validation Dice, 0 to 1, of complete points), last (the last score of
@@ -116,14 +116,14 @@ def draw(folder: RunFolder, table: pd.DataFrame) -> list[Path]:
 
 
 def pictures(folder: RunFolder, table: pd.DataFrame) -> dict[str, dict[str, Callable[[], Figure]]]:
-    """Study -> kind -> what draws it; `table` as for `draw`."""
+    """The functions that draw the pictures: study -> kind -> function; `table` as for `draw`."""
     run = folder.study()
     return {name: _pictures(_Found.of(name, run, table)) for name in run.suites}
 
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """One study: its points in order, with their score in percent or NaN."""
+    """One study: its points in order, with the score of each in percent or NaN."""
 
     name: str
     points: pd.DataFrame
@@ -150,29 +150,29 @@ class _Found:
         return self.points[self.points["state"] == state]
 
     def if_stopped(self, note: str) -> list[str]:
-        """The note of a picture in which stopped points are marked, or lack; if there are any."""
+        """The given note in a list if the study has stopped points, else []."""
         return [note] if len(self.of_state("stopped")) else []
 
     @property
     def default(self) -> pd.DataFrame:
-        """One row; none while it is not complete."""
+        """The row of the default point; no row while the default is not complete."""
         complete = self.of_state("complete")
         same = [complete[name] == value for name, value in self.reference.items()]
         return complete[np.logical_and.reduce(same)][:1]
 
     @property
     def best(self) -> pd.DataFrame:
-        """One row; none when no point is complete."""
+        """The row of the best point; no row when no point is complete."""
         return self.of_state("complete").nlargest(1, "score")
 
     def span(self, name: str) -> Range:
-        """The range of a parameter, and the default where it lies outside."""
+        """The range of a parameter, extended to the default where the default lies outside."""
         span, value = self.space[name], self.reference[name]
         return Range(min(span.low, value), max(span.high, value), span.log, span.integer)
 
 
 def _pictures(found: _Found) -> dict[str, Callable[[], Figure]]:
-    """Those in which there is something to see."""
+    """The pictures that can be drawn; {} when no point has a score."""
     if not found.points["score"].notna().any():
         return {}
     pictures: dict[str, Callable[[], Figure]] = {
@@ -235,7 +235,7 @@ def _draw_slice(axes: Axes, found: _Found, name: str) -> None:
 
 
 def _mark_points(axes: Axes, found: _Found, column: str) -> None:
-    """The score of each point against a column, and where those without one are."""
+    """Draw the score of each point against a column, and mark the points without a score."""
     for state, style in MARKS.items():
         _mark(axes, found.of_state(state), column, state, style)
     failed = found.of_state("failed")
@@ -255,7 +255,7 @@ def _mark(axes: Axes, points: pd.DataFrame, column: str, label: str, style: Styl
 
 
 def _with_score(label: str, point: pd.DataFrame) -> str:
-    """ "best (81.2)"."""
+    """The label with the score of the point: "best (81.2)"."""
     return label + "".join(f" ({score:.1f})" for score in point["score"])
 
 
@@ -281,24 +281,24 @@ def _parallel(found: _Found) -> Figure:
 
 
 def _heights(point: pd.Series, found: _Found) -> list[float]:
-    """Where the line of a point crosses the scale of each parameter, 0 to 1."""
+    """The heights, 0 to 1, at which the line of a point crosses the scale of each parameter."""
     return [_share(point[name], found.span(name)) for name in found.space]
 
 
 def _wide(low: float, high: float) -> Range:
-    """A range for scores in percent, of some width also when they are equal."""
+    """The range for scores in percent, widened when the scores are equal."""
     return Range(low, high) if high - low > 100 * ALIKE else Range(low - 0.5, high + 0.5)
 
 
 def _share(value: float, span: Range) -> float:
-    """How far up its range a value is, 0 to 1."""
+    """The position of a value within its range, 0 to 1."""
     if span.log:
         return log(value / span.low) / log(span.high / span.low)
     return (value - span.low) / (span.high - span.low)
 
 
 def _draw_scales(axes: Axes, found: _Found, scores: Range) -> None:
-    """An upright scale for each parameter, then that of the scores with its colours."""
+    """Draw an upright scale for each parameter, then the scale of the scores with its colours."""
     last = len(found.space)
     for place, name in enumerate(found.space):
         _draw_scale(axes, place, name, found.span(name), right=False)
@@ -345,7 +345,7 @@ def _importance(found: _Found, shares: dict[str, float]) -> Figure:
 
 
 def _ticks(span: Range) -> list[float]:
-    """A few round values within the range."""
+    """Tick values: a few round numbers within the range."""
     if span.log:
         subs = (1, 2, 5) if span.high / span.low < 100 else (1,)
         ticks = LogLocator(subs=subs).tick_values(span.low, span.high)
@@ -357,7 +357,7 @@ def _ticks(span: Range) -> list[float]:
 
 
 def _short(value: float) -> str:
-    """0.002 -> "0.002", 0.0002 -> "2e-4"."""
+    """A number as short text: 0.002 -> "0.002", 0.0002 -> "2e-4"."""
     if value == 0 or abs(value) >= 0.001:
         return f"{value:.4g}"
     digits, _, exponent = f"{value:.3e}".partition("e")
@@ -365,7 +365,7 @@ def _short(value: float) -> str:
 
 
 def _framed(figure: Figure, title: str, notes: list[str], synthetic: bool) -> Figure:
-    """The figure with a title and legend above and notes below what it shows."""
+    """The figure with a title and legend above the plot and notes below the plot."""
     width, body = figure.get_size_inches()
     handles, labels = figure.axes[0].get_legend_handles_labels()
     columns = int(width * LEGEND_ENTRIES)

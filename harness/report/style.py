@@ -1,4 +1,4 @@
-"""How pictures of pfbench look, and how they become files that are equal for equal content."""
+"""The style of pfbench's pictures, and writing them so that equal content gives equal files."""
 
 import io
 from collections.abc import Callable
@@ -30,7 +30,7 @@ STYLE = {
 
 
 def png(make: Callable[[], Figure], dpi: int) -> bytes:
-    """The figure that `make` returns, for a page: with the house style in force."""
+    """The PNG of the figure that `make` returns, drawn in the house style."""
     with style.context(["default", STYLE]):
         content = io.BytesIO()
         make().savefig(content, format="png", dpi=dpi, metadata={"Software": None})
@@ -38,7 +38,7 @@ def png(make: Callable[[], Figure], dpi: int) -> bytes:
 
 
 def write_picture(make: Callable[[], Figure], stem: Path) -> list[Path]:
-    """`stem`.png and `stem`.svg of the figure that `make` returns; equal figures, equal bytes.
+    """Write the figure of `make` as `stem`.png and `stem`.svg; equal figures give equal bytes.
 
     `make` is called with the house style in force, whatever the user's matplotlibrc says. Raises
     StorageError when a file cannot be written.

@@ -1,4 +1,4 @@
-"""From folders to the file of a report, in the format that was asked for."""
+"""Writes the report of one or several folders to a file, in the chosen format."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,13 +22,13 @@ ENDINGS = {"html": "html", "md": "md", "latex": "tex", "csv": "csv"}
 
 
 def default_place(folders: Sequence[RunFolder], format: str) -> Path:
-    """In the folder of a single run; for several, which belong to none, where the user is."""
+    """The default path of a report: the folder of a single run, else the working directory."""
     name = f"report.{ENDINGS[known(format)]}"
     return folders[0].path / name if len(folders) == 1 else Path(name)
 
 
 def known(format: str) -> str:
-    """`format`; UsageError with the nearest one there is."""
+    """The format name itself; UsageError with the nearest known format when it is unknown."""
     if format not in ENDINGS:
         raise unknown("format", format, ENDINGS, where="--format")
     return format
@@ -63,7 +63,7 @@ def write(
 
 
 def rebuild(folder: RunFolder) -> RunResults | StudyResults:
-    """Write the tables of a run or study anew, and the pictures of a study; returns its results."""
+    """Write the tables of a run or study anew, and a study's pictures; returns the results."""
     results = opened(folder)
     if isinstance(results, StudyResults):
         study_files.write(folder)
@@ -79,7 +79,7 @@ def _of_study(results: StudyResults, format: str) -> str:
 
 
 def _with_intervals(folders: Sequence[RunFolder]) -> pd.DataFrame:
-    """The lines of the tables; the means have the intervals of the scores, too, as fractions.
+    """The lines of the tables; lines of means also have the intervals of the scores, as fractions.
 
     Those of HD95 are of its median.
     """

@@ -1,1 +1,1 @@
-"""What the folders of runs say, as numbers and verdicts."""
+"""The results of run folders and study folders: numbers, tables and verdicts."""

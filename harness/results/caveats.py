@@ -4,14 +4,14 @@ from typing import NamedTuple
 
 
 class Caveat(NamedTuple):
-    """One reason, in the words of each place that has to give it."""
+    """One reason why the numbers say nothing about the paper, worded for each place of use."""
 
     note: str
-    """Under a table or in a picture."""
+    """The wording under a table or in a picture."""
     warning: str
-    """A sentence above a report."""
+    """The sentence above a report."""
     reason: str
-    """Beside the verdict on a claim."""
+    """The wording beside the verdict on a claim."""
 
 
 SYNTHETIC = Caveat(
@@ -22,7 +22,7 @@ SYNTHETIC = Caveat(
 
 
 def caveats(synthetic: bool, profile: str) -> list[Caveat]:
-    """The reasons that hold for a run on such data in such a profile."""
+    """The caveats of a run: one for synthetic data, one for a profile other than `paper`."""
     found = [SYNTHETIC] if synthetic else []
     if profile != "paper":
         small = "smaller volumes and networks than the paper's; for trying out, not for conclusions"

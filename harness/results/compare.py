@@ -1,4 +1,4 @@
-"""`pfbench compare`: which of two systems is better on the same cases, chance taken into account.
+"""`pfbench compare`: which of two systems is better on the same cases, with intervals and tests.
 
     RUN_DIR ROW ROW …      every two of these rows        (no ROW: of the table's)
     RUN_DIR RUN_DIR        each row of the first run against itself in the second
@@ -44,7 +44,7 @@ DISAGREE = "mean and median disagree"
 
 @dataclass(frozen=True)
 class Found:
-    """The pairs of one metric."""
+    """The comparisons of all pairs in one metric."""
 
     standing: Standing
     comparisons: tuple[Comparison, ...]
@@ -53,7 +53,7 @@ class Found:
         return verdict(comparison, higher_is_better=self.standing.higher_is_better)
 
     def seeds(self, comparison: Comparison) -> int | None:
-        """Trainings that tell 1 point of Dice or Jaccard, see `seeds_needed`; None for mm."""
+        """Trainings that detect 1 point of Dice or Jaccard, see `seeds_needed`; None for mm."""
         scores = self.standing.scores
         if self.standing.metric.unit != "%":
             return None
@@ -62,7 +62,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Compared:
-    """What is compared, metric by metric, and what must be said about it."""
+    """The result of `compare`: the pairs in each metric, and the notes to print under them."""
 
     title: str
     found: tuple[Found, ...]
@@ -70,7 +70,7 @@ class Compared:
 
 
 def compare(folders: Sequence[RunFolder], names: Sequence[str], suite: str = "") -> Compared:
-    """Rows of one run with each other, or the rows of two runs.
+    """Compare the rows of one run with each other, or the same rows of two runs.
 
     `names` are keys or titles of rows. Raises UsageError for an unknown name, fewer than two rows
     or runs on different cases, StateError for what is no run or has no readable scores.
@@ -117,7 +117,7 @@ def _compare_runs(
 
 
 def _table(folder: RunFolder, suite: str, names: Sequence[str]) -> list[ResultRow]:
-    """The rows of `suite`; without one, of the run's first table that has all the names."""
+    """The rows of `suite`; without a suite, of the run's first table that has all the names."""
     if suite:
         return rows(folder, suite)
     tables: dict[str, list[ResultRow]] = {}
@@ -134,7 +134,7 @@ def _named(table: Sequence[ResultRow], name: str) -> list[ResultRow]:
 def _chosen(
     table: Sequence[ResultRow], names: Sequence[str], *, at_least: int = 2
 ) -> list[ResultRow]:
-    """The rows called so, each once, in the order of the names; all rows without names."""
+    """The rows with these keys or titles, once each, in order of `names`; all without names."""
     for name in names:
         if not _named(table, name):
             raise unknown("row", name, (row.key for row in table))
@@ -160,7 +160,7 @@ def _compared(
 
 
 def records(compared: Compared) -> JsonObject:
-    """For `--json`; every figure is in `unit`."""
+    """The comparisons for `--json`; every figure is in the unit named by `unit`."""
     pairs = [_record(found, each) for found in compared.found for each in found.comparisons]
     return {"title": compared.title, "pairs": pairs, "notes": list(compared.notes)}
 
@@ -214,7 +214,7 @@ HEADINGS = (
 
 
 def cells(found: Found, each: Comparison) -> list[str]:
-    """A pair as people read it, under `HEADINGS`."""
+    """The cells of one pair in the printed table, under `HEADINGS`."""
     titles, paired = found.standing.titles, each.paired
     low, high = paired.difference.low, paired.difference.high
     span = "" if low is None or high is None else f" [{low:+.2f}, {high:+.2f}]"
@@ -235,7 +235,7 @@ def cells(found: Found, each: Comparison) -> list[str]:
 
 
 def in_figures(standing: Standing, key: str) -> str:
-    """ "83.41"; of distances "12.30, median 5.10, missed 1 + 0", the second of false alarms."""
+    """The score as text: "83.41"; of HD95 "12.30, median 5.10, missed 1 + 0" (false alarms)."""
     values, missed = standing.scores[key].values, standing.misses[key]
     mean = f"{values.mean():.2f}"
     if standing.metric.centre == "mean":
@@ -244,7 +244,7 @@ def in_figures(standing: Standing, key: str) -> str:
 
 
 def in_words(word: Verdict, each: Comparison) -> str:
-    """ "better (these two networks)", "open (mean and median disagree)", or why there is none."""
+    """The verdict as text: "better (these two networks)", "open (mean and median disagree)"."""
     paired = each.paired
     if word == "n too small":
         return paired.note
@@ -255,7 +255,7 @@ def in_words(word: Verdict, each: Comparison) -> str:
 
 
 def seeds_in_words(found: Found, each: Comparison) -> str:
-    """How many trainings would tell 1 point, or why none would."""
+    """The number of trainings needed to detect 1 point, or why no number is given; as text."""
     needed = found.seeds(each)
     if needed is None:
         one = found.standing.metric.unit == "%" and each.paired.about_networks
@@ -264,14 +264,14 @@ def seeds_in_words(found: Found, each: Comparison) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """ "0.031", "< 0.001", or nothing where there was no test."""
+    """The p value as text: "0.031", "< 0.001", or "" where there was no test."""
     if p is None:
         return ""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def show(compared: Compared, screen: Screen) -> None:
-    """The pairs, metric by metric, for the person at the terminal."""
+    """Print the pairs, metric by metric, on the terminal."""
     table = Table(title=compared.title, title_justify="left", header_style="bold")
     for place, heading in enumerate(HEADINGS):
         table.add_column(heading, justify="right" if 3 <= place <= 7 else "left")

@@ -1,4 +1,4 @@
-"""In what a run departs from the paper: its data, its networks, its training.
+"""The departures of a run from the paper: in data, networks and training.
 
 A departure marks every verdict on the paper's claims. The paper's figures stand beside ours only
 where the data are the paper's, too.
@@ -15,14 +15,14 @@ from harness.runs.settings import PAPER
 
 PAPER_TARGET = "wt"
 PAPER_MODALITIES = ({"t2"}, {"flair", "t1", "t1ce", "t2"})
-"""Of BraTS: the released code reads T2 alone, the text speaks of four modalities."""
+"""The modalities of BraTS: the released code reads T2 alone, the text speaks of four modalities."""
 LIVER = (
     "liver scans of your own: the paper's are 347 MRI scans of one hospital that nobody else has"
 )
 
 
 def of_data(data: Mapping[str, Any]) -> list[str]:
-    """In what the volumes are not the paper's; `data` is the part of a run's protocol."""
+    """The departures of the volumes from the paper's; `data` is that part of a run's protocol."""
     if data["synthetic"]:
         return [SYNTHETIC.reason]
     if data["name"] == "liver":
@@ -40,7 +40,7 @@ def of_data(data: Mapping[str, Any]) -> list[str]:
 
 
 def of_training(protocol: Mapping[str, Any]) -> list[str]:
-    """The settings of `protocol` that are not those of the profile `paper`."""
+    """The settings of `protocol` that differ from those of the profile `paper`."""
     paper = PAPER.protocol.model_dump(mode="json")
     return [
         f"{key} {in_words(value)} instead of {in_words(paper.get(key))}"
@@ -50,14 +50,14 @@ def of_training(protocol: Mapping[str, Any]) -> list[str]:
 
 
 def of_systems(settings: Mapping[str, Any]) -> list[str]:
-    """What was set for single systems: by hand, or by a study and --tuned."""
+    """The settings of single systems that were changed: by hand, or by a study and --tuned."""
     changed, alone = settings["systems"].items(), settings["exceptions"].items()
     found = [f"{name} with {pairs(options)}, set by the user" for name, options in changed]
     return found + [f"{name} trained with its own {pairs(values)}" for name, values in alone]
 
 
 def departures(run: RunManifest) -> list[str]:
-    """Everything in which a run departs from the paper."""
+    """Every departure of a run from the paper."""
     found = [caveat.reason for caveat in caveats(run.synthetic, run.profile)]
     if not run.synthetic:
         found += of_data(run.protocol["data"])

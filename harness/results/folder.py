@@ -1,4 +1,4 @@
-"""What the folder of a run or of a study says: as lines, as files, on the terminal.
+"""The results of a run folder or a study folder: as lines, as files, on the terminal.
 
 Which of the two a folder is, is decided here, once: `opened` returns an object of the right kind.
 """
@@ -28,17 +28,17 @@ class RunResults:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A line for each trial and a line with the mean of each row."""
+        """The lines of all tables: one for each trial, and one with the mean of each row."""
         return self.found.frame
 
     @property
     def as_json(self) -> str:
-        """The lines, and what must be said under them."""
+        """The lines of all tables and the notes under them, as JSON."""
         rows = json.loads(self.frame.to_json(orient="records"))
         return json.dumps({"rows": rows, "notes": self.found.notes}, indent=2)
 
     def write_tables(self) -> None:
-        """table.csv and table.md."""
+        """Write table.csv and table.md."""
         tables.write(self.folders[0], self.found)
 
     def show(self, screen: Screen) -> None:
@@ -48,13 +48,13 @@ class RunResults:
 
 @dataclass(frozen=True)
 class StudyResults:
-    """The points of one study."""
+    """The results of one study: its points."""
 
     folder: RunFolder
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A line for each point."""
+        """The lines of the table: one for each point."""
         return study.frame(self.folder)
 
     @property
@@ -62,7 +62,7 @@ class StudyResults:
         return self.frame.to_json(orient="records", indent=2)
 
     def write_tables(self) -> None:
-        """study.csv, study.md, and best.yaml once a point is complete."""
+        """Write study.csv, study.md, and best.yaml once a point is complete."""
         study.write_tables(self.folder)
 
     def show(self, screen: Screen) -> None:

@@ -1,4 +1,4 @@
-"""Intervals that cover in 95 %, and tests that belong to them, of one system or of two.
+"""Intervals with 95 % coverage, and the tests that belong to them, for one system or for two.
 
     Scores ─► mean_interval, median_interval        of one system
     two    ─► paired_difference                     first - second, patient by patient
@@ -42,35 +42,38 @@ class Interval(NamedTuple):
     low: float | None
     high: float | None
     n_cases: int
-    """Independent ones: patients. For `ratio_interval`: processes, of the side that has fewer."""
+    """Independent cases: patients. For `ratio_interval`: processes, of the side that has fewer."""
     n_seeds: int
     note: str = ""
 
 
 class Paired(NamedTuple):
-    """The first system minus the second, over the same patients."""
+    """The difference first system minus second system, over the same patients."""
 
     difference: Interval
-    """Of the metric's centre: mean or median of the differences."""
+    """The interval of the metric's centre: the mean or median of the differences."""
     p: float | None
-    """Two-sided; below 5 % where the interval excludes 0. None when there are too few patients."""
+    """Two-sided p value; below 5 % where the interval excludes 0.
+
+    None when there are too few patients.
+    """
     mean: float
-    """The mean of the differences, whatever the centre."""
+    """The mean of the differences, also where the metric's centre is the median."""
     note: str = ""
 
     @property
     def about_networks(self) -> bool:
-        """Whether it speaks of these very networks, as one system was trained only once."""
+        """Whether the result holds for these networks only, as one system was trained only once."""
         return self.difference.n_seeds < 2
 
     @property
     def contradicts(self) -> bool:
-        """Whether the mean of the differences points against their centre."""
+        """Whether the mean of the differences has the opposite sign of their centre."""
         return self.mean * self.difference.estimate < 0
 
 
 def mean_interval(scores: Scores, limits: tuple[float, float] | None = None) -> Interval:
-    """The mean over the patients with its interval, within the `limits` of the score.
+    """The mean over the patients with its interval, clipped to the `limits` of the score.
 
     At either end the farther of Student's t and the studentised bootstrap (Efron & Tibshirani,
     1993, Sec. 12.5): the bootstrap follows the skewness of scores near their limit, and with six to
@@ -92,7 +95,7 @@ def mean_interval(scores: Scores, limits: tuple[float, float] | None = None) -> 
 
 
 def median_interval(scores: Scores) -> Interval:
-    """The median over the patients with its interval, made of order statistics.
+    """The median over the patients with its interval from order statistics.
 
     It covers in at least 95 % whatever the distribution, penalties included.
     """
@@ -101,7 +104,7 @@ def median_interval(scores: Scores) -> Interval:
 
 
 def paired_difference(first: Scores, second: Scores, centre: Centre = "mean") -> Paired:
-    """Mean or median of first - second with interval and test.
+    """The mean or median of first - second with its interval and test.
 
     mean    Student's t. With several trainings of both, the variance of the patients' differences
             over n and of the trainings' means over the seeds add up, with Satterthwaite's degrees
@@ -126,7 +129,7 @@ def paired_difference(first: Scores, second: Scores, centre: Centre = "mean") ->
 
 
 def seeds_needed(first: Scores, second: Scores, gap: float) -> int | None:
-    """Trainings of either system that tell a true mean difference of `gap` in 80 % of studies.
+    """Trainings per system that detect a true mean difference of `gap` in 80 % of studies.
 
     At 5 %, on as many patients as these, with the spreads of these. 0 where no number of trainings
     would do, as the patients are too few; None where it cannot be known: one training, one patient.
@@ -150,7 +153,7 @@ def seeds_needed(first: Scores, second: Scores, gap: float) -> int | None:
 def ratio_interval(
     numerator: Sequence[Sequence[float]], denominator: Sequence[Sequence[float]]
 ) -> Interval:
-    """How many times longer the first takes, from the timings of several processes on either side.
+    """The ratio of two times with its interval, from timings of several processes on either side.
 
     Repetitions in one process share its memory, clocks and neighbours, so a process counts once, by
     its median. Welch's t on the logarithms: drawing three processes with replacement would cover
@@ -177,7 +180,7 @@ def ratio_interval(
 
 
 def _student(values: Floats, trainings: list[Part], seeds: int) -> tuple[Interval, float | None]:
-    """The mean of one value per patient with interval and p."""
+    """The mean of one value per patient with its interval and p value."""
     n, estimate = len(values), _mean(values)
     if few := too_small(n, "an interval"):
         return Interval(estimate, None, None, n, seeds, few), None
@@ -190,7 +193,7 @@ def _student(values: Floats, trainings: list[Part], seeds: int) -> tuple[Interva
 
 
 def _signs(values: Floats, trainings: list[Part], seeds: int) -> tuple[Interval, float | None]:
-    """The median of one value per patient with interval and p.
+    """The median of one value per patient with its interval and p value.
 
     With trainings in it, p is that of the distance from the estimate to the end of the interval at
     the side of 0, and never below that of the signs.
@@ -218,13 +221,13 @@ def _of_median(values: Floats, trainings: list[Part], seeds: int) -> Interval:
 
 @cache
 def _place(n: int) -> int:
-    """Of the end of the median's interval among n ordered values, from either side, from 1 on."""
+    """The rank of the ends of the median's interval among n values, from either side, from 1 on."""
     below = bdtr(np.arange(n // 2 + 1), n, 0.5)  # chance that at most so many lie below the median
     return int((below <= TAILS[0]).sum())
 
 
 def _sign_p(values: Floats) -> float:
-    """Two-sided sign test whose rejections are those of the median's interval.
+    """The p value of the two-sided sign test whose rejections match the median's interval.
 
     A value of 0 speaks against either side.
     """
@@ -233,14 +236,14 @@ def _sign_p(values: Floats) -> float:
 
 
 def _trainings(by_training: Sequence[Floats], statistic: Callable[[Floats], float]) -> list[Part]:
-    """What each system's trainings add to the variance of a `statistic` over the patients."""
+    """The variance that each system's trainings add to a `statistic` over the patients."""
     several = [each.T for each in by_training if each.shape[1] > 1]
     single = [np.array([statistic(patients) for patients in each]) for each in several]
     return [(float(found.var(ddof=1)) / len(found), len(found) - 1) for found in single]
 
 
 def _together(parts: Sequence[Part]) -> tuple[float, float]:
-    """Sum of variances, and Satterthwaite's degrees of freedom of the sum."""
+    """The sum of the variances, and Satterthwaite's degrees of freedom of the sum."""
     variance = sum(each for each, _ in parts)
     below = sum(each**2 / freedom for each, freedom in parts)
     return variance, variance**2 / below if below else math.inf
@@ -249,7 +252,7 @@ def _together(parts: Sequence[Part]) -> tuple[float, float]:
 def _widened(
     estimate: float, low: float, high: float, trainings: list[Part]
 ) -> tuple[float, float]:
-    """An interval over patients, made to speak of new trainings, too.
+    """The ends of an interval over patients, widened to cover new trainings, too.
 
     The distance to each end counts as that many standard errors, known for certain.
     """
@@ -263,7 +266,7 @@ def _widened(
 
 
 def _far(freedom: float) -> float:
-    """Standard errors from an estimate to either end, by Student's t."""
+    """The standard errors between an estimate and either end, by Student's t."""
     return float(stdtrit(freedom, TAILS[1]))
 
 

@@ -1,4 +1,4 @@
-"""Tables as Markdown, for the files that people read beside the results."""
+"""Tables as Markdown, for the text files beside the results."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""Test cases in which exactly one of the two masks is empty: their distance is the worst there is.
+"""Missed targets and false alarms: exactly one mask of the case is empty, the distance the worst.
 
 A mean of distances is ruled by them, so that their count stands beside it wherever it is shown.
 """
@@ -10,16 +10,16 @@ from harness.runs.trial_folder import TrialFolder
 
 
 class Misses(NamedTuple):
-    """Cases of all trainings: of three seeds on ten cases, up to thirty."""
+    """Missed targets and false alarms of all trainings: of 3 seeds on 10 cases, up to 30."""
 
     missed: int
-    """There was a target, and nothing was found."""
+    """Cases with a target and an empty prediction."""
     false_alarms: int
-    """There was no target, and something was found."""
+    """Cases without a target and with a prediction that is not empty."""
 
 
 def misses(trials: Sequence[TrialFolder]) -> Misses:
-    """Of finished trials. StateError when the scores of one cannot be read."""
+    """The misses of finished trials. StateError when the scores of a trial cannot be read."""
     empty = [(trial.scores("failed"), trial.scores("target_ml")) for trial in trials]
     failed = [volume for fails, volumes in empty for case, volume in volumes.items() if fails[case]]
     missed = sum(volume > 0 for volume in failed)

@@ -15,6 +15,6 @@ def paper_tables() -> dict[str, dict[str, dict[str, float]]]:
 
 
 def printed(suite: str, key: str, dataset: str) -> dict[str, float]:
-    """The paper's figures for a row; none where it has none. Liver stands in Table V only."""
+    """The paper's figures for a row; {} where the paper has none. Liver stands in Table V only."""
     table = f"{suite}-liver" if dataset == "liver" else suite
     return paper_tables().get(table, {}).get(key, {})

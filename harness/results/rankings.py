@@ -1,4 +1,4 @@
-"""What the scores of a few cases say about many systems: which is better, and in what order.
+"""Comparisons and rankings of many systems from the scores of a few cases.
 
     {system: Scores} ─► compare_all ─► significance_map
                      └─► ranking
@@ -30,7 +30,7 @@ TURNED = {"better": "worse", "worse": "better"}
 
 
 class Comparison(NamedTuple):
-    """Two of several systems; `p_holm` accounts for how many pairs were tested."""
+    """The comparison of two of several systems; `p_holm` is corrected for the number of pairs."""
 
     first: str
     second: str
@@ -39,10 +39,10 @@ class Comparison(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """How firmly the cases order the systems; the best has rank 1, equals share the better rank."""
+    """The ranks of the systems and their stability; 1 is the best, equals share the better rank."""
 
     ranks: "pd.Series[int]"
-    """Of the whole sample, by system."""
+    """The rank of each system in the whole sample."""
     frequencies: pd.DataFrame | None
     """Systems × ranks: the share of resamples in which a system took a rank."""
     kendall_tau: Interval | None
@@ -65,14 +65,14 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def compare_all(systems: Mapping[str, Scores], centre: Centre = "mean") -> list[Comparison]:
-    """Every two systems in the order given, corrected together. Raises like `paired_difference`."""
+    """Compare every pair of systems, corrected together. Raises like `paired_difference`."""
     return compare_pairs(list(combinations(systems, 2)), systems, centre)
 
 
 def compare_pairs(
     pairs: Sequence[tuple[str, str]], systems: Mapping[str, Scores], centre: Centre = "mean"
 ) -> list[Comparison]:
-    """These pairs, corrected together. Raises like `paired_difference`."""
+    """Compare the given pairs, corrected together. Raises like `paired_difference`."""
     tested = [paired_difference(systems[first], systems[second], centre) for first, second in pairs]
     adjusted = holm([paired.p for paired in tested])
     return [
@@ -82,7 +82,7 @@ def compare_pairs(
 
 
 def verdict(comparison: Comparison, *, higher_is_better: bool) -> Verdict:
-    """Is the first "better" or "worse" than the second at 5 % after Holm?
+    """The verdict on the first system: "better" or "worse" than the second at 5 % after Holm?
 
     "open" where neither is shown, or where mean and median of the differences point to opposite
     sides; "n too small" where no test was possible.
@@ -109,7 +109,7 @@ def significance_map(comparisons: Sequence[Comparison], *, higher_is_better: boo
 def ranking(
     systems: Mapping[str, Scores], *, higher_is_better: bool, centre: Centre = "mean"
 ) -> Ranking:
-    """Rank the systems by mean or median, and ask resampled patients how often they agree.
+    """Rank the systems by mean or median, and compare the ranks with those of resampled patients.
 
     Wiesenfarth et al., Sci. Rep. 11 (2021) 2369. A resample in which all systems tie agrees with
     no order: its tau is 0. Raises ValueError for fewer than two systems or unequal patients.

@@ -1,4 +1,4 @@
-"""Means and medians of resampled patients, all resamples at once.
+"""Means and medians of resampled patients, computed for all resamples at once.
 
 Resamples come from a fixed seed and depend on nothing but the number of patients: a number is the
 same each time it is printed, and all systems are seen on the same resampled patients.
@@ -17,7 +17,7 @@ BLOCK = 1000  # resamples that are sorted into medians at once: some MiB, not hu
 
 @lru_cache(maxsize=1)
 def counts(n: int) -> Floats:
-    """How often each of n patients stands in each resample, (RESAMPLES, n)."""
+    """The number of times that each of n patients occurs in each resample, (RESAMPLES, n)."""
     drawn = np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
     times = drawn.astype(float)
     times.flags.writeable = False
@@ -25,12 +25,12 @@ def counts(n: int) -> Floats:
 
 
 def resampled_means(values: Floats) -> Floats:
-    """Of values (n, systems): (RESAMPLES, systems)."""
+    """The means of resampled patients, (RESAMPLES, systems), from values (n, systems)."""
     return np.round(counts(len(values)) @ values / len(values), DECIMALS)
 
 
 def resampled_medians(values: Floats) -> Floats:
-    """Of values (n, systems): (RESAMPLES, systems)."""
+    """The medians of resampled patients, (RESAMPLES, systems), from values (n, systems)."""
     n, systems = values.shape
     medians = np.empty((RESAMPLES, systems))
     for system in range(systems):
@@ -45,7 +45,7 @@ def resampled_medians(values: Floats) -> Floats:
 
 
 def studentised(values: Floats) -> Floats:
-    """(mean of a resample - mean) / standard error of the resample, one for each resample.
+    """The studentised mean of each resample: (its mean - mean) / its standard error.
 
     Resamples of equal values have no standard error and are left out: of six values that differ,
     one in 7776. Raises ValueError for values (n,) that are all equal.

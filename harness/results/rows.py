@@ -1,4 +1,4 @@
-"""The rows of a run's tables, or of several runs', each with the trials that it is made from."""
+"""The rows of the tables of one or several runs, each with its trials."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,10 +22,10 @@ class ResultRow:
     cells: tuple[str, ...]
     system: str
     entry: SystemEntry
-    """The system as the run knows it, be it of a plug-in that is not in use."""
+    """The entry of the system as the run recorded it, also for a plug-in that is not in use."""
     trials: tuple[TrialFolder, ...]
     again: tuple[TrialFolder, ...] = ()
-    """The same seeds in further runs: for what they cost there, not for their scores."""
+    """Trials of the same seeds in further runs: read for their costs, not for their scores."""
 
     @property
     def kind(self) -> Kind:
@@ -62,7 +62,7 @@ def rows(folder: RunFolder, suite: str | None = None) -> list[ResultRow]:
 
 
 def merged_rows(folders: Sequence[RunFolder]) -> list[ResultRow]:
-    """The rows of several runs, suite by suite as the paper has them; with the seeds of all runs.
+    """The rows of several runs with the seeds of all runs, suite by suite in the paper's order.
 
     The same seed in two runs is one network and counts once: by the first that is finished. Raises
     UsageError for runs of different protocols, whose numbers do not compare, StateError for what is
@@ -90,13 +90,13 @@ def _merged(same: Sequence[ResultRow]) -> ResultRow:
 
 
 def _place(row: ResultRow) -> int:
-    """Where the paper has it; what the suite did not foresee stands last."""
+    """The index of the row in its suite; rows that the suite does not list come last."""
     keys = [known.key for known in SUITES[row.suite].rows] if row.suite in SUITES else []
     return keys.index(row.key) if row.key in keys else len(keys)
 
 
 def common_protocol(folders: Sequence[RunFolder]) -> RunManifest:
-    """What the first run was asked for; UsageError when another has a different protocol."""
+    """The manifest of the first run; UsageError when another run has a different protocol."""
     first, *others = folders
     run = first.run()
     for folder in others:

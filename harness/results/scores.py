@@ -1,4 +1,4 @@
-"""Scores of one metric, patient by patient: what intervals, tests and ranks are made from.
+"""Scores of one metric by patient: the input of intervals, tests and ranks.
 
     runs {seed: {case: score}} ─► Scores ─► harness.results.intervals, harness.results.rankings
 
@@ -23,7 +23,7 @@ DECIMALS = 12  # 0.3 - 0.2 and 0.2 - 0.1 must tie; finer than any metric here is
 
 
 class Scores:
-    """One metric of one system, or of a group of systems as one.
+    """The scores of one metric for one system, or for a group of systems as one.
 
     `runs` maps seed -> {case: score}, missed targets included with the worst score there is; `unit`
     maps a case to its patient, by default each to itself. Raises ValueError for no scores, or
@@ -53,7 +53,7 @@ class Scores:
 
     @classmethod
     def of_group(cls, systems: Mapping[str, "Scores"]) -> "Scores":
-        """Several systems as one: their mean in each patient.
+        """The scores of several systems as one: their mean in each patient.
 
         Raises ValueError naming the patients that not every system has.
         """
@@ -65,23 +65,23 @@ class Scores:
 
     @cached_property
     def values(self) -> Floats:
-        """(patients,), averaged over the seeds, and over the systems of a group."""
+        """The score of each patient, (patients,): the average over seeds and systems of a group."""
         columns = [table.mean(axis=1) for table in self._tables]
         return np.mean(columns, axis=0).round(DECIMALS)
 
     @property
     def means(self) -> "pd.Series[float]":
-        """`values` by patient."""
+        """The scores in `values`, indexed by patient."""
         return pd.Series(self.values, index=list(self.patients))
 
     @property
     def n_seeds(self) -> int:
-        """Trainings; of a group, those of the system with the fewest."""
+        """The number of trainings; for a group, that of the system with the fewest."""
         return min(table.shape[1] for table in self._tables)
 
     @cached_property
     def by_training(self) -> tuple[Floats, ...]:
-        """`values` as they were from one training alone: (patients, seeds), one for each system.
+        """The scores from each single training: (patients, seeds), one array for each system.
 
         The other systems of a group stay averages.
         """
@@ -93,12 +93,12 @@ class Scores:
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation of the sample of patients; None for a single one."""
+        """Standard deviation over the sample of patients; None for a single patient."""
         return float(self.values.std(ddof=1)) if len(self.values) > 1 else None
 
     @property
     def spread_of_seeds(self) -> float | None:
-        """Standard deviation of the means of single trainings; None for one training, or a group.
+        """Standard deviation of the means of single trainings; None for one training or a group.
 
         As all, it is of the sample: divided by one less than there are.
         """
@@ -108,7 +108,10 @@ class Scores:
 
 
 def aligned(systems: Mapping[str, Scores]) -> Floats:
-    """(patients, systems). Raises ValueError naming the patients that not every system has."""
+    """The scores side by side, (patients, systems).
+
+    Raises ValueError naming the patients that not every system has.
+    """
     known = Counter(patient for scores in systems.values() for patient in scores.patients)
     partial = sorted(patient for patient, times in known.items() if times < len(systems))
     if partial:
@@ -117,5 +120,5 @@ def aligned(systems: Mapping[str, Scores]) -> Floats:
 
 
 def too_small(n: int, what: str) -> str:
-    """The note of an estimate that lacks `what`; empty when `n` patients are enough."""
+    """The note of an estimate that lacks `what` for want of patients; "" when `n` are enough."""
     return "" if n >= MIN_CASES else f"n too small: {counted(n, 'case')}, {what} needs {MIN_CASES}"

@@ -1,4 +1,4 @@
-"""How the rows of a table stand to each other in one metric.
+"""How the rows of a table compare with each other in one metric.
 
     rows ─► stand ─► Standing ─► intervals, comparisons, ranking
 
@@ -23,15 +23,15 @@ from harness.runs.trial_folder import TrialFolder
 
 @dataclass(frozen=True)
 class Standing:
-    """One metric over the rows of one table; scores are times `metric.scale`."""
+    """The scores of one metric for the rows of one table, times `metric.scale`."""
 
     metric: Measure
     titles: Mapping[str, str]
-    """Row key -> title, of the rows that have scores."""
+    """Row key -> title, for the rows that have scores."""
     scores: Mapping[str, Scores]
     misses: Mapping[str, Misses]
     notes: tuple[str, ...]
-    """Who is left out."""
+    """One note for each row or seed that is left out."""
 
     @property
     def higher_is_better(self) -> bool:
@@ -39,7 +39,7 @@ class Standing:
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
-        """Of the metric's centre."""
+        """The interval of the metric's centre for each row."""
         if self.metric.centre == "median":
             return {key: median_interval(scores) for key, scores in self.scores.items()}
         limits = (0.0, self.metric.scale) if self.metric.unit == "%" else None
@@ -47,12 +47,12 @@ class Standing:
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
-        """Every two rows, corrected together."""
+        """The comparison of every two rows, corrected together."""
         return compare_all(self.scores, self.metric.centre)
 
     @cached_property
     def ranking(self) -> Ranking | None:
-        """None for a single row."""
+        """The ranking of the rows; None for a single row."""
         if len(self.scores) < 2:
             return None
         return ranking(
@@ -61,7 +61,7 @@ class Standing:
 
 
 def stand(rows: Sequence[ResultRow], metric: Measure) -> Standing:
-    """The rows of one table in one metric.
+    """The standing of the rows of one table in one metric.
 
     Raises StateError where the scores of a finished trial cannot be read.
     """
@@ -79,7 +79,7 @@ def stand(rows: Sequence[ResultRow], metric: Measure) -> Standing:
 
 
 def _finished(row: ResultRow) -> tuple[list[TrialFolder], list[str]]:
-    """The trials that have scores, none where one is still to come; and who is left out."""
+    """The trials that have scores, none while one is unfinished; and notes on trials left out."""
     finished, notes = [], []
     for trial in row.trials:
         result, seed = trial.result(), trial.spec().seed

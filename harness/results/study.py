@@ -1,4 +1,4 @@
-"""What a study found: study.csv, study.md and best.yaml, made from its points."""
+"""The results of a study: study.csv, study.md and best.yaml, made from its points."""
 
 import pandas as pd
 import yaml
@@ -22,7 +22,7 @@ SHOWN = 10
 
 
 def frame(folder: RunFolder) -> pd.DataFrame:
-    """One line for each point: `value` when it is complete, `last` the last score of any."""
+    """One line for each point: `value` of a complete point, `last` the last score in any state."""
     return pd.DataFrame([_record(point) for point in study.points(folder)])
 
 
@@ -41,7 +41,7 @@ def _record(point: study.Point) -> JsonObject:
 
 
 def write_tables(folder: RunFolder) -> None:
-    """study.csv, study.md, and best.yaml once a point is complete."""
+    """Write study.csv, study.md, and best.yaml once a point is complete."""
     write_bytes(folder.path / "study.csv", frame(folder).to_csv(index=False).encode())
     write_bytes(folder.path / "study.md", markdown(folder).encode())
     found = settings(folder)
@@ -52,7 +52,7 @@ def write_tables(folder: RunFolder) -> None:
 
 
 def settings(folder: RunFolder) -> JsonObject:
-    """What `--tuned` takes, and where it comes from; {} while no point is complete."""
+    """The contents of best.yaml: settings and their origin; {} while no point is complete."""
     run = folder.study()
     chosen: JsonObject = {}
     origin = {}
@@ -86,7 +86,7 @@ def settings(folder: RunFolder) -> JsonObject:
 
 
 def ranked(folder: RunFolder, name: str) -> list[study.Point]:
-    """The complete points, the best first, then those that were stopped, the longest first."""
+    """The complete points, best first, then all other points, highest last score first."""
 
     def order(point: study.Point) -> tuple[bool, float, int]:
         seen = point.values()
@@ -97,7 +97,7 @@ def ranked(folder: RunFolder, name: str) -> list[study.Point]:
 
 
 def lines(folder: RunFolder, name: str) -> list[list[str]]:
-    """The best points as people read them, under `headings`."""
+    """The cells of the best points in the printed table, under `headings`."""
     reference = folder.study().references[name]
     shown = []
     for point in ranked(folder, name)[:SHOWN]:
@@ -112,12 +112,12 @@ def lines(folder: RunFolder, name: str) -> list[list[str]]:
 
 
 def headings(folder: RunFolder, name: str) -> list[str]:
-    """Of the table of a study."""
+    """The headings of the table of a study."""
     return ["Point", *folder.study().references[name], "Validation Dice (%)", "Epochs", "State"]
 
 
 def notes(folder: RunFolder) -> list[str]:
-    """What must be said under the tables."""
+    """The notes under the tables."""
     run = folder.study()
     said = ["chosen by validation cases alone; the test cases were not opened"]
     if run.synthetic:
@@ -130,7 +130,7 @@ def notes(folder: RunFolder) -> list[str]:
 
 
 def markdown(folder: RunFolder) -> str:
-    """The best points of each study, as study.md holds them."""
+    """The text of study.md: the best points of each study, and the notes."""
     text = []
     for name in folder.study().suites:
         table = markdown_table(headings(folder, name), lines(folder, name))
@@ -139,7 +139,7 @@ def markdown(folder: RunFolder) -> str:
 
 
 def show(folder: RunFolder, screen: Screen) -> None:
-    """The best ten points of each study for the person at the terminal."""
+    """Print the best ten points of each study, and the notes, on the terminal."""
     for name in folder.study().suites:
         table = Table(title=f"{name}: the best points", title_justify="left", header_style="bold")
         for heading in headings(folder, name):
@@ -156,7 +156,7 @@ def show(folder: RunFolder, screen: Screen) -> None:
 
 
 def differences(folder: RunFolder) -> list[str]:
-    """Tuned minus default on the test cases, paired by case; one sentence for each system."""
+    """One sentence for each system: tuned minus default on the test cases, paired by case."""
     by_key = {row.key: row for row in rows(folder, "tuned")}
     sentences = []
     for name in dict.fromkeys(key.partition("/")[0] for key in by_key):

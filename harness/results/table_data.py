@@ -1,4 +1,4 @@
-"""What is known of each row of a table: a line for each trial, and their mean.
+"""The lines of the tables: one for each trial of a row, and one with their mean.
 
 trials ─► lines (row = "trial") ─► their mean (row = "mean") ─► ResultTable ─► results.tables
 """
@@ -49,7 +49,7 @@ COLUMNS = (
 )
 AVERAGED = {name for measure in MEASURES if not measure.counted for name in measure.columns}
 BOUND = {measure.column: measure.place for measure in MEASURES if measure.place}
-"""A column of table.csv -> the one with the device that its figures depend on."""
+"""A column of table.csv -> the column naming the device that its figures depend on."""
 Record = dict[Hashable, Any]
 
 
@@ -63,12 +63,12 @@ class ResultTable:
 
     suite: str
     about: Suite
-    """Title, headings and columns, as the run has them."""
+    """The suite's title, headings and columns, as the run recorded them."""
     titles: Mapping[str, MetricRecord]
-    """Metric of a plug-in -> its title and direction."""
+    """Metric of a plug-in -> the metric's title and direction."""
     frame: pd.DataFrame
     cells: dict[str, tuple[str, ...]]
-    """Row key -> what stands under the suite's headings."""
+    """Row key -> the words under the suite's headings."""
 
     @property
     def extra(self) -> list[str]:
@@ -80,22 +80,22 @@ class ResultTable:
         return self.frame[self.frame["row"] == "mean"]
 
     def _measured(self, column: str) -> pd.DataFrame:
-        """The lines of single trials that have a value there."""
+        """The lines of single trials that have a value in `column`."""
         return self.frame[(self.frame["row"] != "mean") & self.frame[column].notna()]
 
     def devices(self, column: str) -> list[str]:
-        """Those on which a column was measured, in the order of the table."""
+        """The devices on which a column was measured, in the order of the table."""
         return list(dict.fromkeys(where(self._measured(column), column)))
 
     def on_device(self, key: str, column: str, device: str) -> float | None:
-        """The mean of what row `key` cost on a device; None where it was not measured there."""
+        """The mean of `column` for row `key` on a device; None where no trial was measured."""
         lines = self._measured(column)
         values = lines.loc[(lines["key"] == key) & (where(lines, column) == device), column]
         return float(values.astype(float).mean()) if len(values) else None
 
 
 def tables(folders: Sequence[RunFolder]) -> tuple[ResultTable, ...]:
-    """Every table of the runs, several runs as one.
+    """The tables of the runs, with several runs merged into one.
 
     Raises UsageError for runs of different protocols, StateError for a folder that is no run.
     """
@@ -183,7 +183,7 @@ def _figures(result: Scored, measurement: Measurement | None) -> Record:
 
 
 def _over_cases(trials: Sequence[TrialFolder]) -> Record:
-    """What only the single cases of finished trials say, their seeds averaged.
+    """The figures that need the single cases of finished trials, averaged over the seeds.
 
     Standard deviations over the patients are of the sample, and blank for one.
     """
@@ -201,7 +201,7 @@ def _over_cases(trials: Sequence[TrialFolder]) -> Record:
 
 
 def _mean_line(lines: pd.DataFrame, row: ResultRow) -> Record:
-    """The mean over the seeds of a row, when every one of them is there."""
+    """The line with the mean over the seeds of a row; blank figures unless every seed finished."""
     group = lines[lines["row"] == "trial"]
     line: Record = group.iloc[0].to_dict() | {"row": "mean", "trial": "", "fold": ""}
     line["seed"] = " ".join(str(seed) for seed in group["seed"])
@@ -224,7 +224,7 @@ def _mean_line(lines: pd.DataFrame, row: ResultRow) -> Record:
 
 
 def where(lines: pd.DataFrame, column: str) -> "pd.Series[str]":
-    """The device on which each line's value was measured, and for inference its threads."""
+    """The device on which each line's value was measured, and for inference the threads."""
     place = lines[BOUND[column]]
     if BOUND[column] == "device":
         return place + ", " + lines["threads"].astype(str) + " threads"

@@ -1,4 +1,4 @@
-"""From run folders to the tables of the paper: CSV, Markdown and the terminal."""
+"""The tables of the paper, from run folders: as CSV, as Markdown and on the terminal."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,7 +44,7 @@ NOT_BESIDE = "no values of the paper beside these: {}"
 
 
 class Column(NamedTuple):
-    """A column as people see it; `device` where several devices have one each."""
+    """A column of the printed table; `device` is set where several devices have one column each."""
 
     measure: Measure
     device: str
@@ -53,7 +53,7 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Results:
-    """Every table of a run, and what must be said under them."""
+    """The tables of a run, and the notes under them."""
 
     tables: tuple[ResultTable, ...]
     notes: tuple[str, ...]
@@ -64,7 +64,7 @@ class Results:
 
 
 def build(*folders: RunFolder) -> Results:
-    """The tables as the files of the runs say they are now; several runs as one.
+    """The tables from the present files of the runs, with several runs merged into one.
 
     Raises UsageError for runs of different protocols, StateError for a folder that is no run.
     """
@@ -103,7 +103,7 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
 
 
 def fine_tuning_notes(shown: Sequence[ResultTable]) -> list[str]:
-    """What test-phase fine-tuning takes for a case, under tables that show what inference takes."""
+    """One note for each fine-tuned row: costs of a test case, under tables of inference costs."""
     notes = []
     for table in shown:
         if GFLOPS.name not in table.about.shows or TIME.name not in table.about.shows:
@@ -115,7 +115,7 @@ def fine_tuning_notes(shown: Sequence[ResultTable]) -> list[str]:
 
 
 def _tuned_in_words(line: Record) -> str:
-    """ "PFSeg: fine-tuning takes 12.1 s, 3,511.2 GFLOPs and a peak of 5,123 MiB …"."""
+    """The note: "PFSeg: fine-tuning takes 12.1 s, 3,511.2 GFLOPs and a peak of 5,123 MiB …"."""
     seconds = line["adapt_s"] / line["n_cases"]
     what = f"{line['title']}: fine-tuning takes {seconds:,.1f} s"
     if not absent(line["adapt_gflops"]):
@@ -127,7 +127,7 @@ def _tuned_in_words(line: Record) -> str:
 
 
 def unit_notes(shown: Sequence[ResultTable]) -> list[str]:
-    """What the figures are, and what stands in brackets if anything does."""
+    """The notes on the units of the figures, and on the values in brackets if there are any."""
     means = pd.concat([table.means for table in shown])
     several = bool(means[DICE.spread_of_seeds].notna().any())
     printed = [measure.paper_column for measure in MEASURES if measure.paper]
@@ -136,7 +136,7 @@ def unit_notes(shown: Sequence[ResultTable]) -> list[str]:
 
 
 def device_notes(shown: Sequence[ResultTable]) -> list[str]:
-    """Which device a column belongs to, where there are several of one kind."""
+    """The notes naming "device 1", "device 2" and so on, where a column has several devices."""
     apart = {
         f"{column.heading.rpartition(', ')[2]}: {column.device}": None
         for table in shown
@@ -147,7 +147,7 @@ def device_notes(shown: Sequence[ResultTable]) -> list[str]:
 
 
 def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
-    """The times in the tables whose repetitions lie far apart."""
+    """The note naming the rows whose repeated time measurements lie far apart."""
     apart: Record = {}
     for table in shown:
         if TIME.name in table.about.shows:
@@ -160,7 +160,7 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
 
 
 def without_target(folders: Sequence[RunFolder]) -> list[str]:
-    """How many test cases have no target, and what that means for their scores."""
+    """The note on how many test cases have no target, and how such cases are scored."""
     results = (trial.result() for folder in folders for trial in folder.trials())
     known = [one for one in results if isinstance(one, Scored) and one.n_without_target]
     if not known:
@@ -175,7 +175,7 @@ def without_target(folders: Sequence[RunFolder]) -> list[str]:
 
 
 def _windows(protocol: JsonObject, shown: Sequence[ResultTable]) -> list[str]:
-    """How much of a training volume patch-based systems see, where the rows do not tell."""
+    """The note on how much of a training volume the patch-based systems see."""
     untold = [table for table in shown if table.suite != "equal_voxels"]
     kinds = {kind for table in untold for kind in table.frame["kind"]}
     if "patch-based" not in kinds:
@@ -192,7 +192,7 @@ def _windows(protocol: JsonObject, shown: Sequence[ResultTable]) -> list[str]:
 
 
 def _memory_unknown(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> list[str]:
-    """Why a column of the memory of training is empty."""
+    """The notes on why a column of training memory is empty."""
     if not any("train_mib" in table.about.shows for table in shown):
         return []
     results = [trial.result() for folder in folders for trial in folder.trials()]
@@ -201,7 +201,7 @@ def _memory_unknown(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) 
 
 
 def _bare_process(folders: Sequence[RunFolder]) -> list[str]:
-    """How much of the memory of inference is none of the system's, where it is a process's."""
+    """The note on the part of inference memory that Python and its libraries alone take."""
     found = [trial.measurement() for folder in folders for trial in folder.trials()]
     bare = [
         one.bare_process_mib
@@ -233,13 +233,13 @@ def _failures(folder: RunFolder) -> list[str]:
 
 
 def write(folder: RunFolder, results: Results) -> None:
-    """table.csv and table.md in the run folder."""
+    """Write table.csv and table.md into the run folder."""
     write_bytes(folder.path / "table.csv", results.frame.to_csv(index=False).encode())
     write_bytes(folder.path / "table.md", markdown(results).encode())
 
 
 def columns(table: ResultTable) -> list[Column]:
-    """The figures of a table; one that depends on the device has a column for each device."""
+    """The columns of a table; a measure that depends on the device has a column for each device."""
     shown = [*_with_company(table.about.shows), *_of_plugins(table)]
     devices = {each: table.devices(each.column) if each.place else [] for each in shown}
     numbers = {name: f"device {n}" for n, name in enumerate(_each_once(devices.values()), 1)}
@@ -253,14 +253,14 @@ def columns(table: ResultTable) -> list[Column]:
 
 
 def _with_company(names: Sequence[str]) -> Iterator[Measure]:
-    """Each measure, and those that always stand beside it."""
+    """The measures `names`, each followed by the measures that always accompany it."""
     for name in names:
         yield BY_NAME[name]
         yield from (measure for measure in MEASURES if measure.beside == name)
 
 
 def _of_plugins(table: ResultTable) -> Iterator[Measure]:
-    """The metrics that plug-ins added."""
+    """The measures of the metrics that plug-ins added."""
     for column in table.extra:
         name = column.removesuffix("_mean")
         if name != column:
@@ -277,7 +277,7 @@ def headings(table: ResultTable) -> list[str]:
 
 
 def values(table: ResultTable, column: Column) -> list[float | None]:
-    """A column's figure for each row; None where there is none."""
+    """The figure of a column for each row; None where a row has no figure."""
     name = column.measure.column
     found = []
     for line in table.means.to_dict("records"):
@@ -289,7 +289,7 @@ def values(table: ResultTable, column: Column) -> list[float | None]:
 
 
 def cells(table: ResultTable) -> list[list[str]]:
-    """The table as people read it; the best of a column is wrapped in ** **."""
+    """The cells of the printed table; the best figure of a column is wrapped in ** **."""
     lines = table.means.to_dict("records")
     texts = [_column(lines, column.measure, values(table, column)) for column in columns(table)]
     shown = []
@@ -302,7 +302,7 @@ def cells(table: ResultTable) -> list[list[str]]:
 
 
 def head(table: ResultTable, line: Record) -> list[str]:
-    """What tells a row from the others, under the suite's headings."""
+    """The words that name a row, under the suite's headings."""
     words = list(table.cells[line["key"]])
     # A model that the suite did not foresee has its title alone.
     words += [""] * (len(table.about.headings) - len(words))
@@ -312,7 +312,7 @@ def head(table: ResultTable, line: Record) -> list[str]:
 
 
 def best_of(measure: Measure, values: Sequence[float | None]) -> float | None:
-    """The best value of a column; None where it has no best end."""
+    """The best value of a column; None where neither high nor low counts as better."""
     there = [value for value in values if value is not None]
     return {"max": max, "min": min}[measure.better](there) if measure.better and there else None
 
@@ -323,7 +323,7 @@ def _column(lines: Sequence[Record], measure: Measure, values: Sequence[float | 
 
 
 def _cell(line: Record, measure: Measure, value: Any, best: float | None) -> str:
-    """ "**83.41 ± 2.10** [84.13]": ours, its spread, and the paper's."""
+    """The cell as text, "**83.41 ± 2.10** [84.13]": our figure, its spread, the paper's figure."""
     if value is None:
         return ""
     text = number(value, measure) + spread(line, measure)
@@ -334,7 +334,7 @@ def _cell(line: Record, measure: Measure, value: Any, best: float | None) -> str
 
 
 def spread(line: Record, measure: Measure) -> str:
-    """ " ± 2.10", over the trainings if there are several; nothing for a single case."""
+    """The spread as text: " ± 2.10", over the trainings if several; "" for a single case."""
     if not measure.spread:
         return ""
     there = [line[measure.spread_of_seeds], line[measure.spread]]
@@ -343,23 +343,23 @@ def spread(line: Record, measure: Measure) -> str:
 
 
 def printed_value(line: Record, measure: Measure) -> str:
-    """The paper's figure for the row; "" where it prints none."""
+    """The paper's figure for the row as text; "" where the paper prints none."""
     value = line[measure.paper_column] if measure.paper else None
     return "" if absent(value) else number(value, measure)
 
 
 def number(value: Any, measure: Measure) -> str:
-    """A figure as it stands in files, in the unit of the table."""
+    """The figure as text, in the unit and with the digits of the table."""
     return f"{value * measure.scale:,.{measure.digits}f}"
 
 
 def absent(value: Any) -> bool:
-    """Whether a cell of the frame holds nothing."""
+    """Whether a cell of the frame is empty: None or NaN."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def markdown(results: Results) -> str:
-    """The tables and their notes, as table.md holds them."""
+    """The text of table.md: the tables and their notes."""
     lines: list[str] = []
     for table in results.tables:
         lines += [f"# {table.about.title}", ""]
@@ -368,7 +368,7 @@ def markdown(results: Results) -> str:
 
 
 def show(results: Results, screen: Screen) -> None:
-    """The tables and their notes for the person at the terminal."""
+    """Print the tables and their notes on the terminal."""
     for table in results.tables:
         screen.show(_terminal(table))
     for note in results.notes:
@@ -376,7 +376,7 @@ def show(results: Results, screen: Screen) -> None:
 
 
 def _terminal(table: ResultTable) -> RichTable:
-    """For a rich console: best in bold."""
+    """The table for a rich console, with the best figures in bold."""
     title = table.about.title
     shown = RichTable(title=title, title_justify="left", header_style="bold")
     texts = len(table.about.headings)

@@ -31,16 +31,17 @@ FILES = {
     "table-md": "table.md",
     "report": "report.html",
 }
-"""Name -> the files of a run that are written whole, in the order in which they first appear."""
+"""The files of a run that are written whole, by short name, in the order of their first appearance.
+"""
 STEPS = ("locked", "volume", "old-sum-removed", "failure-set-aside")
-"""Places between two writes where something else is done."""
+"""Crash points between two writes, where something other than a write is done."""
 POINTS = (*STEPS, *FILES, *(f"{name}:unnamed" for name in FILES))
 
 _passed: Counter[str] = Counter()
 
 
 def crash_point(name: str) -> None:
-    """Die here, if PFBENCH_CRASH_AT says so."""
+    """Kill this process if PFBENCH_CRASH_AT names this crash point."""
     wanted = os.environ.get(VARIABLE)
     if wanted is None:
         return
@@ -51,7 +52,7 @@ def crash_point(name: str) -> None:
 
 
 def crash_while_writing(path: Path, *, named: bool) -> None:
-    """Die before or after a file is given its name, if PFBENCH_CRASH_AT says so."""
+    """Kill this process before or after a file gets its name, if PFBENCH_CRASH_AT names it."""
     if VARIABLE in os.environ:
         for name, pattern in FILES.items():
             if path.match(pattern):

@@ -1,9 +1,10 @@
-"""What a trial reports while it works: events, and who hears them."""
+"""The events that a trial reports while it works, and the type of functions that receive them."""
 
 from collections.abc import Callable
 from typing import Any
 
 Event = dict[str, Any]
-"""One report: "event" names its kind (start, epoch, case, note, measured, end), other keys tell."""
+"""One event: "event" names its kind (start, epoch, case, note, measured, end), other keys hold the
+details."""
 OnEvent = Callable[[str, Event], None]
-"""Hears the events of a trial, given its id."""
+"""A function that receives the events of a trial, called with the id of the trial and one event."""

@@ -11,13 +11,13 @@ from harness.errors import StateError, StorageError
 from harness.runs.crash_points import crash_while_writing
 
 JsonObject = dict[str, Any]
-"""What stands between the braces of a JSON file."""
+"""The content of a JSON file whose top level is an object."""
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write all of `content` or leave what was there.
+    """Write all of `content` to the file, or leave the earlier file unchanged.
 
     Raises StorageError naming path and bytes when the disk is full or read-only.
     """
@@ -38,7 +38,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """A new name, too, is on disk only then."""
+    """Flush a folder to disk: only then is the name of a new file in it on disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -47,7 +47,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Add lines to a log. Raises StorageError as `write_bytes` does."""
+    """Add text to the end of a log. Raises StorageError as `write_bytes` does."""
     content = text.encode()
     try:
         with open_own(path, "ab") as file:
@@ -65,14 +65,14 @@ def open_to_append(path: Path, mode: str) -> IO[Any]:
 
 
 def remove_temporary(*folders: Path) -> None:
-    """What writers left behind that were killed before they gave their file its name."""
+    """Remove temporary files of writers that were killed before they gave their file its name."""
     for folder in folders:
         for path in folder.glob(".*.tmp"):
             path.unlink(missing_ok=True)
 
 
 def open_own(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
-    """Open a file of the run folder to write: never through a link that somebody left there."""
+    """Open a file of the run folder for writing, and refuse one that is a symbolic link."""
 
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags | os.O_NOFOLLOW, 0o600)
@@ -87,7 +87,7 @@ def open_own(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
 
 
 def storage_error(error: OSError, path: Path, size: int) -> Exception:
-    """StorageError for a disk that is full or read-only, else the error itself."""
+    """A StorageError for a disk that is full or read-only, otherwise the given error itself."""
     if error.errno in FULL or isinstance(error, PermissionError):
         done = f"cannot write {size:,} bytes" if size else "cannot be made"
         what = f"{done}: {os.strerror(error.errno or errno.EIO)}"
@@ -105,7 +105,7 @@ class Incomplete(StateError, KeyError):
 
 
 class _Record(JsonObject):
-    """What a JSON file holds; a key that it lacks is the file's fault, not ours."""
+    """The content of a JSON file; looking up a missing key raises an error that blames the file."""
 
     def __init__(self, content: JsonObject, path: Path) -> None:
         super().__init__(content)
@@ -116,7 +116,9 @@ class _Record(JsonObject):
 
 
 def read_json(path: Path) -> JsonObject:
-    """The object in `path`; StateError when the file, or later a key of it, is missing or damaged.
+    """Read the object in the JSON file `path`.
+
+    Raises StateError when the file is missing or damaged, and later when a key of it is missing.
 
     The keys of the object itself raise it when they are looked up, those of objects in it do not.
     """
@@ -132,7 +134,7 @@ def read_json(path: Path) -> JsonObject:
 
 
 def outcome(path: Path) -> JsonObject | None:
-    """A record that says how something ended; None while there is none."""
+    """Read the record of how something ended; None while there is no such file."""
     if not path.exists():
         return None
     content = read_json(path)

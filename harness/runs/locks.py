@@ -1,4 +1,4 @@
-"""One process at a time: a lock file that the kernel frees when its holder dies."""
+"""A lock file that admits one process at a time; the kernel frees it when its holder dies."""
 
 import fcntl
 import os
@@ -15,7 +15,7 @@ from harness.runs.files import open_to_append, storage_error
 
 @contextmanager
 def held(path: Path, patience_s: float, remedy: str) -> Iterator[None]:
-    """Hold the lock file `path` for this process; the lock of a dead process is no lock.
+    """Hold the lock file `path` for this process; the kernel frees the lock when the holder dies.
 
     Raises ClusterError naming the host and process that holds it for longer than `patience_s`.
     """

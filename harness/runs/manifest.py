@@ -1,4 +1,4 @@
-"""Open the folder of a run or study: refuse another protocol, then write down what is asked.
+"""Open the folder of a run or study: refuse another protocol, then write down the request.
 
 Plan ─► open_run ───► run.json, split.json, data.json, plugins/, trials/<id>/spec.json
 …    ─► open_study ─► the same, its trials later
@@ -28,7 +28,7 @@ MlflowPlace = Literal["off", "here", "elsewhere"]
 def open_run(
     folder: RunFolder, planned: Plan, cache: Path, command: str, mlflow: MlflowPlace = "off"
 ) -> RunManifest:
-    """Write what the run consists of, joined with what the folder held of the same protocol.
+    """Write the parts of the run, joined with the parts that the folder held of the same protocol.
 
     Suites of one protocol may share a folder, and with it their trials. Raises UsageError or
     StateError for a folder of another protocol, StateError for one with a damaged record.
@@ -78,7 +78,7 @@ def open_study(
     cache: Path,
     command: str,
 ) -> StudyManifest:
-    """Write what is searched. Raises UsageError or StateError for a folder of another study."""
+    """Write the study. Raises UsageError or StateError for a folder of another study."""
     searched = tuple(spaces)
     earlier = folder.study() if folder.begun else None
     refuse_other_protocol(folder, protocol, keys)
@@ -106,14 +106,14 @@ def open_study(
 def _write_sources(
     folder: RunFolder, split: Split, keys: Mapping[str, str], cache: Path, used: Iterable[str]
 ) -> None:
-    """What the processes of trials read: the split, the volumes and the plug-ins."""
+    """Write the files that the processes of trials read: split, list of volumes and plug-ins."""
     folder.write_split(split)
     folder.write_volume_keys(keys, cache)
     folder.keep(plugins.sources(sorted(used)))
 
 
 def _refuse_damaged(folder: RunFolder, planned: Plan) -> None:
-    """StateError for a record that cannot be read, before anything is written."""
+    """Raise StateError for a record that cannot be read, before anything is written."""
     for trial in map(folder.trial, planned.trials):
         trial.result()
         trial.measurement()
@@ -147,13 +147,13 @@ def refuse_other_protocol(
 
 
 def _but_for_content(protocol: Mapping[str, Any]) -> JsonObject:
-    """A protocol without what the volumes themselves decide."""
+    """The protocol without the entries that the content of the volumes decides."""
     same = {key: value for key, value in protocol.items() if key not in ("data", "cases")}
     return same | {"data": {**protocol["data"], "fingerprint": ""}}
 
 
 def _changed_cases(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """ "a, b changed; c added": the first few of each."""
+    """The cases that differ, as "a, b changed; c added", with the first few of each kind."""
     groups = {
         "changed": sorted(case for case in before.keys() & now if before[case] != now[case]),
         "removed": sorted(before.keys() - now),
@@ -163,7 +163,7 @@ def _changed_cases(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 
 def _tables(planned: Plan) -> dict[str, list[RowRecord]]:
-    """Suite -> its rows, as run.json keeps them."""
+    """The rows of each suite, by suite name, in the form that run.json keeps."""
     tables: dict[str, list[RowRecord]] = {}
     for planned_row in planned.rows:
         row = planned_row.row

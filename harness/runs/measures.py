@@ -1,4 +1,4 @@
-"""The figures that a trial ends with: one table, from which every other name of them is derived.
+"""The figures of a finished trial: one table, from which all other names of a figure are derived.
 
 The columns of suites, table.csv, reports and `pfbench list metrics`, the scores that are compared
 and claimed, and the names in MLflow come from here. To add one: let a function compute it (a score
@@ -15,7 +15,7 @@ MEASUREMENT: Final = "measurement.json"
 
 
 class Finished(Protocol):
-    """The scores of a finished trial: `harness.runs.records.Scored`, which this file lies below."""
+    """The scores of a finished trial, as a type that `harness.runs.records.Scored` satisfies."""
 
     @property
     def metrics(self) -> Mapping[str, float]: ...
@@ -32,93 +32,98 @@ class Finished(Protocol):
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure: its name in suites, its place in files, and how people read it."""
+    """One figure: its name in suites, its place in files, and its name and unit for readers."""
 
     name: str
     heading: str
-    """Over its column in tables."""
+    """The heading of the column of this figure in tables."""
     unit: str
-    """Of the figure as it is shown, and "" for counts."""
+    """The unit of the figure as tables show it; "" for counts."""
     where: Literal["cases.csv", "result.json", "measurement.json"]
     key: str
     """Column of cases.csv, or key of the JSON file, with dots between levels; "" for what only all
     cases together say, which stands in table.csv alone."""
     column: str
-    """Of table.csv; "" for a figure that is in MLflow alone."""
+    """The column of table.csv; "" for a figure that is in MLflow alone."""
     meaning: str
     digits: int = 2
     scale: float = 1
-    """Times the figure in files: the figure in `unit`."""
+    """The factor by which the figure in files is multiplied to get the figure in `unit`."""
     better: Literal["max", "min", ""] = ""
-    """The end of which tables mark the best; "" marks none."""
+    """Which end of the values tables mark as the best; "" marks none."""
     place: str = ""
     """The column of table.csv with the device that the figure depends on."""
     paper: str = ""
-    """Its name in paper_tables.json."""
+    """The name of the figure in paper_tables.json."""
     mlflow: str = ""
-    """Its name in MLflow, that of the mean for a score; without "/" a column of the run's view."""
+    """The name of the figure in MLflow, for a score that of its mean; a name without "/" is a
+    column of the run's view."""
     shown: bool = True
-    """A suite may show it. Others stand beside a shown one, for comparison with other tools."""
+    """Whether a suite may show the figure. Others stand beside a shown one, for comparison with
+    other tools."""
     counted: bool = False
-    """On the network alone: all seeds of a row have the same."""
+    """Whether the figure depends on the network alone, so that all seeds of a row have the same
+    value."""
     centre: Literal["mean", "median"] = "mean"
-    """Of a score: what carries interval, test and verdict; its column is of the mean even so."""
+    """For a score, the statistic that carries interval, test and verdict; the column of table.csv
+    holds the mean even so."""
     beside: str = ""
-    """The shown figure that this one stands beside in every table: what its mean hides."""
+    """The shown figure beside which this one stands in every table, to show what the mean of that
+    figure hides."""
 
     @property
     def title(self) -> str:
-        """Heading and unit: "Dice (%)"."""
+        """The heading with its unit: "Dice (%)"."""
         return self.heading if self.unit in self.heading else f"{self.heading} ({self.unit})"
 
     @property
     def label(self) -> str:
-        """Heading without unit: "HD95"."""
+        """The heading without its unit: "HD95"."""
         return self.heading.partition(" (")[0]
 
     @property
     def source(self) -> str:
-        """File and key: "cases.csv: hd95_mm"."""
+        """The file and key that hold the figure: "cases.csv: hd95_mm"."""
         return f"{self.where}: {self.key}" if self.key else f"table.csv: {self.column}"
 
     @property
     def side(self) -> int:
-        """1 where more is better, -1 where less is, 0 for neither."""
+        """The better direction: 1 where more is better, -1 where less is better, 0 for neither."""
         return {"max": 1, "min": -1}.get(self.better, 0)
 
     @property
     def difference_unit(self) -> str:
-        """The unit of one value minus another."""
+        """The unit of the difference between two values of the figure."""
         return "percentage points" if self.unit == "%" else self.unit
 
     @property
     def headline(self) -> bool:
-        """Whether runs in MLflow are compared by it: by scores, and by what a prediction costs."""
+        """Whether MLflow compares runs by the figure: by scores and by the cost of a prediction."""
         return bool(self.mlflow) and "/" not in self.mlflow and self.where != RESULT
 
     @property
     def spread(self) -> str:
-        """The column of table.csv with the standard deviation over patients; "" for no such."""
+        """The column of table.csv with the standard deviation over patients; "" without one."""
         return f"{self.name}_std" if self.where == CASES and self.shown else ""
 
     @property
     def spread_of_seeds(self) -> str:
-        """The column of table.csv with the standard deviation over trainings; "" for no such."""
+        """The column of table.csv with the standard deviation over trainings; "" without one."""
         return f"{self.name}_seed_std" if self.spread else ""
 
     @property
     def paper_column(self) -> str:
-        """The column of table.csv with the paper's value; "" where it prints none."""
+        """The column of table.csv with the value in the paper; "" where the paper prints none."""
         return self.paper and f"paper_{self.paper}"
 
     @property
     def columns(self) -> dict[str, str]:
-        """Its columns of table.csv, each with the part of the figure that stands there."""
+        """The columns of table.csv for this figure, each with the part of the figure in it."""
         parts = {self.column: "mean", self.spread: "std", self.spread_of_seeds: "seed_std"}
         return {column: part for column, part in parts.items() if column}
 
     def of(self, result: Finished, measurement: object | None, part: str = "mean") -> float | None:
-        """The figure of a finished trial, unscaled; None where it was not taken.
+        """The unscaled value of the figure for a finished trial; None where it was not measured.
 
         Where no test case has a target there is no score, whatever was predicted.
 
@@ -207,14 +212,14 @@ MEASURES: tuple[Measure, ...] = (
 # fmt: on
 BY_NAME = {measure.name: measure for measure in MEASURES}
 SCORES = tuple(measure for measure in MEASURES if measure.where == CASES and measure.shown)
-"""Of each case, so that systems are compared by them."""
+"""The figures that exist for each case and by which systems are compared."""
 DICE, HD95, JACCARD, TIME, TIME_P90, GFLOPS = (
     BY_NAME[name] for name in ("dice", "hd95", "jaccard", "time", "time_p90", "gflops")
 )
 
 
 def of_plugin(name: str, title: str, better: Literal["max", "min", ""]) -> Measure:
-    """A metric that a plug-in adds to cases.csv."""
+    """The figure for a metric that a plug-in adds to cases.csv."""
     return Measure(
         name,
         title,
@@ -230,6 +235,6 @@ def of_plugin(name: str, title: str, better: Literal["max", "min", ""]) -> Measu
 
 
 def measures_of(result: Finished) -> tuple[Measure, ...]:
-    """`MEASURES`, and the metrics of plug-ins that a finished trial was scored by."""
+    """The figures in `MEASURES` and those of the plug-in metrics in a finished trial."""
     added = dict.fromkeys(name.rpartition("_")[0] for name in result.extra_metrics)
     return (*MEASURES, *(of_plugin(name, name, "") for name in added))

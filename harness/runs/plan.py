@@ -1,4 +1,4 @@
-"""From a suite and settings to the list of trials: what a run consists of before anything runs."""
+"""From a suite and settings to the list of trials: the content of a run before anything runs."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ class Plan:
     split: Split
     rows: tuple[PlannedRow, ...]
     keys: dict[str, str]
-    """Case -> its entry in the cache."""
+    """The entry in the cache of each case."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -47,7 +47,7 @@ class Plan:
 
     @cached_property
     def trials(self) -> dict[str, TrialSpec]:
-        """id -> trial, each once whatever the number of rows, a base before those it serves."""
+        """The trials by id, each once for all its rows, a base before the trials that use it."""
         found: dict[str, TrialSpec] = {}
         for row in self.rows:
             for spec in row.trials:
@@ -57,24 +57,24 @@ class Plan:
 
     @property
     def to_train(self) -> list[str]:
-        """Trials that train, from the table's end: whole-volume systems take longest."""
+        """Ids of the trials that train, from the table's end: whole-volume systems take longest."""
         return [trial for trial, spec in reversed(self.trials.items()) if spec.base is None]
 
     @property
     def to_adapt(self) -> list[str]:
-        """Trials that fine-tune the network of another."""
+        """Ids of the trials that fine-tune the network of another trial."""
         return [trial for trial, spec in self.trials.items() if spec.base is not None]
 
     @property
     def to_measure(self) -> list[str]:
-        """Trials of rows whose table shows what is measured when training is over."""
+        """Ids of the trials to measure: their row is in a table that shows a measured figure."""
         shown = [row for row in self.rows if MEASURED & set(suite(row.suite).shows)]
         measured = {spec.id for row in shown for spec in row.trials}
         return [trial for trial in self.trials if trial in measured]
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """id -> what a person calls the trial, after the first row that shows it."""
+        """The name of each trial for people, by trial id, from the first row that shows it."""
         names: dict[str, str] = {}
         for row in self.rows:
             for spec in row.trials:
@@ -87,7 +87,7 @@ class Plan:
 
     @property
     def protocol(self) -> JsonObject:
-        """What must be equal for two numbers to be comparable."""
+        """The settings that must be equal for two numbers to be comparable."""
         return {
             "profile": self.settings.profile,
             "protocol": self.settings.protocol.model_dump(mode="json"),
@@ -113,7 +113,7 @@ def plan(
     seeds: int = 1,
     device: Device = "cpu",
 ) -> Plan:
-    """Every row of every suite in `tables` with a resolved specification for each seed.
+    """Plan every row of every suite in `tables`, with a resolved specification for each seed.
 
     Raises UsageError for settings that no network can be built from.
     """
@@ -142,7 +142,7 @@ def described(prepared: Prepared) -> Data:
 def trials_of(
     row: Row, settings: Settings, data: Data, split: Split, seeds: int, device: Device
 ) -> Iterator[TrialSpec]:
-    """One specification for each seed; what the row says wins over the settings."""
+    """One trial specification for each seed; the values of the row win over the settings."""
     changed = settings.systems.get(row.system, {})
     refuse_overruled(row, changed)
     asked = merged(merged(options(row.system, settings.profile, data.name), changed), row.options)
@@ -167,9 +167,9 @@ def trials_of(
 
 
 def _settled(name: str, asked: Options, data: Data) -> Options:
-    """The options with every default written out, as the system itself says when it is built.
+    """The options with every default written out, as the system reports them when it is built.
 
-    Built without memory, so that a wrong option is refused before anything runs.
+    The system is built without memory, so that a wrong option is refused before anything runs.
     """
     if registry.plugin_of(name):
         return _settled_plugin(name, asked, data)
@@ -183,7 +183,7 @@ def _settled(name: str, asked: Options, data: Data) -> Options:
 
 @cache
 def _tried(name: str, asked: str, modalities: int, grid: tuple[int, int, int]) -> str:
-    """The settled options as JSON; a command plans more than once, and trying takes a second."""
+    """The settled options as JSON, cached: a command plans repeatedly, building takes a second."""
     import torch
 
     from harness.systems import catalogue as systems
@@ -195,7 +195,7 @@ def _tried(name: str, asked: str, modalities: int, grid: tuple[int, int, int]) -
 
 
 def _settled_plugin(name: str, asked: Options, data: Data) -> Options:
-    """The same for somebody else's network, which is also taken from end to end once.
+    """The settled options of a plug-in's network, which is also run once from end to end.
 
     What it cannot do is better known now than after its training.
     """

@@ -1,4 +1,4 @@
-"""Loading a plug-in: one file, read once, hashed and executed as what was read.
+"""Load a plug-in: one file, read once; the bytes that are hashed are the bytes that are executed.
 
 A plug-in is code. It is executed when, and only when, a person names it: by --plugin, or by the
 name of a model of an installed package's entry point. What lies in a run folder is not.
@@ -32,7 +32,7 @@ COPY = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_]{0,39})-(?P<sha>[0-9a-f]{16})")
 
 @dataclass(frozen=True)
 class Plugin:
-    """What one file adds."""
+    """The systems, data sets and metrics that one plug-in file adds."""
 
     name: str
     source: bytes
@@ -42,7 +42,7 @@ class Plugin:
 
     @property
     def id(self) -> str:
-        """ "name-<16 digits of the SHA-256 of the source>": what trials are identified by."""
+        """The id of the plug-in in trials: "name-<16 digits of the SHA-256 of the source>"."""
         return f"{self.name}-{sha(self.source)}"
 
 
@@ -51,10 +51,10 @@ def sha(source: bytes) -> str:
 
 
 def load(path: Path) -> Plugin:
-    """Execute the file and take what it adds.
+    """Execute the plug-in file and collect its systems, data sets and metrics.
 
-    Raises UsageError that names file and line for a file that cannot be read or executed, and
-    what is wrong with an entry.
+    Raises UsageError that names file and line for a file that cannot be read or executed, and the
+    fault of a wrong entry.
     """
     source = _read(path)
     name = _name(path, source)
@@ -87,7 +87,7 @@ def _read(path: Path) -> bytes:
 
 
 def _name(path: Path, source: bytes) -> str:
-    """The file's own name; that of a copy in a run folder without its hash."""
+    """The name of the plug-in: that of its file, without the hash of a copy in a run folder."""
     copy = COPY.fullmatch(path.stem)
     if copy and copy["sha"] != sha(source):
         what = f"was changed since the run kept it (its hash is {sha(source)})"
@@ -99,7 +99,7 @@ def _name(path: Path, source: bytes) -> str:
 
 
 class _AsRead(SourceLoader):
-    """Python's own loader, given the bytes that were hashed; looks for no compiled file."""
+    """Python's own loader, given the bytes that were hashed; it looks for no compiled file."""
 
     def __init__(self, path: Path, source: bytes) -> None:
         self.path = str(path)
@@ -130,7 +130,7 @@ def _execute(path: Path, source: bytes, name: str) -> ModuleType:
 
 
 def _failed(path: Path, error: BaseException) -> UsageError:
-    """The plug-in's own error, with the line of the plug-in where it happened."""
+    """An error for the exception of a plug-in, with the line of the plug-in that raised it."""
     line: int | None = None
     if isinstance(error, SyntaxError) and error.filename == str(path):
         line = error.lineno
@@ -146,7 +146,7 @@ def _failed(path: Path, error: BaseException) -> UsageError:
 
 
 def _kinds() -> dict[str, type]:
-    """What each of a plug-in's dictionaries holds."""
+    """The type of the entries of each dictionary that a plug-in may define."""
     from harness import plugin
     from harness.systems.plugin_metrics import Metric
 
@@ -154,7 +154,7 @@ def _kinds() -> dict[str, type]:
 
 
 def _entries(path: Path, module: ModuleType, group: str) -> dict[str, Any]:
-    """The entries of one dictionary of the module."""
+    """The entries of one dictionary of the plug-in module."""
     kind = _kinds()[group]
     content = getattr(module, group, {})
     if not isinstance(content, Mapping):

@@ -26,7 +26,7 @@ _active: dict[str, Plugin] = {}
 
 
 def add(paths: Iterable[Path]) -> list[Plugin]:
-    """Use these plug-ins from now on; the same source twice is one plug-in.
+    """Put these plug-ins into use; the same source twice is one plug-in.
 
     Raises UsageError for a file that cannot be used, and for a name that is taken.
     """
@@ -54,12 +54,12 @@ def add_installed(names: Iterable[str] | None = None) -> None:
 
 
 def installed() -> tuple[str, ...]:
-    """The names that installed packages offer; nothing of them is executed."""
+    """The names of plug-ins that installed packages offer; none of their code is executed."""
     return tuple(_installed())
 
 
 def clear() -> None:
-    """Forget every plug-in."""
+    """Take every plug-in out of use."""
     for name in set(SYSTEMS) - OURS["systems"]:
         del SYSTEMS[name]
     for name in set(DATASETS) - OURS["datasets"]:
@@ -87,7 +87,7 @@ def used_by(system: str, dataset: str) -> tuple[str, ...]:
 
 
 def metrics(ids: Sequence[str]) -> dict[str, "Metric"]:
-    """The metrics of these plug-ins by name."""
+    """The metrics that the given plug-ins add, by name."""
     found: dict[str, Metric] = {}
     for plugin_id in ids:
         found |= _active[plugin_id].metrics
@@ -95,12 +95,12 @@ def metrics(ids: Sequence[str]) -> dict[str, "Metric"]:
 
 
 def in_use(ids: Sequence[str]) -> bool:
-    """Whether all of these plug-ins are."""
+    """Whether all of the given plug-ins are in use."""
     return all(plugin_id in _active for plugin_id in ids)
 
 
 def require(ids: Sequence[str]) -> None:
-    """UsageError that names what is missing unless all of these plug-ins are in use."""
+    """Raise UsageError that names the missing plug-ins unless all of the given ones are in use."""
     for plugin_id in ids:
         if plugin_id in _active:
             continue
@@ -114,19 +114,19 @@ def require(ids: Sequence[str]) -> None:
 
 
 def sources(ids: Iterable[str]) -> dict[str, bytes]:
-    """The source of these plug-ins, by id."""
+    """The source code of the given plug-ins, by id."""
     return {plugin_id: _active[plugin_id].source for plugin_id in ids}
 
 
 def merged(earlier: Sequence[PluginRecord], ids: Iterable[str]) -> list[PluginRecord]:
-    """The records that a run folder keeps: those that it had `earlier`, and these."""
+    """The plug-in records for a run folder: the records that it had `earlier`, and new ones."""
     now = [_record(_active[plugin_id]) for plugin_id in sorted(ids)]
     known = {each.id for each in now}
     return [*(each for each in earlier if each.id not in known), *now]
 
 
 def plugin_of(system: str) -> str:
-    """The name of the plug-in in use that brings the system; "" for one of ours."""
+    """The name of the plug-in in use that brings the system; "" for a built-in system."""
     return next((each.name for each in _active.values() if system in each.systems), "")
 
 
@@ -157,7 +157,7 @@ def _installed() -> dict[str, EntryPoint]:
 
 
 def _source(entry: EntryPoint) -> Path:
-    """The file of the module that an entry point names."""
+    """The path of the module file that an entry point names."""
     try:
         spec = find_spec(entry.module)
     except ImportError as error:

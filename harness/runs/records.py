@@ -1,4 +1,4 @@
-"""The JSON files of a run folder as types: writers write them, readers get them.
+"""The JSON files of a run folder as types, for the code that writes and the code that reads them.
 
 run.json           RunManifest | StudyManifest      what was asked
 data.json          VolumeKeys                       which entry of the cache is a case
@@ -40,21 +40,21 @@ T = TypeVar("T")
 
 
 class Record(BaseModel):
-    """Keys that are not named are let through; numbers are numbers, and finite."""
+    """A JSON record: unknown keys are let through; numbers must be numbers, and finite."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
 
     def write(self, path: Path) -> None:
-        """Write the keys that were given, whole or not at all."""
+        """Write the keys that were given to the file, whole or not at all."""
         write_json(path, self.model_dump(mode="json", by_alias=True, exclude_unset=True))
 
 
 class Ended(Record):
-    """How an action of a trial ended."""
+    """The record of how an action of a trial ended."""
 
     schema_: Literal[1] = Field(1, alias="schema")
     attempts: int | None = None
-    """How often the action was started."""
+    """The number of times the action was started."""
 
 
 CUDA_OOM = "cuda_oom"
@@ -62,18 +62,18 @@ CUDA_OOM = "cuda_oom"
 
 
 class Failed(Ended):
-    """Why there are no numbers."""
+    """The record of a failed action: why there are no numbers."""
 
     model_config = ConfigDict(extra="forbid")
 
     status: Literal["failed"]
     reason: str = Field(min_length=1)
-    """One word of a table, see harness.trials.failure."""
+    """The reason as one word for tables, see harness.trials.failure."""
     detail: str
 
 
 class Scored(Ended):
-    """result.json of a trial that came to its end."""
+    """result.json of a trial that was trained and scored to the end."""
 
     status: Literal["ok"]
     reason: Literal[""]
@@ -82,33 +82,33 @@ class Scored(Ended):
     metrics: dict[str, float]
     """Mean and standard deviation over the test cases, of each score of cases.csv."""
     extra_metrics: dict[str, float] = Field(default_factory=dict)
-    """The same of the metrics that plug-ins brought."""
+    """Mean and standard deviation over the test cases, of each metric that plug-ins brought."""
     extra_faults: dict[str, str] = Field(default_factory=dict)
-    """Metric and case -> why a plug-in's metric has no value."""
+    """The reason why a plug-in's metric has no value, by metric and case."""
     remarks: list[str] = Field(default_factory=list)
-    """What has to be said of the training or the masks, under every table."""
+    """Remarks on the training or the masks, which are printed under every table."""
     n_cases: int
     n_failed: int
-    """Test cases without any overlap: the worst score."""
+    """The number of test cases without any overlap, which have the worst score."""
     n_without_target: int = 0
-    """Test cases in whose reference there is nothing to find."""
+    """The number of test cases whose reference has no voxel to find."""
     transductive: bool
     parameters: int
     parameters_inference: int
     gflops_per_volume: float
     adapt_gflops: float | None = None
-    """Of fine-tuning on one test case; None without fine-tuning."""
+    """GFLOPs of fine-tuning on one test case; None without fine-tuning."""
     epochs: int
     seconds: dict[str, NonNegativeFloat] = Field(min_length=1)
-    """Phase -> seconds."""
+    """Seconds of each phase, by phase."""
     memory: dict[str, NonNegativeFloat]
-    """Of training, in MiB; empty where `memory_unknown` says why."""
+    """Memory of training, in MiB; empty where `memory_unknown` says why."""
     memory_unknown: str = ""
     sha256: dict[str, str]
-    """File of the trial -> its SHA-256."""
+    """SHA-256 of each file of the trial, by file."""
     environment: dict[str, str | int] = Field(min_length=1)
     base: TrialId | None = None
-    """The trial whose network was fine-tuned."""
+    """The id of the trial whose network was fine-tuned."""
 
     @field_validator("metrics")
     @classmethod
@@ -119,25 +119,27 @@ class Scored(Ended):
 
 
 class Footprint(Record):
-    """Memory of inference, what it was measured on and in, and the particulars of a system."""
+    """Memory of inference, device and precision of the measurement, and particulars of a system."""
 
     inference_peak_mib: PositiveFloat
     inference_reserved_mib: NonNegativeFloat | None = None
-    """What torch's allocator held; None on a CPU."""
+    """Memory that torch's allocator held, in MiB; None on a CPU."""
     resident_before_mib: NonNegativeFloat | None = None
-    """Of the process when the weights were loaded."""
+    """Resident memory of the process when the weights were loaded, in MiB."""
     bare_process_mib: NonNegativeFloat | None = None
-    """Of the process before there was a network: Python and its libraries."""
+    """Resident memory of the process before there was a network, in MiB: Python and its libraries.
+    """
     peak_since_loading: bool | None = None
-    """False where the system cannot reset its counter, so that the peak may be that of loading."""
+    """Whether the peak was taken after loading; False where the system cannot reset its counter, so
+    that the peak may be that of loading."""
     cudnn_search: bool | None = None
     """Whether cuDNN's fastest algorithm was searched for."""
     deterministic: bool | None = None
-    """Whether algorithms that sum in any order were left out."""
+    """Whether algorithms that sum in any order were excluded."""
     crop_s: NonNegativeFloat | None = None
-    """Seconds of choosing one guidance patch."""
+    """Seconds to choose one guidance patch."""
     crop_variance: float | None = None
-    """Richness of the guidance patch, as a share of the richest there is."""
+    """Richness of the guidance patch, as a share of the richest patch there is."""
     device: str
     threads: int
     precision: str
@@ -145,7 +147,7 @@ class Footprint(Record):
 
 
 class MeasuredProcess(Footprint):
-    """What one process has measured of a trial."""
+    """The measurements that one process has made of a trial."""
 
     inference_s: list[PositiveFloat] = Field(min_length=1)
     """Seconds of each repetition, in their order."""
@@ -158,16 +160,16 @@ class Measured(Footprint, Ended):
     inference_s: list[PositiveFloat] = Field(min_length=2)
     """Seconds of each repetition, of all processes, sorted."""
     inference_s_by_process: list[list[PositiveFloat]] = Field(default_factory=list)
-    """The same by process, as they were measured."""
+    """Seconds of each repetition in each process, in the order of measurement."""
     inference_s_p50: PositiveFloat
     inference_s_p90: PositiveFloat
     warm_up_s: NonNegativeFloat | None = None
-    """For at least so long each process predicted before it was timed."""
+    """Seconds for which, at least, each process predicted before it was timed."""
     node: str = ""
 
     @property
     def by_process(self) -> list[list[float]]:
-        """Seconds of the repetitions in each process; of one, where it was not repeated."""
+        """Seconds of the repetitions in each process; one list where a single process measured."""
         return self.inference_s_by_process or [self.inference_s]
 
 
@@ -178,17 +180,17 @@ class Measuring(Record):
 
 
 class Paced(Record):
-    """The training of one network, in seconds, as a probe has timed it."""
+    """The training times of one network, in seconds, as a probe has timed them."""
 
     steps: int
     """How many steps were timed."""
     step_s: float
     once_s: float
-    """By how much the first step was longer."""
+    """Seconds by which the first step was longer than the others."""
     epoch_s: float = 0.0
-    """Of the checkpoint that every epoch ends with."""
+    """Seconds for the checkpoint that every epoch ends with."""
     validate_s: float = 0.0
-    """Of one case."""
+    """Seconds of one validation case."""
 
 
 class ProbedTraining(Ended):
@@ -198,13 +200,13 @@ class ProbedTraining(Ended):
     build_s: float
     count_s: float
     segment_s: float
-    """Of one test case in the process that trains."""
+    """Seconds to segment one test case in the process that trains."""
     paces: list[Paced]
-    """One for each network that the system trains."""
+    """The training times of each network that the system trains."""
     peak_mib: float
     reserved_mib: float | None = None
     device_mib: float | None
-    """Memory of the whole GPU; None on a CPU."""
+    """Memory of the whole GPU, in MiB; None on a CPU."""
     device: str
     threads: int
     precision: str
@@ -226,12 +228,12 @@ class VolumeKeys(Record):
     """data.json: where the prepared volumes are."""
 
     keys: dict[str, str]
-    """Case -> its entry in the cache."""
+    """The entry in the cache of each case."""
     cache: str = "cache"
     """Folder of the cache: below the run folder, or absolute."""
 
     def key(self, case: str) -> str:
-        """The entry of `case`; StateError for a case that the run does not have."""
+        """The entry in the cache of `case`. Raises StateError for a case outside the run."""
         if case not in self.keys:
             what, remedy = f"has no case '{case}'", "the data of this run, or its own command again"
             raise StateError(what, where="data.json", remedy=remedy, code="PFB-K08")
@@ -239,7 +241,7 @@ class VolumeKeys(Record):
 
 
 class SystemRecord(BaseModel):
-    """What run.json keeps of a plug-in's system."""
+    """The system of a plug-in as run.json keeps it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -251,12 +253,12 @@ class SystemRecord(BaseModel):
 
     @property
     def entry(self) -> SystemEntry:
-        """The system without its code: enough for a table, not to be built."""
+        """The system without its code: enough to make a table, not to build the network."""
         return SystemEntry(network="", method="", **self.model_dump())
 
 
 class MetricRecord(BaseModel):
-    """What run.json keeps of a plug-in's metric."""
+    """The metric of a plug-in as run.json keeps it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -265,7 +267,7 @@ class MetricRecord(BaseModel):
 
 
 class PluginRecord(BaseModel):
-    """What run.json keeps of a plug-in; its source lies in plugins/."""
+    """The plug-in as run.json keeps it; its source lies in plugins/."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -273,11 +275,11 @@ class PluginRecord(BaseModel):
     systems: dict[str, SystemRecord]
     metrics: dict[str, MetricRecord]
     datasets: dict[str, str]
-    """Name -> title."""
+    """The title of each data set, by name."""
 
 
 class SuiteColumns(BaseModel):
-    """What run.json keeps of a suite that is not built in, so that its tables can be made again."""
+    """The columns of a suite that is not built in, in run.json to make its tables again."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -293,18 +295,18 @@ class SuiteColumns(BaseModel):
 
 
 class RowRecord(Record):
-    """One row of a table, in run.json."""
+    """One row of a table, as run.json keeps it."""
 
     key: str
     title: str
     cells: list[str]
     system: str
     trials: list[TrialId]
-    """One for each seed, in order of seed."""
+    """Ids of the trials of the row, one for each seed, in order of seed."""
 
 
 class Manifest(Record):
-    """What run.json holds of a run and of a study."""
+    """The part of run.json that a run and a study have in common."""
 
     schema_: Literal[3] = Field(SCHEMA, alias="schema")
     run_id: str
@@ -312,14 +314,14 @@ class Manifest(Record):
     profile: str
     synthetic: bool
     protocol: JsonObject
-    """What must be equal for two numbers to be comparable."""
+    """The settings that must be equal for two numbers to be comparable."""
     protocol_hash: str
     plugins: list[PluginRecord] = Field(default_factory=list)
     command: str
     status: Literal["running", "interrupted", "finished"]
 
     def system(self, name: str) -> SystemEntry:
-        """The system called `name`: one of ours or in use, else as the plug-in of the run had it.
+        """The system called `name`: built in, of a plug-in in use, or as the run recorded it.
 
         Raises UsageError when neither knows the name.
         """
@@ -339,13 +341,13 @@ class RunManifest(Manifest):
 
     kind: Literal["run"]
     fingerprint: str
-    """Of the content of the data."""
+    """The fingerprint of the content of the data."""
     settings: JsonObject
     notes: list[str]
     suites: dict[str, list[RowRecord]]
     suite_files: dict[str, SuiteColumns] = Field(default_factory=dict)
     names: dict[str, str]
-    """Trial -> what a person calls it."""
+    """The name of each trial for people, by trial id."""
     trials: list[TrialId]
     mlflow: Literal["off", "here", "elsewhere"] = "off"
 
@@ -359,13 +361,13 @@ class StudyManifest(Manifest):
 
     kind: Literal["study"]
     suites: list[str]
-    """Names of the searches."""
+    """The names of the searches."""
     references: dict[str, dict[str, float]]
-    """Search -> the settings as they are, which every point is measured by."""
+    """The present settings of each search, with which every point is compared."""
 
     @property
     def settings(self) -> JsonObject:
-        """The settings of every point, but for what is searched."""
+        """The settings that all points share: those of the study, without the searched ones."""
         return self.protocol["settings"]
 
 
@@ -412,7 +414,10 @@ POINT_END = TypeAdapter(PointEnd)
 
 
 def read(path: Path, kind: TypeAdapter[T]) -> T:
-    """The record in `path`; StateError naming file and key when it is missing or damaged."""
+    """Read the record in `path`.
+
+    Raises StateError naming file and key when it is missing or damaged.
+    """
     content = read_json(path)
     try:
         return kind.validate_python(content)
@@ -425,7 +430,7 @@ MISSING = "is missing"
 
 
 def wrong_keys(error: ValidationError) -> list[tuple[str, str]]:
-    """Dotted key and fault, in few words, of everything that a record has wrong."""
+    """The faults of a record in few words, each after its dotted key."""
     plain = {"missing": MISSING, "extra_forbidden": "does not belong here"}
     return [
         (".".join(map(str, fault["loc"])), plain.get(fault["type"], fault["msg"]))

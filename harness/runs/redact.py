@@ -1,4 +1,4 @@
-"""Keep out of what is printed and stored what it must not tell: passwords, patients' names."""
+"""Remove passwords and patients' names from text that is printed or stored."""
 
 import re
 import shlex
@@ -10,12 +10,12 @@ DATA_ROOT = "--data-root"
 
 
 def redact(text: str) -> str:
-    """`text` without the user and password of any URI in it."""
+    """The text without the user and password of any URI in it."""
     return _QUERY.sub(r"\1***", _HOST.sub(r"\1***@", text))
 
 
 def storable(command: str) -> str:
-    """A command as it may be written down: the folder of the volumes may be called after a patient.
+    """The command without the folder of the volumes, whose name may be that of a patient.
 
     "pfbench run --data-root /scans/DOE_JOHN" -> "pfbench run --data-root DATA_ROOT"
     """

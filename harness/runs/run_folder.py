@@ -69,12 +69,15 @@ class RunFolder:
             raise StateError(what, where=where, remedy="another --out", code="PFB-K07")
 
     def manifest(self) -> AnyManifest:
-        """What the folder was asked for; StateError as `recognise`, or when that is damaged."""
+        """Read run.json, of a run or a study.
+
+        Raises StateError as `recognise` does, and for a damaged file.
+        """
         self.recognise()
         return records.read(self.manifest_file, MANIFEST)
 
     def run(self) -> RunManifest:
-        """What the run was asked for; StateError for the folder of a study."""
+        """Read run.json of a run. Raises StateError for the folder of a study."""
         manifest = self.manifest()
         if isinstance(manifest, StudyManifest):
             remedy = f"pfbench report {self.path}"
@@ -82,7 +85,7 @@ class RunFolder:
         return manifest
 
     def study(self) -> StudyManifest:
-        """What the study was asked for; StateError for the folder of a run."""
+        """Read run.json of a study. Raises StateError for the folder of a run."""
         manifest = self.manifest()
         if isinstance(manifest, RunManifest):
             what, remedy = "holds a run, not a study", "another --out"
@@ -93,7 +96,10 @@ class RunFolder:
         manifest.write(self.manifest_file)
 
     def split(self) -> Split:
-        """Which case trains, validates, tests; StateError when that is not there or damaged."""
+        """Read which case trains, validates, tests.
+
+        Raises StateError for a missing or damaged split.json.
+        """
         try:
             return Split.from_json(read_json(self.split_file))
         except (ValueError, TypeError) as error:
@@ -103,27 +109,30 @@ class RunFolder:
         write_json(self.split_file, split.to_json())
 
     def volume_keys(self) -> VolumeKeys:
-        """Where the prepared volumes are; StateError when that is not there or damaged."""
+        """Read where the prepared volumes are.
+
+        Raises StateError for a missing or damaged data.json.
+        """
         return records.read(self.volume_keys_file, VOLUME_KEYS)
 
     def write_volume_keys(self, keys: Mapping[str, str], cache: Path) -> None:
-        """Write down where the volumes are: within the folder they can be moved with it."""
+        """Write where the volumes are; a cache within the folder can be moved with it."""
         cache = cache.absolute()
         inside = cache.is_relative_to(self.path)
         place = str(cache.relative_to(self.path) if inside else cache)
         VolumeKeys(keys=dict(keys), cache=place).write(self.volume_keys_file)
 
     def volumes(self, cases: Sequence[str], cache: Path | None = None) -> list[Volume]:
-        """The prepared volumes of `cases`, memory-mapped.
+        """Open the prepared volumes of `cases`, memory-mapped.
 
-        `cache` where it is no longer where the run left it. Raises DataError for a volume that is
-        not there, StateError for a case that the run does not have.
+        `cache` is given where the cache is no longer where the run left it. Raises DataError for a
+        missing volume, StateError for a case that the run does not have.
         """
         known = self.volume_keys()
         return [open_volume(cache or self.path / known.cache, known.key(case)) for case in cases]
 
     def volume(self, case: str, cache: Path | None = None) -> Volume:
-        """The prepared volume of one case, as `volumes` gives them."""
+        """Open the prepared volume of one case, with the errors of `volumes`."""
         [found] = self.volumes([case], cache)
         return found
 
@@ -131,7 +140,7 @@ class RunFolder:
         write_json(self.probe_file, {"limit_s": limit_s})
 
     def probe_limit_s(self) -> float:
-        """How many seconds of steps a probe in this folder times."""
+        """The time limit in seconds for the timed steps of a probe in this folder."""
         return float(read_json(self.probe_file)["limit_s"])
 
     def keep(self, sources: Mapping[str, bytes]) -> None:
@@ -140,7 +149,7 @@ class RunFolder:
             write_bytes(path, sources[plugin_id])
 
     def kept(self, plugin_ids: Sequence[str]) -> tuple[Path, ...]:
-        """Where the folder keeps the source of these plug-ins."""
+        """Paths of the copies of these plug-ins in the folder."""
         return tuple(self.path / "plugins" / f"{plugin_id}.py" for plugin_id in plugin_ids)
 
     def trials(self) -> list[TrialFolder]:
@@ -148,7 +157,7 @@ class RunFolder:
         return [self.trial(trial_id) for trial_id in self.run().trials]
 
     def create(self) -> None:
-        """Make the folder, readable by its owner only: it may hold what patients' data tell."""
+        """Make the folder, readable by its owner only: it may hold patients' data."""
         try:
             str(self.path).encode()
         except UnicodeEncodeError as error:
@@ -173,7 +182,7 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for one driver; the lock of a dead process is no lock.
+        """Hold the folder for this process; the kernel frees the lock when the holder dies.
 
         Raises ClusterError naming the host and process that holds it.
         """

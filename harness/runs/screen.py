@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live table on a terminal, plain lines elsewhere."""
+"""The display of a run in progress: a live table on a terminal, plain lines elsewhere."""
 
 import io
 import time
@@ -21,13 +21,13 @@ WIDE = 170  # columns where there is no terminal to ask
 
 @dataclass
 class ProgressLine:
-    """One trial's line of the display."""
+    """The line of one trial in the display."""
 
     name: str
     state: str = "waiting"
     node: str = ""
     lost: bool = False
-    """Its node or its process died, and it was placed anew."""
+    """Whether the node or process of the trial died and the trial was placed anew."""
     epoch: int = 0
     epochs: int = 0
     loss: float | None = None
@@ -40,7 +40,7 @@ class ProgressLine:
         return (self.ended or now) - self.began if self.began else 0.0
 
     def left(self, now: float) -> float | None:
-        """Seconds of training left, from the epochs seen so far."""
+        """Seconds of training left, estimated from the epochs seen so far."""
         seen = self.epoch - self.first_epoch
         if self.state != "training" or seen < 1:
             return None
@@ -48,7 +48,7 @@ class ProgressLine:
 
 
 class Screen:
-    """Shows the trials of a run, and keeps the same in a log file."""
+    """The display that shows the trials of a run, and writes the same to a log file."""
 
     def __init__(self, log: Path | None = None, *, quiet: bool = False) -> None:
         # With --json, standard output belongs to the JSON.
@@ -60,26 +60,26 @@ class Screen:
         self.live: Live | None = None
 
     def say(self, text: str) -> None:
-        """A line for the person and the log."""
+        """Print a line for the person and write it to the log."""
         self.tell(text)
         self._log(text)
 
     def warn(self, fault: PfbenchError) -> None:
-        """A fault that does not end the work, and what mends it afterwards."""
+        """Print a warning: a fault that does not end the work, and the remedy for afterwards."""
         self.say(f"warning: {fault.what}; later: {fault.remedy}")
 
     def tell(self, text: str) -> None:
-        """A line for the person alone: it names what must not be written down."""
+        """Print a line for the person alone, because it must not be written down."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """A line for the log, and for the person where no live display shows the same."""
+        """Write a line to the log, and print it where no live display shows the same."""
         self._log(text)
         if not self.console.is_terminal:
             self.console.print(text, markup=False)
 
     def show(self, renderable: RenderableType) -> None:
-        """A table for the person; in the log as plain text."""
+        """Print a table for the person; write it to the log as plain text."""
         self.console.print(renderable)
         if self.log:
             text = io.StringIO()
@@ -88,7 +88,7 @@ class Screen:
 
     @contextmanager
     def bar(self, title: str) -> Iterator[Callable[[int, int, str], None]]:
-        """A progress bar; yields advance(done, total, what)."""
+        """Show a progress bar; yields advance(done, total, what)."""
         with Progress(console=self.console, transient=True) as progress:
             task = progress.add_task(title, total=None)
             yield lambda done, total, what: progress.update(
@@ -110,7 +110,7 @@ class Screen:
                 self.live = None
 
     def event(self, trial: str, event: Event) -> None:
-        """Take in what a trial reports."""
+        """Update the line of the trial from one of its events."""
         line = self.lines[trial]
         now = time.monotonic()
         kind = event["event"]
@@ -190,7 +190,7 @@ def _now() -> float:
 
 
 def clock(seconds: float) -> str:
-    """75 -> "1:15", 3675 -> "1:01:15"."""
+    """Seconds as a clock shows them: 75 -> "1:15", 3675 -> "1:01:15"."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,4 +1,4 @@
-"""What a study may change: names for people, the settings they stand for, and their ranges.
+"""The parameters that a study may change: names for people, the settings behind them, and ranges.
 
 w_srt, w_sgl, w_tel, w_ssl    weights of the objective (eq. 19)
 w_tfm                         w_tel and w_ssl together, as in the paper
@@ -33,17 +33,17 @@ AROUND = 10.0  # a learning rate is looked for between a tenth and ten times the
 
 @dataclass(frozen=True)
 class Space:
-    """What one study searches: the numbers of one system, and where they stand now."""
+    """The search space of one study: numbers of one system to vary, and their present values."""
 
     name: str
     system: str
     ranges: Mapping[str, Range]
     reference: Params
-    """Evaluated first: what everything else is compared with."""
+    """The parameters that are evaluated first, with which all other points are compared."""
 
 
 def loss_weights(split_tfm: bool, ranges: Mapping[str, Range]) -> Space:
-    """The weights of eq. 19, L_tel and L_ssl apart when `split_tfm`."""
+    """The space of the loss weights of eq. 19; L_tel and L_ssl are apart when `split_tfm`."""
     names = ("w_sgl", "w_srt", *(("w_ssl", "w_tel") if split_tfm else ("w_tfm",)))
     _refuse_others(ranges, names)
     chosen = {name: ranges.get(name, WEIGHT) for name in names}
@@ -51,7 +51,7 @@ def loss_weights(split_tfm: bool, ranges: Mapping[str, Range]) -> Space:
 
 
 def learning_rate(name: str, settings: Settings, ranges: Mapping[str, Range]) -> Space:
-    """The learning rate of one system, around the one it has."""
+    """The space of the learning rate of one system, around its present learning rate."""
     system(name)
     _refuse_others(ranges, ("lr",))
     now = settings.protocol_of(name).learning_rate
@@ -60,7 +60,7 @@ def learning_rate(name: str, settings: Settings, ranges: Mapping[str, Range]) ->
 
 
 def from_file(path: Path, settings: Settings, ranges: Mapping[str, Range]) -> Space:
-    """A space.yaml: the model, and a range for each name.
+    """Read a search space from a space.yaml: the model, and a range for each name.
 
         model: unet3d
         space:
@@ -86,7 +86,7 @@ def from_file(path: Path, settings: Settings, ranges: Mapping[str, Range]) -> Sp
 
 
 def changes(params: Mapping[str, float]) -> dict[str, Any]:
-    """Values under people's names -> {"options": {...}, "protocol": {...}}."""
+    """The settings for values by parameter name: {"options": {...}, "protocol": {...}}."""
     result: dict[str, Any] = {"options": {}, "protocol": {}}
     for name, value in params.items():
         for key in keys_of(name):
@@ -95,7 +95,7 @@ def changes(params: Mapping[str, float]) -> dict[str, Any]:
 
 
 def even(space: Space) -> bool:
-    """Whether every point takes the memory of every other: weights and rates do not change it."""
+    """Whether all points take the same memory: true where only weights and rates are searched."""
     changed = changes(space.reference)["options"]
     return not changed.keys() - {"weights"}
 
@@ -111,7 +111,7 @@ def _range(name: str, value: Any, path: Path) -> Range:
 
 
 def keys_of(name: str) -> tuple[str, ...]:
-    """The settings that a parameter stands for; UsageError for a name that there is not."""
+    """The settings that a parameter stands for. Raises UsageError for an unknown name."""
     if name.startswith(("protocol.", "options.")):
         return (name,)
     if name not in KEYS:
@@ -120,7 +120,7 @@ def keys_of(name: str) -> tuple[str, ...]:
 
 
 def _now(name: str, chosen: Mapping[str, Range], settings: Settings) -> Params:
-    """Where each parameter stands without a study."""
+    """The value that each parameter has without a study."""
     asked = merged(options(name, settings.profile), settings.systems.get(name, {}))
     known = flat({"options": asked, "protocol": settings.protocol_of(name).model_dump()})
     if "weights" in system(name).method_options:

@@ -1,4 +1,4 @@
-"""What a run is asked to do: a profile, changed by a file, changed by options."""
+"""The settings of a run: a profile, changed by a file, changed by options of the command."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -16,7 +16,7 @@ from harness.systems.catalogue import SYSTEMS
 from harness.systems.protocol import Frozen, Protocol
 
 Where = Callable[[Sequence[str]], str]
-"""Where a person wrote a nested key: "suite.yaml:14", "--set"."""
+"""A function that says where a person wrote a nested key: "suite.yaml:14", "--set"."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -25,13 +25,15 @@ class SplitSettings(Frozen):
     """80/20 by patient from a seed, or the released code's cut (sorted, one validation case)."""
     seed: int = Field(0, ge=0, lt=2**32)
     fold: int = Field(0, ge=0, le=9999)
-    """Which of the folds tests; a seeded split has 0 to 4."""
+    """The number of the fold that is tested; a seeded split has 0 to 4."""
     group: str = ""
-    """Whose a case is: a pattern on ids such as {patient}_frame#, a CSV of case,patient, or none
-    for cases that are patients of their own; "" as the layout of the data set tells."""
+    """How cases are grouped by patient: a pattern on ids such as {patient}_frame#, a CSV of
+    case,patient, or none for cases that are patients of their own; "" for the grouping that the
+    layout of the data set gives."""
     file: str = ""
-    """A split that is given: splits_final.json, a split.json, a data list with folds, or a CSV of
-    case,fold; "" for the folds of the data set, if it has any, and none for never."""
+    """The file of a split that is given: splits_final.json, a split.json, a data list with folds,
+    or a CSV of case,fold; "" for the folds of the data set, if it has any, and none to use no file.
+    """
 
 
 class Phantom(Frozen):
@@ -42,7 +44,7 @@ class Phantom(Frozen):
 
 
 class Settings(Frozen):
-    """Everything about a run that is not where it runs."""
+    """The settings of a run, without the place where it runs."""
 
     profile: Literal["quick", "paper"]
     reduce: tuple[int, int, int]
@@ -51,11 +53,11 @@ class Settings(Frozen):
     split: SplitSettings = SplitSettings()
     phantom: Phantom = Phantom()
     data: Reading = PLAIN
-    """How scans are read."""
+    """The way in which scans are read."""
     systems: dict[str, JsonObject] = Field(default_factory=dict)
-    """Options of single systems that differ from the profile's."""
+    """Options of single systems, where they differ from those of the profile."""
     exceptions: dict[str, JsonObject] = Field(default_factory=dict)
-    """Protocol values of single systems that differ, such as a tuned learning rate."""
+    """Protocol values of single systems, where they differ, such as a tuned learning rate."""
 
     def protocol_of(self, name: str) -> Protocol:
         """The protocol under which the system `name` is trained; UsageError for a wrong value."""
@@ -63,7 +65,7 @@ class Settings(Frozen):
 
 
 def changed_protocol(protocol: Protocol, changes: Mapping[str, Any], where: str) -> Protocol:
-    """`protocol` with `changes`, checked; UsageError names the field at fault."""
+    """The `protocol` with `changes`, checked. Raises UsageError that names the wrong field."""
     return _validated(Protocol, {**protocol.model_dump(), **changes}, lambda keys: where)
 
 
@@ -88,7 +90,10 @@ def resolve(
     epochs: int | None,
     tuned: Path | None = None,
 ) -> Settings:
-    """Profile, then --tuned, --config, --epochs, --set; UsageError names place and key at fault."""
+    """Build the settings from profile, --tuned, --config, --epochs, --set, in this order.
+
+    Raises UsageError that names place and key of a fault.
+    """
     if profile not in PROFILES:
         raise unknown("profile", profile, PROFILES)
     settings = PROFILES[profile]
@@ -98,7 +103,7 @@ def resolve(
 
 
 def tuned_settings(path: Path) -> JsonObject:
-    """The settings in a best.yaml that `pfbench tune` wrote; UsageError for another file."""
+    """Read the settings in a best.yaml of `pfbench tune`. Raises UsageError for another file."""
     content = read_config(path)
     if not isinstance(content.get("settings"), dict):
         what = "holds no settings of a study"
@@ -108,9 +113,9 @@ def tuned_settings(path: Path) -> JsonObject:
 
 
 def refuse_other_split(tuned: Path, digest: str) -> None:
-    """UsageError when the settings in a best.yaml were found on another split than this one.
+    """Raise UsageError when the settings in a best.yaml were found on another split than this one.
 
-    Validation cases of the one may be test cases of the other.
+    Validation cases of one split may be test cases of the other.
     """
     found = read_config(tuned).get("split")
     if found == digest:
@@ -126,7 +131,7 @@ def refuse_other_split(tuned: Path, digest: str) -> None:
 def _sources(
     config: Path | None, changes: Sequence[str], epochs: int | None, tuned: Path | None
 ) -> Iterator[tuple[Mapping[str, Any], Where]]:
-    """What changes the profile, a later one over an earlier one."""
+    """The changes to the profile, each with its source; a later one overrides an earlier one."""
     if tuned:
         path = tuned
         yield tuned_settings(tuned), lambda keys: line_of(path, ("settings", *keys))
@@ -139,7 +144,10 @@ def _sources(
 
 
 def _parse_change(change: str) -> JsonObject:
-    """ "protocol.learning_rate=3e-4" -> {"protocol": {"learning_rate": 3e-4}}."""
+    """The nested change for an argument of --set.
+
+    "protocol.learning_rate=3e-4" -> {"protocol": {"learning_rate": 3e-4}}.
+    """
     key, equals, value = change.partition("=")
     if not equals or not key:
         what = f"'{change}' is not of the form key.path=value"
@@ -150,7 +158,7 @@ def _parse_change(change: str) -> JsonObject:
 
 
 def _is_text(keys: Sequence[str]) -> bool:
-    """Whether a setting is a text, taken as it is typed: YAML would read a pattern's brackets."""
+    """Whether the setting is a text, taken as typed: YAML would read a pattern's brackets."""
     kind: Any = Settings
     for key in keys:
         if not (
@@ -162,7 +170,7 @@ def _is_text(keys: Sequence[str]) -> bool:
 
 
 def _changed(settings: Settings, content: Mapping[str, Any], where: Where) -> Settings:
-    """`settings` with what one source says, checked down to the protocol of each system."""
+    """The `settings` with the changes of one source, checked to the protocol of each system."""
     made = _validated(Settings, merged(settings.model_dump(), content), where)
     for group in ("systems", "exceptions"):
         for name in getattr(made, group):
@@ -188,7 +196,7 @@ def _validated(kind: type[Model], content: Mapping[str, Any], where: Where) -> M
 
 
 def _fault(kind: type[BaseModel], fault: Any, where: Where) -> UsageError:
-    """One fault that pydantic found, as what the person wrote and where."""
+    """One fault that pydantic found, with the text that the person wrote and its place."""
     keys = tuple(map(str, fault["loc"]))
     name = ".".join(keys)
     if fault["type"] == "extra_forbidden":
@@ -201,7 +209,7 @@ def _fault(kind: type[BaseModel], fault: Any, where: Where) -> UsageError:
 
 
 def _siblings(kind: type[BaseModel], keys: Sequence[str]) -> list[str]:
-    """The keys that are known where the unknown one stands."""
+    """The known keys at the level of an unknown key."""
     for key in keys[:-1]:
         kind = kind.model_fields[key].annotation  # type: ignore[assignment]
     return [".".join((*keys[:-1], field)) for field in kind.model_fields]

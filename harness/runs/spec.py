@@ -1,4 +1,4 @@
-"""What determines the result of a trial, and the id that is made from it.
+"""The specification of a trial, which determines its result, and the id that is made from it.
 
 A trial's id is a hash of its `TrialSpec`: the same settings, data and code give the same id and
 are never computed twice; any difference gives another id and another folder.
@@ -23,7 +23,7 @@ Device = Literal["cpu", "cuda"]
 
 
 class Data(Frozen):
-    """The volumes, named by content: two folders with the same voxels are the same data."""
+    """The data of a trial, named by content: two folders with the same voxels are the same data."""
 
     name: str
     modalities: tuple[str, ...]
@@ -32,7 +32,7 @@ class Data(Frozen):
     fingerprint: str
     synthetic: bool
     view: View = PAPERS
-    """How scans were seen, and new ones have to be."""
+    """The view of the scans in training, which new scans have to have."""
 
 
 class TrialSpec(Frozen):
@@ -41,7 +41,7 @@ class TrialSpec(Frozen):
     schema_version: Literal[1] = 1
     system: str
     options: Options
-    """Of the network and of how it sees a volume, complete for the profile."""
+    """The options of the network and of its view of a volume, complete for the profile."""
     protocol: Protocol
     data: Data
     split: str
@@ -51,25 +51,42 @@ class TrialSpec(Frozen):
     device: Device
     code: str
     plugins: tuple[str, ...] = ()
-    """Of the system, the data set and the metrics: "name-<hash of the source>", in order."""
+    """Ids of the plug-ins of the system, the data set and the metrics: "name-<hash of the source>",
+    in order."""
 
     @property
     def id(self) -> str:
-        """16 hexadecimal digits, safe as a folder name."""
+        """The id of the trial: 16 hexadecimal digits, safe as a folder name."""
         content = self.model_dump(mode="json")
-        if not self.plugins:
-            del content["plugins"]  # a trial without them is the same whether or not they exist
+        for (*outer, key), before in LATER.items():
+            place = content
+            for name in outer:
+                place = place[name]
+            if place[key] == before:
+                del place[key]
         return digest(content)
 
     @property
     def base(self) -> "TrialSpec | None":
-        """The trial whose network this one fine-tunes on the test volumes; None if it trains one.
+        """The trial whose network this one fine-tunes on the test volumes; None if it trains.
 
         Rows of a table that differ in test-phase fine-tuning alone share their trained network.
         """
         if self.options.get("tpf", "none") == "none":
             return None
         return self.model_copy(update={"options": {**self.options, "tpf": "none"}})
+
+
+LATER: dict[tuple[str, ...], object] = {
+    ("plugins",): [],
+    ("protocol", "windows_per_volume"): 1,
+    ("protocol", "foreground_share"): 0.0,
+    ("data", "view"): PAPERS.model_dump(mode="json"),
+}
+"""Fields that came when trials had been kept already, with the value that those trials had.
+
+A trial with that value is the same whether or not the field exists, so older folders are read.
+"""
 
 
 def digest(content: object) -> str:

@@ -1,4 +1,4 @@
-"""What a study leaves on disk: its points, and what became of each.
+"""The files that a study leaves on disk: its points, and how each of them ended.
 
     STUDY/run.json                        what is searched, under which protocol
     STUDY/points/<name>/<number>/point.json    values of the parameters, and a trial for each seed
@@ -49,7 +49,7 @@ class Point:
 
     @property
     def ended(self) -> PointEnd | None:
-        """How the point ended, or None while it did not."""
+        """The record of how the point ended, or None while it has not ended."""
         return records.read(self.end_file, POINT_END) if self.end_file.exists() else None
 
     @property
@@ -66,7 +66,7 @@ class Point:
         return self.ended.value if self.ended and self.ended.state == "complete" else None
 
     def values(self) -> dict[int, float]:
-        """Epoch -> score, as far as every trial has come."""
+        """The score by epoch, for the epochs that every trial has validated."""
         return scores([self.folder.trial(trial) for trial in self.trials])
 
     def end(
@@ -76,7 +76,7 @@ class Point:
         reason: str = "",
         detail: str = "",
     ) -> None:
-        """Write down what became of it; a failed point has no value."""
+        """Write down how the point ended; a failed point has no value."""
         ended = PointEnd(schema=1, state=state, reason=reason, detail=detail, value=value)
         ended.write(self.end_file)
 
@@ -93,7 +93,7 @@ def propose(
     params: dict[str, float],
     trials: Sequence[str],
 ) -> Point:
-    """Write a point down before it starts, so that it is known whatever happens to it."""
+    """Write a new point to disk before it starts, so that it is known whatever happens to it."""
     record = PointRecord(
         study=study, number=number, system=system, params=params, trials=list(trials)
     )
@@ -118,13 +118,13 @@ def points(folder: RunFolder, study: str = "*") -> list[Point]:
 
 
 def best(folder: RunFolder, study: str) -> Point | None:
-    """The complete point of the highest score, the earliest of equal ones."""
+    """The complete point with the highest score; of equal scores the earliest."""
     complete = [point for point in points(folder, study) if point.value is not None]
     return max(complete, key=lambda point: (point.value, -point.number), default=None)
 
 
 def scores(trials: Sequence[TrialFolder]) -> dict[int, float]:
-    """Epoch -> mean validation Dice, for the epochs that every trial has validated."""
+    """The mean validation Dice by epoch, for the epochs that every trial has validated."""
     each = [dict(_validated(trial)) for trial in trials]
     common = set.intersection(*(set(values) for values in each)) if each else set()
     return {epoch: sum(values[epoch] for values in each) / len(each) for epoch in sorted(common)}

@@ -1,4 +1,4 @@
-"""Suites that people write: a YAML file with the rows of a table of their own.
+"""Suites that people write: a YAML file with the rows of their own table.
 
 title: Does width help?
 shows: [dice, hd95, time]
@@ -25,7 +25,7 @@ ENDINGS = (".yaml", ".yml")
 
 
 class RowEntry(Frozen):
-    """One row as it stands in the file; see harness.runs.suites.Row."""
+    """One row in the form of the YAML file; see harness.runs.suites.Row."""
 
     key: str = Field(pattern=r"^[\w.+/-]{1,64}$")
     title: str = Field(min_length=1)
@@ -49,7 +49,7 @@ class RowEntry(Frozen):
 
 
 class SuiteFile(Frozen):
-    """The whole file."""
+    """The whole YAML file of a suite."""
 
     title: str = Field(min_length=1)
     rows: list[RowEntry] = Field(min_length=1)
@@ -64,9 +64,9 @@ class SuiteFile(Frozen):
 
 
 def use(name: str) -> str:
-    """The name of a suite: that of a file, which joins the others, is its own without the ending.
+    """The name of a suite; a file joins the known suites under its own name without the ending.
 
-    Raises UsageError that names file and line of everything that is wrong with the file.
+    Raises UsageError that names file and line of every fault in the file.
     """
     path = Path(name)
     if path.suffix not in ENDINGS:
@@ -82,7 +82,7 @@ def use(name: str) -> str:
 
 
 def columns(names: Sequence[str]) -> dict[str, SuiteColumns]:
-    """What run.json keeps of suites that are not built in, to make their tables again."""
+    """The columns of suites that are not built in, for run.json, to make their tables again."""
     return {
         name: SuiteColumns(
             title=SUITES[name].title,
@@ -120,7 +120,7 @@ def _fault(path: Path, error: Any) -> UsageError:
 
 
 def _wrong_rows(path: Path, made: SuiteFile) -> list[UsageError]:
-    """Names that there are not, keys that stand twice, titles that name no option."""
+    """The faults of the rows: unknown names, keys that occur twice, titles that name no option."""
     faults: list[UsageError] = []
     seen: set[str] = set()
     for number, record in enumerate(made.rows):

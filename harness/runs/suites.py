@@ -1,4 +1,4 @@
-"""The tables and figures of the paper as lists of what is to be trained.
+"""The tables and figures of the paper as lists of the trials to run.
 
 Rows of different suites that come to the same specification are one trial: Table I's "selective",
 Table II's "without MSRes" and Table III's "Res, without TPF" are one network, trained once.
@@ -16,12 +16,13 @@ FIGURES = tuple(score.name for score in SCORES)
 COSTS = ("time", "memory", "parameters", "gflops")
 SHOWABLE = tuple(measure.name for measure in MEASURES if measure.shown)
 MEASURED = {measure.name for measure in MEASURES if measure.where == MEASUREMENT and measure.shown}
-"""Columns that need the phase of measuring; trials of suites without them are not measured."""
+"""Columns that need the phase of measuring; trials of suites without these columns are not
+measured."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: a system, and what is different about it.
+    """One row of a table: a system, and the options in which the row differs from the default.
 
     `key` names the row within its suite for good; `cells` stand under the suite's headings, by
     default the title alone. `quick` replaces `options` in the quick profile. `protocol` is what the
@@ -37,7 +38,7 @@ class Row:
     protocol: Mapping[str, Any] = field(default_factory=dict)
 
     def in_profile(self, profile: str) -> "Row":
-        """The row as it stands in the table of `profile`."""
+        """The row in the form that it has in the table of `profile`."""
         options = {**self.options, **(self.quick if profile == "quick" else {})}
         shown = {key: _readable(value) for key, value in options.items()}
         return replace(
@@ -55,7 +56,7 @@ def _readable(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Suite:
-    """One table of the paper; `shows` are the columns beside what tells the rows apart."""
+    """One table of the paper; `shows` are the columns beside those that tell the rows apart."""
 
     title: str
     rows: tuple[Row, ...]
@@ -262,11 +263,11 @@ SUITES["equal_voxels"] = EQUAL_VOXELS
 OURS = tuple(SUITES)
 ALL = "all"
 TUNED = Suite("Default and tuned settings", (), ("System", "Settings"), FIGURES)
-"""The comparison at the end of `pfbench tune`, which finds its rows itself."""
+"""The comparison at the end of `pfbench tune`; that command finds the rows of this suite."""
 
 
 def suite(name: str) -> Suite:
-    """The suite called `name`; UsageError with the nearest name when there is none."""
+    """The suite called `name`. Raises UsageError with the nearest name for an unknown one."""
     if name == "tuned":
         return TUNED
     if name not in SUITES:
@@ -277,9 +278,11 @@ def suite(name: str) -> Suite:
 def chosen(
     name: str, profile: str, models: Sequence[str] = (), rows: Sequence[str] = ()
 ) -> dict[str, tuple[Row, ...]]:
-    """Suite -> its rows, narrowed to `models` and to the row keys `rows`; "all" means the paper's.
+    """The rows of each suite, narrowed to `models` and the row keys `rows`.
 
-    A model that no row has gets one of its own. UsageError for unknown names.
+    The `name` "all" means the suites of the paper.
+
+    A model without a row gets a row of its own. Raises UsageError for unknown names.
     """
     names = OF_PAPER if name == ALL else (name,)
     tables = {each: _of_models(suite(each).rows, models) for each in names}
@@ -302,7 +305,7 @@ def _of_models(rows: tuple[Row, ...], models: Sequence[str]) -> tuple[Row, ...]:
 
 
 def refuse_overruled(row: Row, changed: Mapping[str, Any]) -> None:
-    """UsageError when the user sets for all rows what tells this row from the others."""
+    """Raise UsageError when the user sets an option of this row, for all rows, to another value."""
     for key, value in changed.items():
         if key in row.options and row.options[key] != value:
             raise UsageError(

@@ -60,7 +60,7 @@ MEASUREMENT_FILE = "measurement.json"
 
 @lru_cache(maxsize=512)
 def _cases(path: Path, changed_ns: int) -> pd.DataFrame:
-    """cases.csv as it is since `changed_ns`: a report asks for one column after the other."""
+    """Read the cells of cases.csv, cached by its time of change: a report asks column by column."""
     return pd.read_csv(path, dtype={"case": str}, na_filter=False)
 
 
@@ -89,7 +89,10 @@ class TrialFolder:
             write_json(self.spec_file, spec.model_dump(mode="json"))
 
     def spec(self) -> TrialSpec:
-        """What the trial is; StateError when spec.json is not what the folder is named after."""
+        """Read the specification.
+
+        Raises StateError when spec.json does not match the name of the folder.
+        """
         path = self.spec_file
         try:
             spec = TrialSpec.model_validate(read_json(path))
@@ -105,31 +108,31 @@ class TrialFolder:
         return spec
 
     def result(self) -> Result | None:
-        """How training and scoring ended, or None while they did not."""
+        """Read how training and scoring ended; None while they have not ended."""
         return records.read(self.result_file, RESULT) if self.result_file.exists() else None
 
     def measurement(self) -> Measurement | None:
-        """Time and memory of inference, or None while they were not measured."""
+        """Read time and memory of inference; None while they have not been measured."""
         place = self.measurement_file
         return records.read(place, MEASUREMENT) if place.exists() else None
 
     def measured_so_far(self) -> list[MeasuredProcess]:
-        """The processes that have measured the trial, while more of them are to come."""
+        """Read the processes that have measured the trial, while more processes are to come."""
         there = self.measuring_file.exists()
         return records.read(self.measuring_file, MEASURING).processes if there else []
 
     def probed_training(self) -> ProbedTraining | Failed | None:
-        """What a probe of training found, or None while it has not ended."""
+        """Read the result of a probe of training; None while it has not ended."""
         place = self.record_file("probe_training")
         return records.read(place, PROBED_TRAINING) if place.exists() else None
 
     def probed_inference(self) -> ProbedInference | Failed | None:
-        """What a probe of inference found, or None while it has not ended."""
+        """Read the result of a probe of inference; None while it has not ended."""
         place = self.record_file("probe_inference")
         return records.read(place, PROBED_INFERENCE) if place.exists() else None
 
     def end(self, action: Action) -> records.Ended | None:
-        """How `action` ended, or None while it did not."""
+        """Read how `action` ended; None while it has not ended."""
         match action:
             case "measure":
                 return self.measurement()
@@ -141,7 +144,7 @@ class TrialFolder:
                 return self.result()
 
     def record_file(self, action: Action) -> Path:
-        """The file that says how `action` ended."""
+        """The path of the file that says how `action` ended."""
         match action:
             case "measure":
                 return self.measurement_file
@@ -151,7 +154,7 @@ class TrialFolder:
                 return self.result_file
 
     def failures(self) -> list[Failed]:
-        """Why earlier starts failed, the first one first."""
+        """Read why earlier starts failed, the first start first."""
         found = []
         for path in sorted(self.path.glob("failure-*.json")):
             ended = records.read(path, RESULT)
@@ -161,7 +164,7 @@ class TrialFolder:
 
     @contextmanager
     def alone(self, patience_s: float = PATIENCE_S) -> Iterator[None]:
-        """Hold the trial for one process, and remove what one that was killed left unfinished.
+        """Hold the trial for this process, and remove unfinished files of a killed process.
 
         A driver that dies takes its trials with it, but not at once: its successor waits here.
         Raises ClusterError naming the process that holds the trial for longer.
@@ -172,7 +175,7 @@ class TrialFolder:
             yield
 
     def begin(self, action: Action) -> int:
-        """Write down that `action` starts; the number of this start, counted from 1."""
+        """Write down that `action` starts; returns the number of this start, counted from 1."""
         path = self.attempts_file
         lines = path.read_text(encoding="utf-8") if path.exists() else "action,attempt,started\n"
         attempt = self.starts(action) + 1
@@ -181,7 +184,7 @@ class TrialFolder:
         return attempt
 
     def starts(self, action: Action) -> int:
-        """How often `action` was started."""
+        """The number of times `action` was started."""
         path = self.attempts_file
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         return sum(line.startswith(f"{action},") for line in lines)
@@ -191,7 +194,10 @@ class TrialFolder:
         write_bytes(self.history_file, pd.DataFrame(epochs).to_csv(index=False).encode())
 
     def history(self) -> list[dict[str, float]]:
-        """The epochs so far, of each the cells that hold a number; StateError when one does not."""
+        """Read the epochs so far, each with the cells that hold a number.
+
+        Raises StateError for a cell that is not a number.
+        """
         if not self.history_file.exists():
             return []
         try:
@@ -209,7 +215,10 @@ class TrialFolder:
         write_bytes(self.cases_file, pd.DataFrame(rows).to_csv(index=False).encode())
 
     def scores(self, column: str) -> dict[str, float]:
-        """Test case -> one of its scores; StateError when they are not what the trial wrote."""
+        """Read one score of every test case, by case.
+
+        Raises StateError when cases.csv is not as the trial wrote it.
+        """
         try:
             rows = _cases(self.cases_file, self.cases_file.stat().st_mtime_ns)
             return dict(zip(rows["case"], rows[column].astype(float), strict=True))
@@ -229,7 +238,7 @@ class TrialFolder:
         write_bytes(self.mask_path(case), content.getvalue())
 
     def mask(self, case: str) -> NDArray[np.bool_]:
-        """The mask (D, H, W) that was scored for `case`; StateError when it is not there."""
+        """Read the mask (D, H, W) scored for `case`. Raises StateError for an unreadable file."""
         path = self.mask_path(case)
         try:
             with np.load(path, allow_pickle=False) as content:
@@ -239,18 +248,21 @@ class TrialFolder:
             raise StateError(what, where=str(path), remedy=ANEW, code="PFB-K08") from error
 
     def mask_path(self, case: str) -> Path:
-        """Where the mask of `case` is; DataError for a name that could lead out of the folder."""
+        """The path of the mask of `case`.
+
+        Raises DataError for a name that could lead out of the folder.
+        """
         if not valid_case_id(case):
             raise unusable_id(case)
         return self.path / "masks" / f"{case}.npz"
 
     def of_testing(self) -> list[Path]:
-        """The files that only scoring and measuring leave, as far as they are there."""
+        """Paths of the files that only scoring and measuring leave, as far as they exist."""
         files = (self.weights_file, self.cases_file, self.path / "masks", self.measurement_file)
         return [path for path in files if path.exists()]
 
     def sums(self) -> dict[str, str]:
-        """SHA-256 of what a finished trial consists of: name below the folder -> digits."""
+        """SHA-256 of each file of a finished trial, by its name below the folder."""
         named = (self.history_file, self.weights_file, self.cases_file)
         files = [*named, *sorted(self.path.glob("masks/*.npz"))]
         return {
@@ -264,7 +276,7 @@ class TrialFolder:
         return "interrupted" if self.checkpoints.exists() else "new"
 
     def write_failure(self, action: Action, reason: str, detail: str) -> None:
-        """Record why there are no numbers: a row of the table with a reason and no metrics.
+        """Write down why there are no numbers: a row of the table with a reason and no metrics.
 
         What has ended already stays as it is.
         """
@@ -275,7 +287,7 @@ class TrialFolder:
         failed.write(self.record_file(action))
 
     def forget_failure(self) -> None:
-        """Let a failed trial run again; what it reported is kept beside."""
+        """Let a failed trial run again; the record of the failure is kept under another name."""
         for path, ended in (
             (self.result_file, self.result()),
             (self.measurement_file, self.measurement()),

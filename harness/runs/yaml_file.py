@@ -1,4 +1,4 @@
-"""Read YAML that people write: safe, bounded, and nothing in it that hides what is set.
+"""Read YAML that people write: safe, bounded, and without constructs that hide a setting.
 
 Refused with file and line: tags that make objects, aliases (a page of them unpacks to gigabytes),
 a key that stands twice (YAML keeps the last in silence), files of more than 50 kB.
@@ -20,7 +20,10 @@ MAX_DEPTH = 20
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; UsageError that names file and line when it is not one."""
+    """Read the mapping in a YAML file.
+
+    Raises UsageError that names file and line for other content.
+    """
     text = _text(path)
     with _faults(lambda line: f"{path}:{line}"):
         content = _Loader(text).get_single_data()
@@ -32,14 +35,18 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def parse_value(text: str, where: str) -> Any:
-    """The value that `text` stands for, such as 3e-4 or [16, 32, 32]; UsageError when for none."""
+    """The value that `text` stands for, such as 3e-4 or [16, 32, 32].
+
+    Raises UsageError for a text that is refused or is not YAML.
+    """
     with _faults(lambda line: where):
         return _Loader(text).get_single_data()
 
 
 def line_of(path: Path, keys: Sequence[str]) -> str:
-    """ "FILE:LINE" of the innermost of the nested `keys` that the file has; numbers count
-    the entries of a list from 0.
+    """The place "FILE:LINE" of the innermost of the nested `keys` that the file has.
+
+    Numbers among the keys count the entries of a list from 0.
     """
     node = _Loader(_text(path)).get_single_node()
     line = 1
@@ -82,7 +89,7 @@ def _text(path: Path) -> str:
 
 @contextmanager
 def _faults(where: Callable[[int], str]) -> Iterator[None]:
-    """Whatever is wrong in the block as UsageError; `where` names a line."""
+    """Raise every fault in the block as a UsageError; `where` names a line."""
     try:
         yield
     except yaml.MarkedYAMLError as error:
@@ -98,7 +105,7 @@ def _faults(where: Callable[[int], str]) -> Iterator[None]:
 
 
 class _Refused(yaml.MarkedYAMLError):
-    """Valid YAML that we do not accept."""
+    """The error for valid YAML that pfbench does not accept."""
 
     def __init__(self, what: str, mark: yaml.Mark, remedy: str, code: str) -> None:
         super().__init__(problem=what, problem_mark=mark)
@@ -107,7 +114,7 @@ class _Refused(yaml.MarkedYAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader without what hides or multiplies settings."""
+    """PyYAML's safe loader without the constructs that hide or multiply settings."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)

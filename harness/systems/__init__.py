@@ -1,1 +1,1 @@
-"""Everything that can move a number of a table, together with data, models and baselines."""
+"""The code that, with data, models and baselines, can change a number in a table."""

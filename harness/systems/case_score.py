@@ -1,25 +1,25 @@
-"""The scores of one case: what a row of cases.csv holds."""
+"""The scores of one case: the columns of one row of cases.csv."""
 
 from typing import NamedTuple
 
 
 class CaseScore(NamedTuple):
-    """One row of the results: every metric of one case."""
+    """One row of cases.csv: the value of every metric for one case."""
 
     dice: float
     jaccard: float
     hd95_mm: float
-    """Both directions pooled (medpy), in mm."""
+    """HD95 in mm, one percentile over the distances in both directions (medpy)."""
     hd95_max_mm: float
-    """The larger of the two directed percentiles (MONAI), in mm."""
+    """HD95 in mm, the larger of the percentiles of the two directions (MONAI)."""
     hd95_voxels: float
-    """Pooled without the spacing, as the authors' code calls it: Table V."""
+    """HD95 in voxels, both directions pooled, as the authors' code computes it: Table V."""
     hd95_official: float
     """`hd95_voxels`, but 0 when either mask is empty: the authors' code on any exception."""
     pred_ml: float
     target_ml: float
     failed: bool
-    """Exactly one of the two masks is empty."""
+    """Whether exactly one of the two masks is empty."""
 
 
 MEANS = tuple(name for name in CaseScore._fields if name not in ("pred_ml", "target_ml", "failed"))

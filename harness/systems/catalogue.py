@@ -1,4 +1,4 @@
-"""The systems that are compared: what each is called, built from and how it sees a volume.
+"""The systems that are compared: name, network, method and options of each.
 
 To add one here: write its file, add one line to `SYSTEMS`. Import paths stand as text so that
 listing the systems loads no torch. Those of plug-ins join the list when a command names their
@@ -24,7 +24,7 @@ Grid = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class SystemEntry:
-    """What can be compared, as it stands in Table V.
+    """One system that can be compared: a row of Table V.
 
     `network` and `method` are "module:name", or the thing itself in a plug-in; the network is
     called with `modalities` and its options, the method with the network, the grid and its own
@@ -47,7 +47,7 @@ class SystemEntry:
 
     @property
     def view(self) -> str:
-        """How it sees a volume, by the name of its method: "Patches", "PatchFree"."""
+        """The class name of the system's method: "Patches", "PatchFree"."""
         method = self.method
         return method.partition(":")[2] if isinstance(method, str) else method.__name__
 
@@ -118,26 +118,26 @@ SYSTEMS: dict[str, SystemEntry] = {
 
 
 def system(name: str) -> SystemEntry:
-    """The entry called `name`; UsageError with the nearest name when there is none."""
+    """Return the entry called `name`; UsageError with the nearest name when there is none."""
     if name not in SYSTEMS:
         raise unknown("model", name, SYSTEMS)
     return SYSTEMS[name]
 
 
 def load(path: str | Callable[..., Any]) -> Any:
-    """The object that "module:name" stands for."""
+    """Import and return the object that "module:name" names; return any other object unchanged."""
     return resolve_name(path) if isinstance(path, str) else path
 
 
 def options(name: str, profile: str, dataset: str = "") -> Options:
-    """The options of a system in a profile, complete; without a data set for any."""
+    """Return all options of a system in a profile; without `dataset`, those that hold for any."""
     entry = system(name)
     quick = entry.quick if profile == "quick" else {}
     return {**entry.options, **quick, **entry.of_data.get(dataset, {})}
 
 
 def build(name: str, options: Mapping[str, Any], modalities: int, grid: Grid) -> "Method":
-    """The system as something that can be trained and applied to volumes on `grid`."""
+    """Build the system's network and method, ready to be trained and applied on `grid`."""
     entry = system(name)
     of_method = {key: options[key] for key in entry.method_options if key in options}
     of_network = {key: value for key, value in options.items() if key not in of_method}

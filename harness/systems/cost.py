@@ -1,4 +1,4 @@
-"""Parameters and FLOPs of a system, counted on shapes alone."""
+"""Count the parameters and FLOPs of a system from shapes, without computing a number."""
 
 from typing import TypedDict
 
@@ -11,7 +11,7 @@ from harness.systems.protocol import Options
 
 
 class Cost(TypedDict):
-    """What a system takes, whatever it was trained on."""
+    """The parameters and operations of a system, which do not depend on its training data."""
 
     parameters: int
     parameters_inference: int
@@ -19,7 +19,7 @@ class Cost(TypedDict):
 
 
 def cost(name: str, options: Options, modalities: int, grid: Grid) -> Cost:
-    """Parameters in training and inference, and GFLOPs for one volume with all its windows.
+    """Count parameters in training and inference, and GFLOPs for one volume with all its windows.
 
     1 GFLOP = 10^9 operations of convolutions and matrix products, multiply and add counted
     apart (torch's FlopCounterMode); nothing is computed.
@@ -39,7 +39,7 @@ def cost(name: str, options: Options, modalities: int, grid: Grid) -> Cost:
 
 
 def adapt_gflops(name: str, options: Options, modalities: int, grid: Grid) -> float | None:
-    """GFLOPs of test-phase fine-tuning on one volume; None of a system that is not fine-tuned."""
+    """Count GFLOPs of test-phase fine-tuning on one volume; None for a system without any."""
     counter = FlopCounterMode(display=False)
     with torch.device("meta"):
         method = systems.build(name, options, modalities, grid)

@@ -1,4 +1,4 @@
-"""Score every test case: one row each, a missed target included at its worst value."""
+"""Score every test case: one row for each, a missed target included with its worst score."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,11 +17,11 @@ class Evaluation(NamedTuple):
     """The scores of a method on test volumes."""
 
     rows: list[dict[str, Any]]
-    """Case and scores of each volume, in their order."""
+    """One row for each volume, in the order of the volumes: its case and its scores."""
     faults: dict[str, str]
-    """Why an extra metric has no value: metric and case -> one sentence."""
+    """The reason why an extra metric has no value: "metric of case" -> one sentence."""
     remarks: list[str]
-    """What has to be said of the masks."""
+    """Sentences about the masks, printed under every table."""
 
 
 def evaluate(
@@ -30,7 +30,7 @@ def evaluate(
     keep: Callable[[str, Mask, float], None],
     extra: Mapping[str, Metric] | None = None,
 ) -> Evaluation:
-    """The scores of each volume.
+    """Score the mask that `method` predicts for each volume.
 
     `keep` gets case, mask and Dice of each; `extra` are further columns, those of plug-ins.
     """
@@ -54,7 +54,7 @@ def evaluate(
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Mean and standard deviation of the sample of cases, 0 of a single one, of each metric."""
+    """Return mean and sample standard deviation of each metric; deviation 0 for a single case."""
     figures: dict[str, float] = {}
     for name in MEANS:
         values = np.array([row[name] for row in rows], dtype=float)

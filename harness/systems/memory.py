@@ -1,4 +1,4 @@
-"""Memory of this process and of its device, now and at its highest.
+"""Measure memory of this process and of its device, now and at its peak.
 
 On CUDA it is what torch's allocator handed out; on a CPU the resident memory of the process, with
 Python and all libraries in it.
@@ -19,12 +19,12 @@ FULL = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-"""Where CUDA has less than torch's allocator was promised: another process has it."""
+"""Texts of errors where CUDA has less memory than torch expected: another process has it."""
 RESET = "5"  # of /proc/PID/clear_refs: the highest resident memory becomes that of now
 
 
 def peak_memory_mib(device: torch.device) -> dict[str, float]:
-    """The highest memory in MiB since the process began, or since `reset_peak`.
+    """Return the peak memory in MiB since the process began, or since `reset_peak`.
 
     On CUDA what the allocator handed out and what it held; on a CPU what was resident.
     """
@@ -37,7 +37,7 @@ def peak_memory_mib(device: torch.device) -> dict[str, float]:
 
 
 def reset_peak(device: torch.device) -> bool:
-    """Let the peak begin anew with what is held now; False where the system cannot do that.
+    """Restart the peak at the memory held now; return False where the system cannot do that.
 
     What nothing refers to any more is given back first.
     """
@@ -54,18 +54,21 @@ def reset_peak(device: torch.device) -> bool:
 
 
 def out_of_gpu_memory(error: BaseException) -> bool:
-    """Whether the error says so: that of torch's allocator, or of CUDA, cuBLAS or cuDNN itself."""
+    """Return whether `error` reports a full GPU: from torch's allocator, CUDA, cuBLAS or cuDNN."""
     said = str(error)
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(word in said for word in FULL)
 
 
 def resident_mib() -> float:
-    """The resident memory of the process now, in MiB."""
+    """Return the resident memory of the process now, in MiB."""
     return psutil.Process().memory_info().rss / MIB
 
 
 def _peak_resident_mib() -> float:
-    """On Linux of this program alone: getrusage counts what its process held before it, too."""
+    """Return the peak resident memory in MiB; on Linux of this program only.
+
+    getrusage also counts the program that ran in this process before it.
+    """
     status = Path("/proc/self/status")
     lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
     peaks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]

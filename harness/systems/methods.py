@@ -1,4 +1,4 @@
-"""How a network sees a volume and how its output becomes a mask of the whole volume again.
+"""How a network is shown a volume, and how its output becomes a mask of the whole volume.
 
     Patches         a random window of half the side; at test a sliding window of 27    HR/2
     WholeVolume     everything at full resolution                                       HR
@@ -45,7 +45,7 @@ NAMED = 3  # cases that a remark names, of many
 
 
 class Stage(NamedTuple):
-    """One network to train: from an augmented volume to named losses ("total" is minimised)."""
+    """One network to train: it maps an augmented volume to named losses ("total" is minimised)."""
 
     name: str
     network: nn.Module
@@ -55,7 +55,7 @@ class Stage(NamedTuple):
     learning_rate_factor: float = 1.0
     precision: Precision = "fp32"
     windows: int = 1
-    """Samples of each volume in an epoch."""
+    """The number of samples that an epoch takes from each volume."""
 
     @property
     def device(self) -> torch.device:
@@ -63,16 +63,16 @@ class Stage(NamedTuple):
 
 
 class Method(ABC):
-    """A network together with the way it is trained on volumes and applied to them."""
+    """A network, the way it is trained on volumes, and the way it is applied to them."""
 
     transductive = False
-    """True when `adapt` learns from the test volumes."""
+    """Whether `adapt` learns from the test volumes."""
     precision: Precision = "fp32"
     layout: Layout = "channels_first"
     case: str = ""
-    """The patient to be segmented, see `at`."""
+    """The case to be segmented, set by `at`."""
     remark: str = ""
-    """What has to be said of the mask that `segment` made last, under every table."""
+    """A sentence about the mask that `segment` made last, for under every table; "" for none."""
 
     def __init__(self, network: nn.Module, grid: Grid) -> None:
         self.network = network
@@ -84,12 +84,12 @@ class Method(ABC):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """What is trained, in this order."""
+        """The networks to train, in this order."""
         stage = Stage("network", self.network, self.sample, self.losses, self.segment)
         return (stage._replace(precision=self.precision),)
 
     def follow(self, protocol: Protocol) -> None:
-        """Compute the network as the protocol says, in training and in inference."""
+        """Set precision, memory layout and recomputation as the protocol says."""
         ieee_float32()
         self.precision = protocol.precision
         if protocol.precision == "bf16":
@@ -102,28 +102,28 @@ class Method(ABC):
 
     @abstractmethod
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
-        """What `losses` needs of one augmented volume, as tensors with a batch axis."""
+        """Return the inputs of `losses` for one augmented volume, as tensors with a batch axis."""
 
     @abstractmethod
     def losses(self, *sample: Any) -> dict[str, Tensor]:
-        """Named terms of the objective; the one called "total" is minimised."""
+        """Return the named terms of the objective; the term called "total" is minimised."""
 
     @abstractmethod
     def forward(self, image: Tensor) -> Tensor:
-        """image (C, D, H, W) on any device, meta included -> probability (D, H, W)."""
+        """Map an image (C, D, H, W) on any device, meta included, to the probability (D, H, W)."""
 
     def probability(self, image: Image) -> NDArray[np.float32]:
-        """Probability of the target in each voxel, (D, H, W)."""
+        """Return the probability of the target in each voxel, (D, H, W)."""
         self.network.eval()
         with torch.inference_mode(), autocast(self.device, self.precision):
             return self.forward(self.tensor(image)).cpu().numpy()
 
     def segment(self, image: Image) -> Mask:
-        """The mask that is scored, (D, H, W)."""
+        """Return the predicted mask that is scored, (D, H, W)."""
         return self.probability(image) >= 0.5
 
     def at(self, case: str) -> Self:
-        """The method for the patient called `case`, from whose name it draws what is random.
+        """Return a copy of the method for `case`, whose name seeds all random draws at test.
 
         So a volume is segmented the same way each time, and no time is spent on looking at it.
         """
@@ -132,24 +132,26 @@ class Method(ABC):
         return there
 
     def adapt(self, images: Sequence[Image]) -> "Method":
-        """The method after learning from unlabelled test volumes, where the system does so."""
+        """Return the method after learning from unlabelled test volumes, if it does so."""
         return self
 
     def adaptation(self, modalities: int) -> None:
-        """Learn from one blank volume as `adapt` does: for FLOPs, on meta."""
+        """Learn from one empty volume as `adapt` does, to count FLOPs; on meta, without numbers."""
         return
 
     def for_inference(self) -> "Method":
-        """The same predictions without the parts that only training needs."""
+        """Return a method with the same predictions, without the parts that only training needs."""
         return self
 
     @property
     def looks(self) -> int:
-        """How often the network is applied to segment a volume."""
+        """The number of times the network is applied to segment one volume."""
         return 1
 
     def look(self, modalities: int) -> None:
-        """Apply the network once to a blank of what it is shown: for shapes and FLOPs, on meta.
+        """Run the network once on an empty input of the size it is shown, to check shapes.
+
+        On device "meta" no number is computed; there it is used to count FLOPs.
 
         ValueError where the network cannot take it.
         """
@@ -157,19 +159,19 @@ class Method(ABC):
             self.forward(torch.empty(modalities, *self.grid, device=self.device))
 
     def settled(self, options: Mapping[str, Any]) -> Options:
-        """`options` with what was left to this method written out, for the trial's spec."""
+        """Return `options` with the defaults that this method fills in, for the trial's spec."""
         return dict(options)
 
     def particulars(self, volumes: Sequence[Volume]) -> dict[str, float]:
-        """Figures that only this kind of method has, measured on `volumes`."""
+        """Return figures that only this kind of method has, measured on `volumes`."""
         return {}
 
     def remarks(self, training: Sequence[Volume]) -> list[str]:
-        """What has to be said, under every table, of training on these volumes."""
+        """Return sentences about training on these volumes, printed under every table."""
         return []
 
     def tensor(self, array: NDArray[Any]) -> Tensor:
-        """A copy of `array` on the network's device; cached volumes stay as they are."""
+        """Copy `array` to the network's device, so that cached volumes stay unchanged."""
         return torch.from_numpy(np.array(array)).to(self.device)
 
 
@@ -182,12 +184,12 @@ def _suited(what: str, sides: Sequence[int]) -> Iterator[None]:
 
 
 def binary_losses(logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """Eq. 2 alone: the objective of every baseline."""
+    """Return the loss of eq. 2 alone: the objective of every baseline."""
     return {"total": segmentation_loss(logits, target)}
 
 
 def batch(array: NDArray[Any]) -> Tensor:
-    """(…) -> (1, …) float32, a copy."""
+    """Copy an array to a float32 tensor and add a batch axis: (…) -> (1, …)."""
     return torch.from_numpy(np.array(array, dtype=np.float32))[None]
 
 
@@ -229,7 +231,7 @@ class Patches(Method):
         return d, h, w
 
     def look(self, modalities: int) -> None:
-        """One window; a subclass whose `forward` does more than windows counts its own looks."""
+        """Run the network on one empty window; a subclass that does more counts its own `looks`."""
         with torch.inference_mode(), _suited("window", self.window):
             self.network(torch.empty(1, modalities, *self.window, device=self.device))
 
@@ -243,7 +245,9 @@ class Patches(Method):
         return batch(image[(slice(None), *box)]), batch(label[None][(slice(None), *box)])
 
     def place(self, label: Mask, rng: np.random.Generator) -> Grid:
-        """First voxel of a random window: any, or any that holds a given voxel of the target.
+        """Draw the first voxel of a random window; a share of the windows holds a target voxel.
+
+        That voxel is drawn anew for each window; the share is `foreground_share`.
 
         That voxel is drawn anew for each; a share of `foreground_share` of the windows has one.
         """
@@ -266,7 +270,7 @@ class Patches(Method):
 
 
 class WholeVolume(Method):
-    """The full-resolution volume in one piece."""
+    """A method that shows the network the full-resolution volume in one piece."""
 
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
         return batch(image), batch(label[None])
@@ -280,7 +284,7 @@ class WholeVolume(Method):
 
 
 class LowResolution(Method):
-    """Half resolution in and out; at test the probability is interpolated, then thresholded."""
+    """A method at half resolution; at test the probability is upsampled, then thresholded."""
 
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
         return batch(halve(image)), low_resolution_label(batch(label[None]))
@@ -350,7 +354,7 @@ class PatchFree(Method):
         return Guided(batch(halve(image)), window, batch(image), start)
 
     def place(self, image: Image, rng: np.random.Generator) -> Grid:
-        """First voxel of the guidance patch; the origin for a network without guidance."""
+        """Return the first voxel of the guidance patch; the origin where there is no guidance."""
         return self.crop(image, self.window, rng) if self.window else (0, 0, 0)
 
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
@@ -421,7 +425,7 @@ class PatchFree(Method):
         return half
 
     def particulars(self, volumes: Sequence[Volume]) -> dict[str, float]:
-        """Table I: seconds to place the guidance patch, and how rich the place is.
+        """Return the figures of Table I: seconds to place the guidance patch, and its richness.
 
         Richness is the patch's variance over the largest that any patch of the volume has, found
         by looking at all of them. Seconds are the median over `volumes`, richness the mean.
@@ -442,7 +446,7 @@ class PatchFree(Method):
 
 
 class _LazyCases(Sequence[Guided]):
-    """Test volumes made ready one at a time, so that they need not fit into memory together."""
+    """Test volumes that are made ready one at a time, so that memory need not hold all of them."""
 
     def __init__(
         self, images: Sequence[Image], make: Callable[[Image, np.random.Generator], Guided]
@@ -458,10 +462,10 @@ class _LazyCases(Sequence[Guided]):
 
 
 def counted(cases: Sequence[str], of: int, kind: str) -> str:
-    """ "3 of 8 test cases: a, b, c", the first few by name."""
+    """Return a text such as "3 of 8 test cases: a, b, c" that names only the first few."""
     return f"{len(cases)} of {of} {kind} cases: {listed(cases, NAMED)}"
 
 
 def rng_of(case: str) -> np.random.Generator:
-    """The generator that belongs to a case, so that a random crop at test is always the same."""
+    """Return the random generator of a case, so that a random crop at test is always the same."""
     return np.random.default_rng(zlib.crc32(case.encode()))

@@ -1,4 +1,4 @@
-"""How well a predicted mask agrees with the true one: overlap and surface distance.
+"""How well a predicted mask agrees with the true mask: overlap and surface distance.
 
 Masks are (D, H, W) arrays whose non-zero voxels are foreground; spacing is (D, H, W) in mm.
 
@@ -22,7 +22,7 @@ PART = 1 << 18  # voxels that are counted at once: they stay in the cache, and m
 
 
 class Overlap(NamedTuple):
-    """Voxels of the prediction, of the target and of both at once."""
+    """The voxel counts of the prediction, of the target and of their intersection."""
 
     pred: int
     target: int
@@ -40,7 +40,7 @@ class Overlap(NamedTuple):
 
 
 def overlap(pred: Mask, target: Mask) -> Overlap:
-    """Everything that overlap is made of, in one pass. Raises ValueError on unequal shapes."""
+    """Count the voxels of an overlap in one pass. Raises ValueError on unequal shapes."""
     first, second = (mask.ravel() for mask in _masks(pred, target))
     both = np.empty(min(PART, first.size), bool)
     in_first = in_second = in_both = np.int64(0)
@@ -67,7 +67,7 @@ def jaccard(pred: Mask, target: Mask) -> float:
 def hd95(
     pred: Mask, target: Mask, spacing: Spacing, method: Literal["pooled", "max"] = "pooled"
 ) -> float:
-    """95th percentile of the distances between the surfaces in mm.
+    """Return the 95th percentile of the distances between the surfaces, in mm.
 
     "pooled" takes one percentile over both directions (medpy), "max" the larger of the two
     directed percentiles (MONAI). 0 when both masks are empty, the diagonal of the volume when
@@ -86,7 +86,7 @@ def hd95(
 
 
 def score(pred: Mask, target: Mask, spacing: Spacing) -> CaseScore:
-    """Every metric of one case. Raises ValueError like `hd95`."""
+    """Compute every metric of one case. Raises ValueError like `hd95`."""
     pred, target = _masks(pred, target)
     spacing = _checked(spacing)
     counts = overlap(pred, target)
@@ -104,7 +104,7 @@ def score(pred: Mask, target: Mask, spacing: Spacing) -> CaseScore:
 def _distances(
     pred: Mask, target: Mask, spacing: Spacing, counts: Overlap
 ) -> tuple[float, float, float, float]:
-    """hd95_mm, hd95_max_mm, hd95_voxels, hd95_official"""
+    """Return the four distances hd95_mm, hd95_max_mm, hd95_voxels and hd95_official."""
     if not (counts.pred or counts.target):
         return 0.0, 0.0, 0.0, 0.0
     if not (counts.pred and counts.target):
@@ -137,5 +137,5 @@ def _checked(spacing: Spacing) -> tuple[float, ...]:
 
 
 def _diagonal(shape: Sequence[int], spacing: Spacing) -> float:
-    """Of the whole volume: 312.7 mm for BraTS on its 128 × 192 × 192 grid."""
+    """Return the diagonal of the volume: 312.7 mm for BraTS on its 128 × 192 × 192 grid."""
     return math.hypot(*(size * step for size, step in zip(shape, spacing, strict=True)))

@@ -1,4 +1,4 @@
-"""Metrics that a plug-in adds: more columns of cases.csv, never a change to those there are.
+"""Metrics of plug-ins: they add columns to cases.csv and never change the existing ones.
 
 A metric that fails on a case leaves its cell empty, and then has no mean either: a mean over the
 cases that were easy would be no fair number.
@@ -15,7 +15,9 @@ from harness.data.case import Spacing
 
 @dataclass(frozen=True)
 class Metric:
-    """`function(pred, target, spacing_mm)` -> a number; masks (D, H, W) bool, spacing in mm.
+    """A metric of a plug-in: `function(pred, target, spacing_mm)` returns a number.
+
+    Masks are (D, H, W) bool, the spacing is in mm.
 
     The masks cannot be written to; either may be empty. `better` is which end of it is best.
     """
@@ -28,7 +30,7 @@ class Metric:
 def scores(
     metrics: Mapping[str, Metric], pred: np.ndarray, target: np.ndarray, spacing_mm: Spacing
 ) -> tuple[dict[str, float | None], dict[str, str]]:
-    """The value of each metric, None where it failed; and why it did."""
+    """Return the value of each metric, None where it failed, and the reason of each failure."""
     values: dict[str, float | None] = {}
     faults: dict[str, str] = {}
     for name, metric in metrics.items():
@@ -46,7 +48,7 @@ def scores(
 
 
 def summary(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, float]:
-    """Mean and standard deviation of the sample of each metric that has every case."""
+    """Return mean and sample standard deviation of each metric that has a value in every case."""
     figures: dict[str, float] = {}
     for name in names:
         values = [row[name] for row in rows]

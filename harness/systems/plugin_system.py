@@ -1,4 +1,4 @@
-"""The system of a plug-in, checked where it is made."""
+"""The system that a plug-in defines, checked when it is created."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from harness.systems.methods import (
 
 @dataclass(frozen=True)
 class System:
-    """A network and how it sees a volume.
+    """A system of a plug-in: a network and the method that shows it a volume.
 
     `network(modalities=C, **options)` returns an `nn.Module` from (B, C, D, H, W) to one channel
     of logits on the same grid. `sees` is Patches (windows of half the side), WholeVolume,
@@ -36,7 +36,7 @@ class System:
     deviation: str = ""
 
     def entry(self) -> catalogue.SystemEntry:
-        """The same as it stands in `harness.systems.catalogue`."""
+        """Return this system as an entry of `harness.systems.catalogue`."""
         return catalogue.SystemEntry(
             self.title,
             "patch-based" if issubclass(self.sees, Patches) else "patch-free",

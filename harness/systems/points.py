@@ -1,4 +1,4 @@
-"""Point-Unet on volumes: where SAN sees a target, points are dense; RandLA-Net decides on each.
+"""Point-Unet on volumes: points are dense where SAN sees a target; RandLA-Net classifies each.
 
 In training the dense region is the ground truth, at test what SAN predicts (Ho et al.).
 """
@@ -38,7 +38,7 @@ from models.precision import autocast
 
 
 class Points(Method):
-    """Two networks trained one after the other: saliency on volumes, classes on points.
+    """A method that trains two networks in turn: saliency on volumes, then classes on points.
 
     `points` of a cloud: a number, or below 1 a share of the grid. `post`: what is done to the mask
     that the points make. "open" is the authors' opening of all of it; "outside" opens where SAN
@@ -67,7 +67,7 @@ class Points(Method):
 
     @property
     def saliency(self) -> WholeVolume:
-        """The first of the two, as the system that it is on its own."""
+        """The first of the two networks, SAN, as a method of its own."""
         whole = WholeVolume(self.network.saliency, self.grid)
         whole.precision = self.precision
         return whole
@@ -92,7 +92,7 @@ class Points(Method):
         return features, pyramid, target
 
     def _cloud(self, image: Image, region: Mask, rng: np.random.Generator) -> PointCloud:
-        """The search for neighbours has as many threads as the network."""
+        """Sample a point cloud; the search for neighbours has as many threads as the network."""
         workers = torch.get_num_threads()
         return self.network.cloud(image, region, self.points, rng, workers)
 
@@ -126,7 +126,7 @@ class Points(Method):
         return opened if self.post == "open" and whole else opened | (mask & region)
 
     def holds(self, region: Mask) -> bool:
-        """Whether all of the region is in the cloud."""
+        """Return whether the cloud has room for all voxels of the region."""
         return int(np.count_nonzero(region)) <= room(self.points)
 
     def remarks(self, training: Sequence[Volume]) -> list[str]:
@@ -137,14 +137,14 @@ class Points(Method):
         return [f"{what} ({counted(beyond, len(training), 'training')})"]
 
     def forward(self, image: Tensor) -> Tensor:
-        """Both networks once, on shapes: points have no places before there are values."""
+        """Run both networks once on shapes alone: without values, points have no places."""
         self.saliency.forward(image)
         features = image.new_empty(self.points, 3 + len(image))
         return self.network.points(features, shapes_only(self.network, self.points, image.device))
 
 
 def cloud_size(points: int | float, grid: Grid) -> int:
-    """Points of a cloud on `grid`: as many as are said, or a share of its voxels."""
+    """Return the number of points of a cloud on `grid`, from a count or a share of its voxels."""
     if isinstance(points, bool) or not isinstance(points, int | float):
         raise ValueError(f"points is {points!r}; it must be a number of points or a share below 1")
     number = round(points * math.prod(grid)) if points < 1 else points
@@ -154,7 +154,7 @@ def cloud_size(points: int | float, grid: Grid) -> int:
 
 
 def shapes_only(network: PointUNet, count: int, device: torch.device) -> PointPyramid:
-    """The neighbours of `count` points without their values, to count operations."""
+    """Return empty tensors shaped like the neighbours of `count` points, to count operations."""
     sizes = [count]
     for ratio in network.ratios:
         sizes.append(max(1, sizes[-1] // ratio))

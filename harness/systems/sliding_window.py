@@ -1,4 +1,4 @@
-"""Predict a volume that the network cannot see at once from overlapping windows.
+"""Predict a volume from overlapping windows, for a network that cannot see all of it at once.
 
     starts along an axis, window 64, stride 32, length 140:   0   32   64   76 (flush with the end)
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def starts(length: int, window: int, stride: int) -> list[int]:
-    """Where windows begin along one axis: every `stride` voxels, and one that ends at the end.
+    """Return the window starts along one axis: every `stride` voxels, the last window at the end.
 
     Raises ValueError when the axis is shorter than the window or the stride leaves gaps.
     """
@@ -34,7 +34,7 @@ def sliding_window(
     stride: Sequence[int] | None = None,
     batch: int = 1,
 ) -> Tensor:
-    """Mean sigmoid of the network's logits over all windows: (C, D, H, W) -> (D, H, W).
+    """Average the sigmoid of the network's logits over all windows: (C, D, H, W) -> (D, H, W).
 
     `network` maps (B, C, *window) to logits (B, 1, *window), at most `batch` windows at a time;
     `stride` is half the window unless given. The result is float32 on the image's device. Raises
@@ -63,7 +63,7 @@ def _box(corner: Sequence[int], window: Sequence[int]) -> tuple[slice, ...]:
 
 
 def _counts(length: int, window: int, begins: Sequence[int]) -> Tensor:
-    """Windows over each voxel of one axis; over the volume it is the product of the three."""
+    """Count the windows over each voxel of one axis; a volume's counts multiply the three axes."""
     counts = torch.zeros(length)
     for start in begins:
         counts[start : start + window] += 1

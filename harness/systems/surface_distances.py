@@ -41,7 +41,7 @@ class Surfaces:
         self._peel()
 
     def _peel(self) -> None:
-        """Widen the band around each surface as long as that is cheaper than asking the tree."""
+        """Widen the band around each surface while that costs less than queries to the k-d tree."""
         grown = self.bits
         worthwhile = self.bits.size // WORDS_PER_QUERY
         while self.counts[-1].sum() > max(worthwhile, self.tail((0, 1))):
@@ -52,22 +52,22 @@ class Surfaces:
                 return
 
     def percentiles(self, spacing: Spacing, groups: Groups) -> list[float]:
-        """The 95th percentile of each group of directions, in the unit of `spacing` (D, H, W)."""
+        """Return the 95th percentile of each group of directions, in `spacing`'s unit (D, H, W)."""
         search = _Search(self, spacing)
         return [search.percentile(sides) for sides in groups]
 
     def tail(self, sides: Sequence[int]) -> int:
-        """How many of the largest distances decide the percentile, both interpolated ranks kept."""
+        """Return how many largest distances the percentile needs, for both interpolated ranks."""
         count = self.count(sides)
         return count - int(PERCENTILE * (count - 1))
 
     def count(self, sides: Sequence[int]) -> int:
-        """Surface voxels of `sides` together."""
+        """Return the number of surface voxels of `sides` together."""
         return sum(int(self.sizes[side]) for side in sides)
 
 
 class _Search:
-    """Distances at one spacing, asked for where they can decide a percentile.
+    """The search for distances at one spacing, computed only where they can decide a percentile.
 
     For each side: its points (n, 3) asked for so far, upper bounds of their distances and which
     of these are exact. A point that was not asked for is covered by the band `levels[asked]`.
@@ -84,7 +84,7 @@ class _Search:
         self.trees: dict[int, Any] = {}
 
     def percentile(self, sides: Sequence[int]) -> float:
-        """Linear interpolation between the two ranks, as numpy.percentile does.
+        """Return the percentile, interpolated between two ranks as numpy.percentile does.
 
         First ask for the points outside the widest band that leaves a whole tail. The smallest
         distance of that tail then says which band surely holds only smaller ones.
@@ -100,7 +100,7 @@ class _Search:
         return low + (PERCENTILE * (count - 1) - (count - tail)) * (high - low)
 
     def _ask(self, sides: Sequence[int], level: int, tail: int) -> None:
-        """Bound the distances outside band `level`; make those exact that may have a rank."""
+        """Bound the distances outside band `level`; compute exactly those that may have a rank."""
         wanted = {side: self._outside(side, level) for side in sides}
         many = sum(map(len, wanted.values())) > 2 * tail
         for side, points in wanted.items():
@@ -120,7 +120,7 @@ class _Search:
             self.exact[side][open_] = True
 
     def _outside(self, side: int, level: int) -> NDArray[np.float64]:
-        """The points of `side` outside band `level` that were not asked for before, (n, 3)."""
+        """Return points of `side` outside band `level`, (n, 3), without those asked for before."""
         levels = self.surfaces.levels
         if level >= self.asked[side]:
             return np.empty((0, 3))
@@ -131,7 +131,7 @@ class _Search:
         return positions(bits) * self.spacing
 
     def _nearest(self, side: int, points: NDArray[np.float64], slack: float) -> NDArray[np.float64]:
-        """Distance to the other surface, too long by a factor of at most 1 + `slack`."""
+        """Return distances to the other surface, too long by a factor of at most 1 + `slack`."""
         if len(points) == 0:
             return np.empty(0)
         if side not in self.trees:
@@ -150,14 +150,17 @@ class _Search:
 
 
 def _rank(values: NDArray[np.float64], rank: int) -> float:
-    """The `rank`-th largest; 0 when there are fewer: what was not asked for is at least that."""
+    """Return the `rank`-th largest value; 0 when there are fewer values.
+
+    0 is a lower bound of the distances that were not asked for.
+    """
     if rank > len(values):
         return 0.0
     return float(np.partition(values, len(values) - rank)[len(values) - rank])
 
 
 def pack(pred: Mask, target: Mask) -> Bits:
-    """Both masks as bits, cropped to the box (in W: to the words) that holds them."""
+    """Pack both masks into bits, cropped to the box (in W: to whole words) that holds both."""
     pair = np.stack([_words(pred), _words(target)])  # (2, D, H, words)
     either = pair[0] | pair[1]
     flat = np.bitwise_or.reduce(either, axis=0)
@@ -166,7 +169,7 @@ def pack(pred: Mask, target: Mask) -> Bits:
 
 
 def _words(mask: Mask) -> NDArray[np.uint64]:
-    """(D, H, W) -> (D, H, ⌈W/64⌉)"""
+    """Pack a mask into words of 64 voxels: (D, H, W) -> (D, H, ⌈W/64⌉)."""
     depth, height, width = mask.shape
     missing = -width % WORD
     if missing:
@@ -181,7 +184,7 @@ def _span(used: NDArray[np.bool_]) -> slice:
 
 
 def _count(bits: Bits) -> NDArray[np.int64]:
-    """Voxels of each side, (2,)."""
+    """Return the number of voxels of each side, (2,)."""
     return np.bitwise_count(bits).reshape(2, -1).sum(axis=1, dtype=np.int64)
 
 
@@ -201,7 +204,7 @@ def _spread(grown: Bits, bits: Bits, axis: int) -> None:
 
 
 def border(bits: Bits) -> Bits:
-    """The voxels with a face neighbour in the background or outside the box."""
+    """Return the voxels with a face neighbour in the background or outside the box."""
     outside = grow_cross(~bits)
     for end in (0, -1):
         outside[:, :, end] = outside[:, :, :, end] = ~np.uint64(0)
@@ -211,7 +214,7 @@ def border(bits: Bits) -> Bits:
 
 
 def grow_cross(bits: Bits) -> Bits:
-    """Dilation by the six face neighbours."""
+    """Dilate the masks by the six face neighbours."""
     grown = bits.copy()
     for axis in (1, 2, 3):
         _spread(grown, bits, axis)
@@ -219,7 +222,7 @@ def grow_cross(bits: Bits) -> Bits:
 
 
 def grow_cube(bits: Bits) -> Bits:
-    """Dilation by all 26 neighbours."""
+    """Dilate the masks by all 26 neighbours."""
     for axis in (1, 2, 3):
         grown = bits.copy()
         _spread(grown, bits, axis)
@@ -228,7 +231,7 @@ def grow_cube(bits: Bits) -> Bits:
 
 
 def _reach(level: int, spacing: Spacing) -> float:
-    """The farthest that crosses and cubes in turn (a cross first) can reach in `level` steps."""
+    """Return the farthest that `level` steps reach: crosses and cubes in turn, a cross first."""
     cubes = level // 2
     corner = cubes * np.asarray(spacing, dtype=float)
     steps = corner + (level - cubes) * np.diag(np.asarray(spacing, dtype=float))
@@ -236,7 +239,7 @@ def _reach(level: int, spacing: Spacing) -> float:
 
 
 def positions(words: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Voxel coordinates of the set bits of one side (words, D, H): (n, 3), in D, H, W."""
+    """Return voxel coordinates of the set bits of one side (words, D, H): (n, 3), in D, H, W."""
     _, depth, height = words.shape
     used = np.flatnonzero(words)
     octets = words.reshape(-1)[used].astype("<u8").view(np.uint8)

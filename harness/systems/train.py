@@ -21,14 +21,14 @@ from harness.systems.protocol import Protocol as Settings
 from models.precision import autocast
 
 Snapshot = dict[str, Any]
-"""All that training needs to go on: tensors, numbers, text, lists and dicts of these."""
+"""The state from which training can go on: tensors, numbers, text, lists and dicts of these."""
 
 EpochRow = dict[str, float]
 Report = Callable[[EpochRow], None]
 
 
 class StateStore(Protocol):
-    """Where the state after each epoch goes and comes back from."""
+    """A store to which training saves its state after each epoch, and from which it loads it."""
 
     def save(self, epoch: int, state: Snapshot) -> None: ...
 
@@ -66,7 +66,7 @@ class Plateau:
 
 @dataclass
 class TrainingState:
-    """What a checkpoint holds beside the network: enough to continue exactly."""
+    """The part of a checkpoint beside the network: the progress from which to continue exactly."""
 
     stage: int = 0
     stage_epoch: int = 0
@@ -75,14 +75,14 @@ class TrainingState:
     memory: dict[str, float] = field(default_factory=dict)
 
     def note_memory(self, peaks: Mapping[str, float]) -> None:
-        """Keep the highest of each, also over interruptions."""
+        """Keep the highest value of each memory figure, also over interruptions."""
         for name, mib in peaks.items():
             self.memory[name] = max(mib, self.memory.get(name, 0.0))
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What training needs to know, whatever the system."""
+    """The inputs of one training for any system: volumes, settings, seed and store."""
 
     training: Sequence[Volume]
     validation: Sequence[Volume]
@@ -91,7 +91,7 @@ class TrainingJob:
     store: StateStore
     report: Report
     until: int | None = None
-    """Pause after so many epochs in all; the store holds what is needed to go on."""
+    """Pause after so many epochs in all; the store holds the state from which to go on."""
 
     def paused(self, progress: TrainingState) -> bool:
         return self.until is not None and len(progress.history) >= self.until
@@ -170,7 +170,7 @@ def _epoch(
     plateau: Plateau,
     progress: TrainingState,
 ) -> EpochRow:
-    """One pass over the training volumes; the history row with the mean of every loss term."""
+    """Train on the volumes once; return the history row with the mean of every loss term."""
     rate = plateau.learning_rate
     for group in optimizer.param_groups:
         group["lr"] = rate
@@ -188,7 +188,7 @@ def _epoch(
 def _batches(
     stage: Stage, volumes: Sequence[Volume], augmented: bool, seed: tuple[int, ...]
 ) -> Generator[tuple[str, tuple[Any, ...]]]:
-    """One sample of each volume in random order, as often as the stage takes windows of it.
+    """Yield one sample of each volume in random order, in as many turns as the stage has windows.
 
     The generator of each sample depends on seed, stage, epoch, case and the turn only, so every
     system sees the same augmentations and a continued run sees those it would have seen.
@@ -210,7 +210,7 @@ def _fit(
     batches: Iterator[tuple[str, tuple[Any, ...]]],
     optimizer: torch.optim.Optimizer,
 ) -> EpochRow:
-    """One step of the optimiser for each batch; the mean of every loss term."""
+    """Take one optimiser step for each batch; return the mean of every loss term."""
     sums: dict[str, float] = {}
     count = 0
     for case, sample in batches:
@@ -231,12 +231,12 @@ def _fit(
 
 
 def to(part: Any, device: torch.device) -> Any:
-    """Tensors, and what holds them, on `device`; everything else as it is."""
+    """Move a tensor, or an object that holds tensors, to `device`; return the rest unchanged."""
     return part.to(device) if hasattr(part, "to") else part
 
 
 def _validate(method: Method, number: int, volumes: Sequence[Volume]) -> float:
-    """Mean Dice of the stage of that number."""
+    """Return the mean Dice over `volumes` of stage `number`."""
     scores = [
         dice(method.at(volume.case).stages[number].segment(volume.image), volume.label > 0)
         for volume in volumes

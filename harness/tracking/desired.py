@@ -1,4 +1,4 @@
-"""What MLflow is to show of a folder: one parent run, and a child for each trial or point.
+"""The runs that MLflow shows for a folder: one parent run, and a child for each trial or point.
 
 Knows the folders, not MLflow; `harness.tracking.store` brings a store to this state. The names are
 for people: MLflow sorts them, capitals first, and its Compare page begins with the first ones, so
@@ -39,18 +39,20 @@ DERIVED = (
     "figures/**/*.svg",
 )
 HEADLINES = tuple(measure.mlflow for measure in MEASURES if measure.headline)
-"""What a comparison is about: quality first, then what it costs."""
+"""Metrics by which runs are compared: quality first, then the cost of a prediction."""
 EPOCH = "train/epoch"
-"""How far a child has come: a metric whose value is its step."""
+"""The metric that says how far a child has come: its value is its step."""
 SCORE = "Validation Dice"
-"""Of a complete point of a study."""
+"""The metric with the score of a complete point of a study."""
 LAST = "Last Dice"
-"""Of a complete or stopped point: what Compare shows, which knows only what all runs have."""
+"""The metric with the score of a complete or stopped point, for MLflow's Compare page.
+
+That page shows only metrics that all runs have."""
 
 
 @dataclass(frozen=True)
 class ShownDataset:
-    """The volumes, by name and content; neither a patient nor a path."""
+    """The volumes as an MLflow data set, by name and content; neither a patient nor a path."""
 
     name: str
     fingerprint: str
@@ -59,48 +61,49 @@ class ShownDataset:
 
 @dataclass(frozen=True)
 class ChildRun:
-    """One trial of a run, or one point of a study."""
+    """One child run in MLflow: one trial of a run, or one point of a study."""
 
     id: str
     name: str
     tags: dict[str, str]
     params: dict[str, str]
     rows: Callable[[], Iterable[dict[str, float]]]
-    """One for each epoch, with "epoch" among its values; read when they are needed."""
+    """A function for the rows of metrics, one for each epoch, with "epoch" among the values of a
+    row."""
     finals: dict[str, float]
     status: Status
     outcome: dict[str, str] = field(default_factory=dict)
     """Tags that may change while the child goes on."""
     artifacts: tuple[Path, ...] = ()
     seconds: float = 0.0
-    """That it took as far as it has come."""
+    """Seconds that the child took, as far as it has come."""
     ended_s: float | None = None
-    """Since the epoch of Unix; None while it has not ended."""
+    """The end of the child in seconds since the epoch of Unix; None while it has not ended."""
 
 
 @dataclass(frozen=True)
 class ParentRun:
-    """The run or the study as a whole."""
+    """The parent run in MLflow: the run or the study as a whole."""
 
     id: str
     name: str
     title: str
-    """Of its kind, for people: "table5 phantom quick"."""
+    """The title of the kind of run, for people: "table5 phantom quick"."""
     tags: dict[str, str]
     dataset: ShownDataset
     status: Literal["running", "finished", "interrupted"]
     description: str
     artifacts: tuple[Path, ...]
     tables: tuple[str, ...]
-    """Suites or studies, each with children of its own."""
+    """Names of suites or studies, each with children of its own."""
     score: str
-    """The metric that children are ordered by."""
+    """The metric by which children are ordered."""
     searched: dict[str, tuple[str, ...]]
-    """Of a study: its tables, each with the parameters that its points differ in."""
+    """For a study, the parameters in which the points of each table differ, by table."""
 
 
 def parent_of(folder: RunFolder) -> ParentRun:
-    """The parent of whatever `folder` holds."""
+    """The parent run for the run or study in `folder`."""
     run = folder.manifest()
     title = f"{' '.join(run.suites)} {run.dataset} {run.profile}"
     searched = run.references if isinstance(run, StudyManifest) else {}
@@ -120,7 +123,7 @@ def parent_of(folder: RunFolder) -> ParentRun:
 
 
 def _description(folder: RunFolder, run: AnyManifest) -> str:
-    """Markdown: the tables as they are shown elsewhere, and what made them."""
+    """The description in Markdown: the tables as they are shown elsewhere, and the command."""
     shown = folder.path / ("study.md" if run.kind == "study" else "table.md")
     text = shown.read_text(encoding="utf-8") if shown.exists() else ""
     return f"{text}\nProtocol `{run.protocol_hash}`, made by\n\n    {redact(run.command)}\n"
@@ -134,14 +137,15 @@ def _dataset(folder: RunFolder, run: AnyManifest) -> ShownDataset:
 
 
 def _own(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """Those that are files: MLflow follows links, and would upload what they point to."""
+    """The paths that are plain files: MLflow follows links, and would upload their targets."""
     return tuple(path for path in paths if path.is_file() and not path.is_symlink())
 
 
 def children_of(folder: RunFolder) -> Iterator[tuple[Any, Callable[[], ChildRun]]]:
-    """Its children that have begun, in the order of the table or of the study.
+    """The children of the folder that have begun, in the order of the table or of the study.
 
-    Each as a footprint, which changes whenever the child does, and how to read it.
+    Each is a pair: a footprint, which changes whenever the child does, and a function that reads
+    the child.
     """
     run = folder.manifest()
     if isinstance(run, StudyManifest):
@@ -161,7 +165,7 @@ def children_of(folder: RunFolder) -> Iterator[tuple[Any, Callable[[], ChildRun]
 
 
 def _footprint(*files: Path) -> tuple[tuple[int, int] | None, ...]:
-    """When each of the files was last written, and how long it is."""
+    """The footprint of files: when each was last written, and its length."""
     found: list[tuple[int, int] | None] = []
     for path in files:
         try:
@@ -174,7 +178,7 @@ def _footprint(*files: Path) -> tuple[tuple[int, int] | None, ...]:
 
 
 def _tables(run: RunManifest) -> dict[str, str]:
-    """Trial -> the suites that have a row of it; the base of a fine-tuned one is in none."""
+    """The suites with a row of each trial, by trial; the base of a fine-tuned trial is in none."""
     shown: dict[str, list[str]] = {}
     for suite, rows in run.suites.items():
         for trial in dict.fromkeys(trial for row in rows for trial in row.trials):
@@ -228,7 +232,7 @@ def _of_trial(trial: TrialFolder, run: RunManifest, tables: str) -> ChildRun:
 
 
 def _seconds(trial: TrialFolder, result: Result | None) -> float:
-    """What a trial took: as it says itself, or the sum of its epochs so far."""
+    """Seconds that a trial took: by its own record, or the sum of its epochs so far."""
     if isinstance(result, Scored):
         return sum(result.seconds.values())
     return sum(row.get("seconds", 0.0) for row in trial.history())
@@ -259,7 +263,7 @@ def _of_point(point: Point, run: StudyManifest) -> ChildRun:
 
 
 def final_metrics(result: Result | None, measurement: Measurement | None) -> dict[str, float]:
-    """The names under which MLflow shows a finished trial; none of a failed one."""
+    """The final metrics of a finished trial under their MLflow names; none of a failed trial."""
     if not isinstance(result, Scored):
         return {}
     values: dict[str, float | None] = {}
@@ -272,22 +276,22 @@ def final_metrics(result: Result | None, measurement: Measurement | None) -> dic
 
 
 def _short(value: float) -> float:
-    """Six digits, which is what a column of MLflow's table shows; counts as they are."""
+    """The value with six digits, as a column of MLflow's table shows; counts stay as they are."""
     return value if isinstance(value, int) else float(f"{value:.6g}")
 
 
 def metric(column: str) -> str:
-    """The name in MLflow of a column of a history: of MLflow's letters only, "-" not among them."""
+    """The MLflow name of a column of a history: in letters that MLflow allows, without "-"."""
     if column == "epoch":
         return EPOCH
     return "val/dice" if column == "val_dice" else f"train/{allowed(column)}"
 
 
 def allowed(name: str) -> str:
-    """ "dice (ET)" -> "dice_ET": what else MLflow refuses, or its pages cut."""
+    """The name without characters that MLflow refuses or cuts: "dice (ET)" -> "dice_ET"."""
     return re.sub(r"[^\w. :/]+", "_", name, flags=re.ASCII).strip("_ ")
 
 
 def _params(content: dict[str, Any]) -> dict[str, str]:
-    """Nested settings as MLflow takes them: keys joined by dots."""
+    """Nested settings as parameters for MLflow: the keys joined by dots."""
     return {allowed(key): str(value)[:6000] for key, value in flat(content).items()}

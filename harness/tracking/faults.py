@@ -1,4 +1,4 @@
-"""What can be wrong with an MLflow store, told apart; what is refused before MLflow meets it."""
+"""The faults of an MLflow store, told apart; some are refused before MLflow opens the store."""
 
 import os
 import sqlite3
@@ -29,7 +29,7 @@ KNOWN = (
 
 
 def told(error: Exception, uri: str, again: str) -> TrackingError:
-    """Whatever MLflow, its database or the network raised, as one line without a password."""
+    """The TrackingError for an exception of MLflow, its database or network, without password."""
     text = " ".join(redact(str(error)).split()) or type(error).__name__
     low = f"{type(error).__name__} {text}".lower()
     code, first = "PFB-M01", ""
@@ -46,14 +46,14 @@ def told(error: Exception, uri: str, again: str) -> TrackingError:
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The file of a sqlite store; None for stores of other kinds."""
+    """The path of the file of a sqlite store; None for stores of other kinds."""
     if not uri.startswith("sqlite:///"):
         return None
     return Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute()
 
 
 def prepare_sqlite(path: Path) -> None:
-    """Make the store whole or not at all; never change a file that is none of this version.
+    """Prepare a sqlite store whole or not at all; never change one of another version.
 
     MLflow would add its tables to the database of another program, and migrate one of an earlier
     MLflow; killed while it makes a new one, it leaves half of the tables. Raises TrackingError,
@@ -78,7 +78,7 @@ def prepare_sqlite(path: Path) -> None:
 
 
 def _content(path: Path) -> tuple[set[str], str | None]:
-    """Names of the tables, and the version of MLflow's schema; None where there is none."""
+    """Names of the tables, and the version of MLflow's schema or None where there is none."""
     place = f"file:{quote(str(path))}?mode=ro"
     connection = sqlite3.connect(place, uri=True, timeout=LOCKED_S)
     try:
@@ -97,7 +97,7 @@ def _content(path: Path) -> tuple[set[str], str | None]:
 
 
 def _create(path: Path) -> None:
-    """An empty store, made beside and put in place at once; another's that is there first stays."""
+    """Make an empty store aside and put it in place at once; a store already there stays."""
     from mlflow.tracking import MlflowClient
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -47,12 +47,12 @@ EXPERIMENT = "pfbench"
 
 
 def default_uri(run_dir: Path) -> str:
-    """sqlite in the run folder."""
+    """The URI of the sqlite store in the run folder."""
     return f"sqlite:///{run_dir.absolute() / 'mlflow.db'}"
 
 
 def checked(uri: str) -> str:
-    """The URI itself; UsageError for a kind of store that is not supported."""
+    """The URI itself, checked. Raises UsageError for a kind of store that is not supported."""
     if urlsplit(uri).scheme not in SCHEMES:
         raise UsageError(
             f"'{redact(uri)}' is not a supported MLflow store",
@@ -64,7 +64,7 @@ def checked(uri: str) -> str:
 
 
 def sync_command(run_dir: Path, uri: str, experiment: str) -> str:
-    """What brings the run to that store later; a password in the URI is left for its user."""
+    """The command that copies the run to that store later; a password in the URI is left out."""
     words = ["pfbench", "mlflow", "sync", str(run_dir)]
     if uri != default_uri(run_dir):
         words += ["--tracking-uri", redact(uri)]
@@ -74,7 +74,7 @@ def sync_command(run_dir: Path, uri: str, experiment: str) -> str:
 
 
 def mirror(run_dir: Path, uri: str, experiment: str) -> "Summary":
-    """Bring the store to the state of the run folder; done twice, the second adds nothing.
+    """Bring the store to the state of the run folder; a second call adds nothing.
 
     An experiment that was deleted in MLflow is restored. Raises TrackingError (exit 8) when the
     store cannot be reached or written, StateError for a record of the run that is damaged.
@@ -83,7 +83,7 @@ def mirror(run_dir: Path, uri: str, experiment: str) -> "Summary":
 
 
 class Synchroniser:
-    """Looks at a run folder as often as it is told, and remembers the store in between."""
+    """Copies new results of a run folder to MLflow at each call; keeps the store between calls."""
 
     def __init__(self, run_dir: Path, uri: str, experiment: str, *, restore: bool) -> None:
         self.folder = RunFolder(run_dir)
@@ -94,7 +94,10 @@ class Synchroniser:
         self.turn = ""
 
     def sync(self) -> "Summary":
-        """Bring over what is new. Raises what `mirror` does; the next look then starts afresh."""
+        """Copy new results to the store.
+
+        Raises as `mirror` does; the next call then opens the store anew.
+        """
         self.folder.manifest()
         with _alone(self.folder) as lock:
             lock.seek(0)
@@ -131,23 +134,23 @@ class Synchroniser:
 
 @contextlib.contextmanager
 def _alone(folder: RunFolder) -> Iterator[IO[str]]:
-    """One mirror of a run at a time; another one waits."""
+    """Hold the lock of the mirror: one mirror of a run at a time; another one waits."""
     with open_own(folder.path / "mlflow.lock", "a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file
 
 
 class Mirror:
-    """The process that follows a run; the driver's handle on it."""
+    """The driver's handle on the process that follows a run."""
 
     def __init__(self, process: "subprocess.Popen[bytes] | None", log: Path, again: str) -> None:
         self.process = process
         self.log = log
         self.again = again
-        """The command that brings over later what it could not."""
+        """The command that copies later the results that this mirror could not copy."""
 
     def late(self, timeout_s: float = 120) -> TrackingError | None:
-        """Let it finish; the error to show, or to raise, when MLflow is not up to date then."""
+        """Let the mirror finish; returns an error to show or raise if results are missing then."""
         why = self.finish(timeout_s)
         if not why:
             return None
@@ -155,7 +158,7 @@ class Mirror:
         return TrackingError(what, remedy=self.again, code="PFB-M02")
 
     def finish(self, timeout_s: float) -> str:
-        """Let it look a last time and end; "", or why it could not bring everything over."""
+        """Let the mirror copy a last time and end; returns the reason of a failure, or ""."""
         if self.process is None:
             return "its process could not be started"
         if self.process.stdin:

@@ -97,7 +97,7 @@ def _log(folder: RunFolder, trial: str, run_id: str) -> str:
 
 
 def requirements() -> list[str]:
-    """What a server of the model installs, in the versions that trained it.
+    """The packages that a server of the model installs, in the versions that trained the model.
 
     Without the build a version is of, as in "2.13.0+cpu": no index has those under that name.
     """
@@ -105,7 +105,7 @@ def requirements() -> list[str]:
 
 
 def _signature() -> Any:
-    """A scan (C, D, H, W) of any size and the size of its voxels -> a mask (D, H, W)."""
+    """The model's signature: a scan (C, D, H, W) and the size of its voxels -> a mask (D, H, W)."""
     from mlflow.models import ModelSignature
     from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 

@@ -30,7 +30,7 @@ class Servable(PythonModel):
     """A trained system on the CPU."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Build the network and put the weights into it; ValueError where they were changed."""
+        """Build the network and load its weights. Raises ValueError for changed weights."""
         stored = Path(context.artifacts["spec"]).read_text(encoding="utf-8")
         spec = TrialSpec.model_validate_json(stored).model_copy(update={"device": "cpu"})
         path = Path(context.artifacts["weights"])
@@ -47,7 +47,8 @@ class Servable(PythonModel):
         model_input: np.ndarray,
         params: dict[str, Any] | None = None,
     ) -> np.ndarray:
-        """The mask (D, H, W) uint8 of one scan (C, D, H, W), its modalities in the trial's order.
+        """Predict the mask (D, H, W) uint8 of one scan (C, D, H, W), its modalities in the trial's
+        order.
 
         Axes point to superior, anterior and right; any D, H, W will do. `params["spacing_mm"]`:
         the size of a voxel along them. Raises ValueError for another number of modalities.

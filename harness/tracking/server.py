@@ -1,4 +1,4 @@
-"""MLflow's command, which ends with the process that started it, however that one ends.
+"""Run MLflow's command, and end it with the process that started it, however that process ends.
 
     python -P mlflow_server.py server OPTION...
 

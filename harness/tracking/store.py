@@ -1,4 +1,4 @@
-"""Bring an MLflow store to the state of a run folder: look at what it has, add what is missing.
+"""Bring an MLflow store to the state of a run folder: read its runs, and add the missing parts.
 
 What is there already is found by tags of ours, so a look that was cut short at any moment, or a
 run deleted in the UI, is mended by the next one. Metrics of an epoch go in one transaction, with
@@ -42,7 +42,7 @@ OF_PARENT = {"running": "RUNNING", "interrupted": "KILLED", "finished": "FINISHE
 
 @dataclass(frozen=True)
 class Summary:
-    """What one look at the run folder brought over."""
+    """The counts of one synchronisation: the children seen, and the runs and metrics added."""
 
     trials: int
     created: int
@@ -57,7 +57,7 @@ class Summary:
 
 @dataclass
 class _Stored:
-    """What the store has of a child or parent."""
+    """The state of a child or parent run in the store."""
 
     run_id: str
     status: str = "RUNNING"
@@ -74,7 +74,7 @@ class _Stored:
 
 
 class MlflowStore:
-    """One run folder and its runs in one store.
+    """The runs of one run folder in one MLflow store.
 
     `restore`: bring an experiment back that was deleted in MLflow; otherwise that is an error.
     What was brought over is remembered, so that a further look costs what has changed. After an
@@ -111,7 +111,10 @@ class MlflowStore:
         return self.client.create_experiment(name, place, mlflow_views.EXPERIMENT_TAGS)
 
     def _known(self, kind: str) -> dict[str, _Stored]:
-        """Our id -> what the store has of it. Of runs there twice, the first stays."""
+        """The stored runs by our id.
+
+        Of two runs with the same id the first stays; the other is deleted.
+        """
         query = f"tags.`pfbench.run_id` = '{self.run_id}' and tags.`pfbench.kind_of_run` = '{kind}'"
         known: dict[str, _Stored] = {}
         token = None
@@ -132,7 +135,7 @@ class MlflowStore:
                 return known
 
     def sync(self) -> Summary:
-        """Bring over what is new or has changed since the last look of this object."""
+        """Copy everything that is new or has changed since the last call."""
         before = self.created, self.metrics
         parent = mirrored.parent_of(self.folder)
         stored = self.parent = self.parent or self._create(parent, "suite", parent.tags)
@@ -173,7 +176,10 @@ class MlflowStore:
         self._end(child, stored)
 
     def _params(self, child: ChildRun, stored: _Stored) -> None:
-        """The ledger's; MLflow lets none be changed, so one that differs there is told by a tag."""
+        """Log the missing parameters of the child.
+
+        MLflow lets no parameter be changed, so a tag names the parameters that differ in the store.
+        """
         missing = [Param(k, v) for k, v in child.params.items() if k not in stored.params]
         for first in range(0, len(missing), PARAMS):
             self.client.log_batch(stored.run_id, params=missing[first : first + PARAMS])
@@ -184,7 +190,7 @@ class MlflowStore:
         stored.params = {**child.params, **there}
 
     def _metrics(self, child: ChildRun, stored: _Stored) -> None:
-        """The epochs that the store lacks, then final values that it lacks or has otherwise."""
+        """Log the epochs that the store lacks, then the final values that are missing or differ."""
         stamp = int(time.time() * 1000)
         last = stored.metrics.get(mirrored.EPOCH, 0)
         rows = [
@@ -229,7 +235,7 @@ class MlflowStore:
         stored.has_dataset = True
 
     def _end(self, child: ChildRun, stored: _Stored) -> None:
-        """Files first: a run that is no longer RUNNING has everything."""
+        """Upload the files, then set the status: a run that is no longer RUNNING has everything."""
         ended = int((child.ended_s or time.time()) * 1000)
         self._state(stored, child.artifacts, child.status in ("ok", "failed"))
         self._status(stored, STATUSES[child.status], ended)
@@ -244,7 +250,7 @@ class MlflowStore:
         stored.status = status
 
     def _finish(self, parent: ParentRun, stored: _Stored) -> None:
-        """Description, tables and pictures, whenever one of them is not what the store has."""
+        """Update description, tables and pictures of the parent where the store has others."""
         self._dataset(parent, stored)
         self._set_tags(stored, parent.tags)
         self._view(parent)
@@ -255,7 +261,7 @@ class MlflowStore:
         self._status(stored, OF_PARENT[parent.status], int(time.time() * 1000))
 
     def _state(self, stored: _Stored, artifacts: Iterable[Path], ended: bool) -> None:
-        """Upload the files unless the store has just these."""
+        """Upload the files unless the store has exactly these files."""
         if not ended:
             return
         state = _checksum(artifacts)
@@ -268,7 +274,7 @@ class MlflowStore:
         self._set_tags(stored, {"pfbench.state": state})
 
     def _view(self, parent: ParentRun) -> None:
-        """What `pfbench ui` opens; MLflow lists it among the saved views of the experiment."""
+        """Save the view that `pfbench ui` opens; MLflow lists it among the saved views."""
         key, value = view = mlflow_views.saved(parent)
         if self.view == view:
             return
@@ -282,7 +288,7 @@ def _same(stored: float | None, value: float) -> bool:
 
 
 def _batches(groups: Iterable[list[Metric]], size: int) -> Iterator[list[Metric]]:
-    """Groups put together up to `size`; a group, such as an epoch, is never taken apart."""
+    """Batches of groups, up to `size` metrics; a group, such as an epoch, is never split."""
     batch: list[Metric] = []
     for group in groups:
         if batch and len(batch) + len(group) > size:
@@ -294,7 +300,7 @@ def _batches(groups: Iterable[list[Metric]], size: int) -> Iterator[list[Metric]
 
 
 def _checksum(paths: Iterable[Path]) -> str:
-    """Changes whenever one of the files does."""
+    """A checksum of files, which changes whenever one of the files does."""
     total = 0
     for path in paths:
         total = zlib.crc32(path.name.encode() + path.read_bytes(), total)
@@ -302,5 +308,5 @@ def _checksum(paths: Iterable[Path]) -> str:
 
 
 def _cut(text: str, size: int = 8000) -> str:
-    """At most what a tag holds, cut at the end of a line."""
+    """The text, shortened to the length that a tag holds, cut at the end of a line."""
     return text if len(text) <= size else text[: size - 4].rpartition("\n")[0] + "\n…\n"

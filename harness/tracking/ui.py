@@ -1,4 +1,4 @@
-"""`pfbench ui`: MLflow's pages on the results of a run, and links to what they can tell."""
+"""`pfbench ui`: MLflow's pages on the results of a run, and links that answer questions."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ LOCAL = "127.0.0.1"
 
 
 class Link(NamedTuple):
-    """A page that answers a question."""
+    """A link to a page that answers a question."""
 
     name: str
     address: str
@@ -54,7 +54,7 @@ def ui(run_dir: Path, uri: str, experiment: str, port: int) -> int:
 
 
 def links(run_dir: Path, uri: str, experiment: str, place: str) -> list[Link]:
-    """Pages at `place`, the root of a server of this store, that show the run."""
+    """Links to pages that show the run, at `place`, the root of a server of this store."""
     os.environ |= tracking.QUIET
     from harness.tracking.store import MlflowStore
 
@@ -75,7 +75,7 @@ def links(run_dir: Path, uri: str, experiment: str, place: str) -> list[Link]:
 
 
 def _listen(asked: list[int], *, at_once: bool) -> None:
-    """Note in `asked` each signal to end, and raise KeyboardInterrupt at once or leave it there.
+    """Note in `asked` each signal to end; raise KeyboardInterrupt at once, or only note the signal.
 
     Noted, because what is raised in the callback of a weak reference is lost, and libraries of
     MLflow have many; left there while a server starts, so that none is there unseen.
@@ -114,7 +114,7 @@ def _serve(uri: str, port: int, asked: list[int]) -> int:
 
 
 def _end(server: "subprocess.Popen[bytes]") -> None:
-    """MLflow's command and the server that it starts are one group: none of it stays behind.
+    """End MLflow's command and the server that it starts: both are one group of processes.
 
     While it starts, it hands no signal on; each of its processes has to be told.
     """
@@ -136,5 +136,5 @@ def _refuse_taken(port: int) -> None:
 
 
 def _without_user(uri: str) -> str:
-    """The address of a server for a browser, which asks for a password itself."""
+    """The address of a server without the user in it; a browser asks for a password itself."""
     return redact(uri).replace("***@", "").rstrip("/")

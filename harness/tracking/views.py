@@ -1,4 +1,4 @@
-"""How MLflow's pages are to show a run: a saved view of its trials, and links to pages.
+"""The display of a run in MLflow's pages: a saved view of its trials, and links to pages.
 
 MLflow keeps saved views as tags of the experiment, JSON in JSON, and reads the one that a link
 names: which rows, in which order, which columns, which charts. The format is that of MLflow 3.17,
@@ -15,29 +15,29 @@ from harness.runs.measures import BY_NAME, DICE
 from harness.tracking.desired import HEADLINES, SCORE, ParentRun
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Or its pages ask whether language models are meant."""
+"""Tags of the experiment; without them MLflow's pages ask whether language models are meant."""
 COSTS = tuple(BY_NAME[name].mlflow for name in ("time", "memory"))
 OTHERS = tuple(BY_NAME[name].mlflow for name in ("train_s", "train_mib", "gflops", "parameters"))
 STATE = "pfbench.status"
-"""Complete, stopped or failed."""
+"""The tag with the state of a child: complete, stopped or failed."""
 SECTION = "which-system-at-what-cost"
 LISTED = 100  # runs that a link to Compare names; more make it longer than servers take
 
 
 class Stored(Protocol):
-    """A run in the store."""
+    """A run in the MLflow store."""
 
     run_id: str
     tags: dict[str, str]
 
 
 def key(run_id: str) -> str:
-    """Of the saved view of a run, in links and, after a prefix, among the experiment's tags."""
+    """The key of the saved view of a run: in links and, after a prefix, in experiment tags."""
     return f"pfbench-{run_id}"
 
 
 def rows(run_id: str, table: str = "") -> str:
-    """The filter for the trials of a run that stand in one of its tables, or in `table`."""
+    """The MLflow filter for the trials of a run that stand in one of its tables, or in `table`."""
     shown = f"tags.`pfbench.tables` LIKE '%{table}%'" if table else "tags.`pfbench.tables` != ''"
     return f"tags.`pfbench.run_id` = '{run_id}' and {shown}"
 
@@ -84,7 +84,10 @@ def _section(study: bool) -> JsonObject:
 
 
 def _charts_of_study(parent: ParentRun) -> list[JsonObject]:
-    """Parallel coordinates for each table: a run without its parameters has no line there."""
+    """Charts of a study: parallel coordinates for each table.
+
+    A run without the parameters of the table has no line there.
+    """
     charts: list[JsonObject] = []
     for table, names in parent.searched.items():
         shown = {"selectedParams": list(names), "selectedMetrics": [SCORE], "displayName": table}
@@ -121,28 +124,28 @@ def _chart(kind: str, number: int, **what: Any) -> JsonObject:
 
 
 def table_link(place: str, experiment: str, run_id: str) -> str:
-    """The runs of the view as a table, best first."""
+    """The link to the runs of the view as a table, best first."""
     return f"{place}/#/experiments/{experiment}/runs?viewStateShareKey={key(run_id)}"
 
 
 def chart_link(place: str, experiment: str, run_id: str) -> str:
-    """The same as charts."""
+    """The link to the runs of the view as charts."""
     return f"{table_link(place, experiment, run_id)}&compareRunsMode=CHART"
 
 
 def filter_link(place: str, experiment: str, run_id: str, table: str) -> str:
-    """The trials of one table."""
+    """The link to the trials of one table."""
     return f"{place}/#/experiments/{experiment}/runs?searchFilter={quote(rows(run_id, table))}"
 
 
 def compare_link(place: str, experiment: str, runs: Sequence[str]) -> str:
-    """MLflow's Compare of these runs: parallel coordinates, scatter, box plots."""
+    """The link to MLflow's Compare of these runs: parallel coordinates, scatter, box plots."""
     chosen = quote(json.dumps(list(runs[:LISTED])))
     return f"{place}/#/compare-runs?runs={chosen}&experiments={quote(json.dumps([experiment]))}"
 
 
 def in_table(children: Mapping[str, Stored], table: str) -> list[str]:
-    """Those of the store's runs that stand in `table`."""
+    """The runs of the store that stand in `table`."""
     return [
         child.run_id
         for child in children.values()

@@ -1,1 +1,1 @@
-"""How one trial is carried out: its process, its actions, its place on a machine."""
+"""How one trial is carried out: the process, the actions and the place of a trial on a machine."""

@@ -24,7 +24,7 @@ from harness.trials.trial import Event, perform
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code of the process that carries out the task in `arguments`."""
+    """Carry out the task in `arguments`; returns the exit code of the process."""
     task = Task.from_arguments(arguments)
     events = sys.stdout
 

@@ -1,4 +1,4 @@
-"""Checkpoints and weights that are whole or absent, and read without running code.
+"""Checkpoints and weights: files that are whole or absent, and are read without running code.
 
     checkpoints/epoch-000007.pt  epoch-000007.sha256    two generations, each with its sum
     weights.safetensors                                 its sum is in result.json
@@ -48,7 +48,7 @@ def save(folder: Path, epoch: int, state: Snapshot) -> None:
 
 
 def load(folder: Path, warn: Callable[[str], None] = lambda message: None) -> Snapshot | None:
-    """The newest checkpoint that is whole, None when there is none; `warn` hears of damaged ones.
+    """Load the newest whole checkpoint, or None without one; `warn` is called for damaged ones.
 
     Raises StateError when there are two and both are damaged, and for one that is whole but
     holds more than numbers and text: we did not write it.
@@ -70,7 +70,7 @@ def load(folder: Path, warn: Callable[[str], None] = lambda message: None) -> Sn
 
 
 def _sealed(path: Path, content: bytes) -> bool:
-    """Whether the content is what its sum says."""
+    """Whether the content of a checkpoint has the SHA-256 that its sum file holds."""
     seal = path.with_suffix(".sha256")
     return seal.exists() and seal.read_bytes() == hashlib.sha256(content).hexdigest().encode()
 
@@ -84,7 +84,7 @@ def _opened(path: Path, content: bytes) -> Snapshot:
 
 
 def load_weights(network: nn.Module, folder: TrialFolder) -> None:
-    """The weights of a finished trial into `network`.
+    """Load the weights of a finished trial into `network`.
 
     Raises StateError when they are missing, not what the trial wrote, or of another network.
     """
@@ -105,7 +105,7 @@ def load_weights(network: nn.Module, folder: TrialFolder) -> None:
 
 
 def put_in(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """`weights`, read from `path`, into `network`; StateError unless they fit exactly."""
+    """Put `weights`, read from `path`, into `network`. StateError unless they fit exactly."""
     own = network.state_dict()
     wrong = [key for key in (*own, *weights) if key not in own or key not in weights]
     wrong += [key for key in own if key in weights and _kind(own[key]) != _kind(weights[key])]
@@ -126,7 +126,7 @@ def _unusable(path: Path, what: str, code: str) -> StateError:
 
 
 class CheckpointStore:
-    """A trial's checkpoints and history on disk; the history is a copy of the checkpoint's.
+    """A trial's checkpoints and history on disk; history.csv is a copy from the checkpoint.
 
     `warn` is given one line for each checkpoint that is damaged.
     """

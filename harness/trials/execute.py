@@ -25,7 +25,7 @@ from tuning.job import Job
 
 
 def execute(workplace: Workplace, phases: Sequence[tuple[Action, Phase]]) -> None:
-    """Carry out each phase for the trials it names; their results are in their folders.
+    """Carry out each phase for its trials; the results are in the folders of the trials.
 
     Phases in ALONE have a machine to themselves: one trial at a time, all of its processors.
     """
@@ -34,7 +34,10 @@ def execute(workplace: Workplace, phases: Sequence[tuple[Action, Phase]]) -> Non
 
 
 def _inline(workplace: Workplace, phases: Sequence[tuple[Action, Phase]]) -> None:
-    """In this process, but for what is probed or measured: its memory is to be its own."""
+    """Carry out the phases in this process, one trial after another.
+
+    Probes and measurements have a process of their own, so that their memory is counted alone.
+    """
     from harness.trials.supervise import supervise
     from harness.trials.trial import perform
 
@@ -80,9 +83,9 @@ def _on_ray(workplace: Workplace, phases: Sequence[tuple[Action, Phase]]) -> Non
 
 
 def _crowded_out(workplace: Workplace, action: Action, jobs: Sequence[Job]) -> list[Job]:
-    """Jobs that ran out of memory on a GPU that others had a share of, each for a GPU of its own.
+    """The jobs that ran out of memory on a shared GPU, each as a new job with a whole GPU.
 
-    Their failures are set aside: what fits alone has not failed.
+    The records of these failures are set aside, because the trial has not failed if it fits alone.
     """
     if action not in TRAINING or workplace.placement.max_concurrent == 1:
         return []
@@ -99,7 +102,7 @@ def _crowded_out(workplace: Workplace, action: Action, jobs: Sequence[Job]) -> l
 
 
 def _record_loss(workplace: Workplace, action: Action, trial: str, event: Event) -> None:
-    """Pass the event on; a trial that Ray lost with its supervisor cannot say so itself."""
+    """Record the failure of a trial that Ray lost with its supervisor, then pass the event on."""
     reason, detail = event.get("reason"), event.get("detail", "")
     folder = workplace.folder.trial(trial)
     if reason in ("lost", "error") and not folder.end(action):
@@ -109,7 +112,7 @@ def _record_loss(workplace: Workplace, action: Action, trial: str, event: Event)
 
 
 def refuse_full_disk(event: Event) -> None:
-    """StorageError when the event is that of a trial that found no room for what it has to write.
+    """Raise StorageError when the event is the end of a trial for which the disk had no room.
 
     The trial stays unfinished: it goes on when there is room again.
     """
@@ -120,7 +123,7 @@ def refuse_full_disk(event: Event) -> None:
 
 @contextmanager
 def ray_with_imports(cluster: Cluster) -> Iterator[None]:
-    """Ray, and on a cluster of this machine alone what trials import, begun at the same time."""
+    """Start Ray; on a local cluster, the imports of trials begin at the same time."""
     from harness.trials.shared_fork_server import shared_fork_server
     from harness.trials.supervise import TRIAL, trial_environment
 

@@ -9,11 +9,11 @@ from harness.systems.train import NotFinite
 
 
 class BaseMissing(Exception):
-    """There is no trained network to fine-tune; the message names the trial."""
+    """The error for a missing base network to fine-tune; the text names the base trial."""
 
 
 def classify(error: BaseException) -> tuple[str, str]:
-    """The reason of a failure, as one word of a table, and one line of detail."""
+    """The reason of a failure as one word for tables, and one line of detail."""
     if out_of_gpu_memory(error):
         peak = torch.cuda.max_memory_allocated() / MIB
         return CUDA_OOM, f"out of GPU memory at a peak of {peak:.0f} MiB; use a larger device"

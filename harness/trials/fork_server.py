@@ -36,16 +36,16 @@ from harness.trials.parent_watch import end_with_parent
 NUMBER = struct.Struct("!i")
 END = NUMBER.pack(0)  # in place of the length of a call
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
-"""Keeps numpy, scipy and pyarrow from starting threads when they are imported."""
+"""Environment that keeps numpy, scipy and pyarrow from starting threads when they are imported."""
 
 
 class Lost(Exception):
-    """The fork server is gone, and with it its child; the message says what ended it."""
+    """The error for a fork server that ended, and its child with it; the text names the cause."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a child does: `function`, "module:name", gets `arguments` and returns an exit code."""
+    """A call for a child: `function`, "module:name", gets `arguments` and returns an exit code."""
 
     function: str
     arguments: list[str]
@@ -55,17 +55,17 @@ class Call:
 
 @dataclass
 class Child:
-    """A running call."""
+    """A child process that carries out a call."""
 
     pid: int
     output: IO[bytes]
-    """What it prints."""
+    """The standard output of the child."""
     ending: str = ""
-    """Afterwards, what ended it."""
+    """After the end of the child, the cause of the end in words."""
 
 
 class ForkServer:
-    """The owner's side: a socket, and the process behind it where that is the owner's own."""
+    """The owner's side of a fork server: a socket, and the process where the owner started it."""
 
     def __init__(
         self, connection: socket.socket, process: "subprocess.Popen[bytes] | None" = None
@@ -75,7 +75,7 @@ class ForkServer:
 
     @classmethod
     def begun(cls, environment: Mapping[str, str], errors: IO[bytes]) -> Self:
-        """One that has to import first; why it could not, if so, goes to the file `errors`."""
+        """Start a fork server that has to import first; `errors` gets the fault of an import."""
         mine, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
@@ -89,7 +89,7 @@ class ForkServer:
 
     @property
     def pid(self) -> int | None:
-        """Of the process, where it is the owner's own."""
+        """The id of the fork server process, where the owner started it; None for a shared one."""
         return self._process.pid if self._process else None
 
     @property
@@ -100,7 +100,7 @@ class ForkServer:
         return not ended
 
     def close(self) -> None:
-        """End it and its child."""
+        """End the fork server and its child."""
         if self._process:
             self._process.kill()
             self._process.wait()
@@ -108,7 +108,7 @@ class ForkServer:
 
     @contextmanager
     def child(self, call: Call, errors: IO[bytes], patience_s: float) -> Iterator[Child]:
-        """A child that does `call` until the block ends, which kills it.
+        """Start a child that carries out `call`; the end of the block kills it.
 
         Raises Lost when none can be started; the first has to wait for the imports, at most
         `patience_s` seconds.
@@ -170,7 +170,7 @@ def _what_happened(code: int) -> str:
 
 
 def main() -> int:
-    """The fork server, and each of its children."""
+    """Run as the fork server, and as each of its children; returns the exit code."""
     gc.disable()  # while importing, the collector would take a fifth of the time and find nothing
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which ends this one
     owner = socket.socket(fileno=os.dup(0))
@@ -180,7 +180,7 @@ def main() -> int:
 
 
 def live(owner: socket.socket) -> int:
-    """Be a fork server for as long as the owner is there, and each of its children."""
+    """Serve as a fork server until the owner is gone; in a child, carry out the call."""
     task = None
     with suppress(ConnectionError):  # the owner is gone
         task = _serve(owner)
@@ -188,7 +188,7 @@ def live(owner: socket.socket) -> int:
 
 
 def _serve(owner: socket.socket) -> Callable[[], int] | None:
-    """Do what the owner asks for until it is gone; in a child, returns what it has to do."""
+    """Serve the requests of the owner until it ends; in a child, returns the call to do."""
     while True:
         length, handles, _, _ = socket.recv_fds(owner, NUMBER.size, 2)
         if not length:
@@ -213,7 +213,7 @@ def _serve(owner: socket.socket) -> Callable[[], int] | None:
 
 
 def _settle(call: Call, handles: list[int], server: int) -> None:
-    """Make a fresh child what a process started with this call would be."""
+    """Give a fresh child the state of a process that was started with this call."""
     end_with_parent(server)
     for handle, standard in zip(handles, (1, 2), strict=True):
         os.dup2(handle, standard)
@@ -225,7 +225,7 @@ def _settle(call: Call, handles: list[int], server: int) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process; Python itself would spend a second on taking apart what was imported."""
+    """End this process at once; Python itself would spend a second on freeing the modules."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,4 +1,4 @@
-"""How many trials there is room for at once, and how many may share a GPU by their memory."""
+"""How many trials run at once, and how many may share a GPU by their memory."""
 
 import math
 import os
@@ -12,24 +12,24 @@ from tuning.machines import Machine
 from tuning.machines import room as joined_room
 
 MARGIN = 1.1
-"""Memory that is reserved, over the peak that a probe reached."""
+"""The factor between the memory that is reserved and the peak that a probe reached."""
 CONTEXT_MIB = 600
-"""What CUDA itself takes for each process, beside what torch's allocator holds."""
+"""Memory that CUDA itself takes for each process, in MiB, besides that of torch's allocator."""
 MOST = 100
 RAY_UNITS = 10_000  # Ray counts GPUs in ten-thousandths
 
 
 def together(peak_mib: float, device_mib: float, most: int) -> int:
-    """How many trials of this peak a GPU holds at once: at least one, at most `most`."""
+    """The number of trials of this peak that a GPU holds at once: at least one, at most `most`."""
     needed = peak_mib * MARGIN + CONTEXT_MIB
     return max(1, min(most, int(device_mib / needed)))
 
 
 def sized(placement: Placement, found: Mapping[str, ProbedTraining | Failed]) -> Placement:
-    """The placement with a share of a GPU for each trial, by the record of its probe.
+    """The placement with a share of a GPU for each trial, from the record of its probe.
 
-    What could not be probed keeps a whole one. Processors are shared in the same way, unless their
-    number was asked for.
+    A trial that could not be probed keeps a whole GPU. Processors are shared in the same way,
+    unless their number was asked for.
     """
     if placement.packing == "given":
         return placement
@@ -43,7 +43,7 @@ def sized(placement: Placement, found: Mapping[str, ProbedTraining | Failed]) ->
 
 
 def _size(placement: Placement, peak_mib: float, device_mib: float) -> Size:
-    """A whole number of trials fills the GPU, and each has a processor."""
+    """The processors and GPUs of one trial, so that a whole number of trials fills the GPU."""
     cpus = placement.cpus_per_trial
     shared = placement.packing == "gpus and cpus"
     count = together(peak_mib, device_mib, max(1, int(cpus)) if shared else MOST)
@@ -52,7 +52,7 @@ def _size(placement: Placement, peak_mib: float, device_mib: float) -> Size:
 
 
 def room(placement: Placement, size: Size) -> int:
-    """How many trials of this size run at once, at least one."""
+    """The number of trials of this size that run at once, at least one."""
     if placement.executor == "inline":
         return 1
     if placement.address:
@@ -70,5 +70,5 @@ def _gpus(placement: Placement) -> int:
 
 
 def shown(gpus: float) -> str:
-    """0.3333 -> "1/3 of a GPU"."""
+    """The share of a GPU as text: 0.3333 -> "1/3 of a GPU"."""
     return "a whole GPU" if gpus >= 1 else f"1/{math.floor(1 / gpus)} of a GPU"

@@ -1,4 +1,4 @@
-"""What one machine of a cluster has of what trials need.
+"""The facts about one machine of a cluster that matter to trials: packages, folders, device.
 
 Runs there, where nothing but Python and Ray may be assumed: it uses the standard library alone.
 """
@@ -22,7 +22,7 @@ gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_cou
 gpus = [[gpu.name, gpu.total_memory / 2**30] for gpu in gpus]
 print(json.dumps({"version": torch.__version__, "threads": torch.get_num_threads(), "gpus": gpus}))
 """
-"""What torch sees of a machine, for `asked_afresh`; the memory of a GPU in GiB."""
+"""Code for `asked_afresh` that prints the GPUs that torch sees, with their memory in GiB."""
 
 
 def look(asked: JsonObject) -> JsonObject:
@@ -40,7 +40,7 @@ def look(asked: JsonObject) -> JsonObject:
 
 
 def device(asked: JsonObject) -> JsonObject:
-    """The name of what trials compute on here, and why torch cannot, "" when it can."""
+    """The name of the device that trials use here, and why torch cannot use it or ""."""
     if not asked["gpu"]:
         return {"device": cpu_name(), "broken": ""}
     found, broken = asked_afresh(TORCH, PATIENCE_S)
@@ -53,7 +53,7 @@ def device(asked: JsonObject) -> JsonObject:
 def asked_afresh(
     code: str, patience_s: float, environment: Mapping[str, str] | None = None
 ) -> tuple[JsonObject | None, str]:
-    """The JSON that `code` prints in an interpreter of its own; else None, and why in one line.
+    """Run `code` in an interpreter of its own; returns the printed JSON, or None and an error line.
 
     Raises TimeoutExpired after `patience_s`.
     """
@@ -73,7 +73,7 @@ def asked_afresh(
 
 
 def installed(name: str) -> str | None:
-    """The version of a package, None when it is not there."""
+    """The version of an installed package, or None for a missing one."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -81,7 +81,7 @@ def installed(name: str) -> str | None:
 
 
 def cpu_name() -> str:
-    """The processor's own name, for example "AMD EPYC 7B13"."""
+    """The name that the processor gives itself, for example "AMD EPYC 7B13"."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -89,7 +89,7 @@ def cpu_name() -> str:
 
 
 def _visit(folder: Path, token: str) -> JsonObject:
-    """Read what the driver left in the folder, and leave something ourselves."""
+    """Read the file of the driver in the folder, and leave a file for the driver there."""
     try:
         if (folder / token).read_text(encoding="utf-8") != token:
             return {"fault": "is another folder there"}

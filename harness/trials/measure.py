@@ -26,15 +26,16 @@ from harness.systems.methods import Image, Method
 from harness.trials.machine_facts import cpu_name
 
 WARM_UP_S = 0.5
-"""For at least so long, and at least once, a process predicts before it is timed."""
+"""The least time in s for which a process predicts before it is timed; it predicts at least once.
+"""
 REPETITIONS = 5
-"""Predictions that a process times."""
+"""The number of predictions that a process times."""
 KIND = ("device", "threads", "precision", "layout")
-"""Times of processes that differ in these do not belong together."""
+"""The fields that must be equal for the times of two processes to be put together."""
 
 
 def measure(method: Method, volume: Volume, bare_process_mib: float) -> MeasuredProcess:
-    """Seconds of each prediction of `volume` in this process, and its memory.
+    """Measure the seconds of each prediction of `volume` in this process, and its memory.
 
     `method` is the one for inference, and nothing else is to hold a part of what was trained;
     `bare_process_mib` was resident before it was built.
@@ -73,15 +74,15 @@ def _timed(method: Method, image: Image) -> float:
 
 
 def alike(processes: Sequence[MeasuredProcess], now: MeasuredProcess) -> list[MeasuredProcess]:
-    """Those of `processes` that measured on the same kind of device as `now`."""
+    """The `processes` that measured on the same kind of device as the process `now`."""
     kind = attrgetter(*KIND)
     return [one for one in processes if kind(one) == kind(now)]
 
 
 def together(processes: Sequence[MeasuredProcess]) -> dict[str, Any]:
-    """The fields of `Measured`: times of all processes, the highest memory of any.
+    """The fields of `Measured`: times of all processes, and the highest memory of any process.
 
-    What only one of them has found out is that of the first.
+    A figure that one process alone has measured comes from the first process.
     """
     first, *_ = processes
     by_process = [one.inference_s for one in processes]
@@ -108,7 +109,7 @@ def _highest(values: Iterable[float | None]) -> float | None:
 
 
 def describe_device(method: Method) -> dict[str, Any]:
-    """What the numbers were measured on, and in."""
+    """The device of the measurement, its threads, precision and memory layout."""
     device = method.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     computed = {"precision": method.precision, "layout": method.layout}
@@ -116,8 +117,9 @@ def describe_device(method: Method) -> dict[str, Any]:
 
 
 def switched_off() -> dict[str, Any]:
-    """What a faster run could switch: the search for cuDNN's algorithms, those that sum in any
-    order.
+    """The settings that a faster run could change.
+
+    They are the search for the fastest cuDNN algorithms, and algorithms that sum in any order.
     """
     return {
         "cudnn_search": torch.backends.cudnn.benchmark,

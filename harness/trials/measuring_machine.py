@@ -19,7 +19,7 @@ from tuning.launch import Job, MachineLost, run_jobs
 from tuning.machines import Machine, everywhere
 
 Kind = tuple[str, int]
-"""Device and threads: times of different kinds never stand in one column."""
+"""Device and threads of a machine: times of different kinds never stand in one column."""
 PATIENCE_S = 120
 
 
@@ -59,9 +59,9 @@ def _machine(
 
 
 def chosen(kinds: Mapping[Machine, Kind], before: Mapping[str, Kind]) -> Machine:
-    """The machine to measure on, given those that measured before (name -> kind).
+    """The machine to measure on, given the machines that measured before (name -> kind).
 
-    The same one, else one of the same kind, else one of the kind there is most of.
+    It is the same machine as before, else one of the same kind, else one of the most frequent kind.
     """
     common = Counter(kinds.values())
 
@@ -73,7 +73,7 @@ def chosen(kinds: Mapping[Machine, Kind], before: Mapping[str, Kind]) -> Machine
 
 
 def _kinds(machines: Sequence[Machine], *, gpu: bool) -> dict[Machine, Kind]:
-    """What each machine that answers would measure with."""
+    """The device and threads that each machine that answers would measure with."""
     answers = everywhere(device, {"gpu": gpu}, machines, PATIENCE_S)
     kinds = {
         machine: (answer["device"], max(1, int(machine.cpus)))
@@ -86,6 +86,6 @@ def _kinds(machines: Sequence[Machine], *, gpu: bool) -> dict[Machine, Kind]:
 
 
 def _before(folder: RunFolder) -> dict[str, Kind]:
-    """Node -> what it measured with, of the trials that were measured."""
+    """The device and threads of the trials already measured, by node."""
     found = [trial.measurement() for trial in folder.trials()]
     return {one.node: (one.device, one.threads) for one in found if isinstance(one, Measured)}

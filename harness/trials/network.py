@@ -1,4 +1,4 @@
-"""The network of a finished trial, to be applied to scans it has never seen."""
+"""The network of a finished trial, loaded to be applied to new scans."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,14 +19,14 @@ from models.tpf import Strategy, check
 
 
 class Trained(NamedTuple):
-    """A method with its weights, and the specification it was built from."""
+    """A method with its trained weights, and the specification that it was built from."""
 
     spec: TrialSpec
     method: Method
 
 
 def choose_trial(run: Path, name: str | None, seed: int | None) -> str:
-    """The id of the one trial of the run that `name` and `seed` mean.
+    """The id of the one trial of the run that `name` and `seed` select.
 
     `name` is an id, the key or title of a row, or a system with one row; None will do where there
     is one row. Without `seed` it is the lowest. Raises UsageError that lists the candidates when
@@ -50,7 +50,10 @@ def choose_trial(run: Path, name: str | None, seed: int | None) -> str:
 
 
 def _meant(rows: Sequence[RowRecord], name: str | None) -> list[str]:
-    """Trials, each once, of all rows, of those that have the name, or else of that system."""
+    """Ids of the trials, each once, of the rows with this name, else of the rows of this system.
+
+    Without a name they are those of all rows.
+    """
     for fields in (("key", "title"), ("system",)):
         named = [row for row in rows if name is None or name in (getattr(row, f) for f in fields)]
         if named:
@@ -59,7 +62,7 @@ def _meant(rows: Sequence[RowRecord], name: str | None) -> list[str]:
 
 
 def as_scored(run: Path, trial: str, device: Device) -> Trained:
-    """The network whose scores are in the table, wherever it was trained, on `device`.
+    """Load the network whose scores are in the table, wherever it was trained, on `device`.
 
     Raises StateError for a trial that did not finish and for weights that cannot be used.
     """
@@ -68,7 +71,7 @@ def as_scored(run: Path, trial: str, device: Device) -> Trained:
 
 
 def as_trained(run: Path, trial: str, tpf: Strategy | Literal["none"], device: Device) -> Trained:
-    """The network before any fine-tuning on test volumes, ready to `adapt` to others by `tpf`.
+    """Load the network before any fine-tuning on test volumes, ready to `adapt` to others by `tpf`.
 
     Raises UsageError where it has not what `tpf` needs, and StateError as `as_scored` does.
     """
@@ -104,7 +107,7 @@ def _refuse_impossible(spec: TrialSpec, tpf: Strategy | Literal["none"]) -> None
 
 
 def _load(spec: TrialSpec, source: TrialFolder, device: Device) -> Trained:
-    """The system that `spec` describes with the weights of `source`."""
+    """Build the system that `spec` describes, with the weights of the trial `source`."""
     try:
         method = build(spec.model_copy(update={"device": device}))
     except (ValueError, TypeError) as error:
@@ -117,9 +120,9 @@ def _load(spec: TrialSpec, source: TrialFolder, device: Device) -> Trained:
 
 
 def build(spec: TrialSpec) -> Method:
-    """The system of a trial, its first weights drawn from the trial's seed.
+    """Build the system of a trial, with initial weights drawn from the trial's seed.
 
-    Raises UsageError for a plug-in that it needs and that is not in use.
+    Raises UsageError for a plug-in that the system needs and that is not in use.
     """
     registry.require(spec.plugins)
     torch.manual_seed(spec.seed)

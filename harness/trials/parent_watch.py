@@ -1,4 +1,4 @@
-"""A process that ends with the one that started it: no trial outlives its driver."""
+"""Watch the parent process and end with it: no trial outlives its driver."""
 
 import os
 import threading

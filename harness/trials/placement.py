@@ -1,4 +1,4 @@
-"""Where trials run and how many at once, and what Ray's faults are called to a user."""
+"""Where trials run and how many at once, and the errors that a user sees for Ray's faults."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,31 +18,32 @@ CODE = tuple(
     Path(harness.__file__).parent.parent / package
     for package in ("harness", "models", "baselines", "tuning")
 )
-"""What a trial's process imports of ours; the machines of a cluster are given it."""
+"""Our packages that a trial's process imports; the machines of a cluster get a copy of them."""
 
 
 Phase = Callable[[], Sequence[str]]
-"""Names the trials of a phase when its turn comes."""
+"""A function that names the trials of a phase when its turn comes."""
 
 
 ALONE: tuple[Action, ...] = ("measure", "probe_inference")
-"""Actions that have a machine to themselves, whatever share of it trials take otherwise."""
+"""Actions that have a machine to themselves, whatever share of a machine trials take otherwise."""
 
 
 PROBES: tuple[Action, ...] = ("probe_training", "probe_inference")
 
 
 TRAINING: tuple[Action, ...] = ("train", "adapt")
-"""Actions whose end is a row of the table."""
+"""Actions whose result is a row of the table."""
 
 
 Packing = Literal["given", "gpus", "gpus and cpus"]
-"""Which shares of a trial are sized from its memory; processors are where none were asked for."""
+"""Which shares of a trial are sized from its memory; processors only where no number was asked for.
+"""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where trials run, and how many at once."""
+    """The place where trials run, and how many run at once."""
 
     executor: Literal["ray", "inline"]
     device: Device
@@ -51,30 +52,31 @@ class Placement:
     max_concurrent: int | None
     address: str | None
     silence_s: float
-    """A trial that reports nothing for so many seconds is ended as timed out."""
+    """Seconds without an event after which a trial is ended as timed out."""
     autoscale: bool = False
-    """The cluster starts machines on demand, and trials wait for them."""
+    """Whether the cluster starts machines on demand, for which trials wait."""
     packing: Packing = "given"
     sizes: Mapping[str, Size] = field(default_factory=dict)
-    """Of the trials that take another share than the rest."""
+    """Processors and GPUs of the trials that take another share than the rest."""
     processes: int = 3
-    """In which a trial is measured, one after another: they differ by more than repetitions do."""
+    """The number of processes in which a trial is measured, one after another: processes differ by
+    more than repetitions do."""
 
     def size_of(self, trial: str) -> Size:
-        """Processors and GPUs of a trial while it trains."""
+        """The processors and GPUs of a trial while it trains."""
         return self.sizes.get(trial, (self.cpus_per_trial, self.gpus_per_trial))
 
 
 def cluster_of(placement: Placement) -> Cluster:
-    """Where Ray puts the trials of a placement."""
+    """The cluster on which Ray places the trials of a placement."""
     return Cluster(placement.address, placement.max_concurrent, placement.autoscale, CODE)
 
 
 @contextmanager
 def joined(address: str | None) -> Iterator[None]:
-    """Be part of the cluster at this address; without one nothing is started yet.
+    """Join the cluster at this address for the block; without an address nothing is started.
 
-    Raises ClusterError when there is none, or it does not let us in.
+    Raises ClusterError when there is no cluster, or it refuses the connection.
     """
     if address is None:
         yield
@@ -85,7 +87,7 @@ def joined(address: str | None) -> Iterator[None]:
 
 @contextmanager
 def cluster_faults() -> Iterator[None]:
-    """Ray's faults as what the user sees of them: UsageError and ClusterError."""
+    """Raise Ray's faults in the block as errors for the user: UsageError and ClusterError."""
     try:
         yield
     except Unreachable as error:
@@ -97,6 +99,6 @@ def cluster_faults() -> Iterator[None]:
 
 
 def threads_of(placement: Placement, trial: str = "") -> int:
-    """Threads of a trial that shares the machine with others."""
+    """The number of threads of a trial that shares the machine with others."""
     cpus, _ = placement.size_of(trial)
     return max(1, round(cpus))

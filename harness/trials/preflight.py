@@ -1,4 +1,4 @@
-"""Before a run on a cluster: whether every machine can do what a trial does, and what it lacks."""
+"""Check before a run on a cluster that every machine can run trials, and list the faults."""
 
 import platform
 import secrets
@@ -18,16 +18,16 @@ from tuning.capacity import machines_for
 from tuning.machines import Machine, Silent, everywhere
 
 NUMBERS = ("torch", "numpy", "scipy")
-"""Compute what ends in the table: every machine has the version that the driver has."""
+"""Packages that compute the results: every machine must have the version that the driver has."""
 PLUMBING = ("ray", "pandas", "pydantic", "safetensors", "psutil")
-"""A trial imports them, but they move no number."""
+"""Packages that a trial imports, but that do not change its numbers."""
 LEAST_FREE = 2**30
 PATIENCE_S = 120
 Answer = dict[str, Any] | Silent
 
 
 class Lack(NamedTuple):
-    """What a machine lacks; alike of several machines it is told once."""
+    """One fault of a machine; a fault that several machines share is listed once."""
 
     what: str
     remedy: str
@@ -35,10 +35,10 @@ class Lack(NamedTuple):
 
 
 def refuse_unfit(placement: Placement, out: Path, cache: Path, screen: Screen) -> None:
-    """ClusterError that lists what is missing on which machine, before anything is read or trained.
+    """Raise ClusterError that lists the faults of each machine, before anything is read or trained.
 
-    Without an address there is nothing to ask: trials run where this process does. Both folders
-    are made where they are not there.
+    Without an address there is no machine to ask: trials run where this process does. Both folders
+    are made where they are missing.
     """
     if not placement.address:
         return
@@ -71,7 +71,10 @@ def _apart(out: Path, cache: Path) -> list[Path]:
 
 @contextmanager
 def _token_in(folders: Sequence[Path]) -> Iterator[str]:
-    """A word that is nowhere else, as a file in each folder; what was left beside it goes too."""
+    """Write a file with a random token into each folder; the end of the block removes the files.
+
+    The files that machines left beside it are removed as well.
+    """
     token = f".preflight-{secrets.token_hex(8)}"
     try:
         for folder in folders:
@@ -84,7 +87,7 @@ def _token_in(folders: Sequence[Path]) -> Iterator[str]:
 
 
 def lacks_of(answer: Answer, token: str) -> list[Lack]:
-    """What a machine lacks, by its answer and what it left in the folders."""
+    """The faults of a machine, by its answer and the files that it left in the folders."""
     if isinstance(answer, Silent):
         remedy = "look at `ray status` and at Ray's logs on that machine"
         return [Lack(f"cannot be asked: {answer}", remedy, "PFB-R05")]
@@ -142,7 +145,7 @@ def _by_fault(lacks: Mapping[str, Sequence[Lack]]) -> list[ClusterError]:
 
 
 def _announce(address: str, answers: Mapping[Machine, Answer], screen: Screen) -> None:
-    """Who takes part, and in what they differ without harm."""
+    """Print which machines take part, and how they differ without harm."""
     names = ", ".join(machine.name for machine in answers)
     cpus = sum(machine.cpus for machine in answers)
     gpus = sum(machine.gpus for machine in answers)

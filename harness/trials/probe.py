@@ -1,4 +1,4 @@
-"""What a trial will take, from a few of its steps: the training itself, on fewer volumes.
+"""Probe the cost of a trial by a few of its steps: the training itself, on fewer volumes.
 
     epoch 1    one step, which also pays for all that is paid once
     epoch 2    timed: as many steps as fit into a limit, at least one
@@ -24,28 +24,31 @@ from harness.trials.measure import describe_device
 
 EPOCHS = 2
 SAMPLE = 8
-"""Training volumes that are looked at."""
+"""The number of training volumes that a probe opens."""
 STEPS = 100
-"""Steps that are timed at most, however short they are."""
+"""The highest number of timed steps, however short they are."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """One network's training, in seconds."""
+    """The training times of one network, in seconds."""
 
     steps: int
-    """How many were timed."""
+    """The number of timed steps."""
     step_s: float
     once_s: float
-    """By how much the first step was longer."""
+    """Seconds by which the first step was longer than the others."""
     epoch_s: float = 0.0
-    """Of the checkpoint that every epoch ends with."""
+    """Seconds for the checkpoint that every epoch ends with."""
     validate_s: float = 0.0
-    """Of one case."""
+    """Seconds of one validation case."""
 
 
 class Cycled(Sequence[Volume]):
-    """`steps` volumes, those there are in turns; `steps` may change between two epochs."""
+    """A sequence of `steps` volumes that cycles through the given ones.
+
+    The number `steps` may be changed between two epochs.
+    """
 
     def __init__(self, volumes: Sequence[Volume]) -> None:
         self.volumes = volumes
@@ -59,12 +62,12 @@ class Cycled(Sequence[Volume]):
 
 
 def few_cases(split: Split) -> Split:
-    """The few cases that a probe of training opens."""
+    """The split reduced to the few cases that a probe of training opens."""
     return replace(split, train=split.train[:SAMPLE], validation=split.validation[:1])
 
 
 def training(method: Method, lesson: TrainingJob, split: Split, limit_s: float) -> dict[str, Any]:
-    """The pace of each network of `method` and the peak of memory with all cases of `split`.
+    """Probe training: pace of each network of `method`, and memory peak with all cases of `split`.
 
     `lesson` has the volumes of few_cases. Raises NotFinite as training does.
     """
@@ -92,14 +95,14 @@ def training(method: Method, lesson: TrainingJob, split: Split, limit_s: float) 
 
 
 def _validating(stage: Stage, volumes: Sequence[Volume], limit_s: float) -> float:
-    """Seconds of one validation case, 0 where there is none."""
+    """Seconds of one validation case; 0 where there is no validation case."""
     if not volumes:
         return 0.0
     return mean(timed(lambda: stage.segment(volumes[0].image), limit_s)[1:])
 
 
 def adapting(method: Method, volume: Volume, split: Split, limit_s: float) -> dict[str, Any]:
-    """The same of fine-tuning on test volumes: label one, then learn from it."""
+    """Probe fine-tuning on test volumes (label one, learn from it): pace and memory peak."""
     first, *steps = timed(lambda: method.adapt([volume.image]), limit_s, STEPS)
     pace = Pace(len(steps), mean(steps), max(0.0, first - mean(steps)))
     return _record(method, [pace], volume, len(split.test) - 1)
@@ -121,15 +124,15 @@ def _record(method: Method, paces: Sequence[Pace], volume: Volume, unseen: int) 
 
 
 def scoring(method: Method, volume: Volume, limit_s: float) -> dict[str, float]:
-    """Seconds of one test case in the process that trains."""
+    """Probe scoring: seconds to segment one test case in the process that trains."""
     segment = method.for_inference().segment
     return {"segment_s": mean(timed(lambda: segment(volume.image), limit_s)[1:])}
 
 
 def inference(method: Method, image: Image, limit_s: float) -> dict[str, Any]:
-    """Seconds and peak memory of one volume, alone on the device as when it is measured.
+    """Probe inference: seconds and memory peak of one volume, alone on the device as when measured.
 
-    `method` is the one for inference, and nothing else is to hold the rest.
+    `method` is the one for inference, and no other object may hold the training-only modules.
     """
     reset_peak(method.device)
     seconds = median(timed(lambda: method.segment(image), limit_s)[1:])
@@ -137,7 +140,7 @@ def inference(method: Method, image: Image, limit_s: float) -> dict[str, Any]:
 
 
 def timed(work: Callable[[], Any], limit_s: float, most: int = 10) -> list[float]:
-    """Seconds of the call of `work` that warms up, and of as many more as fit into the limit."""
+    """Seconds of a warm-up call of `work`, and of as many more calls as fit into the limit."""
     first = _seconds(work)
     return [first, *(_seconds(work) for _ in range(how_many(first, limit_s, most)))]
 
@@ -149,5 +152,5 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 
 def how_many(seconds: float, limit_s: float, most: int) -> int:
-    """How many items of so many seconds fit into the limit, at least one."""
+    """The number of items of so many seconds that fit into the limit, at least one."""
     return max(1, min(most, int(limit_s / max(seconds, 1e-6))))

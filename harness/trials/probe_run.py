@@ -1,4 +1,4 @@
-"""Probe trials before they run: each kind of them once, where and as they would run.
+"""Probe trials before they run: each kind of trial once, on the machines that will run them.
 
 Trials that differ in seed and schedule alone are of one kind. Their probes are actions of trials
 in a run folder of their own, which lies within the cache, as every machine reaches that, and is
@@ -38,7 +38,8 @@ SCHEDULE = {
     "validate_every",
     "windows_per_volume",
 }
-"""Parts of the protocol that say how long and how fast it learns, not what a step takes."""
+"""Fields of the protocol for the length and speed of training, which do not change the cost of a
+step."""
 
 
 LOST = Failed(status="failed", reason="lost", detail="the probe ended without a word")
@@ -46,21 +47,21 @@ LOST = Failed(status="failed", reason="lost", detail="the probe ended without a 
 
 @dataclass(frozen=True)
 class Probe:
-    """What was found out of one kind of trials."""
+    """The result of probing one kind of trials."""
 
     training: ProbedTraining | Failed
     inference: ProbedInference | Failed | None
-    """None for what is never measured."""
+    """The probe of inference; None for a trial that is never measured."""
 
 
 def kind_of(spec: TrialSpec) -> str:
-    """Equal for trials whose steps take the same time and memory."""
+    """The kind of a trial, equal for trials whose steps take the same time and memory."""
     content = spec.model_dump(mode="json", exclude={"seed": True, "protocol": SCHEDULE})
     return digest(content)
 
 
 def kinds(specs: Mapping[str, TrialSpec], trials: Iterable[str]) -> dict[str, list[str]]:
-    """Kind -> its trials, in their order; `specs`: trial -> what it is."""
+    """The trials of each kind, in their order; `specs` holds the specification of each trial."""
     found: dict[str, list[str]] = {}
     for trial in trials:
         found.setdefault(kind_of(specs[trial]), []).append(trial)
@@ -68,8 +69,9 @@ def kinds(specs: Mapping[str, TrialSpec], trials: Iterable[str]) -> dict[str, li
 
 
 def run_together(alike: Mapping[str, Sequence[str]], places: int) -> list[str]:
-    """One trial of each kind, and others as far as there are places: none is more alone than it
-    will be.
+    """The trials to probe at the same time: one of each kind, then more until the places are taken.
+
+    No probe then has more of a machine to itself than the trial will have.
     """
     first = [trials[0] for trials in alike.values()]
     others = [trial for trials in alike.values() for trial in trials[1:]]
@@ -86,8 +88,9 @@ def probe(
     limit_s: float = LIMIT_S,
     inference: bool = True,
 ) -> dict[str, Probe]:
-    """What each of `trials` was found to take, by a probe of its kind; they run in phases as the
-    trials will.
+    """Probe one trial of each kind; returns the result for each of `trials`.
+
+    The probes run in phases as the trials will.
     """
     places = room(placement, (placement.cpus_per_trial, placement.gpus_per_trial))
     specs, asked = planned.trials, set(trials)
@@ -119,7 +122,7 @@ def probe(
 
 @contextmanager
 def _folder(cache: Path) -> Iterator[RunFolder]:
-    """A run folder for as long as the block lasts; those of drivers that were killed go with it."""
+    """Make a run folder for the block, and remove the folders that killed drivers left."""
     cache.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix=PREFIX, dir=cache, ignore_cleanup_errors=True) as place,

@@ -36,7 +36,7 @@ SHORT = 64  # of the hundred or so bytes that the address of a socket has
 
 @contextmanager
 def shared_fork_server(function: str, environment: Mapping[str, str]) -> Iterator[None]:
-    """While the block lasts, processes begun in it find a fork server with `function` imported."""
+    """Start a shared fork server with `function` imported, for the processes begun in the block."""
     mine, theirs = socket.socketpair()
     usual = tempfile.gettempdir()
     short = usual if len(usual) < SHORT else "/tmp"  # where Ray has its sockets, too
@@ -62,7 +62,7 @@ def shared_fork_server(function: str, environment: Mapping[str, str]) -> Iterato
 
 
 def connected() -> socket.socket | None:
-    """A fork server of the caller's own, forked from the shared one; None where there is none."""
+    """The socket of a fork server of the caller's own; None without a shared one to fork it."""
     place = os.environ.get(PLACE)
     if not place:
         return None
@@ -76,7 +76,7 @@ def connected() -> socket.socket | None:
 
 
 def main() -> int:
-    """The shared fork server, each of those that it forks, and each child of theirs."""
+    """Run as the shared fork server, as those that it forks, and as each of their children."""
     gc.disable()  # see harness.trials.fork_server
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which ends this one
     listener, driver = (socket.socket(fileno=os.dup(standard)) for standard in (0, 1))
@@ -93,7 +93,7 @@ def main() -> int:
 
 
 def _next_owner(listener: socket.socket, driver: socket.socket) -> socket.socket | None:
-    """In a forked fork server its owner; in the shared one None, when the driver is gone."""
+    """The owner of a forked fork server; None in the shared one, when the driver is gone."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that are forked
     while True:
         ready, _, _ = select.select([listener, driver], [], [])

@@ -1,4 +1,4 @@
-"""Watch one trial's process: pass on what it reports, and say what happened when it dies.
+"""Watch the process of one trial: pass its events on, and report the cause when it dies.
 
 A crash (a signal, an exit without a word) is tried once more from the last checkpoint; a trial
 that says why it failed is not. The process is a child of this process's fork server, which has
@@ -27,11 +27,11 @@ ATTEMPTS = 2
 TRIAL = "harness.trials.preload:main"
 Report = Callable[[Event], None]
 _fork_server: ForkServer | None = None
-"""One for each process that supervises: its children are forked from one set of imports."""
+"""The fork server of this process: the children of all supervised trials share its imports."""
 
 
 class Silence(Exception):
-    """The trial said nothing for longer than allowed."""
+    """The error for a trial that has reported no event for longer than allowed."""
 
 
 def supervise(task: Task, report: Report, node: str = "", function: str = TRIAL) -> Event:
@@ -48,7 +48,7 @@ def supervise(task: Task, report: Report, node: str = "", function: str = TRIAL)
 
 
 def _supervise(task: Task, report: Report, function: str) -> Event:
-    """One process that does the task, and a second one where the first dies."""
+    """Run one process for the task, and a second one where the first dies."""
     for attempt in range(1, ATTEMPTS + 1):
         report({"event": "start", "attempt": attempt})
         try:
@@ -70,7 +70,7 @@ def _fail(task: Task, reason: str, detail: str) -> Event:
 
 
 def _attempt(task: Task, report: Report, function: str) -> tuple[str, str, bool]:
-    """Reason, detail, and whether that is the last word."""
+    """Run one process for the task; returns reason, detail, and whether the outcome is final."""
     place = task.folder.path
     call = Call(function, task.to_arguments(), str(place), trial_environment())
     with open_to_append(place / "stderr.log", "ab") as log:
@@ -91,7 +91,7 @@ def _attempt(task: Task, report: Report, function: str) -> tuple[str, str, bool]
 
 
 def _living_fork_server(log: IO[bytes]) -> ForkServer:
-    """The fork server of this process: begun with its first task, and again when it has died."""
+    """The fork server of this process, started with its first task, and again when it has died."""
     global _fork_server
     if _fork_server and not _fork_server.alive:
         _fork_server.close()
@@ -106,7 +106,7 @@ def _living_fork_server(log: IO[bytes]) -> ForkServer:
 
 
 def trial_environment() -> dict[str, str]:
-    """Ours is found from any folder; sums on CPU and cuBLAS come out the same each time."""
+    """The environment of a trial: our packages are found, sums on CPU and cuBLAS repeatable."""
     home = str(Path(harness.__file__).parent.parent)
     paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
     fixed = {"PYTHONPATH": os.pathsep.join(paths), "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
@@ -114,7 +114,7 @@ def trial_environment() -> dict[str, str]:
 
 
 def _events(output: IO[bytes], silence_s: float) -> Iterator[Event]:
-    """The JSON lines that the process prints; raises Silence when none comes for too long."""
+    """The events that the process prints as JSON lines; raises Silence after too long a wait."""
     pending = b""
     while True:
         ready, _, _ = select.select([output], [], [], silence_s)

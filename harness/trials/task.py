@@ -1,4 +1,4 @@
-"""One thing to do with one trial, as a value and as the words of a command line.
+"""One action of one trial, as a value and as arguments of a command line.
 
 execute ─ Task ─► Ray ─► supervise ─ to_arguments ─► process ─ from_arguments ─► trial.perform
 """
@@ -17,7 +17,7 @@ from harness.runs.trial_folder import Action, TrialFolder
 
 @dataclass(frozen=True)
 class Task:
-    """One action of one trial, and where its files are."""
+    """One action of one trial, with the places of its files."""
 
     action: Action
     run: Path
@@ -25,9 +25,9 @@ class Task:
     cache: Path
     threads: int = 1
     processes: int = 1
-    """In which a trial is measured, one after another."""
+    """The number of processes in which a trial is measured, one after another."""
     shared: bool = False
-    """Other trials have run in the process of this one, or will."""
+    """Whether other trials have run, or will run, in the process of this trial."""
     until: int | None = None
     """The epoch after which `train_to` pauses."""
     plugins: tuple[Path, ...] = ()
@@ -46,7 +46,7 @@ class Task:
         return self.run_folder.trial(self.trial)
 
     def to_arguments(self) -> list[str]:
-        """The words that `from_arguments` reads; what only the supervisor needs is left out."""
+        """The task as arguments for `from_arguments`, without fields for the supervisor alone."""
         words = [self.action, str(self.run), self.trial, "--cache", str(self.cache)]
         words += ["--threads", str(self.threads), "--node", self.node]
         words += ["--processes", str(self.processes)]
@@ -56,7 +56,7 @@ class Task:
 
     @classmethod
     def from_arguments(cls, words: Sequence[str] | None = None) -> "Task":
-        """The task that these words, or those of the command line, describe."""
+        """The task that these arguments, or those of the command line, describe."""
         parser = argparse.ArgumentParser(
             prog="python -m harness.trials", description="Carry out one action of one trial."
         )
@@ -79,4 +79,4 @@ class PointTask:
 
     tasks: tuple[Task, ...]
     stops: tuple[int, ...]
-    """Epochs, ascending; the last is the end of training."""
+    """Epochs at which training stops, ascending; the last is the end of training."""

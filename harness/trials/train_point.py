@@ -1,4 +1,4 @@
-"""Train one point of a study from rung to rung; runs where Ray put it."""
+"""Train one point of a study from rung to rung, in the process where Ray placed it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +23,7 @@ def train_point(point: PointTask, report: Report, node: str = "", function: str 
     for until in point.stops:
 
         def on_epoch(event: Event, until: int = until) -> None:
-            """The last seed's epochs complete those of the others."""
+            """Report the score of an epoch when the last seed, so every seed, has ended it."""
             if event["event"] == "epoch" and event["epoch"] < until:
                 known = scores(trials)
                 if event["epoch"] in known:

@@ -1,4 +1,4 @@
-"""The actions of a trial: train, fine-tune and score it, measure it, probe what it would take.
+"""The actions of a trial: train, fine-tune and score it, measure it, probe its cost.
 
 Task ─► perform ─► ACTIONS[action] ─► files in the trial's folder, the record of its end last
 """
@@ -75,7 +75,7 @@ def perform(task: Task, emit: Emit) -> str:
 
 
 def _complain(text: str) -> None:
-    """Print to the trial's log; where that is on a full disk, nobody hears of it."""
+    """Print to the trial's log; where the log is on a full disk, the text is lost."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr)
 
@@ -95,8 +95,9 @@ def _train(task: Task, emit: Emit) -> None:
 
 
 def _training_memory(task: Task, method: Method, progress: TrainingState) -> dict[str, Any]:
-    """Peaks of training; none on a CPU of which several trials had one process, whose peaks cannot
-    be told apart.
+    """The memory peaks of training, as fields of the result.
+
+    There is none on a CPU where several trials had one process, whose peaks cannot be told apart.
     """
     if _mixed(task, method):
         return {"memory": {}, "memory_unknown": "trials shared a process (--executor inline)"}
@@ -109,17 +110,17 @@ def _mixed(task: Task, method: Method) -> bool:
 
 
 def _train_to(task: Task, emit: Emit) -> None:
-    """Train up to the rung of a study; history and checkpoints are all that is left of it."""
+    """Train up to the rung of a study; history and checkpoints are the only files it leaves."""
     method = build(task.folder.spec())
     train(method, _lesson(task, method, emit))
 
 
 def _lesson(task: Task, method: Method, emit: Emit, split: Split | None = None) -> TrainingJob:
-    """The training of `method` on the cases of the run, or on those of another split."""
+    """The training job for `method`, on the cases of the run or on those of another split."""
     spec, cases = task.folder.spec(), split or task.run_folder.split()
 
     def warn(message: str) -> None:
-        """To the log of the trial and to that of the run."""
+        """Write a warning to the log of the trial and to that of the run."""
         _complain(f"warning: {message}")
         emit({"event": "note", "message": message})
 
@@ -170,7 +171,7 @@ def _adapt(task: Task, emit: Emit) -> None:
 def _score(
     task: Task, method: Method, seconds: Mapping[str, float], emit: Emit, **training: Any
 ) -> None:
-    """Write weights, masks, scores and, last, the result that says that all of them are there.
+    """Write weights, masks, scores and, last, the result, which shows that all are there.
 
     `training` are the fields of the result that training or fine-tuning has found.
     """
@@ -213,7 +214,7 @@ def _score(
 def _measure(task: Task, emit: Emit) -> None:
     """Time the inference of the first test case, and take its peak memory.
 
-    In one of the task's processes; the last of them writes what all of them come to.
+    This is done in each of the task's processes; the last one writes the figures of all of them.
     """
     folder, bare_mib = task.folder, resident_mib()
     method = _for_inference(folder)
@@ -234,14 +235,14 @@ def _measure(task: Task, emit: Emit) -> None:
 
 
 def _for_inference(folder: TrialFolder) -> Method:
-    """The trained system without what only training needs, which is gone when this returns."""
+    """The trained system without its training-only modules, which are freed when this returns."""
     method = build(folder.spec())
     load_weights(method.network, folder)
     return method.for_inference()
 
 
 def _probe_training(task: Task, emit: Emit) -> None:
-    """Write what training or fine-tuning will take, from a few steps on a few volumes."""
+    """Write the cost of training or fine-tuning, from a few steps on a few volumes."""
     run, spec, began = task.run_folder, task.folder.spec(), time.perf_counter()
     method = build(one_window(spec))
     built = time.perf_counter()
@@ -263,7 +264,7 @@ def _probe_training(task: Task, emit: Emit) -> None:
 
 
 def _probe_inference(task: Task, emit: Emit) -> None:
-    """Write what one volume will take when the trial is measured."""
+    """Write the cost of one volume in the measuring of the trial."""
     run = task.run_folder
     method = build(task.folder.spec()).for_inference()
     volume = run.volume(run.split().test[0], task.cache)
@@ -284,13 +285,13 @@ ACTIONS: dict[Action, Callable[[Task, Emit], None]] = {
 
 
 def one_window(spec: TrialSpec) -> TrialSpec:
-    """The trial with a step for each volume, as those of all systems are timed."""
+    """The specification with one step for each volume, in which all systems are timed."""
     protocol = spec.protocol.model_copy(update={"windows_per_volume": 1})
     return spec.model_copy(update={"protocol": protocol})
 
 
 def environment(method: Method) -> dict[str, str | int]:
-    """Versions and device, for the report."""
+    """Versions of the software and the device, for the report."""
     return {
         "pfbench": harness.__version__,
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""Where the trials of a run folder are carried out: its volumes, its placement, who is told."""
+"""The place where the trials of a run folder are carried out: volumes, placement, event handler."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from harness.trials.task import Task
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where the trials of a run folder are carried out, and who is told of it."""
+    """The place where the trials of a run folder run, and the receiver of their events."""
 
     folder: RunFolder
     cache: Path

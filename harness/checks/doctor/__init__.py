@@ -1,1 +1,1 @@
-"""What a machine lacks before a run is started on it."""
+"""Checks of the machine before a run is started on it."""

@@ -1,4 +1,4 @@
-"""`pfbench doctor`: whether this machine can do a run, each line ok or with a remedy."""
+"""`pfbench doctor`: checks whether this machine can do a run; each line is ok or has a remedy."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +30,7 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def examine(request: ExaminationRequest, checks: dict[str, Check] = CHECKS) -> list[Diagnosis]:
-    """What every check finds, in their order; they wait for each other's libraries side by side.
+    """The findings of every check, in the order of the checks, which run in parallel threads.
 
     Never raises: a check that does is itself a finding.
     """
@@ -48,17 +48,17 @@ def _guarded(name: str, check: Check, request: ExaminationRequest) -> list[Diagn
 
 
 def exit_code(findings: Sequence[Diagnosis]) -> int:
-    """2 when a run would break on something that was found, else 0."""
+    """The exit code: 2 when a finding would break a run, else 0."""
     return UsageError.exit_code if any(one.state == "fail" for one in findings) else 0
 
 
 def records(findings: Sequence[Diagnosis]) -> list[dict[str, str]]:
-    """The findings as JSON."""
+    """The findings as records for JSON."""
     return [finding._asdict() for finding in findings]
 
 
 def show(findings: Sequence[Diagnosis], screen: Screen) -> None:
-    """A line for each, its remedy below it."""
+    """Print a line for each finding, its remedy below it."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, state, what, remedy in findings:
         table.add_row(name, f"[{COLOURS[state]}]{state}[/]", _plain(what))
@@ -70,5 +70,5 @@ def show(findings: Sequence[Diagnosis], screen: Screen) -> None:
 
 
 def _plain(text: str) -> str:
-    """Brackets are the text's own, not rich's."""
+    """The text with its brackets escaped for rich."""
     return text.replace("[", r"\[")

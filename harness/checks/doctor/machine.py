@@ -1,4 +1,4 @@
-"""Of the doctor: folders, space, volumes, and who listens on the network."""
+"""Checks of the doctor on folders, disk space, volumes and open ports."""
 
 import os
 import shlex
@@ -22,7 +22,7 @@ LEAST_GIB, ENOUGH_GIB = 1, 10
 """A run of the phantom needs less than the first; 369 prepared BraTS volumes, one modality each,
 take 8.7 GiB, and checkpoints come on top."""
 RAY_FULL = 0.95
-"""Ray refuses to store objects on a disk that is fuller."""
+"""The share of a full disk above which Ray refuses to store objects."""
 SHM_MIB = 256
 SHM = Path("/dev/shm")
 
@@ -34,7 +34,7 @@ def nearest(path: Path) -> Path:
 
 
 def unwritable(folder: Path) -> str:
-    """Why no file can be written below `folder`, "" when one can; it need not exist yet.
+    """The reason why no file can be written below `folder`, or ""; the folder need not exist yet.
 
     Tried, not looked up: a disk may be mounted read-only, and root may write where modes forbid.
     """
@@ -49,7 +49,7 @@ def unwritable(folder: Path) -> str:
 
 
 def output(request: ExaminationRequest) -> Iterator[Diagnosis]:
-    """The folder that runs go to: ours to write, and nobody else's to read."""
+    """Check the folder of runs: writable for us, not readable for others."""
     out = request.out
     broken = unwritable(out)
     if broken:
@@ -64,7 +64,7 @@ def output(request: ExaminationRequest) -> Iterator[Diagnosis]:
 
 
 def disk(request: ExaminationRequest) -> Iterator[Diagnosis]:
-    """Space for runs, for Ray's own files, and the memory that its processes share."""
+    """Check the disk space for runs and for Ray's own files, and the size of shared memory."""
     free = shutil.disk_usage(nearest(request.out)).free / GIB
     if free < ENOUGH_GIB:
         state: State = "fail" if free < LEAST_GIB else "warn"
@@ -100,7 +100,7 @@ def disk(request: ExaminationRequest) -> Iterator[Diagnosis]:
 
 
 def data(request: ExaminationRequest) -> Iterator[Diagnosis]:
-    """The folder of the volumes: how many cases it has, by their names alone."""
+    """Check the folder of the volumes: the number of cases, by file names alone."""
     root = request.data_root
     if root is None:
         yield Diagnosis("data", "ok", "none given: the phantom needs none")
@@ -129,7 +129,7 @@ def data(request: ExaminationRequest) -> Iterator[Diagnosis]:
 
 
 def listeners(request: ExaminationRequest) -> Iterator[Diagnosis]:
-    """Processes of this user's Ray and MLflow that other machines can reach.
+    """Find processes of this user's Ray and MLflow that other machines can reach.
 
     Who reaches a port of Ray can run code; MLflow's server asks nobody for a password.
     """
@@ -151,7 +151,7 @@ def listeners(request: ExaminationRequest) -> Iterator[Diagnosis]:
 
 
 def _whose(process: psutil.Process) -> str:
-    """ "Ray", "MLflow" or "", by what the process of this user was started as."""
+    """The owner of a process, "Ray", "MLflow" or "", by its command line; "" for other users."""
     uids, words = process.info["uids"], process.info["cmdline"] or []
     if uids is None or uids.real != os.getuid():
         return ""
@@ -165,7 +165,7 @@ def _whose(process: psutil.Process) -> str:
 
 
 def _open_ports(process: psutil.Process) -> list[str]:
-    """Where it listens beyond this machine, as "*:8265" or "10.0.0.1:8265"."""
+    """The addresses on which a process listens beyond this machine: "*:8265" or "10.0.0.1:8265"."""
     try:
         connections = process.net_connections(kind="tcp")
     except (psutil.NoSuchProcess, psutil.AccessDenied):

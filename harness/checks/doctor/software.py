@@ -1,4 +1,4 @@
-"""Of the doctor: Python, the packages it has, and whether torch, Ray and MLflow work as we need.
+"""Checks of the doctor on Python, its packages, and on torch, Ray and MLflow.
 
 Each library is imported in a process of its own, as a trial would: what breaks there, a crash of
 the interpreter included, is one line here.
@@ -41,7 +41,7 @@ print(json.dumps({"version": mlflow.__version__, "silent": is_telemetry_disabled
 
 
 def python(request: ExaminationRequest) -> Iterator[Diagnosis]:
-    """The interpreter against what pfbench says it needs."""
+    """Check the version of Python against the one that pfbench requires."""
     needed = distribution("pfbench").metadata["Requires-Python"]
     what = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     if platform.python_version() in SpecifierSet(needed):
@@ -51,7 +51,7 @@ def python(request: ExaminationRequest) -> Iterator[Diagnosis]:
 
 
 def requirements(request: ExaminationRequest) -> Iterator[Diagnosis]:
-    """Every package that pfbench requires, against the versions that it names."""
+    """Check every package that pfbench requires against the required versions."""
     needed = [Requirement(text) for text in distribution("pfbench").requires or ()]
     needed = [one for one in needed if not one.marker or one.marker.evaluate({"extra": ""})]
     wrong = [one for one in needed if not _satisfied(one)]
@@ -68,7 +68,7 @@ def _satisfied(needed: Requirement) -> bool:
 
 
 def constraints(request: ExaminationRequest, path: Path = CONSTRAINTS) -> Iterator[Diagnosis]:
-    """What is installed, against the versions that the tests were passed with."""
+    """Check the installed packages against the versions with which the tests passed."""
     if not path.exists():
         yield Diagnosis("constraints", "ok", "no constraints.txt beside the source to compare with")
         return
@@ -94,7 +94,7 @@ def _names_one(line: str) -> bool:
 
 
 def torch(request: ExaminationRequest) -> Iterator[Diagnosis]:
-    """Version, threads, and the GPUs that trials would use."""
+    """Check torch: its version, its threads, and the GPUs that trials would use."""
     found, broken = _probe(TORCH, os.environ)
     if found is None:
         yield Diagnosis("torch", "fail", broken, INSTALL)
@@ -108,7 +108,7 @@ def torch(request: ExaminationRequest) -> Iterator[Diagnosis]:
 
 
 def ray(request: ExaminationRequest) -> Iterator[Diagnosis]:
-    """Whether it can be imported, and what the environment makes of it."""
+    """Check that Ray can be imported, and the environment variables that change Ray."""
     found, broken = _probe(RAY, {**os.environ, **RAY_QUIET, **ALONE})
     if found is None:
         yield Diagnosis("Ray", "fail", broken, INSTALL)
@@ -131,7 +131,7 @@ def ray(request: ExaminationRequest) -> Iterator[Diagnosis]:
 
 
 def mlflow(request: ExaminationRequest) -> Iterator[Diagnosis]:
-    """Whether it can be imported, and is silent in the environment that pfbench gives it."""
+    """Check that MLflow can be imported, and sends no telemetry in pfbench's environment."""
     # MLflow is silent in CI and tests anyway: it is asked without the variables that it tells by.
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     found, broken = _probe(MLFLOW, kept | MLFLOW_QUIET)
@@ -145,6 +145,6 @@ def mlflow(request: ExaminationRequest) -> Iterator[Diagnosis]:
 
 
 def _probe(code: str, environment: Mapping[str, str]) -> tuple[dict[str, Any] | None, str]:
-    """What `code` prints as JSON in a fresh interpreter; else None, and why in one line."""
+    """The JSON that `code` prints in a fresh interpreter; else None, and the reason in one line."""
     found, broken = asked_afresh(code, PATIENCE_S, environment)
     return found, f"cannot be used: {redact(broken)}" if broken else ""

@@ -1,4 +1,4 @@
-"""Of the doctor: whether MLflow's store can be reached and written."""
+"""Check of the doctor on MLflow's store: can it be reached and written?"""
 
 import socket
 import sqlite3
@@ -21,7 +21,7 @@ LATER = "start it, or run without: `pfbench mlflow sync RUN_DIR` brings results 
 
 
 def store(request: ExaminationRequest) -> Iterator[Diagnosis]:
-    """The tracking store, by its kind; what is said of it holds no password."""
+    """Check the tracking store, by its kind; the finding holds no password."""
     uri = request.tracking_uri
     if not uri:
         yield Diagnosis("store", "ok", "MLflow's sqlite goes into the folder of each run")
@@ -42,7 +42,7 @@ def store(request: ExaminationRequest) -> Iterator[Diagnosis]:
 
 
 def _sqlite(uri: str) -> str:
-    """Why nothing can be written there, "" when it can; nothing is."""
+    """The reason why the sqlite file cannot be written, or ""; nothing is written."""
     path = sqlite_path(uri)
     if path is None:
         return "names no file, as sqlite:///PATH does"
@@ -64,7 +64,7 @@ def _sqlite(uri: str) -> str:
 
 
 def _http(uri: str) -> str:
-    """Why no MLflow server answers there, "" when one does; the password stays here."""
+    """The reason why no MLflow server answers at `uri`, or ""; the password is not sent."""
     parts = urlsplit(uri)
     host = parts.netloc.rpartition("@")[2]
     health = f"{parts.scheme}://{host}{parts.path.rstrip('/')}/health"
@@ -80,7 +80,7 @@ def _http(uri: str) -> str:
 
 
 def _port(uri: str) -> str:
-    """Why no database answers there, "" when one does."""
+    """The reason why no database answers at `uri`, or ""."""
     parts = urlsplit(uri)
     try:
         where = (parts.hostname or "localhost", parts.port or PORTS[parts.scheme])

@@ -1,1 +1,1 @@
-"""Whether records, masks, weights and tables of a folder agree."""
+"""Checks that the records, masks, weights and tables of a folder agree."""

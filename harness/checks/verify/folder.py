@@ -1,4 +1,4 @@
-"""`pfbench verify`: whether a run or study is what was written, and its files agree.
+"""`pfbench verify`: checks that a run or study is unchanged, and that its files agree.
 
     run.json ─► split.json, data.json ─► every trial ─► masks against labels ─► the tables
 
@@ -35,27 +35,27 @@ MENDING = (
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify` found."""
+    """The faults and notes that `verify` found."""
 
     trials: int
     faults: tuple[Fault, ...]
-    """In order of file and line."""
+    """The faults in order of file and line."""
     notes: tuple[str, ...]
 
     @property
     def exit_code(self) -> int:
-        """5 with a fault: such a folder cannot be trusted or continued."""
+        """The exit code: 5 with a fault (such a folder cannot be trusted or continued), else 0."""
         return StateError.exit_code if self.faults else 0
 
     @property
     def record(self) -> JsonObject:
-        """The same as JSON."""
+        """The report as a record for JSON."""
         faults = [asdict(fault) for fault in self.faults]
         return {"trials": self.trials, "faults": faults, "notes": list(self.notes)}
 
     @property
     def lines(self) -> list[str]:
-        """One for each fault, one for each note, what that comes to, and what to do."""
+        """The report as lines: one for each fault, one for each note, the total, and the remedy."""
         count = counted(len(self.faults), "fault") if self.faults else "no fault found"
         notes = [f"note: {note}" for note in self.notes]
         remedy = [MENDING] if self.faults else []
@@ -64,7 +64,7 @@ class Report:
 
 
 def verify(run: Path, cache: Path | None = None) -> Report:
-    """Check the folder of a run or study; `cache` where it is no longer where the run left it.
+    """Check the folder of a run or study; `cache` is the place of the volumes if they were moved.
 
     Raises StateError when it is no such folder, ClusterError while a driver works on it.
     """
@@ -77,7 +77,7 @@ def verify(run: Path, cache: Path | None = None) -> Report:
 
 
 def _check(folder: RunFolder, cache: Path | None, found: Inspection) -> int:
-    """All of one folder, and of the comparison inside a study; the number of trials."""
+    """Check one folder, and the comparison inside a study; returns the number of trials."""
     with _undisturbed(folder):
         content = found.record(folder.manifest_file, MANIFEST)
         split = _split(folder, found)
@@ -101,7 +101,7 @@ def _check(folder: RunFolder, cache: Path | None, found: Inspection) -> int:
 
 @contextmanager
 def _undisturbed(folder: RunFolder) -> Iterator[None]:
-    """Keep drivers out while the files are compared. Raises ClusterError when one is at work."""
+    """Keep drivers out during the block. Raises ClusterError when a driver is at work."""
     lock = folder.lock_file
     if not lock.exists():
         yield
@@ -129,7 +129,7 @@ def _split(folder: RunFolder, found: Inspection) -> Split | None:
 
 
 def _protocol(content: AnyManifest, split: Split, folder: RunFolder, found: Inspection) -> None:
-    """run.json against itself and the split."""
+    """Check run.json against itself and the split."""
     path, protocol = folder.manifest_file, content.protocol
     if digest(protocol) != content.protocol_hash:
         what = f"protocol: has hash {digest(protocol)}, not {content.protocol_hash}"
@@ -152,7 +152,7 @@ def _protocol(content: AnyManifest, split: Split, folder: RunFolder, found: Insp
 
 
 def _data(content: AnyManifest, split: Split, folder: RunFolder, found: Inspection) -> None:
-    """data.json names the volumes of the split by content; those of a study do not test."""
+    """Check the volumes named in data.json against the split; a study's have no test cases."""
     path = folder.volume_keys_file
     data = found.json(path)
     if data is None:
@@ -183,7 +183,7 @@ def _check_run(
 
 
 def _rows(run: RunManifest, trials: dict[str, Trial], path: Path, found: Inspection) -> None:
-    """Every row of a table has trials of its system, and every trial a name."""
+    """Check that every row of a table has trials of its system, and every trial a name."""
     for suite, rows in run.suites.items():
         for row in rows:
             for name in row.trials:
@@ -198,7 +198,7 @@ def _rows(run: RunManifest, trials: dict[str, Trial], path: Path, found: Inspect
 
 
 def _base(trial: Trial, trials: dict[str, Trial], found: Inspection) -> Trial | None:
-    """The trial whose network this one fine-tunes, a fault where it is not in the run."""
+    """The trial whose network this trial fine-tunes; a fault where that trial is not in the run."""
     if trial.spec is None or trial.spec.base is None:
         return None
     base = trials.get(trial.spec.base.id)
@@ -211,7 +211,7 @@ def _base(trial: Trial, trials: dict[str, Trial], found: Inspection) -> Trial | 
 def _labels(
     trials: list[Trial], split: Split, folder: RunFolder, cache: Path | None, found: Inspection
 ) -> None:
-    """Score the masks again, case by case, so that a label is read once."""
+    """Score the masks again, case by case, so that each label is read once."""
     data = found.json(folder.volume_keys_file) or {}
     place = cache or folder.path / str(data.get("cache"))
     keys = data.get("keys")
@@ -237,7 +237,7 @@ def _strays(trials: list[str], folder: RunFolder, found: Inspection) -> None:
 
 
 def _access(found: Inspection) -> None:
-    """Copies lose what the run took care of, so this is no fault of the results."""
+    """Note files that others may read; no fault, as copies lose the run's access rights."""
     paths = [found.root, *found.root.rglob("*")]
     others = sum(bool(path.lstat().st_mode & 0o077) for path in paths if not path.is_symlink())
     if others:

@@ -1,4 +1,4 @@
-"""What is wrong in a folder of results: the file, the line, and what stands there."""
+"""The faults found in a folder of results: the file, the line, and the wrong content."""
 
 import csv
 import errno
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, order=True)
 class Fault:
-    """One thing that is not as it was written, or contradicts another."""
+    """One fault: a file that was changed after it was written, or that contradicts another."""
 
     file: str
-    """Below the folder that is inspected."""
+    """The path below the folder that is inspected."""
     line: int
-    """The first is 1; 0 where the whole file is meant, or JSON, whose key `what` begins with."""
+    """The line, from 1; 0 for a whole file, or for JSON, whose key `what` begins with."""
     what: str
 
     def __str__(self) -> str:
@@ -41,13 +41,13 @@ class CsvLine(NamedTuple):
 
 
 class Inspection:
-    """The faults of a folder as they are found, and what is only worth knowing."""
+    """The faults and notes of a folder, collected as they are found."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.faults: set[Fault] = set()
         self.notes: dict[str, None] = {}
-        """In the order in which they came up; a file that is read twice is noted once."""
+        """The notes in order of appearance; a file that is read twice is noted once."""
 
     def fault(self, path: Path, what: str, line: int = 0) -> None:
         self.faults.add(Fault(os.path.relpath(path, self.root), line, what))
@@ -56,7 +56,7 @@ class Inspection:
         self.notes[what] = None
 
     def bytes_of(self, path: Path) -> bytes | None:
-        """The content; None, and a fault, when it cannot be read."""
+        """The content of the file; None, and a fault, when the file cannot be read."""
         try:
             return path.read_bytes()
         except OSError as error:
@@ -64,7 +64,7 @@ class Inspection:
             return None
 
     def sum_of(self, path: Path) -> str | None:
-        """The SHA-256; None, and a fault, when the file cannot be read."""
+        """The SHA-256 of the file; None, and a fault, when the file cannot be read."""
         try:
             return sha256(path)
         except OSError as error:
@@ -77,7 +77,7 @@ class Inspection:
         self.fault(path, "is missing" if missing else f"cannot be read: {why}")
 
     def json(self, path: Path) -> JsonObject | None:
-        """The object in the file; None, and a fault, when there is none."""
+        """The JSON object in the file; None, and a fault, when there is none."""
         if self.bytes_of(path) is None:
             return None
         try:
@@ -87,7 +87,7 @@ class Inspection:
             return None
 
     def record(self, path: Path, kind: TypeAdapter[T]) -> T | None:
-        """The object in the file as `kind`; None, and a fault for each wrong key, if it is not."""
+        """The object in the file as `kind`; else None, and a fault for each wrong key."""
         content = self.json(path)
         if content is None:
             return None
@@ -99,7 +99,7 @@ class Inspection:
             return None
 
     def table(self, path: Path) -> list[CsvLine] | None:
-        """The lines of a CSV file below its header; None, and a fault, when it is no table."""
+        """The lines of a CSV file below the header; None, and a fault, when it is no table."""
         content = self.bytes_of(path)
         if content is None:
             return None
@@ -119,7 +119,7 @@ class Inspection:
     def numbers(
         self, path: Path, line: CsvLine, text: Container[str] = (), blank: Container[str] = ()
     ) -> dict[str, float]:
-        """The cells of a line that are finite numbers; a fault for each that is not.
+        """The cells of a line that are finite numbers; a fault for each other cell.
 
         Columns in `text` are left out, those in `blank` may be empty.
         """
@@ -139,5 +139,5 @@ class Inspection:
 
 
 def same(first: float, second: float) -> bool:
-    """Equal but for the rounding of sums that are made in another order."""
+    """Whether two sums are equal but for rounding, as when added in another order."""
     return math.isclose(first, second, rel_tol=1e-9, abs_tol=1e-12)

@@ -1,4 +1,4 @@
-"""Whether a study's points are what was written, and its tables what the points say."""
+"""Checks that a study's points are unchanged, and that its tables agree with the points."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tuning.search import Range
 
 
 def check_study(study: StudyManifest, folder: RunFolder, found: Inspection) -> list[str]:
-    """Check points, trials and derived files; the ids of the trials that belong to points."""
+    """Check points, trials and derived files; returns the ids of the trials of points."""
     trials: list[str] = []
     for name in study.suites:
         paths = sorted((folder.path / "points" / name).glob("*/point.json"))
@@ -35,7 +35,7 @@ def check_study(study: StudyManifest, folder: RunFolder, found: Inspection) -> l
 def _point(
     study: StudyManifest, name: str, point: PointRecord, path: Path, found: Inspection
 ) -> None:
-    """The point is that of its folder, and lies where the study looked."""
+    """Check that the point belongs to its folder, and lies within the searched ranges."""
     expected = {"study": name, "number": int(path.parent.name)}
     for key, value in expected.items():
         if getattr(point, key) != value:
@@ -54,7 +54,7 @@ def _point(
 
 
 def _trials(study: StudyManifest, point: PointRecord, folder: RunFolder, found: Inspection) -> None:
-    """One for each seed, trained as its files say and never shown a test case."""
+    """Check that a point has one trial for each seed, trained as recorded, no test case shown."""
     for seed, name in enumerate(point.trials):
         trial = read(folder.trial(name), found)
         check_training(trial, study.protocol, found)
@@ -66,7 +66,7 @@ def _trials(study: StudyManifest, point: PointRecord, folder: RunFolder, found: 
 
 
 def _end(point: PointRecord, path: Path, folder: RunFolder, found: Inspection) -> None:
-    """The value is the score after the last epoch, by the histories of the trials."""
+    """Check that the point's value is the score after the last epoch in the trials' histories."""
     end = found.record(path, POINT_END) if path.exists() else None
     if end is None:
         return
@@ -90,7 +90,7 @@ def _failed(end: PointEnd, path: Path, found: Inspection) -> None:
 
 
 def _derived(study: StudyManifest, folder: RunFolder, found: Inspection) -> None:
-    """study.csv, study.md and best.yaml, made again in memory."""
+    """Check study.csv, study.md and best.yaml against versions made again in memory."""
     if study.status == "running":
         found.note("tables are not compared: the study was cut off; the same command continues it")
         return

@@ -1,4 +1,4 @@
-"""Whether table.csv and table.md are what the files of the run say, made again in memory."""
+"""Checks table.csv and table.md against tables made again in memory from the run's files."""
 
 import csv
 import errno
@@ -14,7 +14,7 @@ from harness.runs.records import RunManifest
 from harness.runs.run_folder import RunFolder
 
 DAMAGED = (PfbenchError, OSError, KeyError, TypeError, ValueError)
-"""What the code that derives files raises for records that were tampered with."""
+"""The exceptions that deriving files raises for records that were tampered with."""
 
 
 def check_tables(run: RunManifest, folder: RunFolder, found: Inspection) -> None:
@@ -36,7 +36,7 @@ def check_tables(run: RunManifest, folder: RunFolder, found: Inspection) -> None
 
 
 def in_words(error: Exception) -> str:
-    """What a damaged record made of an attempt to use it, without its path."""
+    """The text of an error that a damaged record caused, without the record's path."""
     if isinstance(error, PfbenchError):
         return error.what
     if isinstance(error, OSError):
@@ -45,7 +45,7 @@ def in_words(error: Exception) -> str:
 
 
 def same_csv(path: Path, expected: str, names: Sequence[str], found: Inspection) -> None:
-    """A fault for each cell that differs; the columns `names` tell people which row it is in."""
+    """Add a fault for each cell that differs; the columns `names` identify the row in its text."""
     content = found.bytes_of(path)
     if content is None:
         return
@@ -65,7 +65,7 @@ def same_csv(path: Path, expected: str, names: Sequence[str], found: Inspection)
 
 
 def _equal(first: str, second: str) -> bool:
-    """Sums may differ in their last digit from machine to machine; names and counts may not."""
+    """Whether two cells agree: sums may differ in the last digit, names and counts may not."""
     if first == second or "." not in second:
         return first == second
     try:
@@ -75,7 +75,7 @@ def _equal(first: str, second: str) -> bool:
 
 
 def same_text(path: Path, expected: str, found: Inspection) -> None:
-    """A fault for each line that differs."""
+    """Add a fault for each line that differs."""
     content = found.bytes_of(path)
     if content is None:
         return

@@ -1,4 +1,4 @@
-"""Whether one trial was trained as its files say, and what is left of it is whole.
+"""Checks that one trial was trained as its files say, and that its files are whole.
 
     spec.json       names the folder by its hash
     history.csv     epochs 1, 2, …; finite losses; a learning rate that falls by the divisor only
@@ -22,7 +22,7 @@ from harness.checks.verify.inspection import Inspection, same
 from harness.errors import StateError
 from harness.runs import plugins as registry
 from harness.runs.records import MEASUREMENT, RESULT, Failed, Measured, Scored
-from harness.runs.spec import TrialSpec
+from harness.runs.spec import Data, TrialSpec
 from harness.runs.trial_folder import MEASUREMENT_FILE, RESULT_FILE, TrialFolder
 from harness.systems import catalogue as systems
 from harness.systems.methods import Method
@@ -33,7 +33,7 @@ NEEDED = {"epoch", "loss", "lr", "seconds"}
 
 @dataclass(frozen=True)
 class Trial:
-    """What the files of one trial say; None for what is not there or damaged."""
+    """The records of one trial; None for a record that is missing or damaged."""
 
     folder: TrialFolder
     spec: TrialSpec | None
@@ -46,7 +46,7 @@ class Trial:
 
     @cached_property
     def method(self) -> Method | None:
-        """The method without memory; None when this version cannot build it."""
+        """The method on device "meta"; None when this version cannot build the method."""
         if self.spec is None or self.lacks_plugin:
             return None
         try:
@@ -62,7 +62,7 @@ class Trial:
 
     @property
     def lacks_plugin(self) -> bool:
-        """Whether its network is that of a plug-in that nobody named."""
+        """Whether the trial's network comes from a plug-in that is not in use."""
         return self.spec is not None and not registry.in_use(self.spec.plugins)
 
 
@@ -91,13 +91,16 @@ def _spec(folder: TrialFolder, found: Inspection) -> TrialSpec | None:
 
 
 def check_training(trial: Trial, protocol: Mapping[str, Any], found: Inspection) -> None:
-    """Everything that training left, of a trial of this protocol, finished or not."""
+    """Check all files that training left, of a trial of this protocol, finished or not."""
     if trial.spec is None:
         return
-    spec = trial.spec.model_dump(mode="json")
-    for key, of_run in (("data", "data"), ("split", "cases"), ("code", "code")):
-        if spec[key] != protocol.get(of_run):
-            found.fault(trial.folder.spec_file, f"{key}: is not protocol.{of_run} of run.json")
+    spec = trial.spec
+    of_run = {"cases": spec.split, "code": spec.code}
+    wrong = [key for key, value in of_run.items() if value != protocol.get(key)]
+    wrong += [] if _same_data(spec.data, protocol.get("data")) else ["data"]
+    for key in wrong:
+        name = "split" if key == "cases" else key
+        found.fault(trial.folder.spec_file, f"{name}: is not protocol.{key} of run.json")
     if trial.lacks_plugin:
         needed = ", ".join(trial.spec.plugins)
         found.note(f"trial {trial.folder.id}: network not rebuilt without --plugin ({needed})")
@@ -109,6 +112,14 @@ def check_training(trial: Trial, protocol: Mapping[str, Any], found: Inspection)
         found.fault(trial.folder.history_file, "is missing")
     _checkpoints(trial, found)
     _attempts(trial, found)
+
+
+def _same_data(data: Data, of_run: object) -> bool:
+    """Whether the protocol of the run names the same volumes, be it with fewer fields."""
+    try:
+        return Data.model_validate(of_run) == data
+    except ValidationError:
+        return False
 
 
 def _history(trial: Trial, spec: TrialSpec, found: Inspection) -> None:
@@ -137,7 +148,7 @@ def _history(trial: Trial, spec: TrialSpec, found: Inspection) -> None:
 def _rates(
     path: Path, rates: list[float], spec: TrialSpec, method: Method, found: Inspection
 ) -> None:
-    """A learning rate is the last one, the last one divided, or the first one of a stage."""
+    """Check that each learning rate is the previous, the previous divided, or a stage's first."""
     protocol = spec.protocol
     first, *later = (protocol.learning_rate * s.learning_rate_factor for s in method.stages)
     possible = [first]
@@ -174,7 +185,7 @@ def _checkpoints(trial: Trial, found: Inspection) -> None:
 
 
 def _same_history(trial: Trial, rows: list[dict[str, float]], found: Inspection) -> None:
-    """history.csv is copied from the checkpoint; the copy may be missing when it was cut off."""
+    """Check history.csv against the newest checkpoint; the last epoch may be missing if cut off."""
     path = trial.folder.history_file
     lines = (found.table(path) if path.exists() else None) or []
     if len(lines) != len(rows) and (trial.result or len(lines) != len(rows) - 1):
@@ -187,7 +198,7 @@ def _same_history(trial: Trial, rows: list[dict[str, float]], found: Inspection)
 
 
 def _attempts(trial: Trial, found: Inspection) -> None:
-    """Starts are numbered; an end is that of the last start, and there is no start after it."""
+    """Check that starts are numbered, and that an end belongs to the last start."""
     path = trial.folder.path / "attempts.csv"
     counts: Counter[str] = Counter()
     for line in (found.table(path) if path.exists() else None) or []:

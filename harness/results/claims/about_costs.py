@@ -1,4 +1,4 @@
-"""Claims about time, memory and parameters, and what it takes to support them.
+"""Claims about time, memory and parameters, and the evidence that supports each of them.
 
     Faster          so many times              over processes
     MemoryAtMost    so many percent more       over seeds
@@ -65,7 +65,7 @@ class Faster:
 
 @dataclass(frozen=True)
 class MemoryAtMost:
-    """To train row `first` takes at most `percent` more memory than to train row `second`.
+    """Training row `first` takes at most `percent` more memory than training row `second`.
 
     The interval has the least and the most that any two seeds differ by.
     """
@@ -100,7 +100,7 @@ class MemoryAtMost:
 
 @dataclass(frozen=True)
 class ShareIs:
-    """The guidance module has `percent` of the parameters of what runs at inference.
+    """The guidance module has `percent` of the parameters of the network that runs at inference.
 
     Counted on the full-size network of row `key` of Table IV, for one modality; supported when the
     share rounds to `percent`. Needs no trial.
@@ -124,7 +124,7 @@ class ShareIs:
 
 @cache
 def _guidance_parameters(key: str) -> tuple[int, int]:
-    """Of the guidance module, and of all that runs at inference, in a row of Table IV."""
+    """Parameters of the guidance module and of the inference network, for a row of Table IV."""
     [row] = [row for row in chosen("table4", "paper")["table4"] if row.key == key]
     options = {**systems.options(row.system, "paper"), **row.options}
     with torch.device("meta"):
@@ -133,7 +133,7 @@ def _guidance_parameters(key: str) -> tuple[int, int]:
 
 
 def _median(timings: Timings) -> float:
-    """Of the processes' medians."""
+    """The median over the processes of each process's median seconds."""
     return median(median(seconds) for seconds in timings.processes)
 
 

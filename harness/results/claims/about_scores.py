@@ -1,4 +1,4 @@
-"""Claims that one row has better scores than another, and what it takes to support them.
+"""Claims that one row has better scores than another, and the evidence that supports each of them.
 
     Better     than one other row, or a group of rows than another
     Best       than each of several others
@@ -22,7 +22,7 @@ SEVERITY: tuple[Word, ...] = ("not supported", "undecided", "supported")
 
 @dataclass(frozen=True)
 class Better:
-    """The rows `first` have better scores than the rows `second`; most often that is one and one.
+    """The rows `first` have better scores than the rows `second`; most claims compare one with one.
 
     Several rows count as one system whose score in each case is their mean. With `or_equal`, they
     may be worse by less than the margin of the metric (a test of non-inferiority).
@@ -91,7 +91,7 @@ class Best:
 def _compared(
     first: Rated, second: Rated, metric: Measure, margin: float = 0.0, *, or_equal: bool = False
 ) -> Finding:
-    """Supported when the whole interval of first - second lies on the claimed side of -`margin`.
+    """The finding: supported when the interval of first - second is wholly better than -`margin`.
 
     Not supported when the whole interval lies on the other side; undecided in between.
     """
@@ -120,7 +120,7 @@ def _within(margin: float, metric: Measure) -> str:
 
 
 def _in_words(first: Rated, second: Rated, paired: Paired, metric: Measure) -> str:
-    """ "70.00 vs 65.00 (+5.00 [+4.10, +5.90])"; of HD95 with the means and what was missed."""
+    """The figures as text: "70.00 vs 65.00 (+5.00 [+4.10, +5.90])"; for HD95 also the misses."""
     difference = paired.difference
     span = f"{_signed(difference.estimate)}"
     if difference.low is not None and difference.high is not None:
@@ -135,13 +135,13 @@ def _in_words(first: Rated, second: Rated, paired: Paired, metric: Measure) -> s
 
 
 def _least_gain(interval: Interval, side: int) -> float:
-    """The unfavourable end of the interval; the gain itself where there are too few cases."""
+    """The unfavourable end of the interval; the estimate itself where there are too few cases."""
     ends = (interval.low, interval.high)
     return min(side * (interval.estimate if end is None else end) for end in ends)
 
 
 def _printed(keys: tuple[str, ...], table: TableEvidence, metric: Measure) -> float | None:
-    """The mean of the paper's figures; None where it does not print all of them."""
+    """The mean of the figures that the paper prints for `keys`; None unless it prints every one."""
     figures = [table.printed(key, metric.paper) for key in keys]
     there = [figure for figure in figures if figure is not None]
     return sum(there) / len(there) if len(there) == len(keys) else None

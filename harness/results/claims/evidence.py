@@ -1,4 +1,4 @@
-"""What the trials of one or several runs know about each row of the paper's tables.
+"""The scores and costs that one or several runs give for each row of the paper's tables.
 
     run folders ─► gather ─► Evidence ─► table(suite) ─► row(key) ─► scores, seconds, train_peak_mib
 
@@ -27,11 +27,11 @@ NOT_PRINTED = "no figures printed"
 
 
 class NoEvidence(Exception):
-    """Why the trials say nothing yet, in few words."""
+    """Raised where the trials allow no finding yet; the text is the reason in a few words."""
 
 
 class Finding(NamedTuple):
-    """What the trials say about a claim; `why` is a few words or nothing."""
+    """The verdict of the trials on a claim; `why` is the reason in a few words, or ""."""
 
     ours: str
     interval: Interval
@@ -40,15 +40,15 @@ class Finding(NamedTuple):
 
 
 class Margins(NamedTuple):
-    """By how much a row may be worse and still be "at least as good"."""
+    """The margins by which a row may be worse and still count as "at least as good"."""
 
     points: float = 0.5
-    """Of Dice and Jaccard."""
+    """The margin of Dice and Jaccard, in percentage points."""
     mm: float = 1.0
-    """Of HD95."""
+    """The margin of HD95, in mm."""
 
     def of(self, metric: Measure) -> float:
-        """In the unit of `metric`."""
+        """The margin in the unit of `metric`."""
         return self.mm if metric.unit == "mm" else self.points
 
 
@@ -56,21 +56,21 @@ MARGINS = Margins()
 
 
 class Repetitions(NamedTuple):
-    """Repeated measurements and the devices they were made on."""
+    """Repeated measurements of a row and the devices that made them."""
 
     values: tuple[float, ...]
     devices: frozenset[str]
 
 
 class Timings(NamedTuple):
-    """Seconds of each process that segmented the same volume, and the devices it did so on."""
+    """Seconds of each process that segmented the same volume, and the devices of the processes."""
 
     processes: tuple[tuple[float, ...], ...]
     devices: frozenset[str]
 
 
 class Rated(NamedTuple):
-    """The scores of a row, or of a group of rows as one, and what it missed in all trainings."""
+    """The scores of a row, or of a group of rows as one, and the misses of all trainings."""
 
     scores: Scores
     missed: int
@@ -79,14 +79,14 @@ class Rated(NamedTuple):
 
 @dataclass(frozen=True)
 class RowEvidence:
-    """One row, every trial of it finished."""
+    """The trials of one row, all of them finished."""
 
     title: str
     trials: tuple[TrialFolder, ...]
-    """One for each seed."""
+    """One trial for each seed."""
 
     def scores(self, metric: Measure) -> Scores:
-        """By case and seed, times `metric.scale`."""
+        """The scores by case and seed, times `metric.scale`."""
         return Scores(
             {
                 seed: {
@@ -97,11 +97,14 @@ class RowEvidence:
         )
 
     def misses(self) -> Misses:
-        """Of all trainings."""
+        """The missed targets and false alarms of all trainings."""
         return misses(self.trials)
 
     def seconds(self) -> Timings:
-        """Of every process of every training. NoEvidence when one was not timed."""
+        """The seconds of every process of every training.
+
+        NoEvidence when a training was not timed.
+        """
         records = []
         for trial in self.trials:
             record = trial.measurement()
@@ -114,7 +117,10 @@ class RowEvidence:
         return Timings(processes, devices)
 
     def train_peak_mib(self) -> Repetitions:
-        """Peak memory of training, one value for each seed. NoEvidence when there is none."""
+        """Peak memory of training in MiB, one value for each seed.
+
+        NoEvidence when one is not recorded.
+        """
         results = [r for trial in self.trials if isinstance(r := trial.result(), Scored)]
         if any("train_peak_mib" not in result.memory for result in results):
             raise NoEvidence(f"{self.title}: training memory not recorded")
@@ -124,7 +130,7 @@ class RowEvidence:
 
 @dataclass(frozen=True)
 class TableEvidence:
-    """The rows of one suite that were run, and what the paper prints for them."""
+    """The rows of one suite that were run, and the figures that the paper prints for these rows."""
 
     suite: str
     dataset: str
@@ -133,7 +139,7 @@ class TableEvidence:
     margins: Margins = MARGINS
 
     def group(self, keys: Sequence[str], metric: Measure) -> Rated:
-        """Rows as one. NoEvidence when one was not run, failed or is not finished."""
+        """The rows `keys` as one. NoEvidence when a row was not run, failed or is not finished."""
         rows = {key: self.row(key) for key in keys}
         counts = [row.misses() for row in rows.values()]
         scores = Scores.of_group({key: row.scores(metric) for key, row in rows.items()})
@@ -141,7 +147,10 @@ class TableEvidence:
         return Rated(scores, missed, sum(each.false_alarms for each in counts))
 
     def row(self, key: str) -> RowEvidence:
-        """NoEvidence when the row was not run, failed or is not finished."""
+        """The evidence of row `key`.
+
+        NoEvidence when the row was not run, failed or is not finished.
+        """
         title = self.titles[key]
         if key not in self.trials:
             raise NoEvidence(f"{title} not run")
@@ -154,13 +163,13 @@ class TableEvidence:
         return RowEvidence(title, tuple(self.trials[key].values()))
 
     def printed(self, key: str, figure: str) -> float | None:
-        """The paper's figure in its own unit; None where it prints none."""
+        """The figure that the paper prints, in the paper's unit; None where it prints no figure."""
         return printed(self.suite, key, self.dataset).get(figure)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The rows of all runs; `caveat` is why they say nothing about the paper, or nothing."""
+    """The rows of all runs; `caveat` is why the rows say nothing about the paper, or ""."""
 
     dataset: str
     profile: str
@@ -175,7 +184,7 @@ class Evidence:
 
 
 def gather(folders: Sequence[RunFolder], margins: Margins = MARGINS) -> Evidence:
-    """The rows of all runs, the seeds of a row together.
+    """The evidence of all runs, with the seeds of a row together.
 
     The same seed in two runs is one network and counts once: by the first that is finished.
     Raises UsageError for runs of different protocols, whose numbers do not compare, StateError

@@ -1,4 +1,4 @@
-"""What the paper claims (arXiv:2210.14645 v1), each with the table that tests it.
+"""The claims of the paper (arXiv:2210.14645 v1), each with the table that tests it.
 
 Only sentences stand here; every figure is read from the paper's tables. Thresholds that the text
 gives without figures ("four times", "5 %") come with the reason for how they are read.
@@ -24,9 +24,9 @@ class Claim:
 
     text: str
     source: str
-    """Where the paper says or prints it."""
+    """The place where the paper states or prints the claim."""
     suite: str
-    """Whose rows test it."""
+    """The suite whose rows test the claim."""
     kind: Kind
 
     @property
@@ -35,7 +35,7 @@ class Claim:
 
 
 def _others(suite: str, key: str, prefix: str = "") -> tuple[str, ...]:
-    """The rows that the paper compares `key` with; not those that we added."""
+    """The keys of the rows that the paper compares `key` with; rows that we added are left out."""
     return tuple(k for k in paper_tables()[suite] if k != key and k.startswith(prefix))
 
 

@@ -1,4 +1,4 @@
-"""`pfbench claims`: what the paper claims, what it prints, what we found, and a verdict.
+"""`pfbench claims`: each claim of the paper, its printed figures, our figures, and a verdict.
 
     run folders ─► gather ─► Evidence ─┐
                               CLAIMS ──┴─► judge ─► Verdict ─► show, records
@@ -42,7 +42,7 @@ RULES = (
 
 
 class Verdict(NamedTuple):
-    """One claim, and what becomes of it."""
+    """The verdict on one claim, with the figures it rests on."""
 
     claim: Claim
     paper: str
@@ -51,16 +51,16 @@ class Verdict(NamedTuple):
     word: Word
     why: str
     caveat: str
-    """Why this says nothing about the paper, or nothing."""
+    """The reason why the verdict says nothing about the paper, or ""."""
 
     @property
     def marked(self) -> str:
-        """The word as it may be quoted."""
+        """The verdict's word, with a mark when there is a caveat."""
         return self.word + (MARK if self.caveat else "")
 
 
 def judge(folders: Sequence[RunFolder], margins: Margins = MARGINS) -> list[Verdict]:
-    """A verdict on every claim, from all runs together; writes nothing.
+    """The verdicts on every claim, from all runs together; no file is written.
 
     `margins` are what "at least as good" leaves room for.
 
@@ -109,7 +109,7 @@ def _numbers(interval: Interval | None) -> JsonObject:
 
 
 def show(verdicts: Sequence[Verdict], screen: Screen) -> None:
-    """The table of what was run, under a warning where it says nothing about the paper."""
+    """Print the verdicts on the claims that were run, under a warning when there is a caveat."""
     if caveat := next((verdict.caveat for verdict in verdicts if verdict.caveat), ""):
         screen.say(f"{MARK} {caveat}: these verdicts say nothing about the paper")
     judged = [verdict for verdict in verdicts if verdict.word != "not run"]
