@@ -9,6 +9,7 @@ import pytest
 from harness.data import intensity
 from harness.data.cache import open_volume
 from harness.data.case import Scan
+from harness.data.check import check
 from harness.data.datasets import DataRequest, prepare
 from harness.data.grid import unit_range
 from harness.data.prepare import whole
@@ -189,6 +190,8 @@ def test_cases_with_outliers_are_counted_in_one_note(tmp_path):
     notes = prepared(root, tmp_path).notes
     assert any("range of intensities in 3 of 3 cases (m0, m1, m2): they are clipped" in note
                for note in notes)  # fmt: skip
+    checked = check(root, "folder", ()).notes
+    assert any("m2): they are clipped" in note for note in checked)
     plain = prepared(root, tmp_path, intensity="minmax").notes
     assert any("--set data.intensity=robust clips them" in note for note in plain)
 

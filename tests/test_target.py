@@ -134,6 +134,7 @@ def test_a_liver_that_lies_outside_of_the_crop_is_a_fault_that_says_so(tmp_path)
     with pytest.raises(DataError) as caught:
         prepare(DataRequest("liver", root, reduce=(4, 3, 3)), tmp_path / "cache")
     assert caught.value.code == "PFB-V35" and "the crop cuts all of it off" in caught.value.what
+    assert "--grid auto, which cuts nothing off" in caught.value.remedy
 
 
 def test_check_tells_the_same_as_prepare_without_a_cache(tmp_path):

@@ -290,9 +290,9 @@ def all_notes(
     left_out = {case: target for case, target in seen.items() if case in dropped}
     noted = [note for outcome in outcomes for note in outcome.notes]
     told = intensity.shown(request.modalities, limits)
-    apart = intensity.outliers(
-        {outcome.name: outcome.outlying for outcome in outcomes}, clipped=bool(told)
-    )
+    clips = any(limit != "minmax" for limit in _asked_limits(request))
+    stretched = {outcome.name: outcome.outlying for outcome in outcomes}
+    apart = intensity.outliers(stretched, clipped=clips)
     larger = _larger(request.view, outcomes)
     said = filter(None, (request.choice, larger, told, apart))
     return [*found.notes, *noted, *said, *summary(kept, left_out)]
@@ -312,6 +312,15 @@ def _larger(view: View | None, outcomes: Sequence[Outcome]) -> str:
     )
 
 
+def _asked_limits(request: DataRequest) -> tuple[Limits | None, ...]:
+    """What is asked for each modality; None where the targets of training cases decide."""
+    from harness.data import fit
+
+    entry = DATASETS[request.dataset]
+    own_way = bool(entry.plugin) and entry.prepare != WHOLE
+    return fit.limits(request.reading, request.dataset, own_way, request.modalities)
+
+
 def _limits(
     request: DataRequest,
     examples: Sequence[Job],
@@ -322,9 +331,7 @@ def _limits(
     """Return the intensities that become 0 and 1; () for minimum and maximum of each volume."""
     from harness.data import fit
 
-    entry = DATASETS[request.dataset]
-    own_way = bool(entry.plugin) and entry.prepare != WHOLE
-    asked = fit.limits(request.reading, request.dataset, own_way, request.modalities)
+    asked = _asked_limits(request)
     if all(limit == "minmax" for limit in asked):
         return ()
     if None not in asked:

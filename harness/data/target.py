@@ -90,14 +90,16 @@ def bounds(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
 
 def vanished(case: str, target: Target) -> DataError:
     """The fault of a case of whose target nothing is left."""
-    cause = "the crop cuts all of it off" if target.cut == 1 else "its voxels are too coarse"
+    cut = target.cut == 1
+    cause = "the crop cuts all of it off" if cut else "its voxels are too coarse"
+    other_grid = "--grid auto, which cuts nothing off" if cut else "a finer grid"
     return DataError(
         f"nothing is left on the grid of its target, {_ml(target.file_ml)} in "
         f"{counted(target.file_parts, 'part')}: {cause}",
         where=case,
         remedy=(
-            "a finer grid, or --drop-vanished, which leaves such cases out and "
-            "counts them under the table"
+            f"{other_grid}, or --drop-vanished, which leaves such cases out and counts them under "
+            "the table"
         ),
         code="PFB-V35",
     )
@@ -106,13 +108,14 @@ def vanished(case: str, target: Target) -> DataError:
 def summary(targets: Mapping[str, Target], dropped: Mapping[str, Target]) -> list[str]:
     """What must be said under a table, of the cases that are used and of those left out."""
     notes = []
-    shrunk = {case: one for case, one in targets.items() if one.lost >= SHRUNK}
+    left = {case: one for case, one in targets.items() if not one.gone}  # those are faults
+    shrunk = {case: one for case, one in left.items() if one.lost >= SHRUNK}
     if shrunk:
         notes.append(
             f"on the grid {_cases(len(shrunk), len(targets))} lost a quarter or more of the target "
             f"({_listed(shrunk, lambda one: one.shown)})"
         )
-    cut = {case: one for case, one in targets.items() if (one.cut or 0) >= SHRUNK}
+    cut = {case: one for case, one in left.items() if (one.cut or 0) >= SHRUNK}
     if cut:
         shares = _listed(cut, lambda one: f"{100 * (one.cut or 0):.0f} %")
         notes.append(
