@@ -202,6 +202,7 @@ def start(run_dir: Path, uri: str, experiment: str) -> Mirror:
         process = subprocess.Popen(
             [
                 sys.executable,
+                "-P",
                 "-m",
                 "harness.tracking.mirror",
                 str(run_dir),
