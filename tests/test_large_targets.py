@@ -9,13 +9,12 @@ from torch import nn
 
 from baselines.point_unet import PointPyramid
 from baselines.point_unet.sampling import room
-from harness.data.case import Volume
+from harness.data.case import PAPER_GRID, Volume
 from harness.data.datasets import reduced_grid
-from harness.data.grid import PAPER_GRID
 from harness.runs.settings import PROFILES
 from harness.systems import catalogue as systems
 from harness.systems.evaluate import evaluate
-from harness.systems.metrics import dice
+from harness.systems.overlap import dice
 from harness.systems.points import cloud_size
 
 BRIGHT = 0.9  # the intensity of the target, by which the perfect networks know it
