@@ -27,7 +27,6 @@ from pydantic import (
     field_validator,
 )
 
-from harness.data.split import Split
 from harness.errors import StateError
 from harness.runs.files import JsonObject, damaged, read_json, write_json
 from harness.runs.plugin_file import COPY
@@ -241,9 +240,9 @@ class SplitRecord(Record):
     sites: dict[Name, str] = Field(default_factory=dict)
 
     @property
-    def split(self) -> Split:
-        """The split. Raises ValueError for a case or patient that is in two parts."""
-        return Split.from_json(self.model_dump(mode="json", exclude_unset=True))
+    def content(self) -> JsonObject:
+        """The content of the file, for `harness.data.split.Split.from_json`."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
 class VolumeKeys(Record):

@@ -117,7 +117,7 @@ class RunFolder:
         Raises StateError for a missing or damaged split.json.
         """
         try:
-            return records.read(self.split_file, SPLIT).split
+            return Split.from_json(records.read(self.split_file, SPLIT).content)
         except ValueError as error:
             raise damaged(self.split_file, str(error)) from error
 

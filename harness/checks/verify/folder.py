@@ -124,11 +124,11 @@ def _undisturbed(folder: RunFolder) -> Iterator[None]:
 
 
 def _split(folder: RunFolder, found: Inspection) -> Split | None:
-    content = found.record(folder.split_file, SPLIT)
-    if content is None:
+    record = found.record(folder.split_file, SPLIT)
+    if record is None:
         return None
     try:
-        return content.split
+        return Split.from_json(record.content)
     except ValueError as error:
         found.fault(folder.split_file, str(error))
         return None
