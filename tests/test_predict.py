@@ -224,6 +224,25 @@ def test_bad_scans_are_all_reported_and_the_others_are_predicted(request_for, sc
     assert told == [(3, 4, CASE), (4, 4, "text")]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -7.0])
+def test_an_answer_that_is_no_probability_is_an_error_and_no_mask(
+    request_for, tmp_path, monkeypatch, value
+):
+    whole = Method.probability
+
+    def broken(method, image):
+        found = whole(method, image)
+        if method.case == OTHER:
+            found[0, 0, 0] = value
+        return found
+
+    monkeypatch.setattr(Method, "probability", broken)
+    with pytest.raises(DataError, match=f"{OTHER}: the network's answer is no mask") as caught:
+        predict(request_for())
+    assert caught.value.code == "PFB-D15"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{CASE}.nii.gz"]
+
+
 def test_progress_counts_every_case_once(request_for):
     told = []
     predict(request_for(), lambda *state: told.append(state))

@@ -29,7 +29,7 @@ from harness.runs.files import write_bytes
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import TrialSpec, code_version
 from harness.systems.memory import out_of_gpu_memory
-from harness.systems.methods import Method
+from harness.systems.methods import Method, UnsoundPrediction
 from harness.trials.network import Device, as_scored, as_trained
 from models.tpf import Strategy
 
@@ -123,8 +123,11 @@ def _predict(request: PredictRequest, progress: Progress) -> Prediction:
             method, sights = _adapted(method, kept), iter(kept)
         method = method.for_inference()
         for sight in sights:
-            files += _write(request, method, sight)
-            notes += sight.notes
+            try:
+                files += _write(request, method, sight)
+                notes += sight.notes
+            except UnsoundPrediction as error:
+                faults.append(_unsound(sight.case, error))
             tell(sight.case)
     if faults:
         raise together(faults, "the data")
@@ -204,6 +207,12 @@ def _adapted(method: Method, sights: Sequence[_Sight]) -> Method:
         return method.adapt([image for sight in sights for image in sight.field.images])
     except FloatingPointError as error:
         raise DataError(str(error), where="--tpf", remedy="leave it out") from error
+
+
+def _unsound(case: str, error: UnsoundPrediction) -> DataError:
+    what = f"the network's answer is no mask: {error}"
+    remedy = "look for values in this scan that the training scans do not have"
+    return DataError(what, where=case, remedy=remedy, code="PFB-D15")
 
 
 def _write(request: PredictRequest, method: Method, sight: _Sight) -> list[Path]:
