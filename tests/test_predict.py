@@ -266,6 +266,29 @@ def test_results_that_are_there_stay_unless_told_otherwise(request_for, tmp_path
     assert set(np.unique(read_label(tmp_path / "out" / f"{OTHER}.nii.gz").array)) == {0, 1}
 
 
+@pytest.mark.parametrize(("spec", "tpf"), [(UP, ""), (PLAIN, "srt")])
+def test_the_same_command_goes_on_where_it_was_cut_off_and_no_other(
+    request_for, tmp_path, monkeypatch, spec, tpf
+):
+    def cut(done, total, what):
+        if what == CASE:
+            monkeypatch.setattr("shutil.rmtree", lambda place: None)  # as if it were killed
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(request_for(spec, tpf=tpf), cut)
+    monkeypatch.undo()
+    first = tmp_path / "out" / f"{CASE}.nii.gz"
+    written = first.stat().st_mtime_ns
+    (tmp_path / "out" / ".pfbench" / "left.npy").touch()
+    with pytest.raises(UsageError, match="there already"):
+        predict(request_for(spec, tpf=tpf, probability=True))
+    done = predict(request_for(spec, tpf=tpf))
+    assert {path.name for path in done.files} == {f"{CASE}.nii.gz", f"{OTHER}.nii.gz"}
+    assert first.stat().st_mtime_ns == written
+    assert sorted((tmp_path / "out").iterdir()) == sorted(done.files)
+
+
 def test_a_scan_is_never_replaced_by_its_mask(request_for, scans, tmp_path):
     scan = Path(shutil.copy(scans / CASE / f"{CASE}_flair.nii.gz", tmp_path / "scan.nii.gz"))
     before = scan.read_bytes()
