@@ -23,6 +23,7 @@ from harness.runs.screen import Screen
 from harness.runs.settings import refuse_other_split
 from harness.runs.suites import Row, suite
 from harness.runs.trial_folder import Action
+from harness.systems.metrics import score
 from harness.trials import gpu_sharing, probe_run
 from harness.trials.execute import execute, refuse_full_disk
 from harness.trials.placement import Phase, Placement
@@ -112,7 +113,11 @@ def prepare(request: RunRequest, screen: Screen) -> Plan:
             crash_point("volume")
 
         prepared = datasets.prepare(
-            request.data, request.cache, training=training_of(request), progress=progress
+            request.data,
+            request.cache,
+            training=training_of(request),
+            progress=progress,
+            score=score,
         )
     made = divided(request.settings, known.only([*prepared.keys, *prepared.dropped]))
     made = replace(made, split=made.split.without(prepared.dropped))
