@@ -17,7 +17,7 @@ from harness.results.rows import ResultRow, merged_rows
 from harness.runs.measures import HD95, MEASURES, SCORES, measures_of, of_plugin
 from harness.runs.records import Measurement, MetricRecord, Scored
 from harness.runs.run_folder import RunFolder
-from harness.runs.suites import Suite
+from harness.runs.suite import Suite
 from harness.runs.trial_folder import TrialFolder
 
 PAPER = sorted((m for m in MEASURES if m.paper), key=lambda measure: measure.where)
