@@ -199,9 +199,7 @@ class CheckOptions:
     ] = "paper"
     changes: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", help="Change a setting of the data, e.g. data.intensity=percentiles."
-        ),
+        typer.Option("--set", help="Change a setting of the data, e.g. data.intensity=robust."),
     ] = None
     plugins: Plugins = None
     as_json: Json = False

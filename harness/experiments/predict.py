@@ -18,9 +18,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from harness.data.datasets import seen_as
+from harness.data.datasets import way
 from harness.data.export import packed
-from harness.data.scan_view import ScanView, reduction, view_of
+from harness.data.scan_view import ScanView, view_of
 from harness.data.unlabelled import Unlabelled, find, read
 from harness.data.wording import listed
 from harness.errors import DataError, UsageError, together
@@ -205,9 +205,8 @@ def _sights(
 
 def _sight(case: Unlabelled, spec: TrialSpec) -> _Sight:
     native = read(case, spec.data.view.unoriented)
-    view = spec.data.view
-    way = "" if view.grid else seen_as(spec.data.name)
-    field = view_of(native.image, native.spacing_mm, way, reduction(spec.data.grid, view), view)
+    data = spec.data
+    field = view_of(native.image, native.spacing_mm, *way(data.name, data.grid, data.view))
     return _Sight(case.id, field, native.stored_affine, native.place, native.notes)
 
 
