@@ -150,7 +150,7 @@ def test_what_a_plug_in_does_concerns_its_own_trial_alone(mine, tmp_path):
 def test_a_plug_in_that_ends_the_process_is_told(tmp_path):
     (tmp_path / "quits.py").write_text("import os\nos._exit(0)\n")
     done = pfbench("check-plugin", tmp_path / "quits.py", expect=2)
-    assert "quits.py:2: Ended: it ends the process (os._exit(0))" in done.said
+    assert "quits.py:2: EndsProcess: it ends the process (os._exit(0))" in done.said
 
 
 def test_what_a_plug_in_changes_around_it_is_put_back(tmp_path, capfd):

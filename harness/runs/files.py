@@ -4,6 +4,8 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -153,14 +155,18 @@ def read_json(path: Path) -> JsonObject:
     return _Record(content, path)
 
 
-def outcome(path: Path) -> JsonObject | None:
-    """Read the record of how something ended; None while there is no such file."""
-    if not path.exists():
-        return None
-    content = read_json(path)
-    if content["status"] not in ("ok", "failed"):
-        raise damaged(path, f"has status {content['status']!r}, neither ok nor failed")
-    return content
+@contextmanager
+def reading(path: Path, what: str, remedy: str) -> Iterator[None]:
+    """Let whatever a reader raises in the block say that the file is damaged.
+
+    Raises StateError that names the file; those raised in the block pass.
+    """
+    try:
+        yield
+    except StateError:
+        raise
+    except Exception as error:  # damage has no limits: zlib, tokenize, memory
+        raise StateError(what, where=str(path), remedy=remedy, code="PFB-K08") from error
 
 
 def damaged(path: Path, what: str, kind: type[StateError] = StateError) -> StateError:

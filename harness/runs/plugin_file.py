@@ -131,7 +131,7 @@ def _execute(path: Path, source: bytes, name: str) -> ModuleType:
     return module
 
 
-class Ended(Exception):
+class EndsProcess(Exception):
     """The error for a plug-in that would have ended the process."""
 
 
@@ -141,7 +141,7 @@ def contained() -> Iterator[None]:
     end = os._exit
 
     def refuse(code: int) -> NoReturn:
-        raise Ended(f"it ends the process (os._exit({code}))")
+        raise EndsProcess(f"it ends the process (os._exit({code}))")
 
     sys.stdout.flush()
     output = os.dup(1)

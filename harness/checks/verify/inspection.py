@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import StateError
 from harness.runs.files import JsonObject, read_json, sha256
-from harness.runs.records import wrong_keys
+from harness.runs.records import CHANGED, broken_seal, wrong_keys
 
 T = TypeVar("T")
 
@@ -91,6 +91,8 @@ class Inspection:
         content = self.json(path)
         if content is None:
             return None
+        if broken_seal(content):
+            self.fault(path, CHANGED)
         try:
             return kind.validate_python(content)
         except ValidationError as error:
