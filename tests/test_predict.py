@@ -281,7 +281,7 @@ def test_an_answer_that_is_no_probability_is_an_error_and_no_mask(
     monkeypatch.setattr(Method, "probability", broken)
     with pytest.raises(DataError, match=f"{OTHER}: the network's answer is no mask") as caught:
         predict(request_for())
-    assert caught.value.code == "PFB-D15"
+    assert caught.value.code == "PFB-D17"
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{CASE}.nii.gz"]
 
 

@@ -233,7 +233,7 @@ def _adapted(method: Method, sights: Sequence[_Sight]) -> Method:
 def _unsound(case: str, error: UnsoundPrediction) -> DataError:
     what = f"the network's answer is no mask: {error}"
     remedy = "look for values in this scan that the training scans do not have"
-    return DataError(what, where=case, remedy=remedy, code="PFB-D15")
+    return DataError(what, where=case, remedy=remedy, code="PFB-D17")
 
 
 def _write(request: PredictRequest, method: Method, sight: _Sight) -> list[Path]:

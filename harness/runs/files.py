@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,7 +34,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only disk that fails, too
+            temporary.unlink(missing_ok=True)
         raise storage_error(error, path, len(content)) from error
     crash_while_writing(path, named=True)
 
@@ -114,6 +115,8 @@ def storage_error(error: OSError, path: Path, size: int) -> Exception:
         done = f"cannot write {size:,} bytes" if size else "cannot be made"
         what = f"{done}: {os.strerror(error.errno or errno.EIO)}"
         remedy = "free space or pass another --out; the same command continues this run"
+        if error.errno == errno.EROFS:
+            remedy = "a copy of the folder on a disk that can be written, or --out elsewhere"
         return StorageError(what, where=str(path), remedy=remedy, code="PFB-S01")
     return error
 

@@ -34,6 +34,7 @@ from pydantic import (
 from harness.errors import StateError, printable
 from harness.runs.files import JsonObject, damaged, read_json, write_json
 from harness.runs.plugin_file import COPY
+from harness.runs.spec import code_version
 from harness.runs.suite import Suite
 from harness.runs.suites import suite
 from harness.systems import catalogue
@@ -480,19 +481,46 @@ def read(path: Path, kind: TypeAdapter[T]) -> T:
         record = kind.validate_python(content)
     except ValidationError as error:
         key, what = wrong_keys(error)[0]
-        raise damaged(path, f"lacks '{key}'" if what == MISSING else f"{key}: {what}") from error
+        said = f"lacks '{key}'" if what == MISSING else f"{key}: {what}"
+        if what in (MISSING, FOREIGN) and (other := written_by_another(path, said)):
+            raise other from error
+        raise damaged(path, said) from error
     if isinstance(record, Ended | PointEnd) and broken_seal(content):
         raise damaged(path, CHANGED)
     return record
 
 
 MISSING = "is missing"
+FOREIGN = "does not belong here"
 CHANGED = "was changed after it was written (its seal)"
+
+
+def written_by_another(path: Path, what: str) -> StateError | None:
+    """The error for a file that the version of pfbench which began its run can read.
+
+    None where this version began it, or nothing says which.
+    """
+    for folder in path.parents[:4]:
+        if (folder / "run.json").is_file():
+            code = written_by(folder / "run.json")
+            if code in ("", code_version()):
+                return None
+            what = f"{what}: the run was begun by {code}, this is {code_version()}"
+            remedy = "that version of pfbench, which reads it; nothing has to be removed"
+            return StateError(what, where=str(path), remedy=remedy, code="PFB-K07")
+    return None
+
+
+def written_by(manifest: Path) -> str:
+    """The version and code that began the run of this run.json; "" where it does not say."""
+    protocol = read_json(manifest).get("protocol")
+    code = protocol.get("code") if isinstance(protocol, dict) else None
+    return code if isinstance(code, str) else ""
 
 
 def wrong_keys(error: ValidationError) -> list[tuple[str, str]]:
     """The faults of a record in few words, each after its dotted key."""
-    plain = {"missing": MISSING, "extra_forbidden": "does not belong here"}
+    plain = {"missing": MISSING, "extra_forbidden": FOREIGN}
     return [
         (".".join(map(str, fault["loc"])), plain.get(fault["type"], fault["msg"]))
         for fault in error.errors(include_url=False, include_context=False, include_input=False)

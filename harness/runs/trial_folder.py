@@ -104,8 +104,12 @@ class TrialFolder:
         try:
             spec = TrialSpec.model_validate(read_json(path))
         except ValidationError as error:
-            raise damaged(path, f"is no specification ({error.error_count()} faults)") from error
+            what = f"is no specification ({error.error_count()} faults)"
+            raise records.written_by_another(path, what) or damaged(path, what) from error
         if spec.id != self.id:
+            what = f"describes trial {spec.id} for this version, not {self.id}"
+            if other := records.written_by_another(path, what):
+                raise other
             raise StateError(
                 f"describes trial {spec.id}, not {self.id}",
                 where=str(path),
@@ -269,7 +273,6 @@ class TrialFolder:
     def _mask(self, case: str, name: str) -> NDArray[np.bool_]:
         path = self.mask_path(case)
         with reading(path, "has no readable mask", ANEW):
-            self._refuse_changed(path)
             return mask_file.read(path, name)
 
     def mask_path(self, case: str) -> Path:
