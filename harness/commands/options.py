@@ -290,6 +290,48 @@ class MlflowOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CrossingOptions:
+    """The options on tests beyond one split: folds, sites, and data of other origins."""
+
+    folds: Annotated[
+        str,
+        typer.Option(
+            help="Cross-validation, in which each case tests once: all, a number of folds such as "
+            "10, or a list such as 0,2."
+        ),
+    ] = ""
+    leave_one_out: Annotated[
+        str,
+        typer.Option(
+            help="site: a fold for each site, which tests while the others train; the sites stand "
+            "in the CSV of split.group.",
+        ),
+    ] = ""
+    tests: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--test",
+            help="NAME=DIR: score the trained networks on the data in DIR, too; may be repeated.",
+        ),
+    ] = None
+    test_images: Annotated[
+        list[str] | None,
+        typer.Option("--test-image", help="NAME:MODALITY=PATTERN, where its files differ."),
+    ] = None
+    test_labels: Annotated[
+        list[str] | None,
+        typer.Option("--test-label", help="NAME:PATTERN, where its files differ."),
+    ] = None
+
+    @property
+    def changes(self) -> list[str]:
+        """The changes of settings by these options, written as for `--set`."""
+        if self.leave_one_out:
+            one_of("leave-one-out", self.leave_one_out, Literal["site"])
+        return ["split.kind=site"] if self.leave_one_out else []
+
+
+@dataclass(frozen=True, kw_only=True)
 class SuiteOptions:
     """The options on a suite's trials: which trials there are, and how they are carried out."""
 
@@ -312,6 +354,7 @@ class SuiteOptions:
         ),
     ] = None
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Trials of each row.")] = 1
+    crossing: CrossingOptions = CrossingOptions()
     settings: SettingOptions = SettingOptions()
     tuned: Annotated[
         Path | None, typer.Option(help="The best.yaml of `pfbench tune`: use what it found.")

@@ -27,7 +27,7 @@ from pydantic import (
 from harness.errors import StateError
 from harness.runs.files import JsonObject, damaged, read_json, write_json
 from harness.runs.plugin_file import COPY
-from harness.runs.suites import Suite, suite
+from harness.runs.suites import Suite, elsewhere, parted, suite
 from harness.systems import catalogue
 from harness.systems.case_score import MEANS
 from harness.systems.catalogue import SYSTEMS, Kind, SystemEntry
@@ -231,13 +231,21 @@ class VolumeKeys(Record):
     """The entry in the cache of each case."""
     cache: str = "cache"
     """Folder of the cache: below the run folder, or absolute."""
+    sets: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """The entries of further volumes, by their fingerprint: those of folds whose intensities
+    differ, and those of other origins."""
 
-    def key(self, case: str) -> str:
+    def of(self, fingerprint: str) -> dict[str, str]:
+        """The entry in the cache of each case of the volumes with this fingerprint."""
+        return self.sets.get(fingerprint, self.keys)
+
+    def key(self, case: str, fingerprint: str = "") -> str:
         """The entry in the cache of `case`. Raises StateError for a case outside the run."""
-        if case not in self.keys:
+        known = self.of(fingerprint)
+        if case not in known:
             what, remedy = f"has no case '{case}'", "the data of this run, or its own command again"
             raise StateError(what, where="data.json", remedy=remedy, code="PFB-K08")
-        return self.keys[case]
+        return known[case]
 
 
 class SystemRecord(BaseModel):
@@ -302,7 +310,32 @@ class RowRecord(Record):
     cells: list[str]
     system: str
     trials: list[TrialId]
-    """Ids of the trials of the row, one for each seed, in order of seed."""
+    """Ids of the trials of the row, one for each seed and fold, in order of seed, then fold."""
+
+
+class FoldRecord(Record):
+    """One fold of a cross-validation, as run.json keeps it."""
+
+    name: str = ""
+    """The name of the fold, such as the site that tests; "" where folds have numbers alone."""
+    data: JsonObject
+    """The volumes of the fold, as the specifications of its trials name them."""
+
+    def said(self, number: int) -> str:
+        """The fold in words: "fold 2", "fold 2 (site_b)"."""
+        return f"fold {number} ({self.name})" if self.name else f"fold {number}"
+
+
+class OtherRecord(Record):
+    """A data set of another origin on which the trained networks are scored."""
+
+    cases: list[str]
+    synthetic: bool
+    content: str
+    """The fingerprint of the files and of how they are read, whatever the fold."""
+    patients: dict[str, str] = Field(default_factory=dict)
+    """Case -> patient; empty where every case is a patient of its own."""
+    notes: list[str] = Field(default_factory=list)
 
 
 class Manifest(Record):
@@ -350,10 +383,17 @@ class RunManifest(Manifest):
     """The name of each trial for people, by trial id."""
     trials: list[TrialId]
     mlflow: Literal["off", "here", "elsewhere"] = "off"
+    folds: dict[str, FoldRecord] = Field(default_factory=dict)
+    """The folds of a cross-validation, by number; empty for a single split."""
+    tests: dict[str, OtherRecord] = Field(default_factory=dict)
+    """The data sets of other origins, by name."""
 
     def suite(self, name: str) -> Suite:
         """The suite called `name`, with the columns that it had in this run."""
-        return self.suite_files[name].suite if name in self.suite_files else suite(name)
+        table, where = parted(name)
+        if table not in self.suite_files:
+            return suite(name)
+        return elsewhere(self.suite_files[table].suite, where)
 
 
 class StudyManifest(Manifest):

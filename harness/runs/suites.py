@@ -262,17 +262,38 @@ OF_PAPER = tuple(SUITES)
 SUITES["equal_voxels"] = EQUAL_VOXELS
 OURS = tuple(SUITES)
 ALL = "all"
+ELSEWHERE = "@"  # between the name of a suite and that of a data set of another origin
 TUNED = Suite("Default and tuned settings", (), ("System", "Settings"), FIGURES)
 """The comparison at the end of `pfbench tune`; that command finds the rows of this suite."""
 
 
 def suite(name: str) -> Suite:
-    """The suite called `name`. Raises UsageError with the nearest name for an unknown one."""
-    if name == "tuned":
-        return TUNED
-    if name not in SUITES:
+    """The suite called `name`. Raises UsageError with the nearest name for an unknown one.
+
+    "table5@b" is Table V on the data set b of another origin.
+    """
+    table, where = parted(name)
+    if table == "tuned":
+        return elsewhere(TUNED, where)
+    if table not in SUITES:
         raise unknown("suite", name, [*SUITES, ALL])
-    return SUITES[name]
+    return elsewhere(SUITES[table], where)
+
+
+def parted(name: str) -> tuple[str, str]:
+    """The suite and the data set of another origin in a name: "table5@b" -> "table5", "b"."""
+    table, _, where = name.partition(ELSEWHERE)
+    return table, where
+
+
+def elsewhere(table: Suite, where: str) -> Suite:
+    """The table of the same rows on the data set `where`; without a name, the table itself.
+
+    Costs are those of the table itself: the networks are the same.
+    """
+    if not where:
+        return table
+    return replace(table, title=f"{table.title}, tested on {where}", shows=FIGURES, notes=())
 
 
 def chosen(
