@@ -108,9 +108,13 @@ class Plan:
             return self.crossed.folds
         return (Fold(self.settings.split.fold, self.split, self.data, self.keys),)
 
-    def split_of(self, spec: TrialSpec) -> Split:
-        """The split of a trial of this plan."""
-        return next(fold.split for fold in self.folds if fold.number == spec.fold)
+    def cases_of(self, spec: TrialSpec) -> Split:
+        """The cases of a trial: those of its fold, with the cases of another origin that test."""
+        made = next(fold.split for fold in self.folds if fold.number == spec.fold)
+        if spec.test is None:
+            return made
+        [other] = [other for other in self.elsewhere if other.name == spec.test.name]
+        return replace(made, test=other.cases)
 
     @property
     def suites(self) -> tuple[str, ...]:
