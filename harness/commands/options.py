@@ -531,6 +531,10 @@ class PredictOptions:
         ),
     ] = ""
     seed: Annotated[int | None, typer.Option(min=0, help="Default: the lowest.")] = None
+    fold: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of a cross-validation: whose network. Default: the lowest."),
+    ] = None
     probability: Annotated[
         bool, typer.Option("--probability", help="Write the probability of each voxel, too.")
     ] = False

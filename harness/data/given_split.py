@@ -5,8 +5,8 @@
     a data list         MONAI's {"training": [{"image": …, "label": …, "fold": 0}]}
     a CSV               case,fold
 
-The sites of a table of patients are folds, too. Lists of folds have no third part: the fold that is asked for tests, and of the others a tenth
-validates, as in a seeded split.
+The sites of a table of patients are folds, too. Lists of folds have no third part: the fold that is
+asked for tests, and of the others a tenth validates, as in a seeded split.
 """
 
 import json

@@ -152,12 +152,16 @@ def _notes(
     tested = {case for fold in folds for case in fold.split.test}
     cases = {case for fold in folds for part in fold.split.parts.values() for case in part}
     names = [each.said if each.division.name else str(each.number) for each in chosen]
-    which = f"folds {listed(names, 10)} of {len(made)}" if len(chosen) < len(made) else ""
-    which = which or f"{len(made)} folds" + (f": {listed(names, 10)}" if names[0] != "0" else "")
+    which = f"{len(made)} folds"
+    if len(chosen) < len(made):
+        which = f"folds {listed(names, 10)} of {len(made)}"
+    elif chosen[0].division.name:
+        which += f": {listed(names, 10)}"
+    many = f"{len(tested)}" if len(tested) == len(cases) else f"{len(tested)} of {len(cases)}"
     said = [
-        f"cross-validation, {which}: each of {len(tested)} of {len(cases)} cases is tested once, by "
-        "the network of its fold, which has not seen its patient; networks of two folds share "
-        "training cases, so that intervals over the cases are somewhat too narrow for new trainings"
+        f"cross-validation, {which}: {many} cases are tested, each once, by the network of its "
+        "fold, which has not seen its patient; networks of two folds share training cases, so that "
+        "intervals are somewhat too narrow for new trainings"
     ]
     common = [note for note in found[0].notes if all(note in one.notes for one in found)]
     said += common
@@ -179,5 +183,3 @@ def settings_of(settings: Settings, choice: FoldChoice) -> Settings:
         return settings
     split = settings.split.model_copy(update={"folds": choice.count})
     return settings.model_copy(update={"split": split})
-
-

@@ -13,7 +13,7 @@ from harness.data.wording import counted
 from harness.results.caveats import caveats
 from harness.results.departures import of_data, of_systems, of_training
 from harness.results.markdown import markdown_table
-from harness.results.rows import merged_rows
+from harness.results.rows import merged_rows, trainings
 from harness.results.table_data import Record, ResultTable, tables
 from harness.runs.files import JsonObject, write_bytes
 from harness.runs.measures import (
@@ -29,6 +29,7 @@ from harness.runs.measures import (
 from harness.runs.records import Failed, Measured, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
+from harness.runs.suites import parted
 
 STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
 TRANSDUCTIVE = "† fine-tuned on the test volumes, without their labels: its scores are transductive"
@@ -100,7 +101,9 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     for table in shown:
         notes += table.about.notes
     notes += of_systems(run.settings)
+    notes += by_fold(shown, folders)
     told = [note for folder in folders for note in (*folder.run().notes, *_failures(folder))]
+    told += [note for f in folders for other in f.run().tests.values() for note in other.notes]
     return (*notes, *dict.fromkeys(told), *unit_notes(shown))
 
 
@@ -163,8 +166,9 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
 
 def several_scans(folders: Sequence[RunFolder]) -> list[str]:
     """The note on test cases of the same patient, and on which figures count the patient once."""
-    split = folders[0].split()
-    cases, patients = len(split.test), len({split.patient_of(case) for case in split.test})
+    splits = folders[0].splits().values()
+    tested = {case: split.patient_of(case) for split in splits for case in split.test}
+    cases, patients = len(tested), len({*tested.values()})
     if cases == patients:
         return []
     return [
@@ -175,18 +179,53 @@ def several_scans(folders: Sequence[RunFolder]) -> list[str]:
 
 
 def without_target(folders: Sequence[RunFolder]) -> list[str]:
-    """The note on how many test cases have no target, and how such cases are scored."""
-    results = (trial.result() for folder in folders for trial in folder.trials())
-    known = [one for one in results if isinstance(one, Scored) and one.n_without_target]
-    if not known:
-        return []
-    some, of = known[0].n_without_target, known[0].n_cases
-    if some == of:
-        return [f"none of the {of} test cases has any target: there is nothing to score"]
+    """The notes on how many test cases have no target, and how such cases are scored.
+
+    One for the run's own test cases, and one for those of each other origin.
+    """
+    counts: dict[str, tuple[int, int]] = {}
+    for row in merged_rows(folders):
+        where = parted(row.suite)[1]
+        found = [trial.result() for trial in trainings(row.trials)[0]]
+        known = [one for one in found if isinstance(one, Scored)]
+        of, some = (sum(getattr(one, n) for one in known) for n in ("n_cases", "n_without_target"))
+        counts[where] = max(counts.get(where, (0, 0)), (of, some))
     return [
+        (f"{where}: " if where else "") + _in_words(some, of)
+        for where, (of, some) in counts.items()
+        if some
+    ]
+
+
+def _in_words(some: int, of: int) -> str:
+    if some == of:
+        return f"none of the {of} test cases has any target: there is nothing to score"
+    return (
         f"{some} of {of} test cases without target: an empty prediction scores Dice 100 and HD95 0 "
         "there, any other Dice 0 and the diagonal of the volume"
-    ]
+    )
+
+
+def by_fold(shown: Sequence[ResultTable], folders: Sequence[RunFolder]) -> list[str]:
+    """One note for each row of a cross-validation: Dice of each fold, and how far apart they are."""
+    names = {int(number): one.name for f in folders for number, one in f.run().folds.items()}
+    notes = []
+    for table in shown:
+        for line in table.means.to_dict("records"):
+            if not line.get("fold") or line["status"] != "ok" or absent(line[DICE.column]):
+                continue
+            lines = table.frame[
+                (table.frame["key"] == line["key"]) & (table.frame["row"] == "trial")
+            ]
+            of_folds = lines[DICE.column].astype(float).groupby(lines["fold"].astype(int)).mean()
+            each = ", ".join(
+                f"{names.get(fold) or fold}: {number(value, DICE)}"
+                for fold, value in of_folds.items()
+            )
+            apart = line.get(DICE.spread_of_folds)
+            said = "" if absent(apart) else f" (standard deviation {number(apart, DICE)})"
+            notes.append(f"{line['title']}, Dice by fold: {each}{said}")
+    return notes
 
 
 def _windows(protocol: JsonObject, shown: Sequence[ResultTable]) -> list[str]:

@@ -58,7 +58,7 @@ def open_run(
         protocol=planned.protocol,
         protocol_hash=planned.protocol_hash,
         synthetic=planned.data.synthetic,
-        fingerprint=planned.data.fingerprint,
+        fingerprint=planned.protocol["data"]["fingerprint"],
         settings=planned.settings.model_dump(mode="json"),
         notes=list(planned.notes),
         suite_files={

@@ -71,9 +71,7 @@ class Elsewhere:
 
     def set_of(self, fold: int) -> OtherSet:
         """The volumes that test the networks of a fold, as a specification names them."""
-        return OtherSet(
-            name=self.name, fingerprint=self.of_fold[fold], synthetic=self.synthetic
-        )
+        return OtherSet(name=self.name, fingerprint=self.of_fold[fold], synthetic=self.synthetic)
 
 
 @dataclass(frozen=True)
@@ -142,9 +140,13 @@ class Plan:
 
     @property
     def to_measure(self) -> list[str]:
-        """Ids of the trials to measure: their row is in a table that shows a measured figure."""
+        """Ids of the trials to measure: their row is in a table that shows a measured figure.
+
+        In a cross-validation, those of its first fold: all folds have the same network.
+        """
         shown = [row for row in self.rows if MEASURED & set(suite(row.suite).shows)]
-        measured = {spec.id for row in shown for spec in row.trials}
+        first = self.folds[0].number
+        measured = {spec.id for row in shown for spec in row.trials if spec.fold == first}
         return [trial for trial in self.trials if trial in measured]
 
     @cached_property

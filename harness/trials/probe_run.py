@@ -1,8 +1,8 @@
 """Probe trials before they run: each kind of trial once, on the machines that will run them.
 
-Trials that differ in seed, fold and schedule alone are of one kind. Their probes are actions of trials
-in a run folder of their own, which lies within the cache, as every machine reaches that, and is
-gone afterwards. See harness.trials.probe for what is done there.
+Trials that differ in seed, fold and schedule alone are of one kind. Their probes are actions of
+trials in a run folder of their own, which lies within the cache, as every machine reaches that, and
+is gone afterwards. See harness.trials.probe for what is done there.
 """
 
 import shutil

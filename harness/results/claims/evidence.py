@@ -102,7 +102,8 @@ class RowEvidence:
         NoEvidence when a training was not timed.
         """
         records = []
-        for trial in self.trials:
+        first = self.trials[0].spec().fold  # folds have one network, of which the first is timed
+        for trial in (trial for trial in self.trials if trial.spec().fold == first):
             record = trial.measurement()
             if not isinstance(record, Measured):
                 why = record.reason if record else "not measured"
