@@ -1,8 +1,9 @@
 """The tables of the paper, from run folders: as CSV, as Markdown and on the terminal."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from rich.table import Table as RichTable
 from harness.data.wording import counted
 from harness.results.caveats import caveats
 from harness.results.departures import of_data, of_systems, of_training
+from harness.results.drops import HEADINGS, RULE, Drop, drops
+from harness.results.drops import cells as drop_cells
 from harness.results.markdown import markdown_table
 from harness.results.rows import merged_rows, trainings
 from harness.results.table_data import Record, ResultTable, tables
@@ -59,6 +62,9 @@ class Results:
 
     tables: tuple[ResultTable, ...]
     notes: tuple[str, ...]
+    drops: Mapping[str, Sequence[Drop]] = field(default_factory=dict)
+    """Suite -> how much worse its systems are there than on their own test cases; of tables on data
+    of another origin."""
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -70,8 +76,12 @@ def build(*folders: RunFolder) -> Results:
 
     Raises UsageError for runs of different protocols, StateError for a folder that is no run.
     """
-    found = tables(folders)
-    return Results(found, _notes(folders, found))
+    found, by_suite = tables(folders), defaultdict(list)
+    for row in merged_rows(folders):
+        if parted(row.suite)[1]:
+            by_suite[row.suite].append(row)
+    worse = {suite: drops(its_rows) for suite, its_rows in by_suite.items()}
+    return Results(found, _notes(folders, found), worse)
 
 
 def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[str, ...]:
@@ -207,25 +217,34 @@ def _in_words(some: int, of: int) -> str:
 
 
 def by_fold(shown: Sequence[ResultTable], folders: Sequence[RunFolder]) -> list[str]:
-    """One note for each row of a cross-validation: Dice of each fold, and how far apart they are."""
-    names = {int(number): one.name for f in folders for number, one in f.run().folds.items()}
+    """One note for each row of a cross-validation: Dice of each fold, and their deviation."""
     notes = []
     for table in shown:
-        for line in table.means.to_dict("records"):
-            if not line.get("fold") or line["status"] != "ok" or absent(line[DICE.column]):
-                continue
-            lines = table.frame[
-                (table.frame["key"] == line["key"]) & (table.frame["row"] == "trial")
-            ]
-            of_folds = lines[DICE.column].astype(float).groupby(lines["fold"].astype(int)).mean()
-            each = ", ".join(
-                f"{names.get(fold) or fold}: {number(value, DICE)}"
-                for fold, value in of_folds.items()
-            )
-            apart = line.get(DICE.spread_of_folds)
-            said = "" if absent(apart) else f" (standard deviation {number(apart, DICE)})"
-            notes.append(f"{line['title']}, Dice by fold: {each}{said}")
+        for title, (of_folds, apart) in dice_by_fold(table, folders).items():
+            each = ", ".join(f"{number(value, DICE)} ({fold})" for fold, value in of_folds.items())
+            said = "" if absent(apart) else f"; standard deviation {number(apart, DICE)}"
+            notes.append(f"{title}, Dice by fold: {each}{said}")
     return notes
+
+
+def dice_by_fold(
+    table: ResultTable, folders: Sequence[RunFolder]
+) -> dict[str, tuple[dict[str, float], float | None]]:
+    """Dice in each fold, over the seeds, by its name, and its deviation, for each finished row.
+
+    Empty for a single split.
+    """
+    names = {int(at): one.said(int(at)) for f in folders for at, one in f.run().folds.items()}
+    found = {}
+    for line in table.means.to_dict("records"):
+        if not line.get("fold") or line["status"] != "ok" or absent(line[DICE.column]):
+            continue
+        its = (table.frame["key"] == line["key"]) & (table.frame["row"] == "trial")
+        lines = table.frame[its & table.frame[DICE.column].notna()]
+        of_folds = lines[DICE.column].astype(float).groupby(lines["fold"].astype(int)).mean()
+        known = {names[int(fold)]: float(value) for fold, value in of_folds.items()}
+        found[line["title"]] = known, line.get(DICE.spread_of_folds)
+    return found
 
 
 def _windows(protocol: JsonObject, shown: Sequence[ResultTable]) -> list[str]:
@@ -418,6 +437,8 @@ def markdown(results: Results) -> str:
     for table in results.tables:
         lines += [f"# {table.about.title}", ""]
         lines += [*markdown_table(headings(table), cells(table)), ""]
+        if worse := results.drops.get(table.suite):
+            lines += [*markdown_table(HEADINGS, map(drop_cells, worse)), "", f"{RULE}.", ""]
     return "\n".join([*lines, *(f"- {note}" for note in results.notes)]) + "\n"
 
 
@@ -425,6 +446,8 @@ def show(results: Results, screen: Screen) -> None:
     """Print the tables and their notes on the terminal."""
     for table in results.tables:
         screen.show(_terminal(table))
+        if worse := results.drops.get(table.suite):
+            screen.show(_terminal_drops(worse))
     for note in results.notes:
         screen.say(f"- {note}")
 
@@ -438,6 +461,16 @@ def _terminal(table: ResultTable) -> RichTable:
         shown.add_column(heading, justify="left" if number < texts else "right")
     for row in cells(table):
         shown.add_row(*(_bold(cell) for cell in row))
+    return shown
+
+
+def _terminal_drops(worse: Sequence[Drop]) -> RichTable:
+    """The drops of one table for a rich console."""
+    shown = RichTable(header_style="bold", caption=RULE, caption_justify="left")
+    for place, heading in enumerate(HEADINGS):
+        shown.add_column(heading.replace("[", r"\["), justify="left" if place < 2 else "right")
+    for drop in worse:
+        shown.add_row(*(cell.replace("[", r"\[") for cell in drop_cells(drop)))
     return shown
 
 
