@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.data import given_split
 from harness.data.given_split import IGNORED, SITES, GivenSplit, refuse_other_cases
 from harness.data.patients import Groups, groups, suspicion
-from harness.data.split import Kind, Split, carved, split
+from harness.data.split import FOLDS, Kind, Split, carved, split
 from harness.errors import DataError, UsageError
 
 
@@ -51,7 +51,14 @@ class Division:
 
 
 def divide(
-    roster: Roster, *, kind: Kind, seed: int, fold: int, folds: int, group: str, file: str
+    roster: Roster,
+    *,
+    kind: Kind,
+    seed: int,
+    fold: int,
+    group: str,
+    file: str,
+    folds: int = FOLDS,
 ) -> Division:
     """Divide cases by the settings of a split; reads no voxels.
 

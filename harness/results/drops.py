@@ -87,7 +87,7 @@ def cells(drop: Drop) -> list[str]:
         span = f"[{worse.low:+.{digits}f}, {worse.high:+.{digits}f}]"
     elif span:
         span = f"({span})"
-    what = "HD95, median (mm)" if drop.metric.centre == "median" else drop.metric.heading
+    what = "HD95, median (mm)" if drop.metric.centre == "median" else drop.metric.title
     return [
         drop.title,
         what,
