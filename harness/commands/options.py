@@ -137,21 +137,9 @@ class FileOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """The options on data: the volumes that a run or study reads, and the region to segment."""
+class GridOptions:
+    """The options on the grid: the voxels that systems see, and targets that it loses."""
 
-    dataset: Annotated[
-        str,
-        typer.Option(
-            help="phantom (built in), brats, liver, lits, kits … (`pfbench list datasets`), or "
-            "folder: nnU-Net's layout, Decathlon's, or --image and --label.",
-            autocompletion=completion.datasets,
-        ),
-    ] = "phantom"
-    data_root: DataRoot = None
-    modalities: Modalities = ""
-    target: Target = ""
-    files: FileOptions = FileOptions()
     grid: Annotated[
         str,
         typer.Option(
@@ -185,6 +173,25 @@ def _listed(text: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """The options on data: the volumes that a run or study reads, and the region to segment."""
+
+    dataset: Annotated[
+        str,
+        typer.Option(
+            help="phantom (built in), brats, liver, lits, kits … (`pfbench list datasets`), or "
+            "folder: nnU-Net's layout, Decathlon's, or --image and --label.",
+            autocompletion=completion.datasets,
+        ),
+    ] = "phantom"
+    data_root: DataRoot = None
+    modalities: Modalities = ""
+    target: Target = ""
+    files: FileOptions = FileOptions()
+    sight: GridOptions = GridOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckOptions:
     """The options of `pfbench data check`."""
 
@@ -193,6 +200,7 @@ class CheckOptions:
     modalities: Modalities = ""
     target: Target = ""
     files: FileOptions = FileOptions()
+    sight: GridOptions = GridOptions()
     profile: Annotated[
         str,
         typer.Option(help="The grid of paper or quick.", autocompletion=completion.profiles),
@@ -216,6 +224,7 @@ class DescribeOptions:
     modalities: Modalities = ""
     target: Target = ""
     files: FileOptions = FileOptions()
+    sight: GridOptions = GridOptions()
     group: Annotated[
         str,
         typer.Option(help="Whose a case is: a pattern such as '{patient}_*', or a CSV."),

@@ -127,7 +127,7 @@ def _settings(
     tuned: Path | None = None,
     more: Sequence[str] = (),
 ) -> Settings:
-    changes = [*(options.changes or ()), *data.changes, *more]
+    changes = [*(options.changes or ()), *data.sight.changes, *more]
     return resolve(profile, options.config, changes, options.epochs, tuned)
 
 

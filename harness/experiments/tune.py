@@ -104,6 +104,7 @@ def _tune(request: StudyRequest, session: Session) -> int:
         _protocol(request, prepared),
         request.cache,
         request.command,
+        prepared.notes,
     )
     _announce(request, folder, prepared, screen)
     session.begin()

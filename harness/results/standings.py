@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness.results.intervals import Interval, mean_interval, median_interval
-from harness.results.misses import Misses, misses
+from harness.results.misses import Misses, misses, without_target
 from harness.results.rankings import Comparison, Ranking, compare_all, ranking
 from harness.results.rows import ResultRow, trainings
 from harness.results.scores import Scores
@@ -71,11 +71,13 @@ def stand(rows: Sequence[ResultRow], metric: Measure) -> Standing:
     for row in rows:
         trials, why = _finished(row)
         notes += why
-        if trials:
+        if without_target(trials):
+            notes.append("no test case has a target: nothing can be compared")
+        elif trials:
             scores[row.key] = row.scores(metric.key, metric.scale, trials)
             missed[row.key] = misses(trials)
     titles = {row.key: row.title for row in rows if row.key in scores}
-    return Standing(metric, titles, scores, missed, tuple(notes))
+    return Standing(metric, titles, scores, missed, tuple(dict.fromkeys(notes)))
 
 
 def _finished(row: ResultRow) -> tuple[list[TrialFolder], list[str]]:

@@ -5,7 +5,7 @@ Plan ─► open_run ───► run.json, split.json, data.json, plugins/, tri
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,6 +140,7 @@ def open_study(
     protocol: Mapping[str, Any],
     cache: Path,
     command: str,
+    notes: Sequence[str] = (),
 ) -> StudyManifest:
     """Write the study. Raises UsageError or StateError for a folder of another study."""
     searched = tuple(spaces)
@@ -160,6 +161,7 @@ def open_study(
         protocol_hash=digest(protocol),
         synthetic=data.synthetic,
         references={space.name: space.reference for space in searched},
+        notes=list(notes),
         plugins=plugins.merged(earlier.plugins if earlier else (), used),
         command=storable(command),
         status="running",

@@ -404,6 +404,8 @@ class StudyManifest(Manifest):
     """The names of the searches."""
     references: dict[str, dict[str, float]]
     """The present settings of each search, with which every point is compared."""
+    notes: list[str] = Field(default_factory=list)
+    """Notes on the volumes and the split."""
 
     @property
     def settings(self) -> JsonObject:
