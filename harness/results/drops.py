@@ -17,7 +17,7 @@ from harness.results.rows import ResultRow
 from harness.results.standings import stand
 from harness.runs.files import JsonObject
 from harness.runs.measures import SCORES, Measure
-from harness.runs.suites import parted
+from harness.runs.suite import parted
 from harness.runs.trial_folder import TrialFolder
 
 HEADINGS = ("System", "Metric", "Internal test", "Here", "Worse by [95 %]")

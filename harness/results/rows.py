@@ -9,7 +9,8 @@ from harness.results.scores import Scores
 from harness.runs.nested import difference
 from harness.runs.records import RunManifest
 from harness.runs.run_folder import RunFolder
-from harness.runs.suites import OURS, SUITES, parted
+from harness.runs.suite import parted
+from harness.runs.suites import OURS, SUITES
 from harness.runs.trial_folder import TrialFolder
 from harness.systems.catalogue import Kind, SystemEntry
 

@@ -26,7 +26,7 @@ from harness.runs.measures import (
 )
 from harness.runs.records import Measurement, MetricRecord, Scored
 from harness.runs.run_folder import RunFolder
-from harness.runs.suites import Suite
+from harness.runs.suite import Suite
 from harness.runs.trial_folder import TrialFolder
 
 PAPER = sorted((m for m in MEASURES if m.paper), key=lambda measure: measure.where)

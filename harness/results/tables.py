@@ -32,7 +32,7 @@ from harness.runs.measures import (
 from harness.runs.records import Failed, Measured, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
-from harness.runs.suites import parted
+from harness.runs.suite import parted
 
 STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
 TRANSDUCTIVE = "† fine-tuned on the test volumes, without their labels: its scores are transductive"

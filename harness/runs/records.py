@@ -1,6 +1,7 @@
 """The JSON files of a run folder as types, for the code that writes and the code that reads them.
 
 run.json           RunManifest | StudyManifest      what was asked
+split.json         SplitRecord | FoldsRecord        which case trains, validates, tests
 data.json          VolumeKeys                       which entry of the cache is a case
 result.json        Scored | Failed                  how training and scoring ended
 measurement.json   Measured | Failed                time and memory of inference
@@ -8,9 +9,11 @@ measuring.json     Measuring                        the same of some processes, 
 probe_*.json       ProbedTraining, ProbedInference | Failed
 point.json         PointRecord                      one point of a study
 points/…/result.json   PointEnd
+
+Names from a record become names of files and folders, so that they are checked as they are read.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
@@ -27,12 +30,20 @@ from pydantic import (
 from harness.errors import StateError
 from harness.runs.files import JsonObject, damaged, read_json, write_json
 from harness.runs.plugin_file import COPY
-from harness.runs.suites import Suite, elsewhere, parted, suite
+from harness.runs.suite import Suite, elsewhere, parted
+from harness.runs.suites import suite
 from harness.systems import catalogue
 from harness.systems.case_score import MEANS
 from harness.systems.catalogue import SYSTEMS, Kind, SystemEntry
 
 TrialId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""A name that is safe as that of a file or folder: of a case, suite, system, data set, …"""
+TableName = Annotated[
+    str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[A-Za-z0-9][A-Za-z0-9_-]{0,31})?$")
+]
+"""The name of a suite, or of one on a data set of another origin: "table5@hospital_b"."""
+FoldNumber = Annotated[str, Field(pattern="^[0-9]{1,4}$")]
 STATISTICS = {f"{name}_{part}" for name in MEANS for part in ("mean", "std")}
 SCHEMA: Literal[3] = 3
 """Version of run.json."""
@@ -77,7 +88,7 @@ class Scored(Ended):
 
     status: Literal["ok"]
     reason: Literal[""]
-    system: str
+    system: Name
     kind: Kind
     metrics: dict[str, float]
     """Mean and standard deviation over the test cases, of each score of cases.csv."""
@@ -224,16 +235,44 @@ class ProbedInference(Ended):
     threads: int
 
 
+class SplitRecord(Record):
+    """split.json: the case ids of each part."""
+
+    train: list[Name]
+    validation: list[Name]
+    test: list[Name]
+    patients: dict[Name, str] = Field(default_factory=dict)
+    sites: dict[Name, str] = Field(default_factory=dict)
+
+    @property
+    def content(self) -> JsonObject:
+        """The content of the file, for `harness.data.split.Split.from_json`."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class FoldsRecord(Record):
+    """split.json of a cross-validation: the split of each fold."""
+
+    folds: dict[FoldNumber, SplitRecord] = Field(min_length=1)
+
+
 class VolumeKeys(Record):
     """data.json: where the prepared volumes are."""
 
-    keys: dict[str, str]
+    keys: dict[Name, Name]
     """The entry in the cache of each case."""
     cache: str = "cache"
     """Folder of the cache: below the run folder, or absolute."""
-    sets: dict[str, dict[str, str]] = Field(default_factory=dict)
+    sets: dict[Name, dict[Name, Name]] = Field(default_factory=dict)
     """The entries of further volumes, by their fingerprint: those of folds whose intensities
     differ, and those of other origins."""
+
+    @field_validator("cache")
+    @classmethod
+    def _below(cls, cache: str) -> str:
+        if ".." in PurePath(cache).parts:
+            raise ValueError("leads out of the run folder")
+        return cache
 
     def of(self, fingerprint: str) -> dict[str, str]:
         """The entry in the cache of each case of the volumes with this fingerprint."""
@@ -280,9 +319,9 @@ class PluginRecord(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     id: str = Field(pattern=f"^{COPY.pattern}$")
-    systems: dict[str, SystemRecord]
-    metrics: dict[str, MetricRecord]
-    datasets: dict[str, str]
+    systems: dict[Name, SystemRecord]
+    metrics: dict[Name, MetricRecord]
+    datasets: dict[Name, str]
     """The title of each data set, by name."""
 
 
@@ -308,7 +347,7 @@ class RowRecord(Record):
     key: str
     title: str
     cells: list[str]
-    system: str
+    system: Name
     trials: list[TrialId]
     """Ids of the trials of the row, one for each seed and fold, in order of seed, then fold."""
 
@@ -329,11 +368,11 @@ class FoldRecord(Record):
 class OtherRecord(Record):
     """A data set of another origin on which the trained networks are scored."""
 
-    cases: list[str]
+    cases: list[Name]
     synthetic: bool
     content: str
     """The fingerprint of the files and of how they are read, whatever the fold."""
-    patients: dict[str, str] = Field(default_factory=dict)
+    patients: dict[Name, str] = Field(default_factory=dict)
     """Case -> patient; empty where every case is a patient of its own."""
     notes: list[str] = Field(default_factory=list)
 
@@ -342,9 +381,9 @@ class Manifest(Record):
     """The part of run.json that a run and a study have in common."""
 
     schema_: Literal[3] = Field(SCHEMA, alias="schema")
-    run_id: str
-    dataset: str
-    profile: str
+    run_id: Name
+    dataset: Name
+    profile: Name
     synthetic: bool
     protocol: JsonObject
     """The settings that must be equal for two numbers to be comparable."""
@@ -377,15 +416,15 @@ class RunManifest(Manifest):
     """The fingerprint of the content of the data."""
     settings: JsonObject
     notes: list[str]
-    suites: dict[str, list[RowRecord]]
-    suite_files: dict[str, SuiteColumns] = Field(default_factory=dict)
-    names: dict[str, str]
+    suites: dict[TableName, list[RowRecord]]
+    suite_files: dict[Name, SuiteColumns] = Field(default_factory=dict)
+    names: dict[TrialId, str]
     """The name of each trial for people, by trial id."""
     trials: list[TrialId]
     mlflow: Literal["off", "here", "elsewhere"] = "off"
-    folds: dict[str, FoldRecord] = Field(default_factory=dict)
+    folds: dict[FoldNumber, FoldRecord] = Field(default_factory=dict)
     """The folds of a cross-validation, by number; empty for a single split."""
-    tests: dict[str, OtherRecord] = Field(default_factory=dict)
+    tests: dict[Name, OtherRecord] = Field(default_factory=dict)
     """The data sets of other origins, by name."""
 
     def suite(self, name: str) -> Suite:
@@ -400,9 +439,9 @@ class StudyManifest(Manifest):
     """run.json of `pfbench tune`."""
 
     kind: Literal["study"]
-    suites: list[str]
+    suites: list[Name]
     """The names of the searches."""
-    references: dict[str, dict[str, float]]
+    references: dict[Name, dict[str, float]]
     """The present settings of each search, with which every point is compared."""
     notes: list[str] = Field(default_factory=list)
     """Notes on the volumes and the split."""
@@ -416,9 +455,9 @@ class StudyManifest(Manifest):
 class PointRecord(Record):
     """point.json of a study."""
 
-    study: str
-    number: int
-    system: str
+    study: Name
+    number: int = Field(ge=0)
+    system: Name
     params: dict[str, float]
     trials: list[TrialId] = Field(min_length=1)
 
@@ -450,6 +489,8 @@ MANIFEST: TypeAdapter[AnyManifest] = TypeAdapter(
     Annotated[AnyManifest, Field(discriminator="kind")]
 )
 MEASURING = TypeAdapter(Measuring)
+SPLIT = TypeAdapter(SplitRecord)
+FOLDS = TypeAdapter(FoldsRecord)
 VOLUME_KEYS = TypeAdapter(VolumeKeys)
 POINT = TypeAdapter(PointRecord)
 POINT_END = TypeAdapter(PointEnd)

@@ -16,7 +16,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from harness.data.cache import open_volume
 from harness.data.case import Volume
@@ -24,14 +23,25 @@ from harness.data.split import Split
 from harness.errors import StateError, StorageError, UsageError
 from harness.runs import records
 from harness.runs.crash_points import crash_point
-from harness.runs.files import damaged, read_json, remove_temporary, write_bytes, write_json
+from harness.runs.files import (
+    damaged,
+    read_json,
+    refuse_foreign,
+    remove_temporary,
+    write_bytes,
+    write_json,
+)
 from harness.runs.locks import held
 from harness.runs.records import (
+    FOLDS,
     MANIFEST,
     SCHEMA,
+    SPLIT,
     VOLUME_KEYS,
     AnyManifest,
+    FoldsRecord,
     RunManifest,
+    SplitRecord,
     StudyManifest,
     VolumeKeys,
 )
@@ -39,17 +49,15 @@ from harness.runs.spec import TrialSpec
 from harness.runs.trial_folder import TrialFolder
 
 
-def splits_of(content: Mapping[str, Any]) -> dict[int, Split]:
-    """The splits in the content of split.json, by fold; a single split under 0.
+def splits_of(record: SplitRecord | FoldsRecord) -> dict[int, Split]:
+    """The splits in split.json, by fold; a single split under 0.
 
-    Raises ValueError, TypeError or AttributeError for content that is no split.
+    Raises ValueError for a case or patient in two parts.
     """
-    folds = content.get("folds")
-    if folds is None:
-        return {0: Split.from_json(content)}
-    if not folds:
-        raise ValueError("has no fold")
-    return {int(number): Split.from_json(folds[number]) for number in sorted(folds, key=int)}
+    folds = record.folds if isinstance(record, FoldsRecord) else {"0": record}
+    return {
+        int(number): Split.from_json(folds[number].content) for number in sorted(folds, key=int)
+    }
 
 
 class RunFolder:
@@ -62,6 +70,7 @@ class RunFolder:
         self.volume_keys_file = self.path / "data.json"
         self.probe_file = self.path / "probe.json"
         self.lock_file = self.path / "driver.lock"
+        self._own = False
 
     def trial(self, trial_id: str) -> TrialFolder:
         return TrialFolder(self.path / "trials" / trial_id)
@@ -71,12 +80,19 @@ class RunFolder:
         """Whether a run or study was begun in the folder."""
         return self.manifest_file.exists()
 
+    def _refuse_foreign(self) -> None:
+        """Raise StateError, at the first use of the folder, where something in it leads out."""
+        if not self._own:
+            refuse_foreign(self.path)
+            self._own = True
+
     def recognise(self) -> None:
         """Raise StateError unless this is the folder of a run or study of this version."""
         if not self.begun:
             remedy = "pass the folder that `pfbench run` printed as its output"
             what = "is not a run folder"
             raise StateError(what, where=str(self.path), remedy=remedy, code="PFB-K02")
+        self._refuse_foreign()
         schema = read_json(self.manifest_file).get("schema")
         if schema != SCHEMA:
             what = f"was written by another version (schema {schema}, not {SCHEMA})"
@@ -124,8 +140,10 @@ class RunFolder:
         """
         content = read_json(self.split_file)
         try:
-            return splits_of(content)
-        except (ValueError, TypeError, AttributeError) as error:
+            if "folds" in content:
+                return splits_of(records.read(self.split_file, FOLDS))
+            return splits_of(records.read(self.split_file, SPLIT))
+        except ValueError as error:
             raise damaged(self.split_file, str(error)) from error
 
     def split_of(self, spec: TrialSpec) -> Split:
@@ -239,8 +257,10 @@ class RunFolder:
     def lock(self) -> Iterator[None]:
         """Hold the folder for this process; the kernel frees the lock when the holder dies.
 
-        Raises ClusterError naming the host and process that holds it.
+        Raises ClusterError naming the host and process that holds it, StateError where something
+        in the folder leads out of it.
         """
+        self._refuse_foreign()
         with held(self.lock_file, 0, "wait for it to end, or pass another --out"):
             crash_point("locked")
             remove_temporary(self.path)

@@ -11,7 +11,7 @@ from harness.runs import plugins as registry
 from harness.runs.records import RowRecord
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import Device, TrialSpec
-from harness.runs.suites import parted
+from harness.runs.suite import parted
 from harness.runs.trial_folder import TrialFolder
 from harness.systems import catalogue as systems
 from harness.systems.methods import Method

@@ -23,7 +23,17 @@ from harness.data.split import Split
 from harness.data.wording import counted
 from harness.errors import ClusterError, DataError, StateError
 from harness.runs.files import JsonObject
-from harness.runs.records import MANIFEST, AnyManifest, RunManifest, StudyManifest
+from harness.runs.records import (
+    FOLDS,
+    MANIFEST,
+    SPLIT,
+    VOLUME_KEYS,
+    AnyManifest,
+    FoldsRecord,
+    RunManifest,
+    SplitRecord,
+    StudyManifest,
+)
 from harness.runs.run_folder import RunFolder, splits_of
 from harness.runs.spec import code_version, digest
 
@@ -118,12 +128,14 @@ def _undisturbed(folder: RunFolder) -> Iterator[None]:
 
 def _splits(folder: RunFolder, found: Inspection) -> dict[int, Split] | None:
     path = folder.split_file
-    content = found.json(path)
-    if content is None:
+    crossed = "folds" in (found.json(path) or {})
+    record: SplitRecord | FoldsRecord | None
+    record = found.record(path, FOLDS) if crossed else found.record(path, SPLIT)
+    if record is None:
         return None
     try:
-        return splits_of(content)
-    except (ValueError, TypeError, AttributeError) as error:
+        return splits_of(record)
+    except ValueError as error:
         found.fault(path, str(error))
         return None
 
@@ -166,24 +178,21 @@ def _data(
 ) -> None:
     """Check the volumes named in data.json against the split; a study's have no test cases."""
     path = folder.volume_keys_file
-    data = found.json(path)
+    data = found.record(path, VOLUME_KEYS)
     if data is None:
         return
-    keys, protocol_data = data.get("keys"), content.protocol.get("data", {})
-    if not isinstance(data.get("cache"), str):
-        found.fault(path, "cache: is no path")
+    keys, protocol_data = data.keys, content.protocol.get("data", {})
     cases = {case for split in splits.values() for case in (*split.train, *split.validation)}
     known = {protocol_data.get("fingerprint")}
     if isinstance(content, RunManifest):
         cases |= {case for split in splits.values() for case in split.test}
         known |= {fold.data.get("fingerprint") for fold in content.folds.values()}
-    if not isinstance(keys, dict) or keys.keys() != cases:
+    if keys.keys() != cases:
         found.fault(path, "keys: are not the cases of split.json")
     elif _fingerprint(keys) not in known:
         found.fault(path, "keys: are not those of the run's fingerprint")
-    sets = data.get("sets", {})
-    for name, further in sets.items() if isinstance(sets, dict) else ():
-        if not isinstance(further, dict) or _fingerprint(further) != name:
+    for name, further in data.sets.items():
+        if _fingerprint(further) != name:
             found.fault(path, f"sets.{name}: are not the volumes of this fingerprint")
 
 
@@ -279,16 +288,14 @@ def _labels(
 
     `volumes` is the fingerprint of the volumes with these `cases`.
     """
-    data = found.json(folder.volume_keys_file) or {}
-    place = cache or folder.path / str(data.get("cache"))
-    sets = data.get("sets")
-    keys = (sets if isinstance(sets, dict) else {}).get(volumes, data.get("keys"))
-    if not isinstance(keys, dict) or not place.is_dir():
+    data = found.record(folder.volume_keys_file, VOLUME_KEYS)
+    place = cache or folder.path / (data.cache if data else "")
+    if data is None or not place.is_dir():
         found.note("masks are not compared with labels: the prepared volumes are not there")
         return
     for case in cases:
         try:
-            volume = open_volume(place, str(keys.get(case)))
+            volume = open_volume(place, data.of(volumes).get(case, "no-entry"))
         except DataError:
             found.note(f"masks of {case} are not compared with its label, which cannot be read")
             continue
