@@ -232,6 +232,11 @@ def test_commands_read_a_cross_validation(tmp_path):
     assert "undecided" in pfbench("claims", run.path).said
 
 
+def test_a_study_over_folds_is_refused_with_the_way_to_search_in_each():
+    done = pfbench("tune", "lr", "--folds", "all", expect=2)
+    assert "a study for each fold: --set split.fold=0" in done.said
+
+
 def test_predict_names_the_folds_that_a_network_can_come_from(tmp_path):
     run = crossed_run(tmp_path / "run")
     (tmp_path / "scan.nii.gz").write_bytes(b"")

@@ -486,6 +486,7 @@ class TuneOptions:
 
     spaces: SpaceOptions
     search: SearchOptions = SearchOptions()
+    folds: Annotated[str, typer.Option(hidden=True)] = ""  # refused with the way to search in each
     data: DataOptions = DataOptions()
     settings: SettingOptions = SettingOptions()
     placement: PlacementOptions = PlacementOptions()

@@ -23,6 +23,7 @@ from harness.commands.placement import joined_cluster, placement_of
 from harness.commands.plugins import use_plugins
 from harness.commands.spaces import spaces_of
 from harness.data import datasets
+from harness.errors import UsageError
 from harness.experiments import run as runner
 from harness.experiments import tune as tuner
 from harness.experiments.elsewhere import asked
@@ -87,6 +88,10 @@ def study_request(options: TuneOptions) -> Iterator[tuner.StudyRequest]:
 
     Raises UsageError for names that there are not and options that do not go together.
     """
+    if options.folds:
+        what = "a study searches within one fold, whose validation cases test in another"
+        remedy = "a study for each fold: --set split.fold=0, and `pfbench run` with the same"
+        raise UsageError(what, where="--folds", remedy=remedy, code="PFB-C56")
     search, mlflow = options.search, options.mlflow
     sampler = one_of("search", search.search, Sampler)
     pruner = one_of("scheduler", search.scheduler, Pruner)
