@@ -215,6 +215,7 @@ def dry_run(request: RunRequest, screen: Screen) -> list[JsonObject]:
             "model": spec.system,
             "seed": spec.seed,
             "fold": spec.fold,
+            "test": spec.test.name if spec.test else "",
             "base": spec.base.id if spec.base else "",
             "state": folder.trial(spec.id).state(),
         }

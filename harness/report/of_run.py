@@ -73,7 +73,7 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
     """
     found = Gathered.of(folders)
     run = folders[0].run()
-    names = ", ".join(found.title(name).partition(":")[0] for name in found.rows)
+    names = ", ".join(dict.fromkeys(found.title(name).partition(":")[0] for name in found.rows))
     makers: list[Callable[[], Section | None]] = [
         lambda: Section("question", "The question", QUESTION),
         lambda: protocol.section(folders, found.systems),

@@ -101,6 +101,8 @@ def deviations(folders: Sequence[RunFolder], systems: Sequence[str]) -> tuple[st
         found.append(f"volumes are averaged over blocks of {blocks} voxels of the paper's grid")
     if run.profile != "paper":
         found.append(f"networks of profile {run.profile}, smaller than the paper's")
+    if isinstance(run, RunManifest) and run.folds:
+        found.append("each case is tested, in cross-validation; the paper tests one part of them")
     if settings["split"].get("file", "") not in ("", "none"):
         found.append(f"the split is that of {settings['split']['file']}, not the authors'")
     elif settings["split"]["kind"] == "site":

@@ -176,7 +176,7 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
 
 def several_scans(folders: Sequence[RunFolder]) -> list[str]:
     """The note on test cases of the same patient, and on which figures count the patient once."""
-    splits = folders[0].splits().values()
+    splits = [split for folder in folders for split in folder.splits().values()]
     tested = {case: split.patient_of(case) for split in splits for case in split.test}
     cases, patients = len(tested), len({*tested.values()})
     if cases == patients:
