@@ -498,6 +498,13 @@ class PredictOptions:
     ] = ""
     plugins: Plugins = None
     device: DeviceName = "auto"
+    threads: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Processors, without a GPU. 0: as many as scored the trial, for equal masks.",
+        ),
+    ] = 0
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks.")] = False
     as_json: Json = False
 
