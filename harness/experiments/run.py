@@ -28,6 +28,7 @@ from harness.runs.suite import Row
 from harness.runs.suites import suite
 from harness.runs.trial_folder import Action
 from harness.runs.tuned import refuse_other_split
+from harness.systems.metrics import score
 from harness.trials import gpu_sharing, probe_run
 from harness.trials.execute import execute, refuse_full_disk
 from harness.trials.placement import Phase, Placement
@@ -199,7 +200,9 @@ def _volumes(
             advance(done, total, name)
             crash_point("volume")
 
-        return datasets.prepare(asked, request.cache, training=training, progress=progress)
+        return datasets.prepare(
+            asked, request.cache, training=training, progress=progress, score=score
+        )
 
 
 def dry_run(request: RunRequest, screen: Screen) -> list[JsonObject]:

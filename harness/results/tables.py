@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 
 from harness.data.wording import counted
 from harness.results.caveats import caveats
-from harness.results.departures import of_data, of_systems, of_training
+from harness.results.departures import of_data, of_scoring, of_systems, of_training
 from harness.results.drops import HEADINGS, RULE, Drop, drops
 from harness.results.drops import cells as drop_cells
 from harness.results.markdown import markdown_table
@@ -33,6 +33,7 @@ from harness.runs.records import Failed, Measured, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.suite import parted
+from harness.systems.case_score import BESIDE
 
 STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
 TRANSDUCTIVE = "† fine-tuned on the test volumes, without their labels: its scores are transductive"
@@ -93,7 +94,8 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     if done < len(trials):
         notes.append(f"incomplete: {done} of {len(trials)} trials finished")
     notes += [caveat.note for caveat in caveats(run.synthetic, run.profile)]
-    if not run.synthetic and (others := of_data(run.protocol["data"])):
+    others = [*of_data(run.protocol["data"]), *of_scoring(run.settings["protocol"])]
+    if not run.synthetic and others:
         notes.append(NOT_BESIDE.format(", ".join(others)))
     if run.profile == "paper":
         notes += of_training(run.settings["protocol"])
@@ -101,6 +103,8 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     notes += unsteady_notes(shown)
     notes += several_scans(folders)
     notes += without_target(folders)
+    notes += _scored_on(run.settings["protocol"])
+    notes += _idle_validation(folders[0], run.settings["protocol"])
     notes += _windows(run.settings["protocol"], shown)
     notes += _bare_process(folders)
     notes += _memory_unknown(folders, shown)
@@ -245,6 +249,26 @@ def dice_by_fold(
         known = {names[int(fold)]: float(value) for fold, value in of_folds.items()}
         found[line["title"]] = known, line.get(DICE.spread_of_folds)
     return found
+
+
+def _scored_on(protocol: JsonObject) -> list[str]:
+    """The note on masks that were scored on the voxels of the scan."""
+    if protocol.get("scored_on", "grid") == "grid":
+        return []
+    beside = f"the scores on the grid stand beside, as {BESIDE}… in cases.csv"
+    return [f"scored on the voxels of the scan, in mm, where predict puts the masks; {beside}"]
+
+
+def _idle_validation(folder: RunFolder, protocol: JsonObject) -> list[str]:
+    """The note on validation cases that neither train nor choose anything."""
+    cases = len(folder.split().validation)
+    if protocol.get("selection", "last") != "last" or not cases:
+        return []
+    where = " of the first fold" if folder.run().folds else ""
+    what = (
+        f"{counted(cases, 'validation case')}{where}: not trained on, and nothing is chosen by them"
+    )
+    return [f"{what}, as weights are those of the last epoch (protocol.selection)"]
 
 
 def _windows(protocol: JsonObject, shown: Sequence[ResultTable]) -> list[str]:
