@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from harness.results.departures import of_data
-from harness.results.misses import misses
+from harness.results.misses import misses, without_target
 from harness.results.paper import printed
 from harness.results.rows import ResultRow, merged_rows
 from harness.runs.measures import (
@@ -199,12 +199,11 @@ def _over_patients(row: ResultRow, trials: Sequence[TrialFolder]) -> Record:
     """
     scores = {measure: row.scores(measure.key, trials=trials) for measure in SCORES}
     missed = misses(trials)
-    found: Record = {measure.spread: each.spread for measure, each in scores.items()}
-    return found | {
-        "hd95_median": float(np.median(scores[HD95].values)),
-        "n_missed": missed.missed,
-        "n_false_alarms": missed.false_alarms,
-    }
+    found: Record = {"n_missed": missed.missed, "n_false_alarms": missed.false_alarms}
+    if without_target(trials):
+        return found | dict.fromkeys(("hd95_median", *(measure.spread for measure in scores)))
+    found |= {measure.spread: each.spread for measure, each in scores.items()}
+    return found | {"hd95_median": float(np.median(scores[HD95].values))}
 
 
 def _over_folds(row: ResultRow, lines: pd.DataFrame) -> Record:
@@ -226,7 +225,8 @@ def _crossed(measure: Measure, row: ResultRow, lines: pd.DataFrame) -> Record:
     means = [float(np.mean([*run.values()])) for run in row.by_training(measure.key).values()]
     found: Record = {measure.column: float(np.mean(means))}
     if measure.spread:
-        of_folds = lines[measure.column].astype(float).groupby(lines["fold"].astype(int)).mean()
+        there = lines[lines[measure.column].notna()]
+        of_folds = there[measure.column].astype(float).groupby(there["fold"].astype(int)).mean()
         found[measure.spread_of_seeds] = _deviation(means)
         found[measure.spread_of_folds] = _deviation([*of_folds])
     return found
