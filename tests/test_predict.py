@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from helper_made_run import failed, made_run, made_trial, row, scored
+from helper_made_run import failed, made_run, made_trial, rewrite, row, scored
 from safetensors.torch import save_file
 
 from harness.data import datasets, phantom
@@ -159,6 +159,18 @@ def test_the_mask_is_that_which_is_scored_on_the_scan(spec, folder, request, tmp
     for path, mask in zip(done.files, kept.values(), strict=True):
         assert 0.1 < mask.mean() < 0.9
         np.testing.assert_array_equal(read_label(path).array, mask)
+
+
+@pytest.mark.parametrize("asked, expected", [(0, 3), (1, 1)])
+def test_as_many_processors_predict_as_scored_unless_others_are_asked_for(
+    request_for, run, scans, asked, expected
+):
+    trial = RunFolder(run).trial(UP_1.id)
+    rewrite(trial.result_file, trial.result(), environment={"threads": 3})
+    before, used = torch.get_num_threads(), []
+    predict(request_for(UP_1, scans / CASE, threads=asked),
+            lambda *_: used.append(torch.get_num_threads()))  # fmt: skip
+    assert used == [expected] and torch.get_num_threads() == before
 
 
 def holds(path: Path, mask: np.ndarray) -> bool:
