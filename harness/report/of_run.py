@@ -9,7 +9,7 @@ from harness.data.wording import counted
 from harness.report import learning, protocol, standing_blocks
 from harness.report.case_pictures import sheets_section
 from harness.report.claims_block import claims_section
-from harness.report.costs import cost_plots
+from harness.report.costs import cost_plots, steps
 from harness.report.document import Block, Bullets, Document, Section, Table
 from harness.report.failures import failures_section
 from harness.report.reproduce import environment_section, reproduce_section
@@ -75,6 +75,7 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
     run = folders[0].run()
     names = ", ".join(found.title(name).partition(":")[0] for name in found.rows)
     makers: list[Callable[[], Section | None]] = [
+        lambda: _answer(found),
         lambda: Section("question", "The question", QUESTION),
         lambda: protocol.section(folders, found.systems),
         lambda: _results(found),
@@ -137,6 +138,15 @@ def _key_figures(found: Gathered) -> tuple[tuple[str, str, str], ...]:
     return tuple(figures)
 
 
+def _answer(found: Gathered) -> Section | None:
+    """The answer of each table in a paragraph, as it heads table.md."""
+    told = zip(found.results.tables, found.results.answers, strict=True)
+    said = [(table.about.title, text) for table, text in told if text]
+    several = len(found.results.tables) > 1
+    lead = tuple(f"{title.partition(':')[0]}: {text}" if several else text for title, text in said)
+    return Section("answer", "The answer", lead) if lead else None
+
+
 def _results(found: Gathered) -> Section:
     tables = [result_table(shown, found.standings[shown.suite]) for shown in found.results.tables]
     return Section("results", "Results", (), tuple(tables))
@@ -176,19 +186,21 @@ def _cases(found: Gathered) -> Section | None:
 
 
 def _costs(found: Gathered) -> Section | None:
-    plots = [
-        plot
-        for shown in found.results.tables
-        if (plot := cost_plots(shown, found.standings[shown.suite])) is not None
-    ]
-    if not plots:
+    blocks: list[Block] = []
+    for shown in found.results.tables:
+        standings = found.standings[shown.suite]
+        if (plot := cost_plots(shown, standings)) is not None:
+            blocks += [plot, *steps(shown, standings)]
+    if not blocks:
         return None
     lead = (
         "What patch-free segmentation buys: a window has to be moved over the volume and pays for "
         "every step, a patch-free system passes once. Up and to the left is better for Dice, down "
-        "and to the left for HD95.",
+        "and to the left for HD95. The tables say it in both directions, from each system that no "
+        "other beats in both to the next: the price of a point of Dice, and how many points one "
+        "second, MiB or GFLOP more buys.",
     )
-    return Section("costs", "What a score costs", lead, tuple(plots))
+    return Section("costs", "What a score costs", lead, tuple(blocks))
 
 
 def _without_pictures(folders: Sequence[RunFolder]) -> Section:

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import pandas as pd
 from rich.table import Table as RichTable
 
+from harness.results.answer import answer
 from harness.results.caveats import caveats
 from harness.results.departures import of_data, of_systems, of_training
 from harness.results.markdown import markdown_table
 from harness.results.rows import merged_rows
+from harness.results.standings import stand
 from harness.results.table_data import Record, ResultTable, tables
 from harness.runs.files import JsonObject, write_bytes
 from harness.runs.measures import (
@@ -56,6 +58,8 @@ class Results:
     """The tables of a run, and the notes under them."""
 
     tables: tuple[ResultTable, ...]
+    answers: tuple[str, ...]
+    """The answer of each table in a paragraph; "" for a table without scores."""
     notes: tuple[str, ...]
 
     @property
@@ -68,8 +72,13 @@ def build(*folders: RunFolder) -> Results:
 
     Raises UsageError for runs of different protocols, StateError for a folder that is no run.
     """
-    found = tables(folders)
-    return Results(found, _notes(folders, found))
+    found, rows = tables(folders), merged_rows(folders)
+    synthetic = folders[0].run().synthetic
+    answers = tuple(
+        answer(table, stand([r for r in rows if r.suite == table.suite], DICE), synthetic=synthetic)
+        for table in found
+    )
+    return Results(found, answers, _notes(folders, found))
 
 
 def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[str, ...]:
@@ -359,18 +368,20 @@ def absent(value: Any) -> bool:
 
 
 def markdown(results: Results) -> str:
-    """The text of table.md: the tables and their notes."""
+    """The text of table.md: for each table its answer, then its figures; the notes at the end."""
     lines: list[str] = []
-    for table in results.tables:
-        lines += [f"# {table.about.title}", ""]
+    for table, told in zip(results.tables, results.answers, strict=True):
+        lines += [f"# {table.about.title}", "", *([told, ""] if told else [])]
         lines += [*markdown_table(headings(table), cells(table)), ""]
     return "\n".join([*lines, *(f"- {note}" for note in results.notes)]) + "\n"
 
 
 def show(results: Results, screen: Screen) -> None:
     """Print the tables and their notes on the terminal."""
-    for table in results.tables:
+    for table, told in zip(results.tables, results.answers, strict=True):
         screen.show(_terminal(table))
+        if told:
+            screen.say(told)
     for note in results.notes:
         screen.say(f"- {note}")
 
