@@ -20,6 +20,7 @@ from harness.results.rows import ResultRow, merged_rows
 from harness.results.standings import Standing, stand
 from harness.runs.measures import SCORES, TIME
 from harness.runs.run_folder import RunFolder
+from harness.runs.selection import SelectedRun
 
 QUESTION = (
     "A three-dimensional scan is larger than what a network can take in at once. Patch-based "
@@ -74,6 +75,7 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
     found = Gathered.of(folders)
     run = folders[0].run()
     names = ", ".join(found.title(name).partition(":")[0] for name in found.rows)
+    chosen = any(isinstance(folder, SelectedRun) for folder in folders)
     makers: list[Callable[[], Section | None]] = [
         lambda: _answer(found),
         lambda: Section("question", "The question", QUESTION),
@@ -83,7 +85,8 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
         lambda: _cases(found),
         lambda: _costs(found),
         lambda: sheets_section(folders) if pictures else _without_pictures(folders),
-        lambda: claims_section(folders),
+        # Of chosen rows a claim would be said to lack the others.
+        lambda: None if chosen else claims_section(folders),
         lambda: _learning(found),
         lambda: failures_section(folders, found.rows),
         lambda: environment_section(folders),

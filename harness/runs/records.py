@@ -294,6 +294,13 @@ class SuiteColumns(BaseModel):
         return Suite(self.title, (), tuple(self.headings), tuple(self.shows), tuple(self.notes))
 
 
+class MadeBy(Record):
+    """The command that made trials of a row, and the version of pfbench that carried it out."""
+
+    command: str
+    version: str
+
+
 class RowRecord(Record):
     """One row of a table, as run.json keeps it."""
 
@@ -303,6 +310,8 @@ class RowRecord(Record):
     system: str
     trials: list[TrialId]
     """Ids of the trials of the row, one for each seed, in order of seed."""
+    made_by: list[MadeBy] = Field(default_factory=list)
+    """The commands that asked for the row, the first one first; none in a run of before."""
 
 
 class Manifest(Record):

@@ -215,6 +215,7 @@ def _of_trial(trial: TrialFolder, run: RunManifest, tables: str) -> ChildRun:
             "pfbench.kind": entry.kind,
             "pfbench.seed": str(spec.seed),
             "pfbench.fold": str(spec.fold),
+            **_made_by(trial, run),
         },
         {**names, **_params(spec.model_dump(mode="json"))},
         trial.history,
@@ -229,6 +230,14 @@ def _of_trial(trial: TrialFolder, run: RunManifest, tables: str) -> ChildRun:
         _seconds(trial, result),
         trial.result_file.stat().st_mtime if result else None,
     )
+
+
+def _made_by(trial: TrialFolder, run: RunManifest) -> dict[str, str]:
+    """The tags with the command that asked for the trial first, and its version of pfbench."""
+    rows = (row for rows in run.suites.values() for row in rows if trial.id in row.trials)
+    for each in (made for row in rows for made in row.made_by):
+        return {"pfbench.command": redact(each.command), "pfbench.version": each.version}
+    return {}
 
 
 def _seconds(trial: TrialFolder, result: Result | None) -> float:
