@@ -13,6 +13,7 @@ from harness.commands.data import data_app, list_
 from harness.commands.experiments import plan, run, tune
 from harness.commands.plugins import check_plugin, init
 from harness.commands.results import claims, compare, figures, mlflow_app, predict, report, ui
+from harness.commands.scoring import score
 from harness.errors import INTERRUPTED, PfbenchError
 
 app = typer.Typer(
@@ -22,7 +23,10 @@ app = typer.Typer(
     help="Compare patch-free and patch-based 3D medical image segmentation under one protocol.",
     epilog="Start with: pfbench run --suite table5",
 )
-for command in (run, plan, tune, report, compare, figures, claims, predict, ui, verify, doctor):
+COMMANDS = (
+    run, plan, tune, report, compare, figures, claims, predict, score, ui, verify, doctor,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)
 app.command("list")(list_)
 app.command("check-plugin")(check_plugin)

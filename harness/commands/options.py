@@ -504,6 +504,63 @@ class PredictOptions:
     as_json: Json = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions:
+    """The options of `pfbench score`."""
+
+    run_dir: Annotated[
+        Path | None,
+        typer.Argument(help="Output folder of `pfbench run`. Without it, --truth."),
+    ] = None
+    predictions: Annotated[
+        list[str],
+        typer.Option(
+            help="NAME=DIR, a folder with <case>.nii.gz for each test case; may be repeated. "
+            "A NAME that comes again is another training of the same tool."
+        ),
+    ]
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="Folder of references, <case>.nii.gz, to score against without a run."),
+    ] = None
+    facts: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file with what is reported of each NAME: title, time_s, memory_mib, "
+            "parameters, gflops, training_s, device, reference, note."
+        ),
+    ] = None
+    values: Annotated[
+        str,
+        typer.Option(
+            help="Labels that the target has in the masks: 1 or 1,2. Default: those of the data "
+            "set; with --truth all above 0, and its labels, too."
+        ),
+    ] = ""
+    suites: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--suite",
+            help="Table of the run that gets the rows; may be repeated. Default: table5, or the "
+            "first.",
+        ),
+    ] = None
+    data_root: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run's scans, to hold the masks against their voxels."),
+    ] = None
+    files: FileOptions = FileOptions()
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Output folder with --truth. Default: pfbench-runs/score-NAME-NAME."),
+    ] = None
+    cache: RunCache = None
+    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow.")] = True
+    tracking_uri: TrackingUri = ""
+    experiment: Experiment = "pfbench"
+    as_json: Json = False
+
+
 def one_of(what: str, value: str, words: Any) -> Any:
     """The value, if it is one of the words of a Literal; else UsageError with the nearest word."""
     if value not in get_args(words):

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from harness.report.cost_plots import CostPoint, tradeoff, worth_it
 from harness.report.document import Cell, Panel, Plot, Table
-from harness.report.panels import LEGEND, panel
+from harness.report.panels import legend, panel
 from harness.results import tables as table
 from harness.results.standings import Standing
 from harness.results.table_data import ResultTable
@@ -48,7 +48,8 @@ def cost_plots(shown: ResultTable, standings: Mapping[str, Standing]) -> Plot | 
     )
     notes = "; ".join(table.device_notes([shown]))
     title = shown.about.title
-    return Plot(title, f"{lead} {notes}".strip(), tuple(panels), tuple(data), LEGEND)
+    kinds = shown.means["kind"]
+    return Plot(title, f"{lead} {notes}".strip(), tuple(panels), tuple(data), legend(kinds))
 
 
 def steps(shown: ResultTable, standings: Mapping[str, Standing]) -> list[Table]:

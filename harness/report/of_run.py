@@ -33,6 +33,13 @@ QUESTION = (
 )
 
 
+OF_MASKS = (
+    "Masks of the same cases by several tools or people, each held against the same references, on "
+    "the voxels of the references. Nothing was trained for this report: it asks which set agrees "
+    "better, and how firmly the cases say so.",
+)
+
+
 @dataclass(frozen=True)
 class Gathered:
     """The rows and tables that the sections are made from, read once."""
@@ -78,15 +85,15 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
     chosen = any(isinstance(folder, SelectedRun) for folder in folders)
     makers: list[Callable[[], Section | None]] = [
         lambda: _answer(found),
-        lambda: Section("question", "The question", QUESTION),
+        lambda: Section("question", "The question", OF_MASKS if run.given_alone else QUESTION),
         lambda: protocol.section(folders, found.systems),
         lambda: _results(found),
         lambda: _standings(found),
         lambda: _cases(found),
         lambda: _costs(found),
-        lambda: sheets_section(folders) if pictures else _without_pictures(folders),
+        lambda: _pictures(folders, pictures=pictures),
         # Of chosen rows a claim would be said to lack the others.
-        lambda: None if chosen else claims_section(folders),
+        lambda: None if chosen or run.given_alone else claims_section(folders),
         lambda: _learning(found),
         lambda: failures_section(folders, found.rows),
         lambda: environment_section(folders),
@@ -206,7 +213,14 @@ def _costs(found: Gathered) -> Section | None:
     return Section("costs", "What a score costs", lead, tuple(blocks))
 
 
-def _without_pictures(folders: Sequence[RunFolder]) -> Section:
+def _pictures(folders: Sequence[RunFolder], *, pictures: bool) -> Section | None:
+    """The section on pictures; None for given masks alone, which have no image below them."""
+    if folders[0].run().given_alone:
+        return None
+    return sheets_section(folders) if pictures else _without_pictures()
+
+
+def _without_pictures() -> Section:
     line = "Not drawn at the end of the run: pfbench report RUN_DIR draws them."
     return Section("pictures", "Pictures", (), (Bullets((line,)),))
 

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from harness.runs.records import GIVEN_ALONE
+
 
 class Caveat(NamedTuple):
     """One reason why the numbers say nothing about the paper, worded for each place of use."""
@@ -24,7 +26,7 @@ SYNTHETIC = Caveat(
 def caveats(synthetic: bool, profile: str) -> list[Caveat]:
     """The caveats of a run: one for synthetic data, one for a profile other than `paper`."""
     found = [SYNTHETIC] if synthetic else []
-    if profile != "paper":
+    if profile not in ("paper", GIVEN_ALONE):
         small = "smaller volumes and networks than the paper's; for trying out, not for conclusions"
         found.append(
             Caveat(

@@ -90,7 +90,8 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     if done < len(trials):
         notes.append(f"incomplete: {done} of {len(trials)} trials finished")
     notes += [caveat.note for caveat in caveats(run.synthetic, run.profile)]
-    if not run.synthetic and (others := of_data(run.protocol["data"])):
+    trained = not run.synthetic and not run.given_alone
+    if trained and (others := of_data(run.protocol["data"])):
         notes.append(NOT_BESIDE.format(", ".join(others)))
     if run.profile == "paper":
         notes += of_training(run.settings["protocol"])

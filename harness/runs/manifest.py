@@ -62,6 +62,7 @@ def open_run(
             **suite_file.columns(planned.suites),
         },
         plugins=plugins.merged(earlier.plugins if earlier else (), used),
+        given=earlier.given if earlier else {},
         command=storable(command),
         mlflow=mlflow,
         names={**planned.names, **(earlier.names if earlier else {})},
@@ -233,6 +234,8 @@ def _joined(folder: RunFolder, before: RowRecord, now: RowRecord) -> RowRecord:
 
 
 def _alike(folder: RunFolder, before: RowRecord, now: RowRecord) -> bool:
-    """Whether the trials of two rows differ in nothing but their seeds."""
+    """Whether the trials of two rows differ in nothing but their seeds, or one has the other's."""
+    if set(before.trials) <= set(now.trials) or set(now.trials) <= set(before.trials):
+        return True
     specs = [folder.trial(trial).spec() for trial in (*before.trials, *now.trials)]
     return len({spec.model_copy(update={"seed": 0}).id for spec in specs}) == 1

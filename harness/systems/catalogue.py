@@ -18,7 +18,8 @@ from harness.systems.protocol import Options
 if TYPE_CHECKING:
     from harness.systems.methods import Method
 
-Kind = Literal["patch-based", "patch-free"]
+Kind = Literal["patch-based", "patch-free", "given masks"]
+"""How a system sees a volume; of masks that another tool made, nothing is known."""
 Grid = tuple[int, int, int]
 
 

@@ -204,6 +204,9 @@ def _of_trial(trial: TrialFolder, run: RunManifest, tables: str) -> ChildRun:
         status = result.status
     entry = run.system(spec.system)
     names = {"Model": entry.title, "Type": entry.kind, "View": entry.view}
+    about = spec.model_dump(mode="json")
+    if spec.given:  # nothing was trained
+        names, about = {"Model": entry.title, "Type": entry.kind}, about | {"protocol": {}}
     if spec.base:
         names["Model"] += " †"
     return ChildRun(
@@ -217,7 +220,7 @@ def _of_trial(trial: TrialFolder, run: RunManifest, tables: str) -> ChildRun:
             "pfbench.fold": str(spec.fold),
             **_made_by(trial, run),
         },
-        {**names, **_params(spec.model_dump(mode="json"))},
+        {**names, **_params(about)},
         trial.history,
         final_metrics(result, trial.measurement()),
         status,

@@ -155,7 +155,7 @@ def _data(content: AnyManifest, split: Split, folder: RunFolder, found: Inspecti
     """Check the volumes named in data.json against the split; a study's have no test cases."""
     path = folder.volume_keys_file
     data = found.json(path)
-    if data is None:
+    if data is None or (isinstance(content, RunManifest) and content.given_alone):
         return
     keys, protocol_data = data.get("keys"), content.protocol.get("data", {})
     if not isinstance(data.get("cache"), str):

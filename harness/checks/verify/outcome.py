@@ -45,17 +45,18 @@ def check_outcome(
         kind = run.system(trial.spec.system).kind
         _result(trial, trial.spec, kind, trial.scored, base, found)
         _scores(trial.scored, trial.folder.cases_file, split, found)
-        _masks(trial, trial.spec, split, found)
-        _weights(trial, base, found)
+        _masks(trial, trial.spec, split, found, on_grid=not run.given_alone)
+        if not trial.spec.given:
+            _weights(trial, base, found)
     if isinstance(trial.measurement, Measured):
         _measurement(trial.measurement, trial.folder.measurement_file, found)
 
 
 def _sums(trial: Trial, spec: TrialSpec, result: Scored, split: Split, found: Inspection) -> None:
     path = trial.folder.path
-    names = {WEIGHTS, CASES, *(f"masks/{case}.npz" for case in split.test)}
-    if spec.base is None:
-        names.add(HISTORY)
+    names = {CASES, *(f"masks/{case}.npz" for case in split.test)}
+    if not spec.given:
+        names |= {WEIGHTS} if spec.base else {WEIGHTS, HISTORY}
     if different := result.sha256.keys() ^ names:
         found.fault(trial.folder.result_file, f"sha256: differs in {', '.join(sorted(different))}")
     for name in sorted(names & result.sha256.keys()):
@@ -159,7 +160,10 @@ def _summed_up(
             found.fault(path, f"{name}: is {getattr(result, name)}, but cases.csv has {count}")
 
 
-def _masks(trial: Trial, spec: TrialSpec, split: Split, found: Inspection) -> None:
+def _masks(
+    trial: Trial, spec: TrialSpec, split: Split, found: Inspection, *, on_grid: bool
+) -> None:
+    """Check that each mask is of a test case, and lies on the grid where all cases share one."""
     for path in sorted(trial.folder.path.glob("masks/*.npz")):
         if path.stem not in split.test:
             found.fault(path, "is of no test case")
@@ -169,7 +173,7 @@ def _masks(trial: Trial, spec: TrialSpec, split: Split, found: Inspection) -> No
         except StateError as error:
             found.fault(path, error.what)
             continue
-        if mask.shape != spec.data.grid or mask.dtype != bool:
+        if (on_grid and mask.shape != spec.data.grid) or mask.dtype != bool:
             what = f"is {mask.dtype} on {mask.shape}, not a mask on {spec.data.grid}"
             found.fault(path, what)
 
