@@ -19,7 +19,7 @@ def told(run: MadeRun) -> str:
 def test_the_best_system_is_named_with_interval_margin_and_sample(tmp_path):
     run = MadeRun(tmp_path, rows=PAIR, seeds=(0, 1), alike=ALIKE).shift("pfseg", 0.05)
     assert told(run).startswith("PFSeg has the best Dice, 74.8 % (95 % interval ")
-    assert "5.0 points above ResUNet3D (8 test cases, 2 trainings of each system)." in told(run)
+    assert "5.0 points above ResUNet3D (8 test patients, 2 trainings of each system)." in told(run)
 
 
 def test_a_difference_that_the_tests_show_is_said_to_be_shown(tmp_path):
@@ -35,7 +35,7 @@ def test_a_difference_that_may_be_chance_is_said_to_be_undecided(tmp_path):
 
 def test_with_too_few_cases_nothing_is_said_to_be_shown(tmp_path):
     run = MadeRun(tmp_path, rows=PAIR, seeds=(0, 1), alike=ALIKE[:3]).shift("pfseg", 0.05)
-    assert "Nothing can be tested (n too small: 3 cases, a test needs 6)" in told(run)
+    assert "Nothing can be tested (n too small: 3 patients, a test needs 6)" in told(run)
     assert "better than" not in told(run)
 
 

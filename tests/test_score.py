@@ -120,7 +120,7 @@ def test_given_masks_are_compared_and_ranked_like_systems(scored):
     pairs = json.loads(pfbench("compare", out, "truth", "eroded", "--json").out)["pairs"]
     dice = pairs[0]
     assert dice["verdict"] == "better"
-    assert dice["n_cases"] == 6
+    assert dice["n_patients"] == 6
 
 
 def test_the_answer_names_given_masks_too(scored):

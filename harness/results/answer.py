@@ -37,7 +37,7 @@ def _first(order: Sequence[str], standing: Standing) -> str:
     best, *others = order
     found, title = standing.intervals[best], standing.titles[best]
     dice = f"{found.estimate:.1f} %{_span(found)}"
-    sample = f"{counted(found.n_cases, 'test case')}, {_trainings(standing)}"
+    sample = f"{counted(found.n_patients, 'test patient')}, {_trainings(standing)}"
     if not others:
         return f"{title} has a Dice of {dice}; no other system stands beside it ({sample})."
     second = others[0]

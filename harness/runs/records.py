@@ -27,7 +27,8 @@ from pydantic import (
 from harness.errors import StateError
 from harness.runs.files import JsonObject, damaged, read_json, write_json
 from harness.runs.plugin_file import COPY
-from harness.runs.suites import Suite, suite
+from harness.runs.suite import Suite
+from harness.runs.suites import suite
 from harness.systems import catalogue
 from harness.systems.case_score import MEANS
 from harness.systems.catalogue import SYSTEMS, Kind, SystemEntry

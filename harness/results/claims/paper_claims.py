@@ -12,7 +12,7 @@ from harness.results.claims.about_costs import Faster, MemoryAtMost, ShareIs
 from harness.results.claims.about_scores import Best, Better
 from harness.results.paper import paper_tables
 from harness.runs.measures import DICE, HD95, Measure
-from harness.runs.suites import PARTS
+from harness.runs.paper_suites import PARTS
 from harness.systems.catalogue import system
 
 Kind = Better | Best | Faster | MemoryAtMost | ShareIs
