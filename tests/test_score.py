@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from helper_in_process import pfbench
 
 from harness.data import phantom
+from harness.experiments import score as scoring
 from harness.report.of_run import document
+from harness.results.tables import build
 from harness.runs.run_folder import RunFolder
 from harness.tracking.desired import children_of
 
@@ -69,6 +72,16 @@ def save(array, affine, path):
 
 def score(*arguments, expect=0):
     return pfbench("score", *arguments, "--no-mlflow", expect=expect)
+
+
+def add(run, **sets):
+    """The mean line of each set, scored without a report; folders by name."""
+    more = {key: sets.pop(key) for key in ("values",) if key in sets}
+    predictions = {name: [given] if isinstance(given, Path) else given
+                   for name, given in sets.items()}  # fmt: skip
+    scoring.score(scoring.ScoreRequest(run=run, predictions=predictions, command="pfbench", **more))
+    frame = build(RunFolder(run)).frame.query("row == 'mean'").set_index("key")
+    return [frame.loc[name] for name in sets]
 
 
 def mean(out, key):
@@ -176,13 +189,14 @@ def test_a_changed_mask_is_found_by_verify(scored, tmp_path):
 def test_the_same_command_again_changes_nothing(scored, references, eroded):
     out, _ = scored
     before = {path: path.read_bytes() for path in out.glob("trials/*/*.*")}
-    score(out, "--predictions", f"truth={references}")
+    add(out, truth=references)
     assert before == {path: path.read_bytes() for path in out.glob("trials/*/*.*")}
     assert mean(out, "eroded")["dice_mean"] < 1
 
 
+@pytest.mark.long
 def test_the_run_goes_on_and_keeps_given_rows(run, references):
-    score(run, "--predictions", f"truth={references}")
+    add(run, truth=references)
     done = pfbench(*RUN, "--out", run, "--no-mlflow")
     assert "already done: 1" in done.out
     assert mean(run, "truth")["dice_mean"] == 1
@@ -195,8 +209,8 @@ def test_given_masks_have_no_network_to_predict_with(scored, tmp_path):
 
 
 def test_a_name_given_twice_is_two_trainings_of_one_tool(run, references, eroded):
-    score(run, "--predictions", f"tool={references}", "--predictions", f"tool={eroded}")
-    assert mean(run, "tool")["seed"] == "0 1"
+    [tool] = add(run, tool=[references, eroded])
+    assert tool["seed"] == "0 1"
 
 
 # ── what is refused ─────────────────────────────────────────────────────────────────────────────
@@ -258,8 +272,8 @@ def test_labels_may_be_said_to_be_the_target(run, masks):
     for path in masks.iterdir():
         image = nibabel.load(path)
         nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj) * 7, image.affine), path)
-    score(run, "--predictions", f"x={masks}", "--values", "7")
-    assert mean(run, "x")["dice_mean"] > 0.5
+    [found] = add(run, x=masks, values=(7,))
+    assert found["dice_mean"] > 0.5
 
 
 def test_a_name_of_a_trained_row_is_refused(run, masks):
@@ -280,8 +294,8 @@ def test_a_mask_for_each_target_may_lie_in_a_folder_of_the_case(run, masks):
         folder = masks / path.name.partition(".")[0]
         folder.mkdir()
         path.rename(folder / "wt.nii.gz")
-    score(run, "--predictions", f"x={masks}")
-    assert mean(run, "x")["dice_mean"] > 0.5
+    [found] = add(run, x=masks)
+    assert found["dice_mean"] > 0.5
 
 
 # ── without a run ───────────────────────────────────────────────────────────────────────────────

@@ -35,7 +35,8 @@ Modalities = Annotated[
 Profile = Annotated[
     str,
     typer.Option(
-        help="quick or paper. Default: quick for the phantom, else paper.",
+        help="quick (to try out), small (its networks, trained to the end) or paper. Default: "
+        "quick for the phantom, else paper.",
         autocompletion=completion.profiles,
     ),
 ]
@@ -347,6 +348,15 @@ class RunOptions(SuiteOptions):
     """The options of `pfbench run`."""
 
     mlflow: MlflowOptions = MlflowOptions()
+    tune_lr: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            max=1000,
+            help="First search the learning rate of every system, ours included, with so many "
+            "points each, on validation cases; then train with what was found.",
+        ),
+    ] = None
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run trials again that failed before.")
     ] = False

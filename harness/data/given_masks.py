@@ -26,7 +26,7 @@ RESAMPLE = "resample it to the voxels of the scan, with nearest neighbours"
 
 
 @dataclass(frozen=True)
-class Found:
+class MaskFiles:
     """The masks in a folder by case, and the faults of the folder."""
 
     files: Mapping[str, tuple[Path, ...]]
@@ -72,7 +72,7 @@ def volumes(folder: Path) -> dict[str, list[Path]]:
 
 def find(
     folder: Path, cases: Sequence[str], targets: Sequence[str], elsewhere: Mapping[str, str]
-) -> Found:
+) -> MaskFiles:
     """Return the masks of `cases` in `folder`, with a fault for each that is missing or surplus.
 
     `targets` are the names of masks below a folder of a case. `elsewhere` tells of a case that is
@@ -80,7 +80,7 @@ def find(
     """
     there = volumes(folder)
     files: dict[str, tuple[Path, ...]] = {}
-    faults = []
+    faults: list[DataError] = []
     for case in cases:
         of_targets = _of_targets(folder / case, targets, faults)
         candidates = [*there.get(case, ()), *of_targets[:1]]
@@ -98,7 +98,7 @@ def find(
             what = f"is of no test case: {name} {does}"
             remedy = "take it out of the folder, or name masks by their case"
             faults.append(_fault(place(paths[0]), what, remedy, "D16"))
-    return Found(files, tuple(faults))
+    return MaskFiles(files, tuple(faults))
 
 
 def _of_targets(folder: Path, targets: Sequence[str], faults: list[DataError]) -> tuple[Path, ...]:

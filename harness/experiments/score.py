@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.data import datasets, given_masks
 from harness.data.case import Case
-from harness.data.given_masks import Found
+from harness.data.given_masks import MaskFiles
 from harness.data.ingest import Job, Sight, sight
 from harness.data.nifti import place
 from harness.data.split import Split
@@ -58,7 +58,7 @@ class GivenSet:
     name: str
     seed: int
     folder: Path
-    found: Found
+    found: MaskFiles
     rows: list[dict[str, Any]] = field(default_factory=list)
     masks: list[tuple[str, np.ndarray, tuple[int, ...]]] = field(default_factory=list)
     """Case, the bits of its mask on the grid, and the shape of the grid."""
@@ -131,7 +131,8 @@ def gathered(
     elsewhere = {
         case: f"{IS[part]} in this run" for part, cases in split.parts.items() for case in cases
     }
-    sets, faults = [], []
+    sets: list[GivenSet] = []
+    faults: list[DataError] = []
     for name, folders in predictions.items():
         for seed, folder in enumerate(folders):
             found = given_masks.find(folder, split.test, targets, elsewhere)

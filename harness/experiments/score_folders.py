@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data import given_masks
-from harness.data.given_masks import Found
+from harness.data.given_masks import MaskFiles
 from harness.data.nifti import Nifti, place
 from harness.data.prepare import region
 from harness.data.split import Split
@@ -81,7 +81,7 @@ def score_folders(
     return [f"{len(split.test)} cases of {request.truth.name}, each on its own voxels"]
 
 
-def _truth(request: FoldersRequest) -> Found:
+def _truth(request: FoldersRequest) -> MaskFiles:
     """The references: every volume in the folder. Raises DataError where there is none."""
     there = given_masks.volumes(request.truth)
     given_masks.refuse_unnamed(list(there))
@@ -95,7 +95,7 @@ def _truth(request: FoldersRequest) -> Found:
 
 
 def _score_all(
-    request: FoldersRequest, truth: Found, sets: Sequence[GivenSet], progress: Progress
+    request: FoldersRequest, truth: MaskFiles, sets: Sequence[GivenSet], progress: Progress
 ) -> None:
     """Score every mask of every set. Raises DataError that lists every fault of every file."""
     faults: list[DataError] = []
@@ -147,7 +147,7 @@ def _strange(
     return faults
 
 
-def _data(request: FoldersRequest, truth: Found) -> Data:
+def _data(request: FoldersRequest, truth: MaskFiles) -> Data:
     values = ", ".join(map(str, request.values))
     return Data(
         name="masks",

@@ -110,8 +110,24 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     for table in shown:
         notes += table.about.notes
     notes += of_systems(run.settings)
+    notes += untuned(folders)
     told = [note for folder in folders for note in (*folder.run().notes, *_failures(folder))]
     return (*notes, *dict.fromkeys(told), *unit_notes(shown))
+
+
+def untuned(folders: Sequence[RunFolder]) -> list[str]:
+    """One note for each system of a plug-in that learns at a rate which was chosen for others."""
+    run = folders[0].run()
+    rate = run.settings["protocol"]["learning_rate"]
+    known = {name for each in folders for plugin in each.run().plugins for name in plugin.systems}
+    told = {name for name, own in run.settings["exceptions"].items() if "learning_rate" in own}
+    titles = {row.system: row.entry.title for row in merged_rows(folders)}
+    return [
+        f"{title}: its learning rate, {rate:g}, was chosen for the systems that come with pfbench "
+        "and not tuned for it; pfbench run --tune-lr N searches one for every system"
+        for name, title in titles.items()
+        if name in known - told
+    ]
 
 
 def fine_tuning_notes(shown: Sequence[ResultTable]) -> list[str]:

@@ -1,6 +1,6 @@
 """Masks that another tool made, as a trial and a row of a run: scores without a training.
 
-FACTS.yaml ─► read_facts ─► Facts            what somebody reports of the tool
+FACTS.yaml ─► read_facts ─► ReportedFacts            what somebody reports of the tool
 scores     ─► write_trial ─► trials/<id>/    spec.json, cases.csv, masks/, result.json
               add_rows    ─► run.json
 """
@@ -38,7 +38,7 @@ from harness.systems.protocol import Frozen, Protocol
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 
 
-class Facts(Frozen):
+class ReportedFacts(Frozen):
     """What somebody reports of a tool that made masks; nothing of it was measured here."""
 
     title: str = Field("", max_length=60)
@@ -59,7 +59,7 @@ class Facts(Frozen):
     """A sentence for under every table, such as how long it was trained."""
 
 
-def read_facts(path: Path | None, names: Iterable[str]) -> dict[str, Facts]:
+def read_facts(path: Path | None, names: Iterable[str]) -> dict[str, ReportedFacts]:
     """The facts in a YAML file, `NAME: {time_s: 1.2, parameters: 31000000}`, for each of `names`.
 
     Names that the file does not have get none. Raises UsageError that names file and line for a
@@ -72,24 +72,24 @@ def read_facts(path: Path | None, names: Iterable[str]) -> dict[str, Facts]:
         if name not in known:
             raise unknown("name", str(name), known, where=where, code="PFB-C09")
         try:
-            found[name] = Facts.model_validate(about)
+            found[name] = ReportedFacts.model_validate(about)
         except ValidationError as error:
             raise together(
                 [
                     UsageError(
                         f"{key or name}: {what}",
                         where=where,
-                        remedy=f"one of {', '.join(Facts.model_fields)}",
+                        remedy=f"one of {', '.join(ReportedFacts.model_fields)}",
                         code="PFB-C09",
                     )
                     for key, what in wrong_keys(error)
                 ],
                 "the facts",
             ) from error
-    return {name: found.get(name, Facts()) for name in known}
+    return {name: found.get(name, ReportedFacts()) for name in known}
 
 
-def system_of(name: str, facts: Facts) -> SystemRecord:
+def system_of(name: str, facts: ReportedFacts) -> SystemRecord:
     """The system of given masks, as run.json keeps it."""
     return SystemRecord(
         title=facts.title or name,
@@ -125,7 +125,7 @@ def write_trial(
     spec: TrialSpec,
     rows: Sequence[Mapping[str, object]],
     masks: Iterable[tuple[str, NDArray[np.bool_]]],
-    facts: Facts,
+    facts: ReportedFacts,
     files: int,
     seconds: float,
 ) -> TrialFolder:
@@ -179,7 +179,7 @@ def _scored(
     )
 
 
-def _told(facts: Facts, files: int, spec: TrialSpec, result: Scored) -> JsonObject:
+def _told(facts: ReportedFacts, files: int, spec: TrialSpec, result: Scored) -> JsonObject:
     """The fields of the result that say where the masks come from, and what was reported."""
     source = f"masks of another tool, {files} files for {result.n_cases} cases, SHA-256 "
     source += str(spec.options["masks"])
@@ -195,7 +195,7 @@ def _told(facts: Facts, files: int, spec: TrialSpec, result: Scored) -> JsonObje
     }
 
 
-def _reported(trial: TrialFolder, facts: Facts) -> None:
+def _reported(trial: TrialFolder, facts: ReportedFacts) -> None:
     """Write the reported time and memory; without any, no figure of before is left."""
     if facts.time_s is None and facts.memory_mib is None:
         trial.measurement_file.unlink(missing_ok=True)
@@ -215,7 +215,7 @@ def add_rows(
     run: RunManifest,
     tables: Sequence[str],
     trials: Mapping[str, Sequence[TrialFolder]],
-    facts: Mapping[str, Facts],
+    facts: Mapping[str, ReportedFacts],
     command: str,
 ) -> RunManifest:
     """Write run.json with a row for each name in each of `tables`; returns it.

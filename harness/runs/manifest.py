@@ -6,6 +6,7 @@ Plan ─► open_run ───► run.json, split.json, data.json, plugins/, tri
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -201,7 +202,7 @@ def joined(folder: RunFolder, before: Tables, now: Tables) -> dict[str, list[Row
         for row in now.get(name, ()):
             there = found.get(row.key)
             found[row.key] = _joined(folder, there, row) if there else row
-        tables[name] = sorted(found.values(), key=lambda row, name=name: place(name, row.key))
+        tables[name] = [found[key] for key in sorted(found, key=partial(place, name))]
     return tables
 
 
