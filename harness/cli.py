@@ -13,7 +13,7 @@ from harness.commands.data import data_app, list_
 from harness.commands.experiments import plan, run, tune
 from harness.commands.plugins import check_plugin, init
 from harness.commands.results import claims, compare, figures, mlflow_app, predict, report, ui
-from harness.commands.scoring import score
+from harness.commands.scoring import export_app, score
 from harness.errors import INTERRUPTED, PfbenchError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.command("check-plugin")(check_plugin)
 app.command()(init)
 app.add_typer(data_app, name="data")
 app.add_typer(mlflow_app, name="mlflow")
+app.add_typer(export_app, name="export")
 
 
 def main() -> None:

@@ -180,7 +180,7 @@ def test_a_run_with_given_masks_verifies(scored):
 def test_a_changed_mask_is_found_by_verify(scored, tmp_path):
     out = shutil.copytree(scored[0], tmp_path / "run")
     run = RunFolder(out)
-    [trial] = [t for t in run.trials() if t.spec().system == "given:eroded"]
+    [trial] = [t for t in run.trials() if t.spec().system == "given.eroded"]
     case = run.split().test[0]
     trial.write_mask(case, ~trial.mask(case))
     assert f"masks/{case}.npz" in pfbench("verify", out, expect=5).said

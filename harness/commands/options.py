@@ -515,6 +515,19 @@ class PredictOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """The options of `pfbench export nnunet`."""
+
+    run_dir: RunDir
+    out: Annotated[Path, typer.Argument(help="Folder to write, new or empty.")]
+    number: Annotated[
+        int, typer.Option(min=1, max=999, help="nnU-Net's number of the data set.")
+    ] = 501
+    data_root: Annotated[Path | None, typer.Option(help="Folder of the run's scans.")] = None
+    files: FileOptions = FileOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreOptions:
     """The options of `pfbench score`."""
 

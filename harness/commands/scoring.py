@@ -1,10 +1,12 @@
-"""`pfbench score`: masks that another tool made, beside the systems of a run or by themselves."""
+"""`pfbench score` and `export`: masks of other tools beside a run, its data for such tools."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.commands.options import ScoreOptions, words
+import typer
+
+from harness.commands.options import ExportOptions, ScoreOptions, words
 from harness.commands.signature import with_options
 from harness.errors import PfbenchError, UsageError
 
@@ -13,6 +15,37 @@ if TYPE_CHECKING:
 
 Sets = Mapping[str, Sequence[Path]]
 Progress = Callable[[int, int, str], None]
+
+
+export_app = typer.Typer(no_args_is_help=True, help="Bring a run's data to other tools.")
+
+
+@export_app.command("nnunet")
+@with_options
+def export_nnunet(options: ExportOptions) -> None:
+    """Write a run's data and split in nnU-Net's layout, to train nnU-Net on exactly its cases.
+
+    The test cases come without labels. OUT/commands.sh plans, trains and predicts where nnU-Net v2
+    is installed, and tells how to score its masks beside the run.
+
+    Examples:
+
+        pfbench export nnunet RUN_DIR OUT --data-root DIR
+    """
+    from harness.experiments.export_nnunet import ExportRequest, export
+    from harness.runs.screen import Screen
+
+    request = ExportRequest(
+        run=options.run_dir,
+        out=options.out,
+        number=options.number,
+        root=options.data_root,
+        files=options.files.fields,
+    )
+    screen = Screen()
+    with screen.bar("writing") as advance:
+        commands = export(request, advance)
+    screen.say(f"commands    {commands}")
 
 
 @with_options

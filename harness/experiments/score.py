@@ -152,7 +152,8 @@ def _score_all(
     progress: Progress,
 ) -> None:
     """Score every mask of every set. Raises DataError that lists every fault of every mask."""
-    cases, jobs = folder.split().test, _jobs(request, run, data, folder.split())
+    cases = folder.split().test
+    jobs = jobs_of(run, data, cases, request.root, request.files)
     faults: list[DataError] = []
     known: set[int] = set()
     for done, case in enumerate(cases, 1):
@@ -184,12 +185,22 @@ def _score_all(
         raise together(faults, "the masks")
 
 
-def _jobs(request: ScoreRequest, run: RunManifest, data: Data, split: Split) -> dict[str, Job]:
-    """How the scan of each test case is read, as the run has read it."""
+def jobs_of(
+    run: RunManifest,
+    data: Data,
+    cases: Sequence[str],
+    root: Path | None,
+    files: Mapping[str, Any],
+) -> dict[str, Job]:
+    """How the scan of each case is read, as the run has read it.
+
+    `root` and `files` say where the scans are. Raises UsageError without a folder that is needed,
+    DataError for cases that are not there.
+    """
     settings = Settings.model_validate(run.settings)
     asked = datasets.DataRequest(
         dataset=data.name,
-        root=request.root,
+        root=root,
         modalities=data.modalities,
         target=data.target,
         reduce=settings.reduce,
@@ -197,15 +208,15 @@ def _jobs(request: ScoreRequest, run: RunManifest, data: Data, split: Split) -> 
         seed=settings.phantom.seed,
         reading=settings.data,
         view=data.view,
-        **request.files,
+        **files,
     )
     found = datasets.find_jobs(datasets.complete(asked))
     jobs = {job.name: job for job in found.jobs}
-    if lost := [case for case in split.test if case not in jobs]:
+    if lost := [case for case in cases if case not in jobs]:
         of_them = [fault for fault in found.faults if fault.where.partition(":")[0] in lost]
         what = f"{', '.join(lost[:3])}: no such case in the folder of the scans"
         remedy = "--data-root with the data of this run"
-        fault = DataError(what, where=str(request.root or data.name), remedy=remedy, code="PFB-D10")
+        fault = DataError(what, where=str(root or data.name), remedy=remedy, code="PFB-D10")
         raise together(of_them or [fault], "the data")
     return jobs
 

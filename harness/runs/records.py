@@ -42,7 +42,7 @@ Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 STATISTICS = {f"{name}_{part}" for name in MEANS for part in ("mean", "std")}
 SCHEMA: Literal[3] = 3
 """Version of run.json."""
-GIVEN_ALONE = "given masks"
+GIVEN_ALONE = "given-masks"
 """The profile of a folder that holds given masks alone: nothing was trained."""
 T = TypeVar("T")
 

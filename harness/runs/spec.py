@@ -21,8 +21,8 @@ RESULT_CODE: tuple[str, ...] = ("models", "baselines", "harness/data", "harness/
 
 
 Device = Literal["cpu", "cuda"]
-GIVEN = "given:"
-"""How the systems of masks that another tool made are called: "given:nnunet"."""
+GIVEN = "given."
+"""How the systems of masks that another tool made are called: "given.nnunet"."""
 
 
 class Data(Frozen):
