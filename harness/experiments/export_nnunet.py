@@ -53,7 +53,11 @@ def export(request: ExportRequest, progress: Progress = lambda done, total, what
     StateError for what is no run, StorageError where it cannot be written.
     """
     folder = RunFolder(request.run)
-    run, split = folder.run(), folder.split()
+    run = folder.run()
+    if run.folds:
+        what, remedy = "is a cross-validation, which has several splits", "a run of one fold"
+        raise UsageError(what, where=str(request.run), remedy=remedy, code="PFB-C02")
+    split = folder.split()
     if request.out.exists() and any(request.out.iterdir()):
         what, remedy = "exists and is not empty", "another folder"
         raise UsageError(what, where=str(request.out), remedy=remedy, code="PFB-C05")

@@ -26,6 +26,7 @@ from harness.runs.records import RunManifest
 from harness.runs.run_folder import RunFolder
 from harness.runs.settings import Settings
 from harness.runs.spec import Data
+from harness.runs.suite import parted
 from harness.systems.metrics import score as scores_of
 
 Progress = Callable[[int, int, str], None]
@@ -113,12 +114,31 @@ def score(request: ScoreRequest, progress: Progress = lambda done, total, what: 
 
 
 def _tables(request: ScoreRequest, run: RunManifest) -> Sequence[str]:
-    """The tables that get the rows. Raises UsageError for one that the run does not have."""
+    """The tables that get the rows. Raises UsageError for one that they cannot stand in."""
+    refuse_unfit(run)
     for name in request.suites:
         if name not in run.suites:
             what, known = f"this run has {', '.join(run.suites)}, not {name}", ", ".join(run.suites)
             raise UsageError(what, where="--suite", remedy=f"one of {known}", code="PFB-C01")
-    return request.suites or [name for name in ("table5", *run.suites) if name in run.suites][:1]
+        if parted(name)[1]:
+            what = "is of data of another origin, whose masks are scored by --truth only"
+            raise UsageError(what, where=f"--suite {name}", remedy="a table of the run's own data")
+    own = [name for name in ("table5", *run.suites) if name in run.suites and not parted(name)[1]]
+    return request.suites or own[:1]
+
+
+def refuse_unfit(run: RunManifest) -> None:
+    """Raise UsageError for a run to whose test cases masks cannot be added."""
+    why = ""
+    if run.folds:
+        why = "is a cross-validation, whose folds test different cases"
+    elif run.settings["protocol"].get("scored_on", "grid") == "scan":
+        why = "scores its masks on the voxels of the scans"
+    elif run.given_alone:
+        why = "holds given masks alone"
+    if why:
+        remedy = "pfbench score --truth DIR, which compares sets of masks by themselves"
+        raise UsageError(why, where="this run", remedy=remedy, code="PFB-C02")
 
 
 def gathered(

@@ -30,7 +30,7 @@ from harness.runs import study_folder as study
 from harness.runs.events import Event
 from harness.runs.files import JsonObject
 from harness.runs.manifest import open_study
-from harness.runs.plan import Plan, PlannedRow, described, trials_of
+from harness.runs.plan import Fold, Plan, PlannedRow, described, trials_of
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.search_space import Space, changes, even
@@ -38,6 +38,7 @@ from harness.runs.settings import Settings
 from harness.runs.spec import Data, TrialSpec, code_version
 from harness.runs.suite import Row
 from harness.systems.catalogue import build, system
+from harness.systems.metrics import score
 from harness.trials.execute import ray_with_imports, refuse_full_disk
 from harness.trials.placement import Placement, cluster_faults, cluster_of, threads_of
 from harness.trials.preflight import refuse_unfit
@@ -104,6 +105,7 @@ def _tune(request: StudyRequest, session: Session) -> int:
         _protocol(request, prepared),
         request.cache,
         request.command,
+        prepared.notes,
     )
     _announce(request, folder, prepared, screen)
     session.begin()
@@ -149,6 +151,7 @@ def _prepare(request: StudyRequest, screen: Screen) -> StudyData:
             only=seen,
             training=runner.training_of(request),
             progress=advance,
+            score=score,
         )
     notes = (*prepared.notes, *made.notes)
     cases = cases.without(prepared.dropped)
@@ -340,8 +343,7 @@ def trials_of_point(
     trials = trials_of(
         row,
         request.settings,
-        prepared.data,
-        prepared.split,
+        (Fold(request.settings.split.fold, prepared.split, prepared.data, prepared.keys),),
         request.seeds,
         request.placement.device,
     )

@@ -1,8 +1,9 @@
 """The tables of the paper, from run folders: as CSV, as Markdown and on the terminal."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -12,9 +13,11 @@ from rich.table import Table as RichTable
 from harness.data.wording import counted
 from harness.results.answer import answer
 from harness.results.caveats import caveats
-from harness.results.departures import of_data, of_systems, of_training
+from harness.results.departures import of_data, of_scoring, of_systems, of_training
+from harness.results.drops import HEADINGS, RULE, Drop, drops
+from harness.results.drops import cells as drop_cells
 from harness.results.markdown import markdown_table
-from harness.results.rows import merged_rows
+from harness.results.rows import merged_rows, trainings
 from harness.results.standings import stand
 from harness.results.table_data import Record, ResultTable, tables
 from harness.runs.files import JsonObject, write_bytes
@@ -31,6 +34,8 @@ from harness.runs.measures import (
 from harness.runs.records import Failed, Measured, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
+from harness.runs.suite import parted
+from harness.systems.case_score import BESIDE
 
 STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
 TRANSDUCTIVE = "† fine-tuned on the test volumes, without their labels: its scores are transductive"
@@ -62,6 +67,9 @@ class Results:
     answers: tuple[str, ...]
     """The answer of each table in a paragraph; "" for a table without scores."""
     notes: tuple[str, ...]
+    drops: Mapping[str, Sequence[Drop]] = field(default_factory=dict)
+    """Suite -> how much worse its systems are there than on their own test cases; of tables on data
+    of another origin."""
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -73,13 +81,15 @@ def build(*folders: RunFolder) -> Results:
 
     Raises UsageError for runs of different protocols, StateError for a folder that is no run.
     """
-    found, rows = tables(folders), merged_rows(folders)
+    found, by_suite = tables(folders), defaultdict(list)
+    for row in merged_rows(folders):
+        by_suite[row.suite].append(row)
     synthetic = folders[0].run().synthetic
     answers = tuple(
-        answer(table, stand([r for r in rows if r.suite == table.suite], DICE), synthetic=synthetic)
-        for table in found
+        answer(table, stand(by_suite[table.suite], DICE), synthetic=synthetic) for table in found
     )
-    return Results(found, answers, _notes(folders, found))
+    worse = {suite: drops(its) for suite, its in by_suite.items() if parted(suite)[1]}
+    return Results(found, answers, _notes(folders, found), worse)
 
 
 def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[str, ...]:
@@ -91,8 +101,8 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     if done < len(trials):
         notes.append(f"incomplete: {done} of {len(trials)} trials finished")
     notes += [caveat.note for caveat in caveats(run.synthetic, run.profile)]
-    trained = not run.synthetic and not run.given_alone
-    if trained and (others := of_data(run.protocol["data"])):
+    others = [*of_data(run.protocol["data"]), *of_scoring(run.settings["protocol"])]
+    if others and not run.synthetic and not run.given_alone:
         notes.append(NOT_BESIDE.format(", ".join(others)))
     if run.profile == "paper":
         notes += of_training(run.settings["protocol"])
@@ -100,6 +110,8 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     notes += unsteady_notes(shown)
     notes += several_scans(folders)
     notes += without_target(folders)
+    notes += _scored_on(run.settings["protocol"])
+    notes += _idle_validation(folders[0], run.settings["protocol"])
     notes += _windows(run.settings["protocol"], shown)
     notes += _bare_process(folders)
     notes += _memory_unknown(folders, shown)
@@ -111,7 +123,9 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
         notes += table.about.notes
     notes += of_systems(run.settings)
     notes += untuned(folders)
+    notes += by_fold(shown, folders)
     told = [note for folder in folders for note in (*folder.run().notes, *_failures(folder))]
+    told += [note for f in folders for other in f.run().tests.values() for note in other.notes]
     return (*notes, *dict.fromkeys(told), *unit_notes(shown))
 
 
@@ -189,8 +203,9 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
 
 def several_scans(folders: Sequence[RunFolder]) -> list[str]:
     """The note on test cases of the same patient, and on which figures count the patient once."""
-    split = folders[0].split()
-    cases, patients = len(split.test), len({split.patient_of(case) for case in split.test})
+    splits = [split for folder in folders for split in folder.splits().values()]
+    tested = {case: split.patient_of(case) for split in splits for case in split.test}
+    cases, patients = len(tested), len({*tested.values()})
     if cases == patients:
         return []
     return [
@@ -201,18 +216,82 @@ def several_scans(folders: Sequence[RunFolder]) -> list[str]:
 
 
 def without_target(folders: Sequence[RunFolder]) -> list[str]:
-    """The note on how many test cases have no target, and how such cases are scored."""
-    results = (trial.result() for folder in folders for trial in folder.trials())
-    known = [one for one in results if isinstance(one, Scored) and one.n_without_target]
-    if not known:
-        return []
-    some, of = known[0].n_without_target, known[0].n_cases
-    if some == of:
-        return [f"none of the {of} test cases has any target: there is nothing to score"]
+    """The notes on how many test cases have no target, and how such cases are scored.
+
+    One for the run's own test cases, and one for those of each other origin.
+    """
+    counts: dict[str, tuple[int, int]] = {}
+    for row in merged_rows(folders):
+        where = parted(row.suite)[1]
+        found = [trial.result() for trial in trainings(row.trials)[0]]
+        known = [one for one in found if isinstance(one, Scored)]
+        of, some = (sum(getattr(one, n) for one in known) for n in ("n_cases", "n_without_target"))
+        counts[where] = max(counts.get(where, (0, 0)), (of, some))
     return [
+        (f"{where}: " if where else "") + _in_words(some, of)
+        for where, (of, some) in counts.items()
+        if some
+    ]
+
+
+def _in_words(some: int, of: int) -> str:
+    if some == of:
+        return f"none of the {of} test cases has any target: there is nothing to score"
+    return (
         f"{some} of {of} test cases without target: an empty prediction scores Dice 100 and HD95 0 "
         "there, any other Dice 0 and the diagonal of the volume"
-    ]
+    )
+
+
+def by_fold(shown: Sequence[ResultTable], folders: Sequence[RunFolder]) -> list[str]:
+    """One note for each row of a cross-validation: Dice of each fold, and their deviation."""
+    notes = []
+    for table in shown:
+        for title, (of_folds, apart) in dice_by_fold(table, folders).items():
+            each = ", ".join(f"{number(value, DICE)} ({fold})" for fold, value in of_folds.items())
+            said = "" if absent(apart) else f"; standard deviation {number(apart, DICE)}"
+            notes.append(f"{title}, Dice by fold: {each}{said}")
+    return notes
+
+
+def dice_by_fold(
+    table: ResultTable, folders: Sequence[RunFolder]
+) -> dict[str, tuple[dict[str, float], float | None]]:
+    """Dice in each fold, over the seeds, by its name, and its deviation, for each finished row.
+
+    Empty for a single split.
+    """
+    names = {int(at): one.said(int(at)) for f in folders for at, one in f.run().folds.items()}
+    found = {}
+    for line in table.means.to_dict("records"):
+        if not line.get("fold") or line["status"] != "ok" or absent(line[DICE.column]):
+            continue
+        its = (table.frame["key"] == line["key"]) & (table.frame["row"] == "trial")
+        lines = table.frame[its & table.frame[DICE.column].notna()]
+        of_folds = lines[DICE.column].astype(float).groupby(lines["fold"].astype(int)).mean()
+        known = {names[int(fold)]: float(value) for fold, value in of_folds.items()}
+        found[line["title"]] = known, line.get(DICE.spread_of_folds)
+    return found
+
+
+def _scored_on(protocol: JsonObject) -> list[str]:
+    """The note on masks that were scored on the voxels of the scan."""
+    if protocol.get("scored_on", "grid") == "grid":
+        return []
+    beside = f"the scores on the grid stand beside, as {BESIDE}… in cases.csv"
+    return [f"scored on the voxels of the scan, in mm, where predict puts the masks; {beside}"]
+
+
+def _idle_validation(folder: RunFolder, protocol: JsonObject) -> list[str]:
+    """The note on validation cases that neither train nor choose anything."""
+    cases = len(folder.split().validation)
+    if protocol.get("selection", "last") != "last" or not cases:
+        return []
+    where = " of the first fold" if folder.run().folds else ""
+    what = (
+        f"{counted(cases, 'validation case')}{where}: not trained on, and nothing is chosen by them"
+    )
+    return [f"{what}, as weights are those of the last epoch (protocol.selection)"]
 
 
 def _windows(protocol: JsonObject, shown: Sequence[ResultTable]) -> list[str]:
@@ -405,6 +484,8 @@ def markdown(results: Results) -> str:
     for table, told in zip(results.tables, results.answers, strict=True):
         lines += [f"# {table.about.title}", "", *([told, ""] if told else [])]
         lines += [*markdown_table(headings(table), cells(table)), ""]
+        if worse := results.drops.get(table.suite):
+            lines += [*markdown_table(HEADINGS, map(drop_cells, worse)), "", f"{RULE}.", ""]
     return "\n".join([*lines, *(f"- {note}" for note in results.notes)]) + "\n"
 
 
@@ -412,6 +493,8 @@ def show(results: Results, screen: Screen) -> None:
     """Print the tables and their notes on the terminal."""
     for table, told in zip(results.tables, results.answers, strict=True):
         screen.show(_terminal(table))
+        if worse := results.drops.get(table.suite):
+            screen.show(_terminal_drops(worse))
         if told:
             screen.say(told)
     for note in results.notes:
@@ -427,6 +510,16 @@ def _terminal(table: ResultTable) -> RichTable:
         shown.add_column(heading, justify="left" if number < texts else "right")
     for row in cells(table):
         shown.add_row(*(_bold(cell) for cell in row))
+    return shown
+
+
+def _terminal_drops(worse: Sequence[Drop]) -> RichTable:
+    """The drops of one table for a rich console."""
+    shown = RichTable(header_style="bold", caption=RULE, caption_justify="left")
+    for place, heading in enumerate(HEADINGS):
+        shown.add_column(heading.replace("[", r"\["), justify="left" if place < 2 else "right")
+    for drop in worse:
+        shown.add_row(*(cell.replace("[", r"\[") for cell in drop_cells(drop)))
     return shown
 
 

@@ -22,11 +22,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class SplitSettings(Frozen):
-    kind: Literal["seeded", "official"] = "seeded"
-    """80/20 by patient from a seed, or the released code's cut (sorted, one validation case)."""
+    kind: Literal["seeded", "official", "site"] = "seeded"
+    """By patient from a seed, the released code's cut (sorted, one validation case), or a site of
+    the table of patients that tests while the others train."""
     seed: int = Field(0, ge=0, lt=2**32)
     fold: int = Field(0, ge=0, le=9999)
     """The number of the fold that is tested; a seeded split has 0 to 4."""
+    folds: int = Field(5, ge=2, le=1000)
+    """The number of folds that a seeded split makes: with 5, a fifth of the patients tests."""
     group: str = ""
     """How cases are grouped by patient: a pattern on ids such as {patient}_frame#, a CSV of
     case,patient, or none for cases that are patients of their own; "" for the grouping that the
@@ -40,7 +43,8 @@ class SplitSettings(Frozen):
 class Phantom(Frozen):
     """The embedded synthetic data set."""
 
-    cases: int = Field(10, ge=3, le=10_000)
+    cases: int = Field(36, ge=3, le=10_000)
+    """36 cases give 8 for testing, enough for intervals and tests, and 25 to train."""
     seed: int = Field(0, ge=0, lt=2**32)
 
 
@@ -67,6 +71,9 @@ class Settings(Frozen):
 
 def changed_protocol(protocol: Protocol, changes: Mapping[str, Any], where: str) -> Protocol:
     """The `protocol` with `changes`, checked. Raises UsageError that names the wrong field."""
+    if changes.get("scored_on", protocol.scored_on) != protocol.scored_on:
+        what, remedy = "scored_on: all systems are scored alike", "--set protocol.scored_on=scan"
+        raise UsageError(what, where=where, remedy=remedy, code="PFB-C09")
     return _validated(Protocol, {**protocol.model_dump(), **changes}, lambda keys: where)
 
 
@@ -77,7 +84,7 @@ PAPER = Settings(profile="paper", reduce=(1, 1, 1), protocol=Protocol())
 QUICK = Settings(
     profile="quick",
     reduce=(4, 3, 3),
-    protocol=Protocol(epochs=8, learning_rate=5e-3, validate_every=1),
+    protocol=Protocol(epochs=3, learning_rate=5e-3, validate_every=1),
 )
 
 # The same networks and volumes, trained as the paper trains its own: until the learning rate has
