@@ -79,7 +79,7 @@ def changed_protocol(protocol: Protocol, changes: Mapping[str, Any], where: str)
 
 PAPER = Settings(profile="paper", reduce=(1, 1, 1), protocol=Protocol())
 
-# Half an hour of the paper in three minutes: a volume of 32x64x64, a quarter of the channels,
+# The paper in a few minutes: a volume of 32x64x64, a quarter of the channels, three epochs,
 # and a learning rate that suits networks so small and so few steps.
 QUICK = Settings(
     profile="quick",
