@@ -140,3 +140,25 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     with pytest.raises(UsageError, match="not empty"):
         phantom.write(tmp_path, 1, (16, 16, 16))
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_what_was_cut_off_is_continued_by_the_same_request_alone(tmp_path, monkeypatch):
+    whole = nibabel.save
+
+    def cut(image, path):
+        if "003_t2" in path.name:
+            raise KeyboardInterrupt
+        whole(image, path)
+
+    monkeypatch.setattr(nibabel, "save", cut)
+    with pytest.raises(KeyboardInterrupt):
+        phantom.write(tmp_path, 3, (16, 16, 16))
+    monkeypatch.setattr(nibabel, "save", whole)
+    with pytest.raises(UsageError, match="exists and is not empty"):
+        phantom.write(tmp_path, 4, (16, 16, 16))
+    first = tmp_path / "BraTS20_Training_001"
+    before = first.stat().st_mtime_ns
+    folders = phantom.write(tmp_path, 3, (16, 16, 16))
+    assert first.stat().st_mtime_ns == before
+    assert sorted(tmp_path.iterdir()) == sorted([*folders, tmp_path / phantom.MARKER])
+    assert [len(list(folder.iterdir())) for folder in folders] == [5, 5, 5]
