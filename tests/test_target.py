@@ -18,6 +18,9 @@ from harness.data.split import Split
 from harness.data.target import Target, bounds, measured, shown
 from harness.errors import DataError
 from harness.results import tables
+from harness.results.claims.verdicts import judge
+from harness.results.compare import compare
+from harness.runs.run_folder import RunFolder
 
 PAPER = Reading(grid="paper")
 DROP = Reading(grid="paper", drop_vanished=True)
@@ -211,7 +214,7 @@ def test_a_mean_over_no_target_is_no_score(tmp_path):
 
 
 def test_between_two_positions_what_is_near_to_either_is_seen():
-    """Positions 4 voxels apart see 2 voxels to each side: 8 of 12 slices here."""
+    """Positions 4 voxels apart see 2 voxels to each side: slices 1 to 9 of 12."""
     mask = np.ones((12, 2, 2), bool)
     both = np.array([0.0, 1.0])
     assert cut_off(mask, (np.array([3.0, 7.0]), both, both)) == pytest.approx(1 - 9 / 12)
@@ -223,3 +226,16 @@ def test_twenty_cases_that_lost_are_listed_and_the_others_counted(cases, lines):
     told = shown(lost)
     assert len(told) == lines
     assert ("and 1 more" in told[20]) == (cases == 21)
+
+
+def test_where_no_test_case_has_a_target_nothing_is_concluded(tmp_path):
+    made = written(tmp_path, 12)
+    assert made.frame[["dice_std", "hd95_median"]].isna().all().all()
+    folder = RunFolder(tmp_path / "run")
+    judged = [each for each in judge([folder]) if each.claim.source == "Table V"]
+    assert {each.word for each in judged if each.why == "no test case has a target"} == {
+        "undecided"
+    }
+    compared = compare([folder], [])
+    assert compared.notes == ("no test case has a target: nothing can be compared",)
+    assert not any(found.comparisons for found in compared.found)
