@@ -149,3 +149,25 @@ def test_a_patient_stays_the_same_from_version_to_version():
     means, spreads = made.image.mean((1, 2, 3)), made.image.std((1, 2, 3))
     np.testing.assert_allclose(means, [0.1186, 0.1520, 0.2044, 0.1523], atol=1e-4)
     np.testing.assert_allclose(spreads, [0.1818, 0.2312, 0.3066, 0.2325], atol=1e-4)
+
+
+def test_what_was_cut_off_is_continued_by_the_same_request_alone(tmp_path, monkeypatch):
+    whole = nibabel.save
+
+    def cut(image, path):
+        if "003_t2" in path.name:
+            raise KeyboardInterrupt
+        whole(image, path)
+
+    monkeypatch.setattr(nibabel, "save", cut)
+    with pytest.raises(KeyboardInterrupt):
+        phantom.write(tmp_path, 3, (16, 16, 16))
+    monkeypatch.setattr(nibabel, "save", whole)
+    with pytest.raises(UsageError, match="exists and is not empty"):
+        phantom.write(tmp_path, 4, (16, 16, 16))
+    first = tmp_path / "BraTS20_Training_001"
+    before = first.stat().st_mtime_ns
+    folders = phantom.write(tmp_path, 3, (16, 16, 16))
+    assert first.stat().st_mtime_ns == before
+    assert sorted(tmp_path.iterdir()) == sorted([*folders, tmp_path / phantom.MARKER])
+    assert [len(list(folder.iterdir())) for folder in folders] == [5, 5, 5]
