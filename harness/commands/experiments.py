@@ -22,6 +22,8 @@ def run(options: RunOptions) -> None:
 
         pfbench run --suite table5 --dataset brats --data-root DIR --modalities flair
 
+        pfbench run --suite table5 --dataset brats --data-root DIR --folds all --test b=OTHER
+
         pfbench run --suite table5 --plugin my_model.py --model my_model --model pfseg
     """
     from harness.commands.requests import run_request
