@@ -53,6 +53,12 @@ def report(
             help="Draw chosen cases; in large runs this takes minutes.",
         ),
     ] = True,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--row", help="Show only this row, by its key or title; may be repeated. Default: all."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make tables and report anew from the results on disk, and print the tables.
@@ -60,11 +66,14 @@ def report(
     The HTML is one file that needs no network: tables with intervals and the paper's values,
     significance, ranks, each case, what a score costs, pictures, claims, learning curves,
     failures, and how to get it again. Several runs are reported as one if their protocols are
-    equal. With --out, nothing else is written.
+    equal. With --out, nothing else is written. With --row, the tables in RUN_DIR stay whole, and
+    the report of the chosen rows is RUN_DIR/report-rows.html.
 
     Examples:
 
         pfbench report RUN_DIR
+
+        pfbench report RUN_DIR --row pfseg --row unet3d
 
         pfbench report RUN_DIR OTHER_RUN_DIR --out both.html
 
@@ -74,9 +83,10 @@ def report(
     from harness.results.folder import opened
     from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
+    from harness.runs.selection import SelectedRun
 
     tell_version(run_dirs)
-    folders = [RunFolder(path) for path in run_dirs]
+    folders = [SelectedRun(path, rows) if rows else RunFolder(path) for path in run_dirs]
     writer.known(format)
     if as_json:
         print(opened(*folders).as_json)
@@ -84,9 +94,11 @@ def report(
     if out == Path("-"):
         print(writer.render(folders, format, pictures=pictures), end="")
         return
-    if out is None and len(folders) == 1:
+    if out is None and len(folders) == 1 and rows:
+        opened(*folders).show(Screen())
+    elif out is None and len(folders) == 1:
         writer.rebuild(folders[0]).show(Screen())
-    place = out or writer.default_place(folders, format)
+    place = out or writer.default_place(folders, format, chosen=bool(rows))
     writer.write(folders, place, format, pictures=pictures)
     print(f"report      {place}")
 

@@ -53,7 +53,7 @@ def check_outcome(
         _result(trial, trial.spec, kind, trial.scored, base, found)
         on_scan = trial.spec.protocol.scored_on == "scan"
         _scores(trial.scored, trial.folder.cases_file, cases, on_scan, found)
-        _masks(trial, trial.spec, cases, found)
+        _masks(trial, trial.spec, cases, found, on_grid=not run.given_alone)
         if has_weights(trial.spec):
             _weights(trial, base, found)
         if found.deep and trial.method:
@@ -63,8 +63,8 @@ def check_outcome(
 
 
 def has_weights(spec: TrialSpec) -> bool:
-    """Whether a trial has weights of its own, and is not merely moved to other data."""
-    return spec.base is None or spec.tuned
+    """Whether a trial has weights of its own: masks were not given, and it is not merely moved."""
+    return not spec.given and (spec.base is None or spec.tuned)
 
 
 def _sums(
@@ -74,7 +74,7 @@ def _sums(
     names = {CASES, *(f"masks/{case}.npz" for case in cases)}
     if has_weights(spec):
         names.add(WEIGHTS)
-    if spec.base is None:
+    if spec.base is None and not spec.given:
         names.add(HISTORY)
     if different := result.sha256.keys() ^ names:
         found.fault(trial.folder.result_file, f"sha256: differs in {', '.join(sorted(different))}")
@@ -87,7 +87,7 @@ def _counts(spec: TrialSpec, result: Scored, path: Path, found: Inspection) -> N
     """Count the operations of the network again."""
     channels, grid = len(spec.data.modalities), spec.data.grid
     again = cost(spec.system, spec.options, channels, grid)["gflops_per_volume"]
-    if not same(result.gflops_per_volume, again):
+    if result.gflops_per_volume is None or not same(result.gflops_per_volume, again):
         what = f"gflops_per_volume: is {result.gflops_per_volume}, but {again} were counted again"
         found.fault(path, what)
 
@@ -193,7 +193,10 @@ def _summed_up(
             found.fault(path, f"{name}: is {getattr(result, name)}, but cases.csv has {count}")
 
 
-def _masks(trial: Trial, spec: TrialSpec, cases: Sequence[str], found: Inspection) -> None:
+def _masks(
+    trial: Trial, spec: TrialSpec, cases: Sequence[str], found: Inspection, *, on_grid: bool
+) -> None:
+    """Check that each mask is of a test case, and lies on the grid where all cases share one."""
     for path in sorted(trial.folder.path.glob("masks/*.npz")):
         if path.stem not in cases:
             found.fault(path, "is of no test case")
@@ -203,7 +206,7 @@ def _masks(trial: Trial, spec: TrialSpec, cases: Sequence[str], found: Inspectio
         except StateError as error:
             found.fault(path, error.what)
             continue
-        if mask.shape != spec.data.grid or mask.dtype != bool:
+        if (on_grid and mask.shape != spec.data.grid) or mask.dtype != bool:
             what = f"is {mask.dtype} on {mask.shape}, not a mask on {spec.data.grid}"
             found.fault(path, what)
 
