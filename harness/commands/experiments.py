@@ -23,6 +23,8 @@ def run(options: RunOptions) -> None:
 
         pfbench run --suite table5 --dataset brats --data-root DIR --modalities flair
 
+        pfbench run --suite table5 --dataset brats --data-root DIR --folds all --test b=OTHER
+
         pfbench run --suite table5 --plugin my_model.py --model my_model --model pfseg
 
         pfbench run --suite table5 --plugin my_model.py --model my_model --tune-lr 10
