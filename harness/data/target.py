@@ -88,13 +88,14 @@ def bounds(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
     return found[0], found[1], found[2]
 
 
-def vanished(case: str, target: Target) -> DataError:
-    """The fault of a case of whose target nothing is left."""
+def vanished(case: str, target: Target, name: str = "") -> DataError:
+    """The fault of a case of whose target nothing is left; `name` where it has several."""
     cut = target.cut == 1
     cause = "the crop cuts all of it off" if cut else "its voxels are too coarse"
     other_grid = "--grid auto, which cuts nothing off" if cut else "a finer grid"
     return DataError(
-        f"nothing is left on the grid of its target, {_ml(target.file_ml)} in "
+        f"nothing is left on the grid of its target{name and f' {name}'}, "
+        f"{_ml(target.file_ml)} in "
         f"{counted(target.file_parts, 'part')}: {cause}",
         where=case,
         remedy=(
@@ -131,8 +132,18 @@ def summary(targets: Mapping[str, Target], dropped: Mapping[str, Target]) -> lis
     return notes
 
 
-def shown(targets: Mapping[str, Target]) -> list[str]:
-    """Lines for a person: those that lost a quarter or more, worst first, and the sum of all."""
+def shown(targets: Mapping[str, Mapping[str, Target]]) -> list[str]:
+    """Lines for a person on each target (name -> case -> target), see `_shown`."""
+    named = len(targets) > 1
+    return [
+        f"{name}: {line}" if named else line
+        for name, cases in targets.items()
+        for line in _shown(cases)
+    ]
+
+
+def _shown(targets: Mapping[str, Target]) -> list[str]:
+    """Lines on those that lost a quarter or more, worst first, and on the sum of all."""
     worst = sorted(targets, key=lambda case: (-targets[case].lost, case))
     lost = [case for case in worst if targets[case].lost >= SHRUNK]
     lines = [f"target of {case}: {targets[case].shown}" for case in lost[:LINES]]

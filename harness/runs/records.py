@@ -72,6 +72,26 @@ class Failed(Ended):
     detail: str
 
 
+class TargetScored(Record):
+    """The scores of one of several targets, with the meanings of the fields of `Scored`."""
+
+    metrics: dict[str, float]
+    extra_metrics: dict[str, float] = Field(default_factory=dict)
+    n_failed: int
+    n_without_target: int
+
+    @field_validator("metrics")
+    @classmethod
+    def _complete(cls, metrics: dict[str, float]) -> dict[str, float]:
+        return _all_statistics(metrics)
+
+
+def _all_statistics(metrics: dict[str, float]) -> dict[str, float]:
+    if metrics.keys() != STATISTICS:
+        raise ValueError(f"differ in {', '.join(sorted(metrics.keys() ^ STATISTICS))}")
+    return metrics
+
+
 class Scored(Ended):
     """result.json of a trial that was trained and scored to the end."""
 
@@ -80,7 +100,8 @@ class Scored(Ended):
     system: str
     kind: Kind
     metrics: dict[str, float]
-    """Mean and standard deviation over the test cases, of each score of cases.csv."""
+    """Mean and standard deviation over the test cases, of each score of cases.csv; of several
+    targets those of the mean over the targets of a case."""
     extra_metrics: dict[str, float] = Field(default_factory=dict)
     """Mean and standard deviation over the test cases, of each metric that plug-ins brought."""
     extra_faults: dict[str, str] = Field(default_factory=dict)
@@ -89,9 +110,12 @@ class Scored(Ended):
     """Remarks on the training or the masks, which are printed under every table."""
     n_cases: int
     n_failed: int
-    """The number of test cases without any overlap, which have the worst score."""
+    """The number of test cases without any overlap, which have the worst score; of several targets
+    the sum over targets."""
     n_without_target: int = 0
     """The number of test cases whose reference has no voxel to find."""
+    targets: dict[str, TargetScored] = Field(default_factory=dict)
+    """The scores of each of several targets, by its name; empty for one target."""
     transductive: bool
     parameters: int
     parameters_inference: int
@@ -113,9 +137,20 @@ class Scored(Ended):
     @field_validator("metrics")
     @classmethod
     def _complete(cls, metrics: dict[str, float]) -> dict[str, float]:
-        if metrics.keys() != STATISTICS:
-            raise ValueError(f"differ in {', '.join(sorted(metrics.keys() ^ STATISTICS))}")
-        return metrics
+        return _all_statistics(metrics)
+
+    def of_target(self, name: str) -> "Scored":
+        """The result as if `name` were the only target. KeyError for a target that is not there."""
+        own = self.targets[name]
+        return self.model_copy(
+            update={
+                "metrics": own.metrics,
+                "extra_metrics": own.extra_metrics,
+                "n_failed": own.n_failed,
+                "n_without_target": own.n_without_target,
+                "targets": {},
+            }
+        )
 
 
 class Footprint(Record):

@@ -14,6 +14,7 @@ from pydantic import Field
 
 import harness
 from harness.data.reading import PAPERS, View
+from harness.data.targets import Labels, exclusive
 from harness.systems.protocol import Frozen, Options, Protocol
 
 RESULT_CODE: tuple[str, ...] = ("models", "baselines", "harness/data", "harness/systems")
@@ -33,6 +34,24 @@ class Data(Frozen):
     synthetic: bool
     view: View = PAPERS
     """The view of the scans in training, which new scans have to have."""
+    targets: dict[str, Labels] = Field(default_factory=dict)
+    """Of several targets, the labels that each consists of, in the order of `target`; none where
+    each has a file of its own. Empty for one target, whatever its labels."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of several targets; one empty name for one target."""
+        return tuple(self.target.split(",")) if self.targets else ("",)
+
+    @property
+    def labels(self) -> dict[str, Labels]:
+        """The labels of each of several targets, in the order of `names`; {} for one target."""
+        return {name: self.targets[name] for name in self.names if name}
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether a voxel is of one target at most."""
+        return exclusive(list(self.targets.values())) and all(self.targets.values())
 
 
 class TrialSpec(Frozen):
@@ -82,6 +101,7 @@ LATER: dict[tuple[str, ...], object] = {
     ("protocol", "windows_per_volume"): 1,
     ("protocol", "foreground_share"): 0.0,
     ("data", "view"): PAPERS.model_dump(mode="json"),
+    ("data", "targets"): {},
 }
 """Fields that came when trials had been kept already, with the value that those trials had.
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -65,10 +65,10 @@ def _cases(path: Path, changed_ns: int) -> pd.DataFrame:
 
 
 class TrialFolder:
-    """The files of one trial."""
+    """The files of one trial, or of one of its targets: then its scores are those of `target`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, target: str = "") -> None:
+        self.path, self.target = path, target
         self.checkpoints = path / "checkpoints"
         self.spec_file = path / "spec.json"
         self.attempts_file = path / "attempts.csv"
@@ -82,6 +82,10 @@ class TrialFolder:
     @property
     def id(self) -> str:
         return self.path.name
+
+    def of_target(self, target: str) -> "TrialFolder":
+        """The same trial, as if `target` were its only one."""
+        return TrialFolder(self.path, target)
 
     def write_spec(self, spec: TrialSpec) -> None:
         """Write the spec once; it never changes, because the folder's name is its hash."""
@@ -109,7 +113,14 @@ class TrialFolder:
 
     def result(self) -> Result | None:
         """Read how training and scoring ended; None while they have not ended."""
-        return records.read(self.result_file, RESULT) if self.result_file.exists() else None
+        if not self.result_file.exists():
+            return None
+        result = records.read(self.result_file, RESULT)
+        if self.target and isinstance(result, records.Scored):
+            if self.target not in result.targets:
+                raise damaged(self.result_file, f"lacks 'targets.{self.target}'")
+            return result.of_target(self.target)
+        return result
 
     def measurement(self) -> Measurement | None:
         """Read time and memory of inference; None while they have not been measured."""
@@ -211,34 +222,70 @@ class TrialFolder:
             raise StateError(what, where=place, remedy=ANEW, code="PFB-K08") from error
 
     def write_cases(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Write one line of scores for each test case."""
+        """Write one line of scores for each test case, and in it for each of several targets."""
         write_bytes(self.cases_file, pd.DataFrame(rows).to_csv(index=False).encode())
 
     def scores(self, column: str) -> dict[str, float]:
-        """Read one score of every test case, by case.
+        """Read one score of every test case, by case; of several targets the mean over them.
 
         Raises StateError when cases.csv is not as the trial wrote it.
         """
         try:
-            rows = _cases(self.cases_file, self.cases_file.stat().st_mtime_ns)
-            return dict(zip(rows["case"], rows[column].astype(float), strict=True))
+            rows = self._lines()
+            values = rows[column].astype(float)
+            if "target" not in rows:
+                return dict(zip(rows["case"], values, strict=True))
+            means = values.groupby(rows["case"], sort=False).mean()
+            return dict(zip(map(str, means.index), means, strict=True))
         except (OSError, ValueError, KeyError) as error:
-            what, place = "has no readable scores", str(self.cases_file)
-            raise StateError(what, where=place, remedy=ANEW, code="PFB-K08") from error
+            raise self._unreadable() from error
+
+    def _lines(self) -> pd.DataFrame:
+        """The lines of cases.csv; of several targets those that any test case has, or `target`."""
+        rows = _cases(self.cases_file, self.cases_file.stat().st_mtime_ns)
+        if "target" not in rows:
+            return rows
+        if self.target:
+            return rows[rows["target"] == self.target]
+        volumes = rows["target_ml"].astype(float).groupby(rows["target"]).max()
+        return rows[rows["target"].map(volumes) > 0] if volumes.any() else rows
+
+    def failed_ml(self) -> list[float]:
+        """The volume in ml of each target of which exactly one mask is empty; 0 for a false alarm.
+
+        Raises StateError as `scores` does.
+        """
+        try:
+            rows = self._lines()
+            return rows.loc[rows["failed"].astype(bool), "target_ml"].astype(float).to_list()
+        except (OSError, ValueError, KeyError) as error:
+            raise self._unreadable() from error
+
+    def _unreadable(self) -> StateError:
+        what, place = "has no readable scores", str(self.cases_file)
+        return StateError(what, where=place, remedy=ANEW, code="PFB-K08")
 
     def missed_cases(self) -> list[str]:
-        """The test cases without any overlap, which have the worst score."""
+        """The test cases without any overlap, which have the worst score; "case (target)" where
+        there are several."""
         with open(self.cases_file, newline="", encoding="utf-8") as file:
-            return [row["case"] for row in csv.DictReader(file) if row["failed"] == "True"]
+            missed = [row for row in csv.DictReader(file) if row["failed"] == "True"]
+        if self.target:
+            missed = [row for row in missed if row["target"] == self.target]
+        named = not self.target and any("target" in row for row in missed)
+        return [f"{row['case']} ({row['target']})" if named else row["case"] for row in missed]
 
-    def write_mask(self, case: str, mask: NDArray[np.bool_]) -> None:
-        """Keep the mask (D, H, W) that is scored for `case`."""
+    def write_mask(self, case: str, mask: NDArray[Any]) -> None:
+        """Keep the mask (D, H, W) that is scored for `case`, see `harness.data.targets`."""
         content = io.BytesIO()
         np.savez_compressed(content, mask=mask)
         write_bytes(self.mask_path(case), content.getvalue())
 
-    def mask(self, case: str) -> NDArray[np.bool_]:
-        """Read the mask (D, H, W) scored for `case`. Raises StateError for an unreadable file."""
+    def mask(self, case: str) -> NDArray[Any]:
+        """Read the mask (D, H, W) scored for `case`; of several targets bit k is target k.
+
+        Raises StateError for an unreadable file.
+        """
         path = self.mask_path(case)
         try:
             with np.load(path, allow_pickle=False) as content:

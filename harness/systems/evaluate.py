@@ -1,4 +1,8 @@
-"""Score every test case: one row for each, a missed target included with its worst score."""
+"""Score every test case: one row for each, a missed target included with its worst score.
+
+Of several targets there is one row for each of them in each case, and a case's score is the mean of
+these. A target that no test case has is left out of that mean: no mask of it could be right.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -6,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.data.case import Volume
+from harness.data.targets import held
 from harness.systems import plugin_metrics as extra_metrics
 from harness.systems.case_score import MEANS
 from harness.systems.methods import Mask, Method, counted
@@ -17,7 +22,7 @@ class Evaluation(NamedTuple):
     """The scores of a method on test volumes."""
 
     rows: list[dict[str, Any]]
-    """One row for each volume, in the order of the volumes: its case and its scores."""
+    """One row for each volume, and in it for each of several targets: its case and its scores."""
     faults: dict[str, str]
     """The reason why an extra metric has no value: "metric of case" -> one sentence."""
     remarks: list[str]
@@ -29,12 +34,14 @@ def evaluate(
     volumes: Sequence[Volume],
     keep: Callable[[str, Mask, float], None],
     extra: Mapping[str, Metric] | None = None,
+    targets: Sequence[str] = ("",),
 ) -> Evaluation:
     """Score the mask that `method` predicts for each volume.
 
     `keep` gets case, mask and Dice of each; `extra` are further columns, those of plug-ins.
+    `targets` are the names of several, in the order of the method's channels.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     faults: dict[str, str] = {}
     remarked: dict[str, list[str]] = {}
     for volume in volumes:
@@ -42,19 +49,70 @@ def evaluate(
         mask = there.segment(volume.image)
         if there.remark:
             remarked.setdefault(there.remark, []).append(volume.case)
-        row = {"case": volume.case, **score(mask, volume.label > 0, volume.spacing_mm)._asdict()}
-        keep(volume.case, mask, row["dice"])
-        truth = volume.label > 0
-        values, wrong = extra_metrics.scores(extra or {}, mask, truth, volume.spacing_mm)
-        faults |= {f"{name} of {volume.case}": why for name, why in wrong.items()}
-        rows.append(row | values)
+        found = []
+        for place, target in enumerate(targets):
+            of = f"{volume.case}, {target}" if target else volume.case
+            named = {"case": volume.case, "target": target} if target else {"case": volume.case}
+            pair = _pair(mask, volume.label, place, several=len(targets) > 1)
+            values, wrong = extra_metrics.scores(extra or {}, *pair, volume.spacing_mm)
+            faults |= {f"{name} of {of}": why for name, why in wrong.items()}
+            found.append(named | score(*pair, volume.spacing_mm)._asdict() | values)
+        keep(volume.case, mask, float(np.mean([row["dice"] for row in found])))
+        rows += found
     total = len(volumes)
     remarks = [f"{what} ({counted(cases, total, 'test')})" for what, cases in remarked.items()]
     return Evaluation(rows, faults, remarks)
 
 
+def _pair(mask: Mask, label: Mask, place: int, *, several: bool) -> tuple[Mask, Mask]:
+    """Return prediction and truth of one target."""
+    return (held(mask, place), held(label, place)) if several else (mask, label > 0)
+
+
+def there(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the targets that any case has, in order; all of them where no case has any."""
+    known = dict.fromkeys(str(row["target"]) for row in rows)
+    found = [name for name in known if any(r["target_ml"] for r in rows if r["target"] == name)]
+    return found or list(known)
+
+
+def of_cases(
+    rows: Sequence[dict[str, Any]], names: Sequence[str] = MEANS
+) -> Sequence[dict[str, Any]]:
+    """Return one row for each case: of several targets with the mean of each of `names` over them.
+
+    None where a target has no value.
+    """
+    if not rows or "target" not in rows[0]:
+        return rows
+    counted_in = there(rows)
+    cases: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["target"] in counted_in:
+            cases.setdefault(row["case"], []).append(row)
+    return [
+        {"case": case, **{name: _mean([row[name] for row in each]) for name in names}}
+        for case, each in cases.items()
+    ]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
+
+
+def without_target(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Return the number of cases whose reference has no voxel of any target."""
+    found = {row["case"] for row in rows if row["target_ml"]}
+    return len({row["case"] for row in rows} - found)
+
+
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Return mean and sample standard deviation of each metric; deviation 0 for a single case."""
+    """Return mean and sample standard deviation of each metric; deviation 0 for a single case.
+
+    Of rows with several targets, those of the mean over the targets of a case.
+    """
+    rows = of_cases(rows)
     figures: dict[str, float] = {}
     for name in MEANS:
         values = np.array([row[name] for row in rows], dtype=float)
