@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.networks import built
 from benchmarks.timing import DEVICE, Row, medians_ms, require_equal
-from harness.data.grid import PAPER_GRID
+from harness.data.case import PAPER_GRID
 from harness.systems.methods import Method
 from harness.systems.protocol import Protocol
 from models.precision import Precision

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.networks import EIGHTH, built, placed
 from benchmarks.timing import Row, medians_ms, require_equal
-from harness.data.grid import PAPER_GRID
+from harness.data.case import PAPER_GRID
 from harness.systems import catalogue as systems
 from harness.systems.methods import Method, Patches
 from harness.systems.protocol import Protocol

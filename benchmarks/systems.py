@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.networks import EIGHTH, built, placed, step
 from benchmarks.timing import DEVICE, Row, medians_ms, milliseconds
-from harness.data.grid import PAPER_GRID
+from harness.data.case import PAPER_GRID
 from harness.systems import catalogue as systems
 from harness.systems.memory import peak_memory_mib
 from harness.systems.methods import Stage

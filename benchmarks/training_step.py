@@ -27,8 +27,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from benchmarks.networks import EIGHTH, built, placed, step
 from benchmarks.timing import DEVICE, Row, milliseconds, require_equal
-from harness.data.case import Volume
-from harness.data.grid import PAPER_GRID
+from harness.data.case import PAPER_GRID, Volume
 from harness.systems.memory import peak_memory_mib
 from harness.systems.methods import Grid, Method
 from harness.systems.protocol import Protocol

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helper_mirrored_run import empty_store
 
-from harness.data.grid import PAPER_GRID
+from harness.data.case import PAPER_GRID
 from harness.data.scan_view import view_of
 from harness.tracking import mirror as tracking
 from harness.trials.network import as_scored

@@ -7,9 +7,9 @@ import pytest
 from scipy import ndimage
 
 from harness.data import phantom
-from harness.data.case import Scan
+from harness.data.case import PAPER_GRID, Scan
 from harness.data.datasets import DATASETS
-from harness.data.grid import PAPER_GRID, centred, cubic, linear, nearest, stretched, unit_range
+from harness.data.grid import centred, cubic, linear, nearest, stretched, unit_range
 from harness.data.lowres import block_mean, halve
 from harness.data.prepare import brats, liver
 from harness.data.prepare import phantom as prepare_phantom

@@ -192,8 +192,11 @@ def test_a_served_model_needs_nothing_of_ray():
     assert done.returncode == 0, done.stderr
 
 
+LISTED = ("suites", "rows", "models", "metrics")
+
+
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["list", "models"], ["list", "suites"], ["list", "metrics"]]
+    "arguments", [["--help"], ["run", "--help"], *(["list", what] for what in LISTED)]
 )
 def test_help_and_lists_load_no_heavy_library(arguments):
     code = (
@@ -201,7 +204,7 @@ def test_help_and_lists_load_no_heavy_library(arguments):
         "from harness.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'ray', 'mlflow', 'pandas', 'scipy', 'matplotlib', 'optuna'}\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'numpy', 'pandas', 'scipy', 'matplotlib', 'optuna'}\n"
         "print('HEAVY', sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=TOP,

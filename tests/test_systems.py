@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from harness.commands.listing import COSTS, costs
-from harness.data.case import Volume
-from harness.data.grid import PAPER_GRID
+from harness.data.case import PAPER_GRID, Volume
 from harness.runs.settings import PROFILES
 from harness.systems import catalogue as systems
 from harness.systems.cost import adapt_gflops

@@ -1,4 +1,4 @@
-"""The lists of `pfbench list`; neither torch nor Ray nor MLflow is loaded.
+"""The lists of `pfbench list`; torch, Ray and MLflow are not loaded, numpy for data sets only.
 
 `python -m harness.commands.listing` counts what the systems cost and writes costs.json, so that
 `pfbench list models` need not; a test holds the file to what is counted.
@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.data.datasets import DATASETS, reduced_grid
 from harness.errors import unknown
 from harness.runs.measures import MEASURES, of_plugin
 from harness.runs.suites import SUITES, Row, chosen
@@ -76,6 +75,7 @@ def models(profile: str) -> Rows:
 
 def cost_of(name: str, profile: str) -> "Cost":
     """Parameters and GFLOPs of a system in a profile, for one modality; loads torch."""
+    from harness.data.datasets import reduced_grid
     from harness.runs.settings import PROFILES
     from harness.systems.cost import cost
 
@@ -111,6 +111,8 @@ def metrics(profile: str) -> Rows:
 
 
 def datasets(profile: str) -> Rows:
+    from harness.data.datasets import DATASETS
+
     return [
         {"name": name, "title": dataset.title, "modalities": list(dataset.modalities)}
         for name, dataset in DATASETS.items()

@@ -89,7 +89,8 @@ Looked = Annotated[
 Target = Annotated[
     str,
     typer.Option(
-        help="Name or number of what is segmented, such as wt or liver; several joined by commas.",
+        help="Name or number of what is segmented: wt; several at once: wt,tc,et, or all; labels "
+        "joined into one: liver+tumour.",
         autocompletion=completion.targets,
     ),
 ]

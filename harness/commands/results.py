@@ -37,6 +37,9 @@ def report(
             help="Draw chosen cases; in large runs this takes minutes.",
         ),
     ] = True,
+    by_target: Annotated[
+        bool, typer.Option("--by-target", help="Print the table of each of several targets, too.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make tables and report anew from the results on disk, and print the tables.
@@ -49,6 +52,8 @@ def report(
     Examples:
 
         pfbench report RUN_DIR
+
+        pfbench report RUN_DIR --by-target
 
         pfbench report RUN_DIR OTHER_RUN_DIR --out both.html
 
@@ -68,7 +73,7 @@ def report(
         print(writer.render(folders, format, pictures=pictures), end="")
         return
     if out is None and len(folders) == 1:
-        writer.rebuild(folders[0]).show(Screen())
+        writer.rebuild(folders[0]).show(Screen(), by_target=by_target)
     place = out or writer.default_place(folders, format)
     writer.write(folders, place, format, pictures=pictures)
     print(f"report      {place}")
@@ -108,12 +113,16 @@ def compare(
     suite: Annotated[
         str, typer.Option(help="Whose rows. Default: the first table that has them.")
     ] = "",
+    by_target: Annotated[
+        bool, typer.Option("--by-target", help="Of several targets each, beside their mean.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Is one system better than another? Paired by test case, with intervals and tests.
 
     Two or more rows of one run are compared with each other; no row means all of its table. Two
-    runs are compared row by row, which needs the same test cases.
+    runs are compared row by row, which needs the same test cases. Of several targets a score is
+    the mean over them.
 
     Examples:
 
@@ -130,7 +139,7 @@ def compare(
     first, *others = what
     runs = [first, *(word for word in others[:1] if RunFolder(Path(word)).begun)]
     folders = [RunFolder(Path(word)) for word in runs]
-    found = comparing.compare(folders, what[len(runs) :], suite)
+    found = comparing.compare(folders, what[len(runs) :], suite, by_target=by_target)
     if as_json:
         print(json.dumps(comparing.records(found), indent=2, ensure_ascii=False))
     else:

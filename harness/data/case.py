@@ -4,13 +4,16 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from harness.errors import DataError, together
 
+if TYPE_CHECKING:
+    import numpy as np
+
 Spacing = tuple[float, float, float]
 Grid = tuple[int, int, int]
+PAPER_GRID: Grid = (128, 192, 192)  # (D, H, W), Sec. IV-A
 
 _CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -58,10 +61,10 @@ class Scan:
     are the directions in which the file stored x, y and z (such as "LPS"), for the way back.
     """
 
-    image: np.ndarray  # (C, D, H, W) float32
-    label: np.ndarray  # (D, H, W) uint8, the file's own labels
+    image: "np.ndarray"  # (C, D, H, W) float32
+    label: "np.ndarray"  # (D, H, W) uint8, the file's own labels
     spacing_mm: Spacing  # (D, H, W)
-    affine: np.ndarray  # (4, 4)
+    affine: "np.ndarray"  # (4, 4)
     stored_axes: str = "RAS"
     notes: tuple[str, ...] = ()
     ends: tuple[tuple[float, float] | None, ...] = ()
@@ -73,8 +76,8 @@ class Volume:
     """One patient on the grid of the benchmark."""
 
     case: str
-    image: np.ndarray  # (C, D, H, W) float32 in [0, 1]
-    label: np.ndarray  # (D, H, W) uint8, 0 or 1; of several targets see `harness.data.targets`
+    image: "np.ndarray"  # (C, D, H, W) float32 in [0, 1]
+    label: "np.ndarray"  # (D, H, W) uint8, 0 or 1; of several targets see `harness.data.targets`
     spacing_mm: Spacing  # (D, H, W)
     cut: float | tuple[float, ...] | None = None
     """The share of each target outside of the part that the grid shows; None where unknown."""

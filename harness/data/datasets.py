@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data import brats, by_pattern
 from harness.data.by_pattern import Layout
-from harness.data.case import Case, Contents, FaultyCase, Grid, Scan, Survey, Volume
+from harness.data.case import PAPER_GRID, Case, Contents, FaultyCase, Grid, Scan, Survey, Volume
 from harness.data.divide import Roster
 from harness.data.exclude import note_of, refuse_strangers
-from harness.data.grid import PAPER_GRID
 from harness.data.ingest import Job, Outcome, digest, ingest, inspect
 from harness.data.layout import no_folder, same_but_for_case
 from harness.data.pattern import Tree

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from harness.data import intensity
-from harness.data.case import Case, Grid, Spacing
-from harness.data.grid import PAPER_GRID
+from harness.data.case import PAPER_GRID, Case, Grid, Spacing
 from harness.data.ingest import Job, content_key, sampled
 from harness.data.nifti import outline
 from harness.data.reading import UNIT, Limits, Reading, View

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-PAPER_GRID = (128, 192, 192)  # (D, H, W), Sec. IV-A
-
 
 def centred(have: int, side: int, step: float = 1.0) -> np.ndarray:
     """`side` positions, `step` voxels apart, around the middle of an axis of `have` voxels."""

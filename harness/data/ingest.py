@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.data import intensity, itk
-from harness.data.case import Case, FaultyCase, Grid, Scan, Spacing, Volume
-from harness.data.grid import PAPER_GRID
+from harness.data.case import PAPER_GRID, Case, FaultyCase, Grid, Scan, Spacing, Volume
 from harness.data.nifti import place, unreadable
 from harness.data.prepare import region
 from harness.data.reading import PAPERS, View

@@ -16,8 +16,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.data.case import Grid, Scan, Spacing, Volume
-from harness.data.grid import PAPER_GRID, centred, cubic, linear, nearest, stretched, unit_range
+from harness.data.case import PAPER_GRID, Grid, Scan, Spacing, Volume
+from harness.data.grid import centred, cubic, linear, nearest, stretched, unit_range
 from harness.data.intensity import Ends
 from harness.data.lowres import block_mean
 from harness.data.targets import Labels, packed

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.data.case import Grid, Spacing
-from harness.data.grid import PAPER_GRID, linear, nearest
+from harness.data.case import PAPER_GRID, Grid, Spacing
+from harness.data.grid import linear, nearest
 from harness.data.intensity import clipped
 from harness.data.prepare import (
     LIVER_SPACING_MM,

@@ -324,7 +324,8 @@ def _stages(request: StudyRequest, space: Space, prepared: StudyData) -> int:
 
     spec = _reference(request, space, prepared)
     with torch.device("meta"):
-        method = build(space.system, spec.options, len(spec.data.modalities), spec.data.grid)
+        seen = (len(spec.data.modalities), spec.data.grid, len(spec.data.names))
+        method = build(space.system, spec.options, *seen)
     return len(method.stages)
 
 

@@ -7,7 +7,7 @@ where the data are the paper's, too.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.data.grid import PAPER_GRID
+from harness.data.case import PAPER_GRID
 from harness.results.caveats import SYNTHETIC, caveats
 from harness.runs.nested import in_words, pairs
 from harness.runs.records import RunManifest

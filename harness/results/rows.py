@@ -31,6 +31,11 @@ class ResultRow:
     def kind(self) -> Kind:
         return self.entry.kind
 
+    def of_target(self, target: str) -> "ResultRow":
+        """The same row with the scores of one of several targets; of all of them for ""."""
+        trials = tuple(trial.of_target(target) for trial in self.trials)
+        return replace(self, trials=trials, again=tuple(t.of_target(target) for t in self.again))
+
 
 def rows(folder: RunFolder, suite: str | None = None) -> list[ResultRow]:
     """The rows of `suite`, or of every suite of the run, in the order of the tables.

@@ -29,6 +29,8 @@ from harness.runs.records import Failed, Measured, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 
+OVER_TARGETS = "mean"
+"""In place of a target, for the mean over several."""
 STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
 TRANSDUCTIVE = "† fine-tuned on the test volumes, without their labels: its scores are transductive"
 OVER_CASES = "over the cases"
@@ -56,11 +58,22 @@ class Results:
     """The tables of a run, and the notes under them."""
 
     tables: tuple[ResultTable, ...]
+    """Of several targets, the tables of the mean over them."""
     notes: tuple[str, ...]
+    by_target: tuple[ResultTable, ...] = ()
+    """The tables of each of several targets."""
 
     @property
     def frame(self) -> pd.DataFrame:
-        return pd.concat([table.frame for table in self.tables], ignore_index=True)
+        """The lines of all tables; of several targets with a column that tells of which."""
+        if not self.by_target:
+            return pd.concat([table.frame for table in self.tables], ignore_index=True)
+        frames = []
+        for table in (*self.tables, *self.by_target):
+            frame = table.frame.copy()
+            frame.insert(list(frame).index("title"), "target", table.target or OVER_TARGETS)
+            frames.append(frame)
+        return pd.concat(frames, ignore_index=True)
 
 
 def build(*folders: RunFolder) -> Results:
@@ -69,7 +82,8 @@ def build(*folders: RunFolder) -> Results:
     Raises UsageError for runs of different protocols, StateError for a folder that is no run.
     """
     found = tables(folders)
-    return Results(found, _notes(folders, found))
+    each = tuple(table for name in folders[0].run().targets for table in tables(folders, name))
+    return Results(found, _notes(folders, found), each)
 
 
 def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[str, ...]:
@@ -87,6 +101,7 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
         notes += of_training(run.settings["protocol"])
     notes += device_notes(shown)
     notes += unsteady_notes(shown)
+    notes += over_targets(folders)
     notes += without_target(folders)
     notes += _windows(run.settings["protocol"], shown)
     notes += _bare_process(folders)
@@ -159,10 +174,25 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
     return [f"{what}: {', '.join(wide)}; other work on the machine may be in them"] if wide else []
 
 
+def over_targets(folders: Sequence[RunFolder]) -> list[str]:
+    """The note on what the figures of several targets are means of."""
+    names = folders[0].run().targets
+    if not names:
+        return []
+    return [
+        f"each score is the mean over the targets {', '.join(names)} of a case, missed and false "
+        "alarms are summed over them; pfbench report RUN_DIR --by-target shows each"
+    ]
+
+
 def without_target(folders: Sequence[RunFolder]) -> list[str]:
-    """The note on how many test cases have no target, and how such cases are scored."""
+    """The notes on how many test cases have no target, and how such cases are scored."""
     results = (trial.result() for folder in folders for trial in folder.trials())
-    known = [one for one in results if isinstance(one, Scored) and one.n_without_target]
+    known = [one for one in results if isinstance(one, Scored)]
+    names = folders[0].run().targets
+    if known and names:
+        return [note for name in names for note in _without(name, known[0])]
+    known = [one for one in known if one.n_without_target]
     if not known:
         return []
     some, of = known[0].n_without_target, known[0].n_cases
@@ -170,6 +200,19 @@ def without_target(folders: Sequence[RunFolder]) -> list[str]:
         return [f"none of the {of} test cases has any target: there is nothing to score"]
     return [
         f"{some} of {of} test cases without target: an empty prediction scores Dice 100 and HD95 0 "
+        "there, any other Dice 0 and the diagonal of the volume"
+    ]
+
+
+def _without(name: str, result: Scored) -> list[str]:
+    """The note on the test cases without one of several targets; none where all have it."""
+    some, of = result.targets[name].n_without_target, result.n_cases
+    if not some:
+        return []
+    if some == of:
+        return [f"none of the {of} test cases has {name}: it has no score and is in no mean"]
+    return [
+        f"{some} of {of} test cases without {name}: an empty prediction scores Dice 100 and HD95 0 "
         "there, any other Dice 0 and the diagonal of the volume"
     ]
 
@@ -359,17 +402,17 @@ def absent(value: Any) -> bool:
 
 
 def markdown(results: Results) -> str:
-    """The text of table.md: the tables and their notes."""
+    """The text of table.md: the tables, of several targets also of each, and their notes."""
     lines: list[str] = []
-    for table in results.tables:
-        lines += [f"# {table.about.title}", ""]
+    for table in (*results.tables, *results.by_target):
+        lines += [f"# {table.title}", ""]
         lines += [*markdown_table(headings(table), cells(table)), ""]
     return "\n".join([*lines, *(f"- {note}" for note in results.notes)]) + "\n"
 
 
-def show(results: Results, screen: Screen) -> None:
-    """Print the tables and their notes on the terminal."""
-    for table in results.tables:
+def show(results: Results, screen: Screen, *, by_target: bool = False) -> None:
+    """Print the tables and their notes on the terminal, with `by_target` those of each target."""
+    for table in (*results.tables, *(results.by_target if by_target else ())):
         screen.show(_terminal(table))
     for note in results.notes:
         screen.say(f"- {note}")
@@ -377,7 +420,7 @@ def show(results: Results, screen: Screen) -> None:
 
 def _terminal(table: ResultTable) -> RichTable:
     """The table for a rich console, with the best figures in bold."""
-    title = table.about.title
+    title = table.title
     shown = RichTable(title=title, title_justify="left", header_style="bold")
     texts = len(table.about.headings)
     for number, heading in enumerate(headings(table)):

@@ -18,11 +18,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from harness.data.datasets import Dataset
 from harness.errors import UsageError
 from harness.systems.catalogue import SystemEntry
 
 if TYPE_CHECKING:
+    from harness.data.datasets import Dataset
     from harness.systems.plugin_metrics import Metric
 
 MAX_BYTES = 1_000_000
@@ -38,7 +38,7 @@ class Plugin:
     source: bytes
     systems: Mapping[str, SystemEntry]
     metrics: Mapping[str, "Metric"]
-    datasets: Mapping[str, Dataset]
+    datasets: Mapping[str, "Dataset"]
 
     @property
     def id(self) -> str:
@@ -148,6 +148,7 @@ def _failed(path: Path, error: BaseException) -> UsageError:
 def _kinds() -> dict[str, type]:
     """The type of the entries of each dictionary that a plug-in may define."""
     from harness import plugin
+    from harness.data.datasets import Dataset
     from harness.systems.plugin_metrics import Metric
 
     return {"SYSTEMS": plugin.System, "METRICS": Metric, "DATASETS": Dataset}

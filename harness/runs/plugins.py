@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.data.datasets import DATASETS
 from harness.errors import UsageError
 from harness.runs.plugin_file import Plugin, load, wrong
 from harness.runs.records import MetricRecord, PluginRecord, SystemRecord
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from harness.systems.plugin_metrics import Metric
 
 GROUP = "pfbench.models"
-OURS = {"systems": frozenset(SYSTEMS), "datasets": frozenset(DATASETS)}
 _active: dict[str, Plugin] = {}
 
 
@@ -60,10 +58,13 @@ def installed() -> tuple[str, ...]:
 
 def clear() -> None:
     """Take every plug-in out of use."""
-    for name in set(SYSTEMS) - OURS["systems"]:
-        del SYSTEMS[name]
-    for name in set(DATASETS) - OURS["datasets"]:
-        del DATASETS[name]
+    from harness.data.datasets import DATASETS
+
+    for plugin in _active.values():
+        for name in plugin.systems:
+            del SYSTEMS[name]
+        for name in plugin.datasets:
+            del DATASETS[name]
     _active.clear()
 
 
@@ -133,12 +134,15 @@ def plugin_of(system: str) -> str:
 def _join(plugin: Plugin) -> None:
     from dataclasses import replace
 
+    from harness.data.datasets import DATASETS
+
     _active[plugin.id] = plugin
     SYSTEMS.update(plugin.systems)
     DATASETS.update({k: replace(entry, plugin=plugin.id) for k, entry in plugin.datasets.items()})
 
 
 def _refuse_taken(plugin: Plugin, path: Path) -> None:
+    from harness.data.datasets import DATASETS
     from harness.systems.case_score import CaseScore
 
     taken = {

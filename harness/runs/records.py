@@ -355,6 +355,12 @@ class Manifest(Record):
     command: str
     status: Literal["running", "interrupted", "finished"]
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of several targets in order; () for one target."""
+        data = self.protocol["data"]
+        return tuple(data["target"].split(",")) if data.get("targets") else ()
+
     def system(self, name: str) -> SystemEntry:
         """The system called `name`: built in, of a plug-in in use, or as the run recorded it.
 

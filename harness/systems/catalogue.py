@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.data.grid import PAPER_GRID
+from harness.data.case import PAPER_GRID
 from harness.errors import unknown
 from harness.systems.protocol import Options
 

@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +23,7 @@ from harness.checks.verify.inspection import CsvLine, Inspection, same
 from harness.checks.verify.trial import Trial
 from harness.data.case import Volume
 from harness.data.split import Split
+from harness.data.targets import held
 from harness.errors import StateError
 from harness.runs.records import Measured, RunManifest, Scored
 from harness.runs.spec import TrialSpec
@@ -30,8 +32,8 @@ from harness.systems import plugin_metrics as extra_metrics
 from harness.systems.case_score import CaseScore
 from harness.systems.catalogue import Kind
 from harness.systems.cost import parameters
-from harness.systems.evaluate import summary
-from harness.systems.metrics import overlap
+from harness.systems.evaluate import of_cases, summary, without_target
+from harness.systems.metrics import Overlap, overlap
 
 SCORES = tuple(name for name in CaseScore._fields if name != "failed")
 
@@ -44,7 +46,7 @@ def check_outcome(
         _sums(trial, trial.spec, trial.scored, split, found)
         kind = run.system(trial.spec.system).kind
         _result(trial, trial.spec, kind, trial.scored, base, found)
-        _scores(trial.scored, trial.folder.cases_file, split, found)
+        _scores(trial.scored, trial.folder.cases_file, split, trial.spec.data.names, found)
         _masks(trial, trial.spec, split, found)
         _weights(trial, base, found)
     if isinstance(trial.measurement, Measured):
@@ -91,28 +93,62 @@ def _result(
             found.fault(path, f"{key}: is {getattr(result, key)}, not {value}")
 
 
-def _scores(result: Scored, path: Path, split: Split, found: Inspection) -> None:
-    """Check cases.csv against the split, and result.json against cases.csv."""
+def _scores(
+    result: Scored, path: Path, split: Split, targets: Sequence[str], found: Inspection
+) -> None:
+    """Check cases.csv against the split and the targets, and result.json against cases.csv."""
     lines = found.table(path)
     if not lines:
         return
-    columns = ("case", *CaseScore._fields)
+    several = len(targets) > 1
+    columns = ("case", *(("target",) if several else ()), *CaseScore._fields)
     if tuple(lines[0].cells)[: len(columns)] != columns:
         found.fault(path, f"columns are not {', '.join(columns)}", 1)
         return
     extra = tuple(lines[0].cells)[len(columns) :]
-    for line, case in zip(lines, split.test, strict=False):
+    expected = [(case, target) for case in split.test for target in targets]
+    for line, (case, target) in zip(lines, expected, strict=False):
         if line.cells["case"] != case:
             what = f"case {line.cells['case']}, where the split has {case}"
             found.fault(path, what, line.number)
-    if len(lines) != len(split.test):
-        found.fault(path, f"{len(lines)} cases, but the split has {len(split.test)} for testing")
-    rows = [found.numbers(path, line, text=("case", "failed"), blank=set(extra)) for line in lines]
+        if several and line.cells["target"] != target:
+            what = f"target {line.cells['target']}, where the trial has {target}"
+            found.fault(path, what, line.number)
+    if len(lines) != len(expected):
+        have, need = len(lines) // len(targets), len(split.test)
+        found.fault(path, f"{have} cases, but the split has {need} for testing")
+    text = ("case", "target", "failed") if several else ("case", "failed")
+    rows = [found.numbers(path, line, text=text, blank=set(extra)) for line in lines]
     if all(row.keys() >= set(SCORES) for row in rows):
         for line, row in zip(lines, rows, strict=True):
             for what in _impossible(row, line):
                 found.fault(path, what, line.number)
-        _summed_up(result, rows, path.with_name(RESULT_FILE), found)
+        named = [
+            {**row, **{key: line.cells[key] for key in text if key != "failed"}}
+            for line, row in zip(lines, rows, strict=True)
+        ]
+        _all_summed_up(result, named, targets, path.with_name(RESULT_FILE), found)
+
+
+def _all_summed_up(
+    result: Scored,
+    rows: Sequence[dict[str, Any]],
+    targets: Sequence[str],
+    path: Path,
+    found: Inspection,
+) -> None:
+    """Check the figures of result.json, those of each of several targets, too."""
+    _summed_up(result, rows, path, found)
+    for target in filter(None, targets):
+        if target not in result.targets:
+            found.fault(path, f"targets.{target}: is missing")
+            continue
+        own = [
+            {key: value for key, value in row.items() if key != "target"}
+            for row in rows
+            if row["target"] == target
+        ]
+        _summed_up(result.of_target(target), own, path, found, f"targets.{target}.")
 
 
 def _impossible(row: dict[str, float], line: CsvLine) -> list[str]:
@@ -136,27 +172,34 @@ def _missed(row: dict[str, float]) -> bool:
 
 
 def _summed_up(
-    result: Scored, rows: Sequence[dict[str, float]], path: Path, found: Inspection
+    result: Scored,
+    rows: Sequence[dict[str, Any]],
+    path: Path,
+    found: Inspection,
+    of: str = "",
 ) -> None:
-    extra = {name: None for row in rows for name in row if name not in SCORES}
-    whole = [{**extra, **row} for row in rows]
+    """Check means, deviations and counts; `of` is what the keys begin with in result.json."""
+    names = (*SCORES, "case", "target")
+    extra = {name: None for row in rows for name in row if name not in names}
+    whole = of_cases([{**extra, **row} for row in rows], tuple(extra))
     for name, value in extra_metrics.summary(whole, tuple(extra)).items():
         said = result.extra_metrics.get(name, math.nan)
         if not same(said, value):
-            found.fault(path, f"extra_metrics.{name}: is {said!r}, but cases.csv gives {value!r}")
-    of_population = math.sqrt((len(rows) - 1) / len(rows))
+            what = f"{of}extra_metrics.{name}: is {said!r}, but cases.csv gives {value!r}"
+            found.fault(path, what)
+    cases = len({row["case"] for row in rows})
+    of_population = math.sqrt((cases - 1) / cases)
     for name, value in summary(rows).items():
         said = result.metrics[name]
         # Deviations were those of the population in runs made before they were of the sample.
         before = value * of_population if name.endswith("_std") else value
         if not same(said, value) and not same(said, before):
-            found.fault(path, f"metrics.{name}: is {said!r}, but cases.csv gives {value!r}")
-    missed = sum(_missed(row) for row in rows)
-    empty = sum(row["target_ml"] == 0 for row in rows)
-    counts = {"n_cases": len(rows), "n_failed": missed, "n_without_target": empty}
+            found.fault(path, f"{of}metrics.{name}: is {said!r}, but cases.csv gives {value!r}")
+    missed, empty = sum(_missed(row) for row in rows), without_target(rows)
+    counts = {"n_cases": cases, "n_failed": missed, "n_without_target": empty}
     for name, count in counts.items():
         if getattr(result, name) != count:
-            found.fault(path, f"{name}: is {getattr(result, name)}, but cases.csv has {count}")
+            found.fault(path, f"{of}{name}: is {getattr(result, name)}, but cases.csv has {count}")
 
 
 def _masks(trial: Trial, spec: TrialSpec, split: Split, found: Inspection) -> None:
@@ -169,22 +212,39 @@ def _masks(trial: Trial, spec: TrialSpec, split: Split, found: Inspection) -> No
         except StateError as error:
             found.fault(path, error.what)
             continue
-        if mask.shape != spec.data.grid or mask.dtype != bool:
+        kind = "b" if len(spec.data.names) == 1 else "u"
+        if mask.shape != spec.data.grid or mask.dtype.kind != kind:
             what = f"is {mask.dtype} on {mask.shape}, not a mask on {spec.data.grid}"
             found.fault(path, what)
 
 
 def check_case(trial: Trial, volume: Volume, found: Inspection) -> None:
-    """Check a case's line in cases.csv against the overlap and volume of its mask."""
+    """Check a case's lines in cases.csv against the overlap and volume of its mask."""
     path = trial.folder.cases_file
     lines = found.table(path) if path.exists() else None
-    line = next((line for line in lines or () if line.cells.get("case") == volume.case), None)
-    try:
-        counts = overlap(trial.folder.mask(volume.case), volume.label)
-    except (StateError, ValueError):
-        return  # unreadable or on another grid, as `check_outcome` says
-    if line is None:
-        return
+    names = trial.spec.data.names if trial.spec else ("",)
+    for place, target in enumerate(names):
+        line = next(
+            (
+                line
+                for line in lines or ()
+                if line.cells.get("case") == volume.case and line.cells.get("target", "") == target
+            ),
+            None,
+        )
+        try:
+            mask, label = trial.folder.mask(volume.case), volume.label
+            pair = (held(mask, place), held(label, place)) if target else (mask, label)
+            counts = overlap(*pair)
+        except (StateError, ValueError, TypeError):
+            return  # unreadable or on another grid, as `check_outcome` says
+        if line is not None:
+            _check_line(line, counts, volume, path, found)
+
+
+def _check_line(
+    line: CsvLine, counts: Overlap, volume: Volume, path: Path, found: Inspection
+) -> None:
     z, y, x = volume.spacing_mm
     voxel_ml = z * y * x / 1000
     given = {

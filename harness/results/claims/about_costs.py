@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import torch
 
-from harness.data.grid import PAPER_GRID
+from harness.data.case import PAPER_GRID
 from harness.results.claims.evidence import (
     NOT_PRINTED,
     Finding,
