@@ -92,6 +92,9 @@ def fusion_losses(sr: Tensor, prob: Tensor, image: Tensor, label: Tensor) -> tup
     one.
     """
     _same_grid("the reconstruction", sr, "the image", image)
+    for volume, masks in ((sr, prob), (image, label)):
+        for mask in each(masks):
+            _check_mask(volume, mask)
     _same_grid("the probability", prob, "the label", label)
     found = [moments(sr, p, image, y) for p, y in zip(each(prob), each(label), strict=True)]
     return over_targets(map(_target_enhanced, found)), over_targets(map(_spatial_similarity, found))

@@ -492,6 +492,12 @@ class PredictOptions:
     probability: Annotated[
         bool, typer.Option("--probability", help="Write the probability of each voxel, too.")
     ] = False
+    separate: Annotated[
+        bool,
+        typer.Option(
+            "--separate", help="Of several targets a file for each, in place of one label map."
+        ),
+    ] = False
     tpf: Annotated[
         str,
         typer.Option(

@@ -186,6 +186,10 @@ def claims(
 def predict(options: PredictOptions) -> None:
     """Segment new volumes with a trained network; each mask lies on the voxels of its volume.
 
+    Of several targets a mask is one label map: the labels of the training data where they exclude
+    each other; else drawn as nnU-Net draws regions, the larger first. --separate writes a file for
+    each.
+
     A network of a plug-in needs its code, which the run kept in RUN_DIR/plugins. It is executed
     when you name it, and not otherwise: look into one that somebody else sent you.
 
@@ -210,6 +214,7 @@ def predict(options: PredictOptions) -> None:
         tpf=options.tpf,  # type: ignore[arg-type]
         device=chosen_device(options.device),
         overwrite=options.overwrite,
+        separate=options.separate,
     )
     screen = Screen(quiet=options.as_json)
     with screen.bar("predicting") as advance:

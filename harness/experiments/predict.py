@@ -3,6 +3,7 @@
     scan ─ read, look ─► images ─ method.segment ─► masks ─ field.mask ─► OUT/<case>.nii.gz
                                   method.probability ──────────────────► OUT/<case>_prob.nii.gz
 
+Of several targets OUT/<case>.nii.gz is one label map; or each has a file, <case>_<target>.nii.gz.
 One scan is in memory at a time. With test-phase fine-tuning the network learns from the given
 scans first: their images then wait on disk, beside the results, until the last mask is written.
 """
@@ -22,6 +23,7 @@ import torch
 from harness.data.datasets import seen_as
 from harness.data.export import packed
 from harness.data.scan_view import ScanView, reduction, view_of
+from harness.data.targets import drawing_order, held, label_map
 from harness.data.unlabelled import Unlabelled, find, read
 from harness.data.wording import listed
 from harness.errors import DataError, UsageError, together
@@ -53,6 +55,8 @@ class PredictRequest:
     """The way to fine-tune the trained network on the scans; "" takes the network as scored."""
     device: Device = "cpu"
     overwrite: bool = False
+    separate: bool = False
+    """Whether each of several targets has a file of its own, in place of one label map."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +105,12 @@ def _predict(request: PredictRequest, progress: Progress) -> Prediction:
     found = find(request.inputs, spec.data.modalities)
     if not found.cases:
         raise together(found.faults, "the data")
-    _refuse_overwriting(request, found.cases)
+    drawn = _drawn(request, spec)
+    _refuse_overwriting(request, found.cases, spec)
     RunFolder(request.out).create()
     faults = [*found.faults]
     files: list[Path] = []
-    notes = [*_doubts(spec), *found.notes]
+    notes = [*_doubts(spec), *drawn, *found.notes]
     total = len(found.faults) + len(found.cases) * (2 if tpf else 1)
     done = count(len(found.faults) + 1)
 
@@ -123,7 +128,7 @@ def _predict(request: PredictRequest, progress: Progress) -> Prediction:
             method, sights = _adapted(method, kept), iter(kept)
         method = method.for_inference()
         for sight in sights:
-            files += _write(request, method, sight)
+            files += _write(request, method, sight, spec)
             notes += sight.notes
             tell(sight.case)
     if faults:
@@ -137,15 +142,33 @@ def _doubts(spec: TrialSpec) -> list[str]:
     return [f"trained by {spec.code}, this is {code_version()}: masks may differ from the scored"]
 
 
-def _outputs(request: PredictRequest, case: str) -> list[Path]:
-    """The paths of the files of one case: its mask, and its probability if requested."""
-    endings = ("", "_prob") if request.probability else ("",)
+def _drawn(request: PredictRequest, spec: TrialSpec) -> list[str]:
+    """What the values of a label map mean. UsageError where one map cannot show the targets."""
+    targets = spec.data.labels
+    if request.separate and not targets:
+        what, remedy = f"this trial has one target, {spec.data.target}", "leave it out"
+        raise UsageError(what, where="--separate", remedy=remedy)
+    if request.separate or not targets:
+        return []
+    values = [f"{list(targets)[place]} {value}" for place, value in drawing_order(targets)]
+    told = f"label maps: {', '.join(values)}"
+    return [told if spec.data.exclusive else f"{told}, drawn in this order: a later one on top"]
+
+
+def _outputs(request: PredictRequest, case: str, spec: TrialSpec) -> list[Path]:
+    """The paths of the files of one case: its masks, and its probabilities if requested."""
+    each = [f"_{name}" for name in spec.data.labels]
+    endings = each if request.separate else [""]
+    if request.probability:
+        endings = [*endings, *(f"{name}_prob" for name in each or [""])]
     return [request.out / f"{case}{ending}.nii.gz" for ending in endings]
 
 
-def _refuse_overwriting(request: PredictRequest, cases: Sequence[Unlabelled]) -> None:
+def _refuse_overwriting(
+    request: PredictRequest, cases: Sequence[Unlabelled], spec: TrialSpec
+) -> None:
     """UsageError if an output is a scan, collides with another, or exists without --overwrite."""
-    outputs = [path for case in cases for path in _outputs(request, case.id)]
+    outputs = [path for case in cases for path in _outputs(request, case.id, spec)]
     for name, times in Counter(path.name.casefold() for path in outputs).items():
         if times > 1:
             what = "would be the mask of one case and the probability of another"
@@ -206,13 +229,21 @@ def _adapted(method: Method, sights: Sequence[_Sight]) -> Method:
         raise DataError(str(error), where="--tpf", remedy="leave it out") from error
 
 
-def _write(request: PredictRequest, method: Method, sight: _Sight) -> list[Path]:
+def _write(request: PredictRequest, method: Method, sight: _Sight, spec: TrialSpec) -> list[Path]:
     """Write the files of one case on the grid of its scan; returns their paths."""
     field, method = sight.field, method.at(sight.case)
-    answers = [field.mask([method.segment(image) for image in field.images])]
+    masks = [method.segment(image) for image in field.images]
+    targets = spec.data.labels
+    if targets:
+        each = [field.mask([held(mask, k) for mask in masks]) for k in range(len(targets))]
+        answers = each if request.separate else [label_map(each, targets)]
+    else:
+        answers = [field.mask(masks)]
     if request.probability:
-        answers.append(field.probability([method.probability(image) for image in field.images]))
-    paths = _outputs(request, sight.case)
+        found = [method.probability(image) for image in field.images]
+        channels = [[one[k] for one in found] for k in range(len(targets))] or [found]
+        answers += map(field.probability, channels)
+    paths = _outputs(request, sight.case, spec)
     for path, answer in zip(paths, answers, strict=True):
         write_bytes(path, packed(answer, sight.stored_affine, sight.place))
     return paths
