@@ -6,7 +6,7 @@ Of one target that is 0 and 1. So nothing that moves voxels as wholes, such as a
 file, has to know how many targets there are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,11 @@ Masks = NDArray[np.bool_]  # (K, D, H, W)
 Labels = tuple[int, ...]
 """The values in a file that one target consists of."""
 
+ABSENT = {
+    "train": ": it cannot be learned",
+    "validation": ": it counts for no choice of weights",
+    "test": ": it gets no score",
+}
 MOST = 64  # targets: the bits of the widest integer
 KINDS = (np.uint8, np.uint16, np.uint32, np.uint64)
 
@@ -48,6 +53,25 @@ def held(label: Label, place: int) -> NDArray[np.bool_]:
 def unpacked(label: Label, count: int) -> Masks:
     """Unpack a label (D, H, W) of `count` targets into masks (K, D, H, W)."""
     return np.stack([held(label, place) for place in range(count)])
+
+
+def absences(
+    absent: Mapping[str, Collection[str]], parts: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Return what must be said of cases without a target, for each target and part of a split.
+
+    `absent`: target -> the cases without any of it; `parts`: "train" -> its cases.
+    """
+    notes = []
+    for target, without in absent.items():
+        for part, cases in parts.items():
+            some = sum(case in without for case in cases)
+            if some and some == len(cases):
+                what = ABSENT.get(part, "")
+                notes.append(f"none of the {some} {part} cases has any {target}{what}")
+            elif some:
+                notes.append(f"{some} of {len(cases)} {part} cases without {target}")
+    return notes
 
 
 def exclusive(labels: Sequence[Labels]) -> bool:

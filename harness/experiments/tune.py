@@ -11,6 +11,7 @@ from typing import Literal
 
 from harness.data import datasets
 from harness.data.split import NO_CASES, Split
+from harness.data.targets import absences
 from harness.data.wording import counted
 from harness.errors import UsageError, together
 from harness.experiments import run as runner
@@ -150,8 +151,8 @@ def _prepare(request: StudyRequest, screen: Screen) -> StudyData:
             training=runner.training_of(request),
             progress=advance,
         )
-    notes = (*prepared.notes, *made.notes)
     cases = cases.without(prepared.dropped)
+    notes = (*prepared.notes, *made.notes, *absences(prepared.absent, cases.parts))
     return StudyData(cases, described(prepared), dict(prepared.keys), settings, notes)
 
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from harness.errors import UsageError, unknown
 from harness.results.intervals import seeds_needed
 from harness.results.rankings import Comparison, Verdict, compare_families, verdict
-from harness.results.rows import ResultRow, rows
+from harness.results.rows import ResultRow, rows, scored_targets
 from harness.results.standings import Standing, stand
 from harness.runs.files import JsonObject
 from harness.runs.measures import SCORES, Measure
@@ -100,9 +100,9 @@ def compare(
 
 
 def _targets(folder: RunFolder) -> tuple[str, ...]:
-    """The targets of a run. UsageError where it has but one."""
-    targets = folder.run().targets
-    if not targets:
+    """The targets of a run that any test case has. UsageError where it has but one target."""
+    targets = scored_targets([folder])
+    if not folder.run().targets:
         what, remedy = f"{folder.path} has one target", "leave it out"
         raise UsageError(what, where="--by-target", remedy=remedy, code="PFB-C02")
     return targets

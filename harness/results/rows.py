@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from harness.errors import UsageError
 from harness.runs.nested import difference
-from harness.runs.records import RunManifest
+from harness.runs.records import RunManifest, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.suites import OURS, SUITES
 from harness.runs.trial_folder import TrialFolder
@@ -92,6 +92,18 @@ def _merged(same: Sequence[ResultRow]) -> ResultRow:
             by_seed[seed] = trial
     chosen = tuple(by_seed[seed] for seed in sorted(by_seed))
     return replace(same[0], trials=chosen, again=tuple(t for t in trials if t not in chosen))
+
+
+def scored_targets(folders: Sequence[RunFolder]) -> tuple[str, ...]:
+    """The names of several targets that any test case has, in order; () for one target."""
+    names = folders[0].run().targets
+    for trial in (trial for folder in folders for trial in folder.trials() if names):
+        result = trial.result()
+        if isinstance(result, Scored):
+            each = result.targets.items()
+            empty = {name for name, one in each if one.n_without_target == result.n_cases}
+            return tuple(name for name in names if name not in empty)
+    return names
 
 
 def _place(row: ResultRow) -> int:

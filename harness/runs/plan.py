@@ -7,6 +7,7 @@ from functools import cache, cached_property
 
 from harness.data.datasets import Prepared
 from harness.data.split import Split
+from harness.data.targets import absences
 from harness.errors import UsageError
 from harness.runs import plugins as registry
 from harness.runs.files import JsonObject
@@ -123,7 +124,8 @@ def plan(
         for name, table in tables.items()
         for row in table
     )
-    return Plan(settings, data, split, planned, dict(prepared.keys), prepared.notes)
+    notes = (*prepared.notes, *absences(prepared.absent, split.parts))
+    return Plan(settings, data, split, planned, dict(prepared.keys), notes)
 
 
 def described(prepared: Prepared) -> Data:
