@@ -234,11 +234,10 @@ def _write(request: PredictRequest, method: Method, sight: _Sight, spec: TrialSp
     field, method = sight.field, method.at(sight.case)
     masks = [method.segment(image) for image in field.images]
     targets = spec.data.labels
+    answers: list[np.ndarray] = [] if targets else [field.mask(masks)]
     if targets:
         each = [field.mask([held(mask, k) for mask in masks]) for k in range(len(targets))]
-        answers = each if request.separate else [label_map(each, targets)]
-    else:
-        answers = [field.mask(masks)]
+        answers += each if request.separate else [label_map(each, targets)]
     if request.probability:
         found = [method.probability(image) for image in field.images]
         channels = [[one[k] for one in found] for k in range(len(targets))] or [found]
