@@ -28,7 +28,7 @@ from harness.results.rows import ResultRow, rows
 from harness.runs.records import Failed
 from harness.runs.run_folder import RunFolder
 from harness.runs.trial_folder import TrialFolder
-from harness.systems import metrics
+from harness.systems.overlap import dice as dice_of
 
 Mask = NDArray[Any]  # (D, H, W), non-zero is foreground, of all targets together
 
@@ -173,7 +173,7 @@ def _scored_mask(trial: TrialFolder, volume: Volume, dice: Sequence[float]) -> M
     same = mask.shape == label.shape
     for place, known in enumerate(dice if same else ()):
         pair = (held(mask, place), held(label, place)) if len(dice) > 1 else (mask, label)
-        same &= abs(metrics.dice(*pair) - known) <= 1e-6
+        same &= abs(dice_of(*pair) - known) <= 1e-6
     if not same:
         raise StateError(
             f"the mask of {volume.case} does not have the Dice of cases.csv, "

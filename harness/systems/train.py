@@ -17,7 +17,7 @@ from harness.data.prefetch import ahead
 from harness.data.targets import held
 from harness.systems.memory import peak_memory_mib
 from harness.systems.methods import Method, Stage
-from harness.systems.metrics import dice, overlap
+from harness.systems.overlap import dice, overlap
 from harness.systems.protocol import Protocol as Settings
 from models.precision import autocast
 

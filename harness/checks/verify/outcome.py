@@ -33,7 +33,7 @@ from harness.systems.case_score import CaseScore
 from harness.systems.catalogue import Kind
 from harness.systems.cost import parameters
 from harness.systems.evaluate import of_cases, summary, without_target
-from harness.systems.metrics import Overlap, overlap
+from harness.systems.overlap import Overlap, overlap
 
 SCORES = tuple(name for name in CaseScore._fields if name != "failed")
 
