@@ -346,7 +346,7 @@ def scored(label: np.ndarray, mask: np.ndarray) -> list[dict]:
     method = Fixed(torch.nn.Identity(), (1, 1, 4))
     method.answer_with = mask
     volume = Volume("a", np.zeros((1, 1, 1, 4), np.float32), label, (1, 1, 1))
-    return evaluate(method, [volume], lambda *_: None, {}, ("x", "y")).rows
+    return evaluate(method, [volume], lambda *_: None, targets=("x", "y")).rows
 
 
 def test_a_case_has_a_row_for_each_target():

@@ -83,6 +83,7 @@ def check_data(options: CheckOptions) -> None:
     from harness.data.target import shown
     from harness.data.wording import counted
     from harness.runs.settings import resolve
+    from harness.systems.metrics import score
 
     use_plugins(options.plugins)
     settings = resolve(options.profile, None, options.changes or (), None)
@@ -90,6 +91,7 @@ def check_data(options: CheckOptions) -> None:
         options.root,
         options.dataset,
         words(options.modalities),
+        score,
         target=options.target,
         reading=settings.data,
         reduce=settings.reduce,
@@ -139,6 +141,7 @@ def describe_data(options: DescribeOptions) -> None:
     from harness.runs.files import write_bytes
     from harness.runs.screen import Screen
     from harness.runs.settings import resolve
+    from harness.systems.metrics import score
 
     use_plugins(options.plugins)
     if not options.root.is_dir():
@@ -153,7 +156,7 @@ def describe_data(options: DescribeOptions) -> None:
         **options.files.fields,
     )
     with Screen(quiet=options.as_json).bar("reading volumes") as advance:
-        found = describe(asked, options.group, advance)
+        found = describe(asked, options.group, advance, score)
     if options.html:
         write_bytes(options.html, of_data.page(found).encode())
     print(json.dumps(found.as_json(), indent=2) if options.as_json else of_data.as_text(found))

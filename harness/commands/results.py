@@ -213,6 +213,7 @@ def predict(options: PredictOptions) -> None:
         probability=options.probability,
         tpf=options.tpf,  # type: ignore[arg-type]
         device=chosen_device(options.device),
+        threads=options.threads,
         overwrite=options.overwrite,
         separate=options.separate,
     )

@@ -36,7 +36,7 @@ def brats(scan: Scan, labels: Targets, reduce: Grid, case: str) -> Volume:
     image = brats_image(scan.image, positions)
     z_mm, y_mm, x_mm = scan.spacing_mm
     spacing_mm = (z_mm * len(scan.label) / PAPER_GRID[0], y_mm, x_mm)
-    mask = region(_covering(scan.label, positions), labels)
+    mask = region(covering(scan.label, positions), labels)
     made = finish(case, image, mask, spacing_mm, reduce, scan.ends)
     return replace(made, cut=cut_off(region(scan.label, labels), positions))
 
@@ -62,7 +62,7 @@ def liver(scan: Scan, labels: Targets, reduce: Grid, case: str) -> Volume:
     """
     planes = max(1, round(len(scan.label) / (LIVER_SPACING_MM / scan.spacing_mm[0])))
     z, y, x = liver_positions(_grid(scan.label), scan.spacing_mm, planes)
-    mask = region(_covering(scan.label, (z, y, x)), labels)
+    mask = region(covering(scan.label, (z, y, x)), labels)
     used = np.flatnonzero(mask.reshape(-1, *mask.shape[-3:]).any(axis=(0, 2, 3)))
     if not len(used) and region(scan.label, labels).any():
         used = np.arange(planes)
@@ -124,7 +124,7 @@ def whole(scan: Scan, labels: Targets, reduce: Grid, case: str) -> Volume:
     dark as the scan's darkest voxel. The image by linear interpolation.
     """
     positions = whole_positions(_grid(scan.label), scan.spacing_mm)
-    mask = region(_covering(scan.label, positions), labels)
+    mask = region(covering(scan.label, positions), labels)
     side_mm = whole_voxel_mm(_grid(scan.label), scan.spacing_mm)
     image = whole_image(scan.image, positions)
     made = finish(case, image, mask, (side_mm,) * 3, reduce, scan.ends)
@@ -174,7 +174,7 @@ def fitted(
     """
     shape = _grid(scan.label)
     positions = fitted_positions(shape, scan.spacing_mm, grid, voxel_mm, reduce)
-    mask = region(_covering(scan.label, positions), labels)
+    mask = region(covering(scan.label, positions), labels)
     larger = enlargement(shape, scan.spacing_mm, grid, voxel_mm)
     z, y, x = (mm * larger / by for mm, by in zip(voxel_mm, reduce, strict=True))
     image = whole_image(scan.image, positions)
@@ -215,7 +215,7 @@ def _grid(label: np.ndarray) -> Grid:
     return depth, height, width
 
 
-def _covering(label: np.ndarray, positions: Positions) -> np.ndarray:
+def covering(label: np.ndarray, positions: Positions) -> np.ndarray:
     """(D, H, W) of a scan at `positions`, each from the voxel that covers it."""
     z, y, x = positions
     return nearest(nearest(nearest(label, 2, x), 1, y), 0, z)
@@ -274,10 +274,15 @@ def finish(
     `mask` is (D, H, W), or (K, D, H, W) of several targets. `ends` are those of the scan, see
     `Scan`.
     """
-    label = block_mean(mask, reduce) >= 0.5 - 1e-6  # thirds and sevenths are not exact
+    label = majority(mask, reduce)
     z, y, x = (mm * factor for mm, factor in zip(spacing_mm, reduce, strict=True))
     stored = packed(label) if label.ndim == 4 else label.astype(np.uint8)
     return Volume(case, intensities(image, reduce, ends), stored, (z, y, x))
+
+
+def majority(mask: np.ndarray, reduce: Grid) -> np.ndarray:
+    """(D, H, W) on the paper's grid -> bool, where half of a block or more is target."""
+    return block_mean(mask, reduce) >= 0.5 - 1e-6  # thirds and sevenths are not exact
 
 
 def intensities(image: np.ndarray, reduce: Grid, ends: Sequence[Ends] = ()) -> np.ndarray:

@@ -101,6 +101,7 @@ LATER: dict[tuple[str, ...], object] = {
     ("plugins",): [],
     ("protocol", "windows_per_volume"): 1,
     ("protocol", "foreground_share"): 0.0,
+    ("protocol", "scored_on"): "grid",
     ("data", "view"): PAPERS.model_dump(mode="json"),
     ("data", "targets"): {},
 }

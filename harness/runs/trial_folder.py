@@ -275,21 +275,39 @@ class TrialFolder:
         named = not self.target and any("target" in row for row in missed)
         return [f"{row['case']} ({row['target']})" if named else row["case"] for row in missed]
 
-    def write_mask(self, case: str, mask: NDArray[Any]) -> None:
-        """Keep the mask (D, H, W) that is scored for `case`, see `harness.data.targets`."""
+    def write_mask(
+        self, case: str, mask: NDArray[Any], on_scan: NDArray[Any] | None = None
+    ) -> None:
+        """Keep the mask (D, H, W) of `case` on the grid, and on its scan if it is scored there.
+
+        Of several targets bit k is target k, see `harness.data.targets`.
+        """
         content = io.BytesIO()
-        np.savez_compressed(content, mask=mask)
+        if on_scan is None:
+            np.savez_compressed(content, mask=mask)
+        else:
+            np.savez_compressed(content, mask=mask, scan=on_scan)
         write_bytes(self.mask_path(case), content.getvalue())
 
     def mask(self, case: str) -> NDArray[Any]:
-        """Read the mask (D, H, W) scored for `case`; of several targets bit k is target k.
+        """Read the mask (D, H, W) of `case` on the grid; of several targets bit k is target k.
 
         Raises StateError for an unreadable file.
         """
+        return self._mask(case, "mask")
+
+    def mask_on_scan(self, case: str) -> NDArray[Any]:
+        """Read the mask (D, H, W) of `case` on the voxels of its scan, where it was scored.
+
+        Raises StateError for an unreadable file, and for one of a mask scored on the grid.
+        """
+        return self._mask(case, "scan")
+
+    def _mask(self, case: str, name: str) -> NDArray[Any]:
         path = self.mask_path(case)
         try:
             with np.load(path, allow_pickle=False) as content:
-                return content["mask"]
+                return content[name]
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             what = "has no readable mask"
             raise StateError(what, where=str(path), remedy=ANEW, code="PFB-K08") from error

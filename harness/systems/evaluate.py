@@ -1,5 +1,8 @@
 """Score every test case: one row for each, a missed target included with its worst score.
 
+Masks are scored on the grid, where networks make them, or on the voxels of the scan, where they are
+brought first: then the scores on the grid stand beside, see `harness.systems.case_score.BESIDE`.
+
 Of several targets there is one row for each of them in each case, and a case's score is the mean of
 these. A target that no test case has is left out of that mean: no mask of it could be right.
 """
@@ -9,13 +12,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.data.case import Volume
-from harness.data.targets import held
+from harness.data.case import Grid, Spacing, Volume
+from harness.data.reading import View
+from harness.data.scan_view import way_back
+from harness.data.targets import held, packed
 from harness.systems import plugin_metrics as extra_metrics
-from harness.systems.case_score import MEANS
+from harness.systems.case_score import BESIDE, MEANS
 from harness.systems.methods import Mask, Method, counted
 from harness.systems.metrics import score
 from harness.systems.plugin_metrics import Metric
+
+Way = tuple[str, Grid, View]
+"""How volumes see the scans of a data set, see `harness.data.datasets.way`."""
+
+
+class Masks(NamedTuple):
+    """The masks of one case."""
+
+    grid: Mask
+    scan: Mask | None
+    """On the voxels of the scan, where masks are scored there."""
 
 
 class Evaluation(NamedTuple):
@@ -32,14 +48,16 @@ class Evaluation(NamedTuple):
 def evaluate(
     method: Method,
     volumes: Sequence[Volume],
-    keep: Callable[[str, Mask, float], None],
+    keep: Callable[[str, Masks, float], None],
     extra: Mapping[str, Metric] | None = None,
+    way: Way | None = None,
     targets: Sequence[str] = ("",),
 ) -> Evaluation:
     """Score the mask that `method` predicts for each volume.
 
-    `keep` gets case, mask and Dice of each; `extra` are further columns, those of plug-ins.
-    `targets` are the names of several, in the order of the method's channels.
+    `keep` gets case, masks and Dice of each; `extra` are further columns, those of plug-ins. With
+    the `way` of the data set, masks are scored on the voxels of the scan. `targets` are the names
+    of several, in the order of the method's channels.
     """
     rows: list[dict[str, Any]] = []
     faults: dict[str, str] = {}
@@ -49,24 +67,51 @@ def evaluate(
         mask = there.segment(volume.image)
         if there.remark:
             remarked.setdefault(there.remark, []).append(volume.case)
+        on_grid = _Pair(mask, volume.label, volume.spacing_mm)
+        whole = on_grid if way is None else _on_scan(there, volume, mask, way)
         found = []
         for place, target in enumerate(targets):
             of = f"{volume.case}, {target}" if target else volume.case
             named = {"case": volume.case, "target": target} if target else {"case": volume.case}
-            pair = _pair(mask, volume.label, place, several=len(targets) > 1)
-            values, wrong = extra_metrics.scores(extra or {}, *pair, volume.spacing_mm)
+            pair = whole.of(place if target else None)
+            values, wrong = extra_metrics.scores(extra or {}, *pair)
             faults |= {f"{name} of {of}": why for name, why in wrong.items()}
-            found.append(named | score(*pair, volume.spacing_mm)._asdict() | values)
-        keep(volume.case, mask, float(np.mean([row["dice"] for row in found])))
+            beside = {} if way is None else score(*on_grid.of(place if target else None))._asdict()
+            besides = {f"{BESIDE}{name}": each for name, each in beside.items()}
+            found.append(named | score(*pair)._asdict() | besides | values)
+        dice = float(np.mean([row["dice"] for row in found]))
+        keep(volume.case, Masks(mask, None if way is None else whole.mask), dice)
         rows += found
     total = len(volumes)
     remarks = [f"{what} ({counted(cases, total, 'test')})" for what, cases in remarked.items()]
     return Evaluation(rows, faults, remarks)
 
 
-def _pair(mask: Mask, label: Mask, place: int, *, several: bool) -> tuple[Mask, Mask]:
-    """Return prediction and truth of one target."""
-    return (held(mask, place), held(label, place)) if several else (mask, label > 0)
+class _Pair(NamedTuple):
+    """What is compared: prediction and target, both (D, H, W), and the sides of their voxels."""
+
+    mask: Mask
+    target: Mask
+    spacing_mm: Spacing
+
+    def of(self, place: int | None) -> "_Pair":
+        """Return the pair of one of several targets; with None of the only one."""
+        if place is None:
+            return self._replace(target=self.target > 0)
+        return self._replace(mask=held(self.mask, place), target=held(self.target, place))
+
+
+def _on_scan(method: Method, volume: Volume, mask: Mask, way: Way) -> _Pair:
+    """Bring the mask of a volume to the voxels of its scan, as `pfbench predict` does."""
+    scan = volume.scan
+    if scan is None:  # a phantom, made on the grid
+        return _Pair(mask, volume.label, volume.spacing_mm)
+    masks = [mask] if scan.blocks is None else [method.segment(each) for each in scan.blocks]
+    back = way_back(scan.shape, scan.spacing_mm, *way)
+    if method.targets == 1:
+        return _Pair(back.mask(masks) > 0, scan.label, scan.spacing_mm)
+    each = [back.mask([held(one, k) for one in masks]) for k in range(method.targets)]
+    return _Pair(packed(each), scan.label, scan.spacing_mm)
 
 
 def there(rows: Sequence[Mapping[str, Any]]) -> list[str]:

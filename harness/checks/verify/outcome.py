@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from harness.checks.verify.inspection import CsvLine, Inspection, same
 from harness.checks.verify.trial import Trial
-from harness.data.case import Volume
+from harness.data.case import Spacing, Volume
 from harness.data.split import Split
 from harness.data.targets import held
 from harness.errors import StateError
@@ -29,11 +30,11 @@ from harness.runs.records import Measured, RunManifest, Scored
 from harness.runs.spec import TrialSpec
 from harness.runs.trial_folder import CASES, HISTORY, RESULT_FILE, WEIGHTS
 from harness.systems import plugin_metrics as extra_metrics
-from harness.systems.case_score import CaseScore
+from harness.systems.case_score import BESIDE, CaseScore
 from harness.systems.catalogue import Kind
 from harness.systems.cost import parameters
 from harness.systems.evaluate import of_cases, summary, without_target
-from harness.systems.overlap import Overlap, overlap
+from harness.systems.overlap import overlap
 
 SCORES = tuple(name for name in CaseScore._fields if name != "failed")
 
@@ -46,7 +47,9 @@ def check_outcome(
         _sums(trial, trial.spec, trial.scored, split, found)
         kind = run.system(trial.spec.system).kind
         _result(trial, trial.spec, kind, trial.scored, base, found)
-        _scores(trial.scored, trial.folder.cases_file, split, trial.spec.data.names, found)
+        on_scan = trial.spec.protocol.scored_on == "scan"
+        names = trial.spec.data.names
+        _scores(trial.scored, trial.folder.cases_file, split, names, on_scan, found)
         _masks(trial, trial.spec, split, found)
         _weights(trial, base, found)
     if isinstance(trial.measurement, Measured):
@@ -94,14 +97,20 @@ def _result(
 
 
 def _scores(
-    result: Scored, path: Path, split: Split, targets: Sequence[str], found: Inspection
+    result: Scored,
+    path: Path,
+    split: Split,
+    targets: Sequence[str],
+    on_scan: bool,
+    found: Inspection,
 ) -> None:
     """Check cases.csv against the split and the targets, and result.json against cases.csv."""
     lines = found.table(path)
     if not lines:
         return
     several = len(targets) > 1
-    columns = ("case", *(("target",) if several else ()), *CaseScore._fields)
+    beside = tuple(f"{BESIDE}{name}" for name in CaseScore._fields) if on_scan else ()
+    columns = ("case", *(("target",) if several else ()), *CaseScore._fields, *beside)
     if tuple(lines[0].cells)[: len(columns)] != columns:
         found.fault(path, f"columns are not {', '.join(columns)}", 1)
         return
@@ -117,8 +126,9 @@ def _scores(
     if len(lines) != len(expected):
         have, need = len(lines) // len(targets), len(split.test)
         found.fault(path, f"{have} cases, but the split has {need} for testing")
-    text = ("case", "target", "failed") if several else ("case", "failed")
+    text = {"case", "failed", f"{BESIDE}failed", *(("target",) if several else ())}
     rows = [found.numbers(path, line, text=text, blank=set(extra)) for line in lines]
+    rows = [{name: row[name] for name in row if name not in beside} for row in rows]
     if all(row.keys() >= set(SCORES) for row in rows):
         for line, row in zip(lines, rows, strict=True):
             for what in _impossible(row, line):
@@ -219,45 +229,65 @@ def _masks(trial: Trial, spec: TrialSpec, split: Split, found: Inspection) -> No
 
 
 def check_case(trial: Trial, volume: Volume, found: Inspection) -> None:
-    """Check a case's lines in cases.csv against the overlap and volume of its mask."""
+    """Check a case's lines in cases.csv against the overlap and volume of its masks."""
     path = trial.folder.cases_file
     lines = found.table(path) if path.exists() else None
-    names = trial.spec.data.names if trial.spec else ("",)
-    for place, target in enumerate(names):
-        line = next(
-            (
-                line
-                for line in lines or ()
-                if line.cells.get("case") == volume.case and line.cells.get("target", "") == target
-            ),
-            None,
-        )
+    for place, target in enumerate(trial.spec.data.names if trial.spec else ("",)):
+        named = (volume.case, target)
+        line = next((line for line in lines or () if _named(line) == named), None)
         try:
-            mask, label = trial.folder.mask(volume.case), volume.label
-            pair = (held(mask, place), held(label, place)) if target else (mask, label)
-            counts = overlap(*pair)
+            given = _given(trial, volume, place if target else None)
         except (StateError, ValueError, TypeError):
             return  # unreadable or on another grid, as `check_outcome` says
         if line is not None:
-            _check_line(line, counts, volume, path, found)
+            _check_line(line, given, path, found)
 
 
-def _check_line(
-    line: CsvLine, counts: Overlap, volume: Volume, path: Path, found: Inspection
-) -> None:
-    z, y, x = volume.spacing_mm
-    voxel_ml = z * y * x / 1000
-    given = {
-        "dice": counts.dice,
-        "jaccard": counts.jaccard,
-        "pred_ml": counts.pred * voxel_ml,
-        "target_ml": counts.target * voxel_ml,
-    }
+def _named(line: CsvLine) -> tuple[str, str]:
+    """The case of a line, and its target where there are several."""
+    return line.cells.get("case", ""), line.cells.get("target", "")
+
+
+def _check_line(line: CsvLine, given: dict[str, float], path: Path, found: Inspection) -> None:
     said = found.numbers(path, line, text=line.cells.keys() - given)
     for name, value in given.items():
         if name in said and not same(said[name], value):
             what = f"{name} is {said[name]!r}, but mask and label give {value!r}"
             found.fault(path, what, line.number)
+
+
+def _given(trial: Trial, volume: Volume, place: int | None) -> dict[str, float]:
+    """Return what masks and labels of a case give, by the column of cases.csv.
+
+    `place`: of which of several targets. Raises StateError for a mask that cannot be read,
+    ValueError for one on another grid.
+    """
+    on_grid = trial.folder.mask(volume.case), volume.label, volume.spacing_mm
+    if trial.spec is None or trial.spec.protocol.scored_on == "grid":
+        return _overlap(*on_grid, place)
+    on_scan = on_grid
+    if volume.scan:
+        mask = trial.folder.mask_on_scan(volume.case)
+        on_scan = mask, volume.scan.label, volume.scan.spacing_mm
+    return _overlap(*on_scan, place) | _overlap(*on_grid, place, BESIDE)
+
+
+def _overlap(
+    mask: NDArray[Any],
+    label: NDArray[Any],
+    spacing_mm: Spacing,
+    place: int | None,
+    before: str = "",
+) -> dict[str, float]:
+    pair = (mask, label) if place is None else (held(mask, place), held(label, place))
+    counts = overlap(*pair)
+    voxel_ml = math.prod(spacing_mm) / 1000
+    return {
+        f"{before}dice": counts.dice,
+        f"{before}jaccard": counts.jaccard,
+        f"{before}pred_ml": counts.pred * voxel_ml,
+        f"{before}target_ml": counts.target * voxel_ml,
+    }
 
 
 def _weights(trial: Trial, base: Trial | None, found: Inspection) -> None:
