@@ -36,10 +36,10 @@ class Bright:
         return image[0] > 0.5
 
 
-def write(root: Path, cases: int = 1, target=TARGET) -> Path:
+def write(root: Path, cases: int = 1, target=TARGET, shape=(24, 28, 30)) -> Path:
     """nnU-Net's layout, voxels of 1 mm, each target as bright as nothing else."""
     for case in range(cases):
-        label = np.zeros((24, 28, 30), np.uint8)
+        label = np.zeros(shape, np.uint8)
         label[target] = 1
         image = label + 0.001 * np.random.default_rng(case).random(label.shape)
         for folder, name, array in (
@@ -55,9 +55,9 @@ def write(root: Path, cases: int = 1, target=TARGET) -> Path:
     return root
 
 
-def prepared(root: Path, cache: Path):
+def prepared(root: Path, cache: Path, reading=COARSE):
     """The data, and the volume of its first case."""
-    made = prepare(DataRequest("folder", root, reading=COARSE), cache, score=score)
+    made = prepare(DataRequest("folder", root, reading=reading), cache, score=score)
     return made, open_volume(cache, next(iter(made.keys.values())))
 
 
@@ -115,6 +115,16 @@ def test_the_ceiling_is_the_label_brought_to_the_grid_and_back(tmp_path):
 def test_what_the_grid_holds_exactly_has_a_ceiling_of_100_percent(tmp_path):
     made, _ = prepared(write(tmp_path / "data", target=np.s_[8:14, 8:16, 9:17]), tmp_path / "cache")
     assert any("Dice 100.0 % in the mean" in note and "HD95 0 mm" in note for note in made.notes)
+
+
+@pytest.mark.parametrize("shape", [(24, 28, 30), (23, 29, 31)])
+def test_voxels_of_the_data_lose_nothing_whether_an_axis_is_even_or_odd(tmp_path, shape):
+    """Around the middle of 23 voxels 32 lie half a voxel away from each."""
+    root = write(tmp_path / "data", shape=shape)
+    made, volume = prepared(root, tmp_path / "cache", Reading(grid=(32, 32, 64), spacing=(1, 1, 1)))
+    assert any("Dice 100.0 % in the mean" in note and "HD95 0 mm" in note for note in made.notes)
+    assert np.unique(volume.label[volume.image[0] > 0.5]).tolist() == [1]
+    assert np.count_nonzero(volume.label) == 7 * 8 * 7 == np.count_nonzero(volume.image > 0.5)
 
 
 def test_data_describe_prints_the_ceiling(tmp_path):

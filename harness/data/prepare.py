@@ -24,6 +24,7 @@ from harness.data.targets import Labels, packed
 from harness.errors import DataError
 
 LIVER_SPACING_MM = 1.5
+SAME_SIZE = 1e-5  # of a voxel: what headers and rounded settings differ by
 
 Targets = Labels | Sequence[Labels]
 Positions = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -200,8 +201,12 @@ def fitted_positions(
 
 
 def _around_the_middle(have: int, count: int, step: float) -> np.ndarray:
-    """`count` positions, `step` voxels apart, around the middle of an axis of `have` voxels."""
-    return (np.arange(count) - (count - 1) / 2) * step + (have - 1) / 2
+    """`count` positions, `step` voxels apart, around the middle of an axis of `have` voxels.
+
+    One voxel apart they are voxels: between two of them an image would be blurred, and its label
+    half a voxel off.
+    """
+    return centred(have, count, 1.0 if math.isclose(step, 1, rel_tol=SAME_SIZE) else step)
 
 
 def phantom(scan: Scan, labels: Targets, reduce: Grid, case: str) -> Volume:
