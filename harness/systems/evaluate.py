@@ -68,7 +68,7 @@ def evaluate(
         if there.remark:
             remarked.setdefault(there.remark, []).append(volume.case)
         on_grid = _Pair(mask, volume.label, volume.spacing_mm)
-        whole = on_grid if way is None else _on_scan(there, volume, mask, way)
+        whole = on_grid if way is None else _on_scan(there, volume, mask, way, len(targets))
         found = []
         for place, target in enumerate(targets):
             of = f"{volume.case}, {target}" if target else volume.case
@@ -101,16 +101,16 @@ class _Pair(NamedTuple):
         return self._replace(mask=held(self.mask, place), target=held(self.target, place))
 
 
-def _on_scan(method: Method, volume: Volume, mask: Mask, way: Way) -> _Pair:
+def _on_scan(method: Method, volume: Volume, mask: Mask, way: Way, targets: int) -> _Pair:
     """Bring the mask of a volume to the voxels of its scan, as `pfbench predict` does."""
     scan = volume.scan
     if scan is None:  # a phantom, made on the grid
         return _Pair(mask, volume.label, volume.spacing_mm)
     masks = [mask] if scan.blocks is None else [method.segment(each) for each in scan.blocks]
     back = way_back(scan.shape, scan.spacing_mm, *way)
-    if method.targets == 1:
+    if targets == 1:
         return _Pair(back.mask(masks) > 0, scan.label, scan.spacing_mm)
-    each = [back.mask([held(one, k) for one in masks]) for k in range(method.targets)]
+    each = [back.mask([held(one, k) for one in masks]) for k in range(targets)]
     return _Pair(packed(each), scan.label, scan.spacing_mm)
 
 
