@@ -134,7 +134,7 @@ def _scores(
             for what in _impossible(row, line):
                 found.fault(path, what, line.number)
         named = [
-            {**row, **{key: line.cells[key] for key in text if key != "failed"}}
+            {**row, **{key: line.cells[key] for key in ("case", "target") if key in line.cells}}
             for line, row in zip(lines, rows, strict=True)
         ]
         _all_summed_up(result, named, targets, path.with_name(RESULT_FILE), found)
