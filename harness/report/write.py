@@ -10,6 +10,7 @@ from harness.errors import UsageError, unknown
 from harness.report import html, latex, markdown, of_run, of_study, study_files
 from harness.report.document import Document
 from harness.results import tables
+from harness.results.csv_text import csv_text
 from harness.results.folder import RunResults, StudyResults, opened
 from harness.runs.files import write_bytes
 from harness.runs.run_folder import RunFolder
@@ -46,7 +47,7 @@ def render(folders: Sequence[RunFolder], format: str = "html", *, pictures: bool
     if isinstance(results, StudyResults):
         return _of_study(results, format)
     if format == "csv":
-        return _with_intervals(folders).to_csv(index=False)
+        return csv_text(_with_intervals(folders))
     if format == "html":
         return html.render(of_run.document(folders, pictures=pictures))
     found = of_run.document(folders, pictures=False)
@@ -75,7 +76,7 @@ def rebuild(folder: RunFolder) -> RunResults | StudyResults:
 
 def _of_study(results: StudyResults, format: str) -> str:
     if format == "csv":
-        return results.frame.to_csv(index=False)
+        return csv_text(results.frame)
     return RENDER[format](of_study.document(results.folder))
 
 

@@ -12,10 +12,11 @@ from rich.table import Table as RichTable
 
 from harness.data.wording import counted
 from harness.results.caveats import caveats
+from harness.results.csv_text import csv_text
 from harness.results.departures import of_data, of_scoring, of_systems, of_training
 from harness.results.drops import HEADINGS, RULE, Drop, drops
 from harness.results.drops import cells as drop_cells
-from harness.results.markdown import markdown_table
+from harness.results.markdown import markdown_table, plain
 from harness.results.rows import merged_rows, trainings
 from harness.results.table_data import Record, ResultTable, tables
 from harness.runs.files import JsonObject, write_bytes
@@ -163,9 +164,12 @@ def _tuned_in_words(line: Record) -> str:
 def unit_notes(shown: Sequence[ResultTable]) -> list[str]:
     """The notes on the units of the figures, and on the values in brackets if there are any."""
     means = pd.concat([table.means for table in shown])
-    several = bool(means[DICE.spread_of_seeds].notna().any())
+    several = {bool(t.means[DICE.spread_of_seeds].notna().any()) for t in shown}
+    over = OVER_SEEDS if several == {True} else OVER_PATIENTS
+    if len(several) > 1:
+        over = f"{OVER_PATIENTS}, in tables with several trainings {OVER_SEEDS}"
     printed = [measure.paper_column for measure in MEASURES if measure.paper]
-    units = UNITS.format(over=OVER_SEEDS if several else OVER_PATIENTS)
+    units = UNITS.format(over=over)
     return [units, BRACKETS] if means[printed].notna().to_numpy().any() else [units]
 
 
@@ -364,7 +368,7 @@ def _failures(folder: RunFolder) -> list[str]:
 
 def write(folder: RunFolder, results: Results) -> None:
     """Write table.csv and table.md into the run folder."""
-    write_bytes(folder.path / "table.csv", results.frame.to_csv(index=False).encode())
+    write_bytes(folder.path / "table.csv", csv_text(results.frame).encode())
     write_bytes(folder.path / "table.md", markdown(results).encode())
 
 
@@ -492,11 +496,11 @@ def markdown(results: Results) -> str:
     """The text of table.md: the tables, of several targets also of each, and their notes."""
     lines: list[str] = []
     for table in (*results.tables, *results.by_target):
-        lines += [f"# {table.title}", ""]
+        lines += [f"# {plain(table.title)}", ""]
         lines += [*markdown_table(headings(table), cells(table)), ""]
         if worse := results.drops.get(table.suite):
             lines += [*markdown_table(HEADINGS, map(drop_cells, worse)), "", f"{RULE}.", ""]
-    return "\n".join([*lines, *(f"- {note}" for note in results.notes)]) + "\n"
+    return "\n".join([*lines, *(f"- {plain(note)}" for note in results.notes)]) + "\n"
 
 
 def show(results: Results, screen: Screen, *, by_target: bool = False) -> None:

@@ -9,7 +9,7 @@ measurement.json     has the quantiles of its own times
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,13 @@ from harness.runs.trial_folder import CASES, HISTORY, RESULT_FILE, WEIGHTS
 from harness.systems import plugin_metrics as extra_metrics
 from harness.systems.case_score import BESIDE, CaseScore
 from harness.systems.catalogue import Kind
-from harness.systems.cost import parameters
+from harness.systems.cost import cost, parameters
 from harness.systems.evaluate import of_cases, summary, without_target
+from harness.systems.metrics import score
 from harness.systems.overlap import overlap
 
+Scores = Callable[[NDArray[Any], NDArray[Any], Spacing, int | None, str], dict[str, float]]
+"""A function from mask, label, spacing and a prefix of names to scores by name."""
 SCORES = tuple(name for name in CaseScore._fields if name != "failed")
 
 
@@ -55,6 +58,8 @@ def check_outcome(
         _masks(trial, trial.spec, cases, found)
         if has_weights(trial.spec):
             _weights(trial, base, found)
+        if found.deep and trial.method:
+            _counts(trial.spec, trial.scored, trial.folder.result_file, found)
     if isinstance(trial.measurement, Measured):
         _measurement(trial.measurement, trial.folder.measurement_file, found)
 
@@ -78,6 +83,17 @@ def _sums(
     for name in sorted(names & result.sha256.keys()):
         if found.sum_of(path / name) not in (None, result.sha256[name]):
             found.fault(path / name, "is not what was written (SHA-256)")
+
+
+def _counts(spec: TrialSpec, result: Scored, path: Path, found: Inspection) -> None:
+    """Count the operations of the network again."""
+    channels, grid = len(spec.data.modalities), spec.data.grid
+    again = cost(spec.system, spec.options, channels, grid, len(spec.data.names))[
+        "gflops_per_volume"
+    ]
+    if not same(result.gflops_per_volume, again):
+        what = f"gflops_per_volume: is {result.gflops_per_volume}, but {again} were counted again"
+        found.fault(path, what)
 
 
 def _result(
@@ -247,8 +263,9 @@ def check_case(trial: Trial, volume: Volume, found: Inspection) -> None:
     for place, target in enumerate(trial.spec.data.names if trial.spec else ("",)):
         named = (volume.case, target)
         line = next((line for line in lines or () if _named(line) == named), None)
+        scores = _all_scores if found.deep else _overlap
         try:
-            given = _given(trial, volume, place if target else None)
+            given = _given(trial, volume, scores, place if target else None)
         except (StateError, ValueError, TypeError):
             return  # unreadable or on another grid, as `check_outcome` says
         if line is not None:
@@ -268,7 +285,7 @@ def _check_line(line: CsvLine, given: dict[str, float], path: Path, found: Inspe
             found.fault(path, what, line.number)
 
 
-def _given(trial: Trial, volume: Volume, place: int | None) -> dict[str, float]:
+def _given(trial: Trial, volume: Volume, scores: Scores, place: int | None) -> dict[str, float]:
     """Return what masks and labels of a case give, by the column of cases.csv.
 
     `place`: of which of several targets. Raises StateError for a mask that cannot be read,
@@ -276,20 +293,26 @@ def _given(trial: Trial, volume: Volume, place: int | None) -> dict[str, float]:
     """
     on_grid = trial.folder.mask(volume.case), volume.label, volume.spacing_mm
     if trial.spec is None or trial.spec.protocol.scored_on == "grid":
-        return _overlap(*on_grid, place)
+        return scores(*on_grid, place, "")
     on_scan = on_grid
     if volume.scan:
         mask = trial.folder.mask_on_scan(volume.case)
         on_scan = mask, volume.scan.label, volume.scan.spacing_mm
-    return _overlap(*on_scan, place) | _overlap(*on_grid, place, BESIDE)
+    return scores(*on_scan, place, "") | scores(*on_grid, place, BESIDE)
+
+
+def _all_scores(
+    mask: NDArray[Any], label: NDArray[Any], spacing_mm: Spacing, place: int | None, before: str
+) -> dict[str, float]:
+    """Return every score of a mask, distances too, as when the trial was scored."""
+    if place is not None:
+        mask, label = held(mask, place), held(label, place)
+    found = score(mask, label > 0, spacing_mm)
+    return {f"{before}{name}": getattr(found, name) for name in SCORES}
 
 
 def _overlap(
-    mask: NDArray[Any],
-    label: NDArray[Any],
-    spacing_mm: Spacing,
-    place: int | None,
-    before: str = "",
+    mask: NDArray[Any], label: NDArray[Any], spacing_mm: Spacing, place: int | None, before: str
 ) -> dict[str, float]:
     pair = (mask, label) if place is None else (held(mask, place), held(label, place))
     counts = overlap(*pair)
