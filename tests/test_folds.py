@@ -2,6 +2,8 @@
 
 import json
 
+import nibabel as nib
+import numpy as np
 import pandas as pd
 import pytest
 from helper_in_process import pfbench
@@ -139,6 +141,31 @@ def test_each_fold_of_each_seed_is_a_trial_and_fine_tuning_starts_from_its_own_f
     assert [(s.seed, s.fold) for s in trained.trials] == [(s, f) for s in (0, 1) for f in range(5)]
     assert [spec.base.id for spec in tuned.trials] == [spec.id for spec in trained.trials]
     assert made.names[trained.trials[7].id] == "Res, w/o TPF seed 1 fold 2"
+
+
+def test_training_cases_of_a_fold_decide_its_intensities(tmp_path):
+    root = tmp_path / "ct"
+    for folder in ("imagesTr", "labelsTr"):
+        (root / folder).mkdir(parents=True)
+    about = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "t": 1},
+             "numTraining": 7, "file_ending": ".nii.gz"}  # fmt: skip
+    (root / "dataset.json").write_text(json.dumps(about))
+    for number in range(7):
+        drawn = np.random.default_rng(number).integers(-100, 300, (20, 20, 16)).astype(np.int16)
+        label = np.zeros(drawn.shape, np.uint8)
+        label[5:11, 5:11, 5:11] = 1
+        drawn += label.astype(np.int16) * (200 + 20 * number)
+        nib.save(nib.Nifti1Image(drawn, np.eye(4)), root / f"imagesTr/c{number}_0000.nii.gz")
+        nib.save(nib.Nifti1Image(label, np.eye(4)), root / f"labelsTr/c{number}.nii.gz")
+    command = ["run", "--suite", "table3", "--row", "res/none", "--profile", "quick",
+               "--dataset", "folder", "--data-root", root, "--cache", tmp_path / "cache",
+               "--out", tmp_path / "run", "--dry-run", "--json"]  # fmt: skip
+    folds = [trial["trial"] for trial in json.loads(pfbench(*command, "--folds", 3).out)]
+    alone = [
+        json.loads(pfbench(*command, "--set", "split.folds=3", "--set", f"split.fold={fold}").out)
+        for fold in range(3)
+    ]
+    assert folds == [trial["trial"] for [trial] in alone]
 
 
 # ── one table ───────────────────────────────────────────────────────────────────────────────────

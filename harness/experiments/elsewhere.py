@@ -117,7 +117,8 @@ def elsewhere(
         if view.model_dump_json() not in by_view:
             seen = prepare(replace(full, view=view), f"volumes of {other.name}")
             by_view[view.model_dump_json()] = seen
-    first = next(iter(by_view.values()))
+    first, *others = by_view.values()
+    told = [note for note in first.notes if all(note in one.notes for one in others)]
     _refuse_known(other.name, first.contents, contents)
     of, notes = _grouped(group, known.only(first.keys))
     count = f"{counted(len(first.keys), 'case')} of another origin, from which no network trained"
@@ -128,7 +129,7 @@ def elsewhere(
         {one.fingerprint: one.keys for one in by_view.values()},
         {f.number: by_view[f.data.view.model_dump_json()].fingerprint for f in folds},
         of.patients,
-        tuple(f"{other.name}: {note}" for note in (count, *first.notes, *notes)),
+        tuple(f"{other.name}: {note}" for note in (count, *told, *notes)),
     )
 
 
