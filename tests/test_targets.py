@@ -12,7 +12,7 @@ import torch
 from helper_in_process import pfbench
 from helper_made_run import MadeRun, data, spec
 
-from harness.data import datasets, targets
+from harness.data import datasets, regions, targets
 from harness.data.cache import open_volume
 from harness.data.case import Scan, Volume
 from harness.data.datasets import DataRequest, complete, prepare
@@ -102,13 +102,13 @@ def test_more_targets_than_bits_are_refused():
 
 def test_nested_regions_are_drawn_in_the_order_of_nnunet():
     """The larger first, each with the label that is its own: oedema 2, core 1, enhancing 4."""
-    assert targets.drawing_order(BRATS) == [(0, 2), (1, 1), (2, 4)]
+    assert regions.drawing_order(BRATS) == [(0, 2), (1, 1), (2, 4)]
     backwards = dict(reversed(BRATS.items()))
-    assert targets.drawing_order(backwards) == [(2, 2), (1, 1), (0, 4)]
+    assert regions.drawing_order(backwards) == [(2, 2), (1, 1), (0, 4)]
 
 
 def test_exclusive_targets_keep_their_labels():
-    assert targets.exclusive(list(PARTS.values())) and not targets.exclusive(list(BRATS.values()))
+    assert regions.exclusive(list(PARTS.values())) and not regions.exclusive(list(BRATS.values()))
     first, second = np.zeros((2, 1, 1, 3), bool)
     first[0, 0, 1] = second[0, 0, 2] = True
     assert targets.label_map([first, second], PARTS).ravel().tolist() == [0, 1, 2]
@@ -116,7 +116,7 @@ def test_exclusive_targets_keep_their_labels():
 
 def test_targets_that_overlap_in_part_fit_no_label_map():
     with pytest.raises(UsageError, match="a and b overlap") as caught:
-        targets.drawing_order({"a": (1, 2), "b": (2, 3)})
+        regions.drawing_order({"a": (1, 2), "b": (2, 3)})
     assert caught.value.remedy == "--separate"
 
 
@@ -189,7 +189,7 @@ def test_a_target_that_vanishes_from_the_grid_is_named(tmp_path):
 
 def test_what_a_class_lacks_is_counted_and_said():
     absent = {"wt": frozenset(), "tc": frozenset({"a"}), "et": frozenset({"a", "b", "t"})}
-    said = targets.absences(absent, {"train": ("a", "b"), "test": ("t", "u")})
+    said = regions.absences(absent, {"train": ("a", "b"), "test": ("t", "u")})
     assert said == [
         "1 of 2 train cases without tc",
         "none of the 2 train cases has any et: it cannot be learned",

@@ -20,8 +20,9 @@ from harness.data.layout import no_folder, same_but_for_case
 from harness.data.pattern import Tree
 from harness.data.presets import GLIOMA, PRESETS
 from harness.data.reading import PAPERS, PLAIN, Limits, Reading, View
+from harness.data.regions import Labels
 from harness.data.target import ceiling_in_words, summary
-from harness.data.targets import MOST, Labels
+from harness.data.targets import MOST
 from harness.errors import DataError, UsageError, together, unknown
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from harness.data.case import PAPER_GRID, Case, FaultyCase, Grid, OnScan, Scan, 
 from harness.data.nifti import place, unreadable
 from harness.data.prepare import region
 from harness.data.reading import PAPERS, View
+from harness.data.regions import Labels
 from harness.data.scan_view import reduction, there_and_back, view_of
 from harness.data.target import Ceiling, Target, measured, on_scan, vanished
-from harness.data.targets import Labels, held, packed
+from harness.data.targets import held, packed
 from harness.errors import DataError
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from harness.data.case import PAPER_GRID, Grid, Scan, Spacing, Volume
 from harness.data.grid import centred, cubic, linear, nearest, stretched, unit_range
 from harness.data.intensity import Ends
 from harness.data.lowres import block_mean
-from harness.data.targets import Labels, packed
+from harness.data.regions import Labels
+from harness.data.targets import packed
 from harness.errors import DataError
 
 LIVER_SPACING_MM = 1.5

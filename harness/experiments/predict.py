@@ -21,8 +21,9 @@ import torch
 
 from harness.data.datasets import way
 from harness.data.export import packed
+from harness.data.regions import drawing_order
 from harness.data.scan_view import ScanView, view_of
-from harness.data.targets import drawing_order, held, label_map
+from harness.data.targets import held, label_map
 from harness.data.unlabelled import Unlabelled, find, read
 from harness.data.wording import listed
 from harness.errors import DataError, UsageError, together

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from harness.data import datasets
+from harness.data.regions import absences
 from harness.data.split import NO_CASES, Split
-from harness.data.targets import absences
 from harness.data.wording import counted
 from harness.errors import UsageError, together
 from harness.experiments import run as runner

@@ -7,8 +7,8 @@ from functools import cache, cached_property
 from itertools import product
 
 from harness.data.datasets import Prepared
+from harness.data.regions import absences
 from harness.data.split import Split
-from harness.data.targets import absences
 from harness.errors import UsageError
 from harness.runs import plugins as registry
 from harness.runs.files import JsonObject

@@ -14,7 +14,7 @@ from pydantic import Field
 
 import harness
 from harness.data.reading import PAPERS, View
-from harness.data.targets import Labels, exclusive
+from harness.data.regions import Labels, exclusive
 from harness.runs.plugin_file import COPY
 from harness.systems.protocol import Frozen, Options, Protocol
 

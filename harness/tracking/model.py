@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import harness
-from harness.data.targets import drawing_order
+from harness.data.regions import drawing_order
 from harness.errors import PfbenchError
 from harness.runs.records import Scored
 from harness.runs.run_folder import RunFolder
