@@ -14,6 +14,7 @@ from harness.commands.data import data_app, list_
 from harness.commands.experiments import plan, run, tune
 from harness.commands.plugins import check_plugin, init
 from harness.commands.results import claims, compare, figures, mlflow_app, predict, report, ui
+from harness.commands.scoring import export_app, score
 from harness.errors import INTERRUPTED, PfbenchError
 from harness.trials.fork_server import leave
 
@@ -24,13 +25,17 @@ app = typer.Typer(
     help="Compare patch-free and patch-based 3D medical image segmentation under one protocol.",
     epilog="Start with: pfbench run --suite table5",
 )
-for command in (run, plan, tune, report, compare, figures, claims, predict, ui, verify, doctor):
+COMMANDS = (
+    run, plan, tune, report, compare, figures, claims, predict, score, ui, verify, doctor,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)
 app.command("list")(list_)
 app.command("check-plugin")(check_plugin)
 app.command()(init)
 app.add_typer(data_app, name="data")
 app.add_typer(mlflow_app, name="mlflow")
+app.add_typer(export_app, name="export")
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ def offered(typed):
         ("pfbench run --suite t", ["table1", "table2", "table3", "table4", "table5"]),
         ("pfbench run --suite table5 --model re", ["resunet3d", "resunet3d_up"]),
         ("pfbench run --dataset p", ["phantom", "prostate", "pancreas"]),
-        ("pfbench run --suite table5 --profile ", ["quick", "paper"]),
+        ("pfbench run --suite table5 --profile ", ["quick", "small", "paper"]),
         ("pfbench tune l", ["loss-weights", "lr"]),
         ("pfbench list mo", ["models"]),
         ("pfbench init ", ["model", "metric", "dataset", "suite"]),

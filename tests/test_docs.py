@@ -21,6 +21,7 @@ import torch
 import yaml
 from helper_documents import PAGES, TOP, in_blocks, in_sentences, leaf, options
 
+from harness.data import phantom
 from harness.runs.settings import PROFILES, resolve
 
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
@@ -149,6 +150,9 @@ def places(tmp_path_factory):
     call(top, *study, "--out", made["STUDY_DIR"])
     livers(Path(made["DIR"]), top / "LIVERS")
     tested = json.loads((top / "RUN_DIR" / "split.json").read_text())["test"]
+    for name in ("REFERENCES", "PREDICTED", "OTHER_PREDICTED"):
+        references(tested, top / name)
+        made[name] = str(top / name)
     return made | {
         "LIVERS": str(top / "LIVERS"),
         "SCANS": made["DIR"],
@@ -168,6 +172,7 @@ def test_a_command_in_a_block_runs(shown, places, tmp_path):
     shutil.copytree(TOP / "docs", tmp_path / "docs")
     (tmp_path / "space.yaml").write_text(block("tuning.md", "space.yaml"))
     (tmp_path / "mine.py").write_text(block("plugins.md", "mine.py"))
+    (tmp_path / "nnunet.yaml").write_text(block("other_tools.md", "nnunet.yaml"))
     typed = ["LIVERS" if word == "DIR" and {"liver", "folder"} & set(shown.words) else word
              for word in shown.words]  # fmt: skip
     words = [places.get(word, word) for word in typed]
@@ -192,6 +197,16 @@ def livers(patients: Path, out: Path) -> None:
         mask = nibabel.load(patient / f"{patient.name}_seg.nii.gz")
         whole = (np.asarray(mask.dataobj) > 0).astype(np.uint8)
         nibabel.save(nibabel.Nifti1Image(whole, mask.affine), out / "labels" / name)
+
+
+def references(cases: list[str], out: Path) -> None:
+    """The label maps of phantoms in the quick profile, on the voxels of their scans."""
+    out.mkdir()
+    for case in cases:
+        number = int(case.rpartition("_")[2]) - 1
+        made = phantom.scan(0, number, (32, 64, 64), ("flair",), (4 * 155 / 128, 3.0, 3.0))
+        image = nibabel.Nifti1Image(made.label.transpose(2, 1, 0), made.affine)
+        nibabel.save(image, out / f"{case}.nii.gz")
 
 
 def small(words: list[str]) -> list[str]:

@@ -96,6 +96,18 @@ def test_a_volume_made_on_the_grid_has_the_same_scores_on_both(tmp_path):
     assert all(row[name] == row[f"grid_{name}"] for name in CaseScore._fields)
 
 
+@pytest.mark.parametrize("dataset, where, blocks", [("liver", "scan", 1), ("liver", "grid", None),
+                                                    ("folder", "scan", None)])  # fmt: skip
+def test_the_blocks_of_a_scan_are_kept_where_its_label_chose_the_volume(
+    tmp_path, dataset, where, blocks
+):
+    root = write(tmp_path / "data")
+    asked = DataRequest(dataset, root, reduce=(4, 3, 3), scored_on=where)
+    volume = open_volume(tmp_path / "cache", prepare(asked, tmp_path / "cache").keys["c0"])
+    assert (volume.scan.blocks is None) == (blocks is None)
+    assert blocks is None or volume.scan.blocks.shape == (blocks, 1, 32, 64, 64)
+
+
 def test_the_ceiling_is_the_label_brought_to_the_grid_and_back(tmp_path):
     """A voxel of 2 mm is eight of the scan, and is target where four of them are."""
     made, _ = prepared(write(tmp_path / "data"), tmp_path / "cache")

@@ -3,7 +3,9 @@
 import pytest
 
 from harness.errors import UsageError
-from harness.runs.settings import resolve
+from harness.results.caveats import caveats
+from harness.runs.settings import PROFILES, resolve
+from harness.systems.catalogue import SYSTEMS, options
 
 
 def write(tmp_path, text):
@@ -59,3 +61,26 @@ def test_a_change_without_equals_sign_is_explained():
 @pytest.mark.parametrize("rule", ["{patient}_frame#", "{patient}", "patients.csv", "none", "12"])
 def test_a_text_is_taken_as_it_was_typed(rule):
     assert resolve("quick", None, [f"split.group={rule}"], None).split.group == rule
+
+
+# ── the profile small ───────────────────────────────────────────────────────────────────────────
+
+
+def test_small_has_the_networks_and_volumes_of_quick():
+    quick, small = PROFILES["quick"], PROFILES["small"]
+    assert small.reduce == quick.reduce
+    for name in SYSTEMS:
+        assert options(name, "small") == options(name, "quick")
+
+
+def test_small_lets_the_learning_rate_fall_as_far_as_the_paper_does_and_ends_by_that_alone():
+    small, paper = PROFILES["small"].protocol, PROFILES["paper"].protocol
+    falls = [each.learning_rate / each.learning_rate_floor for each in (small, paper)]
+    assert falls[0] == pytest.approx(falls[1])
+    assert small.epochs > 10 * paper.epochs
+
+
+def test_small_has_a_caveat_of_its_own():
+    [caveat] = caveats(synthetic=False, profile="small")
+    assert "until the learning rate's floor" in caveat.note
+    assert "trying out" not in caveat.note

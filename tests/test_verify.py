@@ -260,7 +260,7 @@ def write_attempts(trial, lines, end):
         (train_and_test_on_a_case, "split.json"),
         (swap_two_volumes, "data.json"),
         (edit_a_cell_of_the_table, "table.csv:3"),
-        (edit_the_printed_table, "table.md:5"),
+        (edit_the_printed_table, "table.md:7"),
         (edit_the_median_time, "TRAINED/measurement.json"),
         (lose_the_base, "TRAINED/spec.json"),
         (forget_the_base, "TUNED/spec.json"),

@@ -65,7 +65,7 @@ def check_system(name: str, source: str = "") -> Iterator[Diagnosis]:
 
     `source` is the file whose lines errors are told by.
     """
-    for profile in PROFILES:
+    for profile in systems.SIZES:
         steps: dict[str, Step] = {
             f"{profile}: build": lambda p=profile: _builds(name, p),  # type: ignore[misc]
             f"{profile}: apply": lambda p=profile: _applies(name, p),  # type: ignore[misc]

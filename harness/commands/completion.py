@@ -69,7 +69,11 @@ def targets(context: typer.Context, incomplete: str) -> Offers:
 def profiles(incomplete: str) -> Offers:
     from harness.runs.settings import PROFILES
 
-    grids = {"quick": "32x64x64, small networks", "paper": "128x192x192, as published"}
+    grids = {
+        "quick": "32x64x64, small networks, a few epochs",
+        "small": "those of quick, trained to the end",
+        "paper": "128x192x192, as published",
+    }
     return _beginning(incomplete, {name: grids.get(name, "") for name in PROFILES})
 
 

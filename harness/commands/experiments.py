@@ -6,6 +6,7 @@ import typer
 
 from harness.commands.options import MlflowOptions, PlanOptions, RunOptions, TuneOptions
 from harness.commands.signature import with_options
+from harness.errors import UsageError
 from harness.runs.files import JsonObject
 
 
@@ -22,10 +23,15 @@ def run(options: RunOptions) -> None:
 
         pfbench run --suite table5 --dataset brats --data-root DIR --modalities flair
 
+        pfbench run --suite table5 --dataset brats --data-root DIR --folds all --test b=OTHER
+
         pfbench run --suite table5 --plugin my_model.py --model my_model --model pfseg
+
+        pfbench run --suite table5 --plugin my_model.py --model my_model --tune-lr 10
     """
     from harness.commands.requests import run_request
     from harness.experiments import run as runner
+    from harness.experiments import tuned_run
     from harness.results.folder import opened
     from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
@@ -33,12 +39,32 @@ def run(options: RunOptions) -> None:
     screen = Screen(quiet=options.as_json)
     with run_request(options, options.mlflow, retry_failed=options.retry_failed) as request:
         if options.dry_run:
+            _refuse_unknown_rates(options)
             _print_dry_run(runner.dry_run(request, screen), options.as_json)
             return
+        if options.tune_lr:
+            _refuse_two_sources(options)
+            request, code = tuned_run.tuned(request, options.tune_lr, screen)
+            if code:
+                raise typer.Exit(code)
         code = runner.run(request, screen)
     if options.as_json and (request.out / "table.csv").exists():  # stopped early, it has none
         print(opened(RunFolder(request.out)).as_json)
     raise typer.Exit(code)
+
+
+def _refuse_unknown_rates(options: RunOptions) -> None:
+    """Raise UsageError: a trial's id depends on the learning rate, which is yet to be found."""
+    if options.tune_lr:
+        what = "the trials depend on the learning rates, which are yet to be found"
+        raise UsageError(what, where="--tune-lr", remedy="--dry-run without it", code="PFB-C02")
+
+
+def _refuse_two_sources(options: RunOptions) -> None:
+    """Raise UsageError where learning rates would come from two studies."""
+    if options.tuned:
+        what, remedy = "settings are found already, by --tuned", "one of the two"
+        raise UsageError(what, where="--tune-lr", remedy=remedy, code="PFB-C02")
 
 
 def _print_dry_run(trials: list[JsonObject], as_json: bool) -> None:

@@ -56,10 +56,11 @@ def _changes(row: Row) -> dict[str, Any]:
 def models(profile: str) -> Rows:
     """Name, kind and cost of each model, for one modality; costs of plug-ins are computed now."""
     from harness.runs.plugins import plugin_of
+    from harness.runs.settings import PROFILES
 
-    costs = json.loads(COSTS.read_bytes())
-    if profile not in costs:
-        raise unknown("profile", profile, costs)
+    if profile not in PROFILES:
+        raise unknown("profile", profile, PROFILES)
+    costs = json.loads(COSTS.read_bytes())[catalogue.size_of(profile)]
     return [
         {
             "name": name,
@@ -67,7 +68,7 @@ def models(profile: str) -> Rows:
             "kind": system.kind,
             "plugin": plugin_of(name),
             "end_to_end": system.end_to_end,
-            **(costs[profile].get(name) or cost_of(name, profile)),
+            **(costs.get(name) or cost_of(name, profile)),
             "reference": system.reference,
         }
         for name, system in SYSTEMS.items()
@@ -85,10 +86,8 @@ def cost_of(name: str, profile: str) -> "Cost":
 
 
 def costs() -> dict[str, dict[str, "Cost"]]:
-    """The contents of costs.json: profile -> system of ours -> its cost."""
-    from harness.runs.settings import PROFILES
-
-    return {profile: {name: cost_of(name, profile) for name in SYSTEMS} for profile in PROFILES}
+    """The contents of costs.json: size of networks -> system of ours -> its cost."""
+    return {size: {name: cost_of(name, size) for name in SYSTEMS} for size in catalogue.SIZES}
 
 
 def metrics(profile: str) -> Rows:

@@ -35,7 +35,8 @@ Modalities = Annotated[
 Profile = Annotated[
     str,
     typer.Option(
-        help="quick or paper. Default: quick for the phantom, else paper.",
+        help="quick (to try out), small (its networks, trained to the end) or paper. Default: "
+        "quick for the phantom, else paper.",
         autocompletion=completion.profiles,
     ),
 ]
@@ -398,6 +399,15 @@ class RunOptions(SuiteOptions):
     """The options of `pfbench run`."""
 
     mlflow: MlflowOptions = MlflowOptions()
+    tune_lr: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            max=1000,
+            help="First search the learning rate of every system, ours included, with so many "
+            "points each, on validation cases; then train with what was found.",
+        ),
+    ] = None
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run trials again that failed before.")
     ] = False
@@ -570,6 +580,76 @@ class PredictOptions:
         ),
     ] = 0
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks.")] = False
+    as_json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """The options of `pfbench export nnunet`."""
+
+    run_dir: RunDir
+    out: Annotated[Path, typer.Argument(help="Folder to write, new or empty.")]
+    number: Annotated[
+        int, typer.Option(min=1, max=999, help="nnU-Net's number of the data set.")
+    ] = 501
+    data_root: Annotated[Path | None, typer.Option(help="Folder of the run's scans.")] = None
+    files: FileOptions = FileOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions:
+    """The options of `pfbench score`."""
+
+    run_dir: Annotated[
+        Path | None,
+        typer.Argument(help="Output folder of `pfbench run`. Without it, --truth."),
+    ] = None
+    predictions: Annotated[
+        list[str],
+        typer.Option(
+            help="NAME=DIR, a folder with <case>.nii.gz for each test case; may be repeated. "
+            "A NAME that comes again is another training of the same tool."
+        ),
+    ]
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="Folder of references, <case>.nii.gz, to score against without a run."),
+    ] = None
+    facts: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file with what is reported of each NAME: title, time_s, memory_mib, "
+            "parameters, gflops, training_s, device, reference, note."
+        ),
+    ] = None
+    values: Annotated[
+        str,
+        typer.Option(
+            help="Labels that the target has in the masks: 1 or 1,2. Default: those of the data "
+            "set; with --truth all above 0, and its labels, too."
+        ),
+    ] = ""
+    suites: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--suite",
+            help="Table of the run that gets the rows; may be repeated. Default: table5, or the "
+            "first.",
+        ),
+    ] = None
+    data_root: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run's scans, to hold the masks against their voxels."),
+    ] = None
+    files: FileOptions = FileOptions()
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Output folder with --truth. Default: pfbench-runs/score-NAME-NAME."),
+    ] = None
+    cache: RunCache = None
+    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Log to MLflow.")] = True
+    tracking_uri: TrackingUri = ""
+    experiment: Experiment = "pfbench"
     as_json: Json = False
 
 

@@ -56,6 +56,12 @@ def report(
     by_target: Annotated[
         bool, typer.Option("--by-target", help="Print the table of each of several targets, too.")
     ] = False,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--row", help="Show only this row, by its key or title; may be repeated. Default: all."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make tables and report anew from the results on disk, and print the tables.
@@ -63,13 +69,16 @@ def report(
     The HTML is one file that needs no network: tables with intervals and the paper's values,
     significance, ranks, each case, what a score costs, pictures, claims, learning curves,
     failures, and how to get it again. Several runs are reported as one if their protocols are
-    equal. With --out, nothing else is written.
+    equal. With --out, nothing else is written. With --row, the tables in RUN_DIR stay whole, and
+    the report of the chosen rows is RUN_DIR/report-rows.html.
 
     Examples:
 
         pfbench report RUN_DIR
 
         pfbench report RUN_DIR --by-target
+
+        pfbench report RUN_DIR --row pfseg --row unet3d
 
         pfbench report RUN_DIR OTHER_RUN_DIR --out both.html
 
@@ -79,9 +88,10 @@ def report(
     from harness.results.folder import opened
     from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
+    from harness.runs.selection import SelectedRun
 
     tell_version(run_dirs)
-    folders = [RunFolder(path) for path in run_dirs]
+    folders = [SelectedRun(path, rows) if rows else RunFolder(path) for path in run_dirs]
     writer.known(format)
     if as_json:
         print(opened(*folders).as_json)
@@ -89,9 +99,11 @@ def report(
     if out == Path("-"):
         print(writer.render(folders, format, pictures=pictures), end="")
         return
-    if out is None and len(folders) == 1:
+    if out is None and len(folders) == 1 and rows:
+        opened(*folders).show(Screen(), by_target=by_target)
+    elif out is None and len(folders) == 1:
         writer.rebuild(folders[0]).show(Screen(), by_target=by_target)
-    place = out or writer.default_place(folders, format)
+    place = out or writer.default_place(folders, format, chosen=bool(rows))
     writer.write(folders, place, format, pictures=pictures)
     print(f"report      {place}")
 

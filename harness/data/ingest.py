@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache as once
 from pathlib import Path
@@ -19,7 +19,7 @@ from harness.data.regions import Labels
 from harness.data.scan_view import reduction, there_and_back, view_of
 from harness.data.target import Ceiling, Target, measured, on_scan, vanished
 from harness.data.targets import held, packed
-from harness.errors import DataError
+from harness.errors import DataError, together
 
 if TYPE_CHECKING:
     from harness.data.scans import Findings, Rules
@@ -160,6 +160,29 @@ def inspect(job: Job) -> Outcome:
     except DataError as fault:
         return Outcome(job.name, faults=(fault,))
     return outcome if volume is None else _judged(outcome, job)
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """A scan as it was read, and the way in which its labels come to the grid."""
+
+    scan: Scan
+    job: Job
+
+    def on_grid(self, label: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+        """Bring labels (D, H, W) of the scan to the grid, as its reference: (D, H, W) bool."""
+        image = self.scan.image if self.job.plugin else self.scan.image[:0]
+        given = replace(self.scan, image=image, label=label)
+        volume = self.job.recipe(given, tuple(labels), self.job.reduce, self.job.name)
+        return np.asarray(volume.label) > 0
+
+
+def sight(job: Job) -> Sight:
+    """Read the scan of a case. Raises DataError with every fault of its files."""
+    found = _read(job)
+    if found.scan is None:
+        raise together(found.faults, "the data")
+    return Sight(found.scan, job)
 
 
 def sampled(job: Job) -> list[list[float]] | None:

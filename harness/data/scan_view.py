@@ -5,8 +5,8 @@
 
 BraTS, and the phantom in its layout, is one block, as in training. A liver network was trained on
 slices that a label says have liver; a new scan has no label, so as many blocks as it takes, evenly
-spread, cover all of its slices. A scan too short for one block lies in the middle of it. As in
-training each block has intensities of its own, from its darkest voxel to its brightest.
+spread, cover all of its slices. A scan too short for one block lies in the middle of it. Where the
+view sets no limits, each block has intensities of its own, from its darkest voxel to its brightest.
 
 The paper's voxels are evenly spaced along each axis of the scan, so the way back is one factor and
 one offset per axis. The data set, its reduction and its view decide on the way; together they are

@@ -19,7 +19,7 @@ from harness.results import tables
 from harness.runs.crash_points import crash_point
 from harness.runs.events import Event
 from harness.runs.files import JsonObject
-from harness.runs.manifest import open_run
+from harness.runs.manifest import open_run, replaced
 from harness.runs.plan import Elsewhere, Fold, Plan, described, plan
 from harness.runs.records import ProbedTraining
 from harness.runs.run_folder import RunFolder
@@ -91,7 +91,10 @@ def _run(request: RunRequest, session: Session) -> int:
     refuse_unfit(request.placement, folder.path, request.cache, screen)
     planned = prepare(request, screen)
     place = request.mirroring.place(folder)
+    before = folder.run().suites if folder.begun else {}
     manifest = open_run(folder, planned, request.cache, request.command, place)
+    for note in replaced(folder, before, manifest.suites):
+        screen.say(f"note        {note}")
     if request.retry_failed:
         for trial in planned.trials:
             folder.trial(trial).forget_failure()
@@ -104,7 +107,7 @@ def _run(request: RunRequest, session: Session) -> int:
     session.close(manifest, interrupted=stopped is not None)
     _conclude(request, folder, result, drawn, screen)
     session.end(stopped)
-    failed = any(trial.state() == "failed" for trial in folder.trials())
+    failed = any(folder.trial(trial).state() == "failed" for trial in planned.trials)
     return FAILED_TRIALS if failed else 0
 
 

@@ -12,7 +12,7 @@ from harness.data.divide import Division, Roster, divide
 from harness.errors import StateError, TrackingError, UsageError
 from harness.experiments.stopping import Stopped, carry_on
 from harness.runs.manifest import MlflowPlace
-from harness.runs.records import AnyManifest
+from harness.runs.records import AnyManifest, RunManifest
 from harness.runs.redact import redact
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
@@ -155,8 +155,9 @@ def write_report(folder: RunFolder, screen: Screen) -> None:
     from harness.report.case_pictures import quick
 
     place = write.default_place([folder], "html")
-    is_run = folder.manifest().kind == "run"
+    run = folder.manifest()
+    with_volumes = isinstance(run, RunManifest) and not run.given_alone
     try:
-        write.write([folder], place, pictures=is_run and quick([folder]))
+        write.write([folder], place, pictures=with_volumes and quick([folder]))
     except StateError as error:
         screen.say(f"warning: no report: {error}")

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import pairwise
 
 from harness.report.cost_plots import CostPoint, tradeoff, worth_it
 from harness.report.document import Cell, Panel, Plot, Table
-from harness.report.panels import LEGEND, panel
+from harness.report.panels import legend, panel
 from harness.results import tables as table
 from harness.results.standings import Standing
 from harness.results.table_data import ResultTable
@@ -47,7 +48,41 @@ def cost_plots(shown: ResultTable, standings: Mapping[str, Standing]) -> Plot | 
     )
     notes = "; ".join(table.device_notes([shown]))
     title = shown.about.title
-    return Plot(title, f"{lead} {notes}".strip(), tuple(panels), tuple(data), LEGEND)
+    kinds = shown.means["kind"]
+    return Plot(title, f"{lead} {notes}".strip(), tuple(panels), tuple(data), legend(kinds))
+
+
+def steps(shown: ResultTable, standings: Mapping[str, Standing]) -> list[Table]:
+    """What one point of Dice costs and what the cost of a volume buys, for each kind of cost.
+
+    A line for each step along the systems that no other beats in both, from the cheapest on; no
+    table where one system is both cheapest and best.
+    """
+    if "time" not in shown.about.shows:
+        return []
+    tables = []
+    for column in table.columns(shown):
+        if column.measure.name in COSTS:
+            front = worth_it(_points(shown, column, standings[DICE.key]), DICE.side)
+            if len(front) > 1:
+                tables.append(_steps(front, column))
+    return tables
+
+
+def _steps(front: list[CostPoint], column: table.Column) -> Table:
+    unit = column.measure.unit or column.measure.label
+    device = f", {column.heading.rpartition(', ')[2]}" if column.device else ""
+    rows = []
+    for cheaper, better in pairwise(front):
+        points, more = better.score - cheaper.score, better.cost - cheaper.cost
+        each = (f"{more:,.3g}", f"{points:.2f}", f"{more / points:,.3g}", f"{points / more:,.3g}")
+        rows.append((Cell(cheaper.label), Cell(better.label), *map(Cell, each)))
+    headings = (
+        "From", "to", f"{unit} more", "Points of Dice more", f"{unit} for a point",
+        f"Points for one {unit}",
+    )  # fmt: skip
+    caption = f"What a point of Dice costs: {column.measure.label.lower()} of a volume{device}"
+    return Table(caption, headings, tuple(rows), 2)
 
 
 def _points(shown: ResultTable, column: table.Column, standing: Standing) -> list[CostPoint]:

@@ -47,7 +47,7 @@ class Key(NamedTuple):
 
     text: str
     colour: str
-    shape: Literal["circle", "square", "line"]
+    shape: Literal["circle", "square", "diamond", "line"]
     dashes: str = ""
 
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.report.document import Cell, Key, Panel, Plot, Table
 from harness.report.panels import BOTTOM, RIGHT, TOP, WIDTH, panel
-from harness.report.style import BLUE, GREY, SKY_BLUE, VERMILLION
+from harness.report.style import BLUE, GREEN, GREY, SKY_BLUE, VERMILLION
 from harness.runs.run_folder import RunFolder
 
 LEFT, UPPER, LOWER, BETWEEN = 0.55, 1.35, 0.75, 0.12  # inches
@@ -31,7 +31,7 @@ TERMS = {  # of the framework's loss (Sec. III), in the order of the paper
     "loss": LineStyle("total", "black"),
     "loss_ust": LineStyle("segmentation (UST)", BLUE, (6, 2)),
     "loss_srt": LineStyle("super-resolution (SRT)", VERMILLION, (6, 2, 1, 2)),
-    "loss_sgl": LineStyle("self-guidance (SGL)", "#009E73", (1, 2)),
+    "loss_sgl": LineStyle("self-guidance (SGL)", GREEN, (1, 2)),
     "loss_tel": LineStyle("target-enhanced (TEL)", "#CC79A7", (3, 1)),
     "loss_ssl": LineStyle("self-similarity (SSL)", "#E69F00", (6, 2, 1, 2, 1, 2)),
 }

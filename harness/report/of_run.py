@@ -10,7 +10,7 @@ from harness.data.wording import counted
 from harness.report import learning, protocol, standing_blocks
 from harness.report.case_pictures import sheets_section
 from harness.report.claims_block import claims_section
-from harness.report.costs import cost_plots
+from harness.report.costs import cost_plots, steps
 from harness.report.document import Block, Bullets, Document, Section, Table
 from harness.report.failures import failures_section
 from harness.report.reproduce import environment_section, reproduce_section
@@ -22,6 +22,7 @@ from harness.results.rows import ResultRow, merged_rows, scored_targets
 from harness.results.standings import Standing, stand
 from harness.runs.measures import SCORES, TIME
 from harness.runs.run_folder import RunFolder
+from harness.runs.selection import SelectedRun
 
 OVER_TARGETS = (
     "Several targets: {}. The first table has the mean over them in each case, by which systems "
@@ -39,6 +40,13 @@ QUESTION = (
     "single pass.",
     "This report asks which system segments better, at what cost in time, memory and arithmetic, "
     "and how firmly the patients say so. Where they are too few to say, it says that.",
+)
+
+
+OF_MASKS = (
+    "Masks of the same cases by several tools or people, each held against the same references, on "
+    "the voxels of the references. Nothing was trained for this report: it asks which set agrees "
+    "better, and how firmly the cases say so.",
 )
 
 
@@ -101,15 +109,18 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
     found = Gathered.of(folders)
     run = folders[0].run()
     names = ", ".join(dict.fromkeys(found.title(name).partition(":")[0] for name in found.rows))
+    chosen = any(isinstance(folder, SelectedRun) for folder in folders)
     makers: list[Callable[[], Section | None]] = [
-        lambda: Section("question", "The question", QUESTION),
+        lambda: _answer(found),
+        lambda: Section("question", "The question", OF_MASKS if run.given_alone else QUESTION),
         lambda: protocol.section(folders, found.systems),
         lambda: _results(found),
         lambda: _standings(found),
         lambda: _cases(found),
         lambda: _costs(found),
-        lambda: sheets_section(folders) if pictures else _without_pictures(folders),
-        lambda: claims_section(folders),
+        lambda: _pictures(folders, pictures=pictures),
+        # Of chosen rows a claim would be said to lack the others.
+        lambda: None if chosen or run.given_alone else claims_section(folders),
         lambda: _learning(found),
         lambda: failures_section(folders, found.rows),
         lambda: environment_section(folders),
@@ -162,6 +173,15 @@ def _key_figures(found: Gathered) -> tuple[tuple[str, str, str], ...]:
         fewest = f"{seeds[0]} to " if len(seeds) > 1 else ""
         figures.append(("Test cases", str(cases), f"{fewest}{counted(seeds[-1], 'seed')} each"))
     return tuple(figures)
+
+
+def _answer(found: Gathered) -> Section | None:
+    """The answer of each table in a paragraph, as it heads table.md."""
+    told = zip(found.results.tables, found.results.answers, strict=True)
+    said = [(table.about.title, text) for table, text in told if text]
+    several = len(found.results.tables) > 1
+    lead = tuple(f"{title.partition(':')[0]}: {text}" if several else text for title, text in said)
+    return Section("answer", "The answer", lead) if lead else None
 
 
 def _results(found: Gathered) -> Section:
@@ -228,22 +248,31 @@ def _cases(found: Gathered) -> Section | None:
 
 
 def _costs(found: Gathered) -> Section | None:
-    plots = [
-        plot
-        for shown in found.results.tables
-        if (plot := cost_plots(shown, found.standings[shown.suite])) is not None
-    ]
-    if not plots:
+    blocks: list[Block] = []
+    for shown in found.results.tables:
+        standings = found.standings[shown.suite]
+        if (plot := cost_plots(shown, standings)) is not None:
+            blocks += [plot, *steps(shown, standings)]
+    if not blocks:
         return None
     lead = (
         "What patch-free segmentation buys: a window has to be moved over the volume and pays for "
         "every step, a patch-free system passes once. Up and to the left is better for Dice, down "
-        "and to the left for HD95.",
+        "and to the left for HD95. The tables say it in both directions, from each system that no "
+        "other beats in both to the next: the price of a point of Dice, and how many points one "
+        "second, MiB or GFLOP more buys.",
     )
-    return Section("costs", "What a score costs", lead, tuple(plots))
+    return Section("costs", "What a score costs", lead, tuple(blocks))
 
 
-def _without_pictures(folders: Sequence[RunFolder]) -> Section:
+def _pictures(folders: Sequence[RunFolder], *, pictures: bool) -> Section | None:
+    """The section on pictures; None for given masks alone, which have no image below them."""
+    if folders[0].run().given_alone:
+        return None
+    return sheets_section(folders) if pictures else _without_pictures()
+
+
+def _without_pictures() -> Section:
     line = "Not drawn at the end of the run: pfbench report RUN_DIR draws them."
     return Section("pictures", "Pictures", (), (Bullets((line,)),))
 

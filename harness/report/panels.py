@@ -6,23 +6,24 @@ side by side as there is room for. A wider one has a row of its own, and is move
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.report.document import Key, Panel
-from harness.report.style import BLUE, STYLE, VERMILLION
+from harness.report.style import BLUE, GREEN, STYLE, VERMILLION
 
 WIDTH = 3.75  # inches
 SIZE = 8.5  # points of type
 LETTER = 0.075  # inches that a letter of that size takes
 LINE = 0.18  # inches
 BOTTOM, TOP, RIGHT = 0.48, 0.12, 0.12  # inches around the axes
-KINDS = {"patch-free": BLUE, "patch-based": VERMILLION}
-MARKERS = {"patch-free": "o", "patch-based": "s"}
-LEGEND = (Key("patch-free", BLUE, "circle"), Key("patch-based", VERMILLION, "square"))
+KINDS = {"patch-free": BLUE, "patch-based": VERMILLION, "given masks": GREEN}
+MARKERS = {"patch-free": "o", "patch-based": "s", "given masks": "D"}
+OURS = (Key("patch-free", BLUE, "circle"), Key("patch-based", VERMILLION, "square"))
+GIVEN = Key("given masks", GREEN, "diamond")
 SCREEN = {
     **STYLE,
     "font.size": SIZE,
@@ -32,6 +33,11 @@ SCREEN = {
     "ytick.labelsize": SIZE - 0.5,
 }
 _ID = re.compile(r"(\bid=\"|href=\"#|url\(#)")
+
+
+def legend(kinds: Iterable[str]) -> tuple[Key, ...]:
+    """The legend of a plot; given masks have an entry where there are any."""
+    return (*OURS, GIVEN) if GIVEN.text in kinds else OURS
 
 
 def panel(name: str, make: Callable[[], Figure], alt: str) -> Panel:

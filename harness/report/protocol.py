@@ -41,6 +41,8 @@ def section(folders: Sequence[RunFolder], systems: Sequence[str]) -> Section:
     """The protocol section; `systems` are the systems in the tables."""
     run = folders[0].manifest()
     protocol, settings = run.protocol, run.settings
+    if isinstance(run, RunManifest) and run.given_alone:
+        return Section("protocol", "Protocol", OF_MASKS, (_facts(folders[0]),))
     departures = deviations(folders, systems)
     lead = (
         "Every system has the same cases, the same seeds, the same training rule and the same "
@@ -57,8 +59,16 @@ def section(folders: Sequence[RunFolder], systems: Sequence[str]) -> Section:
     )
 
 
+OF_MASKS = (
+    "Every set has the same cases, the same references and the same scoring code. Two numbers may "
+    "be compared only if this hash is equal.",
+)
+
+
 def _facts(folder: RunFolder) -> Facts:
     run = folder.manifest()
+    if isinstance(run, RunManifest) and run.given_alone:
+        return _facts_of_masks(folder, run)
     data, split = run.protocol["data"], run.settings["split"]
     made, tested = folder.split(), [len(one.test) for one in folder.splits().values()]
     sizes = ", ".join(f"{len(cases)} for {part}" for part, cases in made.parts.items())
@@ -85,6 +95,21 @@ def _facts(folder: RunFolder) -> Facts:
             ("Volumes", f"{'×'.join(map(str, data['grid']))} voxels"),
             ("Split", f"{sizes}; {drawn}"),
             ("Profile", run.profile),
+            ("Code", run.protocol["code"]),
+        )
+    )
+
+
+def _facts_of_masks(folder: RunFolder, run: RunManifest) -> Facts:
+    target = run.protocol["data"]["target"]
+    return Facts(
+        (
+            ("Protocol", run.protocol_hash),
+            (
+                "References",
+                f"{len(folder.split().test)} cases, {target}; content {run.fingerprint}",
+            ),
+            ("Volumes", "each case on its own voxels"),
             ("Code", run.protocol["code"]),
         )
     )

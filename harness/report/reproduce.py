@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from harness.report.document import Block, Cell, Command, Facts, Section, Table
+from harness.report.document import Block, Cell, Command, Facts, Section, Table, words
 from harness.runs.records import Measured, RunManifest, Scored
 from harness.runs.run_folder import RunFolder
 
@@ -52,4 +52,21 @@ def reproduce_section(folders: Sequence[RunFolder]) -> Section:
         "and continues what it finds. Where volumes were read from a folder, DATA_ROOT stands for "
         "it.",
     )
+    if made := _made_by(folders):
+        blocks.append(made)
     return Section("reproduce", "How to get this again", lead, tuple(blocks))
+
+
+def _made_by(folders: Sequence[RunFolder]) -> Table | None:
+    """The table of what made each row; None where the rows do not say so, or one command did."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for folder in folders:
+        run = folder.manifest()
+        tables = run.suites if isinstance(run, RunManifest) else {}
+        for row in (row for rows in tables.values() for row in rows):
+            for each in row.made_by:
+                lines.setdefault((each.command, each.version), []).append(row.title)
+    if len(lines) < 2:
+        return None
+    rows = words([[", ".join(dict.fromkeys(titles)), *about] for about, titles in lines.items()])
+    return Table("What made each row", ("Rows", "Command", "pfbench"), rows, 3)

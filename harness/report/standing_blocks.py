@@ -6,7 +6,7 @@ from functools import partial
 import pandas as pd
 
 from harness.report.document import Block, Bullets, Cell, Group, Panel, Plot, Table, Tone, words
-from harness.report.panels import LEGEND, panel
+from harness.report.panels import legend, panel
 from harness.report.score_plots import rank_bars, strip
 from harness.results.compare import HEADINGS, Found, cells
 from harness.results.rankings import Ranking, significance_map
@@ -152,7 +152,7 @@ def strips(name: str, title: str, standings: list[Standing], kinds: Mapping[str,
         "median; the large mark the mean, of HD95 the median, with its 95 % interval in black."
     )
     data = tuple(_case_table(standing) for standing in standings)
-    return Plot(title, lead, tuple(panels), data, LEGEND)
+    return Plot(title, lead, tuple(panels), data, legend(kinds.values()))
 
 
 def _case_table(standing: Standing) -> Table:

@@ -23,9 +23,12 @@ RENDER: dict[str, Callable[[Document], str]] = {
 ENDINGS = {"html": "html", "md": "md", "latex": "tex", "csv": "csv"}
 
 
-def default_place(folders: Sequence[RunFolder], format: str) -> Path:
-    """The default path of a report: the folder of a single run, else the working directory."""
-    name = f"report.{ENDINGS[known(format)]}"
+def default_place(folders: Sequence[RunFolder], format: str, *, chosen: bool = False) -> Path:
+    """The default path of a report: the folder of a single run, else the working directory.
+
+    That of `chosen` rows has a name of its own, and leaves the report of all rows as it is.
+    """
+    name = f"report{'-rows' * chosen}.{ENDINGS[known(format)]}"
     return folders[0].path / name if len(folders) == 1 else Path(name)
 
 

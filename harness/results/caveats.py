@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from harness.runs.records import GIVEN_ALONE
+
 
 class Caveat(NamedTuple):
     """One reason why the numbers say nothing about the paper, worded for each place of use."""
@@ -21,11 +23,19 @@ SYNTHETIC = Caveat(
 )
 
 
+SMALLER = {
+    "quick": "smaller volumes and networks than the paper's; for trying out, not for conclusions",
+    "small": "smaller volumes and networks than the paper's, trained until the learning rate's "
+    "floor; for conclusions about networks of this size only",
+}
+"""How the networks of a profile differ from the paper's."""
+
+
 def caveats(synthetic: bool, profile: str) -> list[Caveat]:
     """The caveats of a run: one for synthetic data, one for a profile other than `paper`."""
     found = [SYNTHETIC] if synthetic else []
-    if profile != "paper":
-        small = "smaller volumes and networks than the paper's; for trying out, not for conclusions"
+    if profile not in ("paper", GIVEN_ALONE):
+        small = SMALLER[profile] if profile in SMALLER else SMALLER["quick"]
         found.append(
             Caveat(
                 f"profile {profile}: {small}",

@@ -10,7 +10,7 @@ from harness.runs.nested import difference
 from harness.runs.records import RunManifest, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.suite import parted
-from harness.runs.suites import OURS, SUITES
+from harness.runs.suites import OURS, place
 from harness.runs.trial_folder import TrialFolder
 from harness.systems.catalogue import Kind, SystemEntry
 
@@ -137,7 +137,7 @@ def merged_rows(folders: Sequence[RunFolder]) -> list[ResultRow]:
     common_protocol(folders)
     merged = [_merged(same) for same in found.values()]
     suites = list(dict.fromkeys([*OURS, *(row.suite for row in merged)]))
-    return sorted(merged, key=lambda row: (suites.index(row.suite), _place(row)))
+    return sorted(merged, key=lambda row: (suites.index(row.suite), place(row.suite, row.key)))
 
 
 def _merged(same: Sequence[ResultRow]) -> ResultRow:
@@ -162,12 +162,6 @@ def scored_targets(folders: Sequence[RunFolder]) -> tuple[str, ...]:
             empty = {name for name, one in each if one.n_without_target == result.n_cases}
             return tuple(name for name in names if name not in empty)
     return names
-
-
-def _place(row: ResultRow) -> int:
-    """The index of the row in its suite; rows that the suite does not list come last."""
-    keys = [known.key for known in SUITES[row.suite].rows] if row.suite in SUITES else []
-    return keys.index(row.key) if row.key in keys else len(keys)
 
 
 def common_protocol(folders: Sequence[RunFolder]) -> RunManifest:

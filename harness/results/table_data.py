@@ -273,5 +273,6 @@ def where(lines: pd.DataFrame, column: str) -> "pd.Series[str]":
     """The device on which each line's value was measured, and for inference the threads."""
     place = lines[BOUND[column]]
     if BOUND[column] == "device":
-        return place + ", " + lines["threads"].astype(str) + " threads"
+        threads = ", " + lines["threads"].astype(str) + " threads"
+        return place + threads.where(lines["threads"].notna(), "")
     return place

@@ -11,6 +11,7 @@ import pandas as pd
 from rich.table import Table as RichTable
 
 from harness.data.wording import counted
+from harness.results.answer import answer
 from harness.results.caveats import caveats
 from harness.results.csv_text import csv_text
 from harness.results.departures import of_data, of_scoring, of_systems, of_training
@@ -18,6 +19,7 @@ from harness.results.drops import HEADINGS, RULE, Drop, drops
 from harness.results.drops import cells as drop_cells
 from harness.results.markdown import markdown_table, plain
 from harness.results.rows import merged_rows, trainings
+from harness.results.standings import stand
 from harness.results.table_data import Record, ResultTable, tables
 from harness.runs.files import JsonObject, write_bytes
 from harness.runs.measures import (
@@ -66,6 +68,8 @@ class Results:
 
     tables: tuple[ResultTable, ...]
     """Of several targets, the tables of the mean over them."""
+    answers: tuple[str, ...]
+    """The answer of each table in a paragraph; "" for a table without scores."""
     notes: tuple[str, ...]
     by_target: tuple[ResultTable, ...] = ()
     """The tables of each of several targets."""
@@ -93,11 +97,14 @@ def build(*folders: RunFolder) -> Results:
     """
     found, by_suite = tables(folders), defaultdict(list)
     for row in merged_rows(folders):
-        if parted(row.suite)[1]:
-            by_suite[row.suite].append(row)
-    worse = {suite: drops(its_rows) for suite, its_rows in by_suite.items()}
+        by_suite[row.suite].append(row)
+    synthetic = folders[0].run().synthetic
+    answers = tuple(
+        answer(table, stand(by_suite[table.suite], DICE), synthetic=synthetic) for table in found
+    )
+    worse = {suite: drops(its) for suite, its in by_suite.items() if parted(suite)[1]}
     each = tuple(table for name in folders[0].run().targets for table in tables(folders, name))
-    return Results(found, _notes(folders, found), each, worse)
+    return Results(found, answers, _notes(folders, found), each, worse)
 
 
 def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[str, ...]:
@@ -110,7 +117,7 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
         notes.append(f"incomplete: {done} of {len(trials)} trials finished")
     notes += [caveat.note for caveat in caveats(run.synthetic, run.profile)]
     others = [*of_data(run.protocol["data"]), *of_scoring(run.settings["protocol"])]
-    if not run.synthetic and others:
+    if others and not run.synthetic and not run.given_alone:
         notes.append(NOT_BESIDE.format(", ".join(others)))
     if run.profile == "paper":
         notes += of_training(run.settings["protocol"])
@@ -131,10 +138,26 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     for table in shown:
         notes += table.about.notes
     notes += of_systems(run.settings)
+    notes += untuned(folders)
     notes += by_fold(shown, folders)
     told = [note for folder in folders for note in (*folder.run().notes, *_failures(folder))]
     told += [note for f in folders for other in f.run().tests.values() for note in other.notes]
     return (*notes, *dict.fromkeys(told), *unit_notes(shown))
+
+
+def untuned(folders: Sequence[RunFolder]) -> list[str]:
+    """One note for each system of a plug-in that learns at a rate which was chosen for others."""
+    run = folders[0].run()
+    rate = run.settings["protocol"]["learning_rate"]
+    known = {name for each in folders for plugin in each.run().plugins for name in plugin.systems}
+    told = {name for name, own in run.settings["exceptions"].items() if "learning_rate" in own}
+    titles = {row.system: row.entry.title for row in merged_rows(folders)}
+    return [
+        f"{title}: its learning rate, {rate:g}, was chosen for the systems that come with pfbench "
+        "and not tuned for it; pfbench run --tune-lr N searches one for every system"
+        for name, title in titles.items()
+        if name in known - told
+    ]
 
 
 def fine_tuning_notes(shown: Sequence[ResultTable]) -> list[str]:
@@ -493,22 +516,31 @@ def absent(value: Any) -> bool:
 
 
 def markdown(results: Results) -> str:
-    """The text of table.md: the tables, of several targets also of each, and their notes."""
+    """The text of table.md: for each table its answer, then its figures; the notes at the end.
+
+    Of several targets the tables of each follow.
+    """
     lines: list[str] = []
-    for table in (*results.tables, *results.by_target):
-        lines += [f"# {plain(table.title)}", ""]
+    none = [""] * len(results.by_target)
+    every = zip((*results.tables, *results.by_target), (*results.answers, *none), strict=True)
+    for table, told in every:
+        lines += [f"# {plain(table.title)}", "", *([plain(told), ""] if told else [])]
         lines += [*markdown_table(headings(table), cells(table)), ""]
-        if worse := results.drops.get(table.suite):
+        if (worse := results.drops.get(table.suite)) and not table.target:
             lines += [*markdown_table(HEADINGS, map(drop_cells, worse)), "", f"{RULE}.", ""]
     return "\n".join([*lines, *(f"- {plain(note)}" for note in results.notes)]) + "\n"
 
 
 def show(results: Results, screen: Screen, *, by_target: bool = False) -> None:
     """Print the tables and their notes on the terminal, with `by_target` those of each target."""
-    for table in (*results.tables, *(results.by_target if by_target else ())):
+    more = results.by_target if by_target else ()
+    none = [""] * len(more)
+    for table, told in zip((*results.tables, *more), (*results.answers, *none), strict=True):
         screen.show(_terminal(table))
-        if worse := results.drops.get(table.suite):
+        if (worse := results.drops.get(table.suite)) and not table.target:
             screen.show(_terminal_drops(worse))
+        if told:
+            screen.say(told)
     for note in results.notes:
         screen.say(f"- {note}")
 

@@ -6,9 +6,11 @@ Plan ─► open_run ───► run.json, split.json, data.json, plugins/, tri
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import harness
 from harness.data.split import Split
 from harness.data.wording import listed
 from harness.errors import StateError, UsageError
@@ -16,11 +18,19 @@ from harness.runs import plugins, suite_file
 from harness.runs.files import JsonObject
 from harness.runs.nested import difference
 from harness.runs.plan import Plan
-from harness.runs.records import FoldRecord, OtherRecord, RowRecord, RunManifest, StudyManifest
+from harness.runs.records import (
+    FoldRecord,
+    MadeBy,
+    OtherRecord,
+    RowRecord,
+    RunManifest,
+    StudyManifest,
+)
 from harness.runs.redact import storable
 from harness.runs.run_folder import RunFolder
 from harness.runs.search_space import Space
 from harness.runs.spec import Data, digest
+from harness.runs.suites import place
 
 MlflowPlace = Literal["off", "here", "elsewhere"]
 
@@ -30,8 +40,9 @@ def open_run(
 ) -> RunManifest:
     """Write the parts of the run, joined with the parts that the folder held of the same protocol.
 
-    Suites of one protocol may share a folder, and with it their trials. Raises UsageError or
-    StateError for a folder of another protocol, StateError for one with a damaged record.
+    Suites, rows and seeds of one protocol may share a folder: what it holds stays in its tables.
+    Raises UsageError or StateError for a folder of another protocol, StateError for one with a
+    damaged record.
     """
     earlier = folder.run() if folder.begun else None
     refuse_other_protocol(folder, planned.protocol, planned.keys)
@@ -48,11 +59,12 @@ def open_run(
     folder.keep(plugins.sources(sorted(used)))
     for spec in planned.trials.values():
         folder.trial(spec.id).write_spec(spec)
+    suites = joined(folder, earlier.suites if earlier else {}, _tables(planned, command))
     manifest = RunManifest(
         schema=3,
         kind="run",
         run_id=earlier.run_id if earlier else os.urandom(8).hex(),
-        suites={**(earlier.suites if earlier else {}), **_tables(planned)},
+        suites=suites,
         dataset=planned.data.name,
         profile=planned.settings.profile,
         protocol=planned.protocol,
@@ -66,10 +78,11 @@ def open_run(
             **suite_file.columns(planned.suites),
         },
         plugins=plugins.merged(earlier.plugins if earlier else (), used),
+        given=earlier.given if earlier else {},
         command=storable(command),
         mlflow=mlflow,
         names={**planned.names, **(earlier.names if earlier else {})},
-        trials=list(dict.fromkeys([*(earlier.trials if earlier else ()), *planned.trials])),
+        trials=in_use(folder, [*(earlier.trials if earlier else ()), *planned.trials], suites),
         status="running",
         folds={**(earlier.folds if earlier else {}), **_folds(planned)},
         tests={**(earlier.tests if earlier else {}), **_tests(planned)},
@@ -220,9 +233,10 @@ def _changed_cases(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     return "; ".join(f"{listed(cases, 3)} {what}" for what, cases in groups.items() if cases)
 
 
-def _tables(planned: Plan) -> dict[str, list[RowRecord]]:
+def _tables(planned: Plan, command: str) -> dict[str, list[RowRecord]]:
     """The rows of each suite, by suite name, in the form that run.json keeps."""
     tables: dict[str, list[RowRecord]] = {}
+    made_by = MadeBy(command=storable(command), version=harness.__version__)
     for planned_row in planned.rows:
         row = planned_row.row
         record = RowRecord(
@@ -231,6 +245,69 @@ def _tables(planned: Plan) -> dict[str, list[RowRecord]]:
             cells=list(row.cells),
             system=row.system,
             trials=[spec.id for spec in planned_row.trials],
+            made_by=[made_by],
         )
         tables.setdefault(planned_row.suite, []).append(record)
     return tables
+
+
+OF_FOLD: JsonObject = {"seed": 0, "fold": 0, "split": "", "data": {}, "test": None}
+"""What may differ between the trials of one row: in a fold the training cases decide the view."""
+Tables = Mapping[str, Sequence[RowRecord]]
+"""Suite -> the rows of its table."""
+
+
+def joined(folder: RunFolder, before: Tables, now: Tables) -> dict[str, list[RowRecord]]:
+    """The rows that a folder held and those that a command adds, in the order of the suites.
+
+    A row of both keeps the seeds that only it had before, where their trials differ from those of
+    now in nothing else; otherwise that of now takes its place, as `replaced` tells.
+    """
+    tables = {}
+    for name in dict.fromkeys([*before, *now]):
+        found = {row.key: row for row in before.get(name, ())}
+        for row in now.get(name, ()):
+            there = found.get(row.key)
+            found[row.key] = _joined(folder, there, row) if there else row
+        tables[name] = [found[key] for key in sorted(found, key=partial(place, name))]
+    return tables
+
+
+def replaced(folder: RunFolder, before: Tables, now: Tables) -> list[str]:
+    """A sentence for each row that makes room for another one of its name."""
+    held = {(name, row.key): row for name, rows in before.items() for row in rows}
+    return [
+        f"{name}: the row '{row.key}' takes the place of an earlier one, whose options or plug-in "
+        "were others; the trials of that one stay on disk"
+        for name, rows in now.items()
+        for row in rows
+        if (name, row.key) in held and not _alike(folder, held[name, row.key], row)
+    ]
+
+
+def in_use(folder: RunFolder, trials: Sequence[str], tables: Tables) -> list[str]:
+    """The trials that rows show or fine-tune, each once, in their order."""
+    shown = {trial for rows in tables.values() for row in rows for trial in row.trials}
+    bases = {spec.base.id for spec in (folder.trial(t).spec() for t in shown) if spec.base}
+    return [trial for trial in dict.fromkeys(trials) if trial in shown | bases]
+
+
+def _joined(folder: RunFolder, before: RowRecord, now: RowRecord) -> RowRecord:
+    if not _alike(folder, before, now):
+        return now
+    networks = {}
+    for trial in (*before.trials, *now.trials):
+        spec = folder.trial(trial).spec()
+        networks[spec.seed, spec.fold] = trial
+    made_by = [*before.made_by, *(each for each in now.made_by if each not in before.made_by)]
+    trials = [networks[network] for network in sorted(networks)]
+    return now.model_copy(update={"trials": trials, "made_by": made_by})
+
+
+def _alike(folder: RunFolder, before: RowRecord, now: RowRecord) -> bool:
+    """Whether the trials of two rows differ in seed and fold alone, or one has the other's."""
+    if set(before.trials) <= set(now.trials) or set(now.trials) <= set(before.trials):
+        return True
+    specs = (folder.trial(trial).spec() for trial in (*before.trials, *now.trials))
+    first, *others = ({**spec.model_dump(), **OF_FOLD} for spec in specs)
+    return all(other == first for other in others)

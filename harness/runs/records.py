@@ -4,7 +4,7 @@ run.json           RunManifest | StudyManifest      what was asked
 split.json         SplitRecord | FoldsRecord        which case trains, validates, tests
 data.json          VolumeKeys                       which entry of the cache is a case
 result.json        Scored | Failed                  how training and scoring ended
-measurement.json   Measured | Failed                time and memory of inference
+measurement.json   Measured | Reported | Failed     time and memory of inference
 measuring.json     Measuring                        the same of some processes, before the last
 probe_*.json       ProbedTraining, ProbedInference | Failed
 point.json         PointRecord                      one point of a study
@@ -54,6 +54,8 @@ FoldNumber = Annotated[str, Field(pattern="^[0-9]{1,4}$")]
 STATISTICS = {f"{name}_{part}" for name in MEANS for part in ("mean", "std")}
 SCHEMA: Literal[3] = 3
 """Version of run.json."""
+GIVEN_ALONE = "given-masks"
+"""The profile of a folder that holds given masks alone: nothing was trained."""
 T = TypeVar("T")
 
 
@@ -157,12 +159,13 @@ class Scored(Ended):
     targets: dict[str, TargetScored] = Field(default_factory=dict)
     """The scores of each of several targets, by its name; empty for one target."""
     transductive: bool
-    parameters: int
-    parameters_inference: int
-    gflops_per_volume: float
+    parameters: int | None
+    """None for given masks of which nobody said it, as the next ones."""
+    parameters_inference: int | None
+    gflops_per_volume: float | None
     adapt_gflops: float | None = None
     """GFLOPs of fine-tuning on one test case; None without fine-tuning."""
-    epochs: int
+    epochs: int | None
     seconds: dict[str, NonNegativeFloat] = Field(min_length=1)
     """Seconds of each phase, by phase."""
     memory: dict[str, NonNegativeFloat]
@@ -246,6 +249,16 @@ class Measured(Footprint, Ended):
     def by_process(self) -> list[list[float]]:
         """Seconds of the repetitions in each process; one list where a single process measured."""
         return self.inference_s_by_process or [self.inference_s]
+
+
+class Reported(Ended):
+    """measurement.json of given masks: figures that somebody reported, and nobody measured here."""
+
+    status: Literal["reported"]
+    inference_s_p50: PositiveFloat | None
+    inference_peak_mib: PositiveFloat | None
+    device: Text
+    """The device in words, with the remark that its figures were reported."""
 
 
 class Measuring(Record):
@@ -405,6 +418,13 @@ class SuiteColumns(BaseModel):
         return Suite(self.title, (), tuple(self.headings), tuple(self.shows), tuple(self.notes))
 
 
+class MadeBy(Record):
+    """The command that made trials of a row, and the version of pfbench that carried it out."""
+
+    command: Text
+    version: Text
+
+
 class RowRecord(Record):
     """One row of a table, as run.json keeps it."""
 
@@ -414,6 +434,8 @@ class RowRecord(Record):
     system: Name
     trials: list[TrialId]
     """Ids of the trials of the row, one for each seed and fold, in order of seed, then fold."""
+    made_by: list[MadeBy] = Field(default_factory=list)
+    """The commands that asked for the row, the first one first; none in a run of before."""
 
 
 class FoldRecord(Record):
@@ -453,6 +475,8 @@ class Manifest(Sealed):
     """The settings that must be equal for two numbers to be comparable."""
     protocol_hash: str
     plugins: list[PluginRecord] = Field(default_factory=list)
+    given: dict[str, SystemRecord] = Field(default_factory=dict)
+    """The systems of masks that another tool made, by name."""
     command: Text
     status: Literal["running", "interrupted", "finished"]
 
@@ -468,6 +492,7 @@ class Manifest(Sealed):
         Raises UsageError when neither knows the name.
         """
         told = {key: each for plugin in self.plugins for key, each in plugin.systems.items()}
+        told |= self.given
         if name not in SYSTEMS and name in told:
             return told[name].entry
         return catalogue.system(name)
@@ -496,6 +521,11 @@ class RunManifest(Manifest):
     """The folds of a cross-validation, by number; empty for a single split."""
     tests: dict[Name, OtherRecord] = Field(default_factory=dict)
     """The data sets of other origins, by name."""
+
+    @property
+    def given_alone(self) -> bool:
+        """Whether the folder holds given masks alone, without volumes and without training."""
+        return self.profile == GIVEN_ALONE
 
     def suite(self, name: str) -> Suite:
         """The suite called `name`, with the columns that it had in this run."""
@@ -543,7 +573,7 @@ class PointEnd(Sealed):
 
 
 Result = Scored | Failed
-Measurement = Measured | Failed
+Measurement = Measured | Reported | Failed
 AnyManifest = RunManifest | StudyManifest
 RESULT: TypeAdapter[Result] = TypeAdapter(Annotated[Result, Field(discriminator="status")])
 MEASUREMENT: TypeAdapter[Measurement] = TypeAdapter(

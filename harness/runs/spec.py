@@ -22,6 +22,8 @@ RESULT_CODE: tuple[str, ...] = ("models", "baselines", "harness/data", "harness/
 
 
 Device = Literal["cpu", "cuda"]
+GIVEN = "given."
+"""How the systems of masks that another tool made are called: "given.nnunet"."""
 
 
 class Data(Frozen):
@@ -96,6 +98,11 @@ class TrialSpec(Frozen):
             if place[key] == before:
                 del place[key]
         return digest(content)
+
+    @property
+    def given(self) -> bool:
+        """Whether the masks were made by another tool, so that there is no training here."""
+        return self.system.startswith(GIVEN)
 
     @property
     def base(self) -> "TrialSpec | None":

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.runs.measures import MEASUREMENT, MEASURES, SCORES
+from harness.systems.catalogue import size_of
 
 FIGURES = tuple(score.name for score in SCORES)
 COSTS = ("time", "memory", "parameters", "gflops")
@@ -35,7 +36,7 @@ class Row:
 
     def in_profile(self, profile: str) -> "Row":
         """The row in the form that it has in the table of `profile`."""
-        options = {**self.options, **(self.quick if profile == "quick" else {})}
+        options = {**self.options, **(self.quick if size_of(profile) == "quick" else {})}
         shown = {key: _readable(value) for key, value in options.items()}
         return replace(
             self,

@@ -19,7 +19,7 @@ from harness.runs.records import SuiteColumns
 from harness.runs.suite import SHOWABLE, Row, Suite
 from harness.runs.suites import ALL, OURS, SUITES
 from harness.runs.yaml_file import line_of, read_config
-from harness.systems.catalogue import SYSTEMS
+from harness.systems.catalogue import SIZES, SYSTEMS
 from harness.systems.protocol import Frozen, Options
 
 ENDINGS = (".yaml", ".yml")
@@ -135,7 +135,7 @@ def _wrong_rows(path: Path, made: SuiteFile) -> list[UsageError]:
             faults.append(UsageError(what, where=where, remedy=remedy, code="PFB-C45"))
         seen.add(record.key)
         try:
-            for profile in ("quick", "paper"):
+            for profile in SIZES:
                 record.row.in_profile(profile)
         except (KeyError, IndexError, ValueError, AttributeError) as error:
             where, remedy = line_of(path, (*place, "title")), "names of options of this row only"

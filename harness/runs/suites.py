@@ -37,6 +37,12 @@ def suite(name: str) -> Suite:
     return elsewhere(SUITES[table], where)
 
 
+def place(name: str, key: str) -> int:
+    """The index of a row in its suite; rows that the suite does not list come last."""
+    keys = [row.key for row in SUITES[name].rows] if name in SUITES else []
+    return keys.index(key) if key in keys else len(keys)
+
+
 def chosen(
     name: str, profile: str, models: Sequence[str] = (), rows: Sequence[str] = ()
 ) -> dict[str, tuple[Row, ...]]:

@@ -19,7 +19,8 @@ from harness.systems.protocol import Options
 if TYPE_CHECKING:
     from harness.systems.methods import Method
 
-Kind = Literal["patch-based", "patch-free"]
+Kind = Literal["patch-based", "patch-free", "given masks"]
+"""How a system sees a volume; of masks that another tool made, nothing is known."""
 Grid = tuple[int, int, int]
 
 
@@ -130,10 +131,19 @@ def load(path: str | Callable[..., Any]) -> Any:
     return resolve_name(path) if isinstance(path, str) else path
 
 
+SIZES = ("quick", "paper")
+"""The sizes of networks, called after the profile that has each of them first."""
+
+
+def size_of(profile: str) -> str:
+    """Return the size of the networks in a profile: "quick" has a quarter of the channels."""
+    return "paper" if profile == "paper" else "quick"
+
+
 def options(name: str, profile: str, dataset: str = "") -> Options:
     """Return all options of a system in a profile; without `dataset`, those that hold for any."""
     entry = system(name)
-    quick = entry.quick if profile == "quick" else {}
+    quick = entry.quick if size_of(profile) == "quick" else {}
     return {**entry.options, **quick, **entry.of_data.get(dataset, {})}
 
 

@@ -210,6 +210,9 @@ def _of_trial(trial: TrialFolder, run: RunManifest, tables: str) -> ChildRun:
         status = result.status
     entry = run.system(spec.system)
     names = {"Model": entry.title, "Type": entry.kind, "View": entry.view}
+    about = spec.model_dump(mode="json")
+    if spec.given:  # nothing was trained
+        names, about = {"Model": entry.title, "Type": entry.kind}, about | {"protocol": {}}
     if spec.tuned:
         names["Model"] += " †"
     return ChildRun(
@@ -221,9 +224,10 @@ def _of_trial(trial: TrialFolder, run: RunManifest, tables: str) -> ChildRun:
             "pfbench.kind": entry.kind,
             "pfbench.seed": str(spec.seed),
             "pfbench.fold": str(spec.fold),
+            **_made_by(trial, run),
             **({"pfbench.test": spec.test.name} if spec.test else {}),
         },
-        {**names, **_params(spec.model_dump(mode="json"))},
+        {**names, **_params(about)},
         trial.history,
         final_metrics(result, trial.measurement()),
         status,
@@ -236,6 +240,14 @@ def _of_trial(trial: TrialFolder, run: RunManifest, tables: str) -> ChildRun:
         _seconds(trial, result),
         trial.result_file.stat().st_mtime if result else None,
     )
+
+
+def _made_by(trial: TrialFolder, run: RunManifest) -> dict[str, str]:
+    """The tags with the command that asked for the trial first, and its version of pfbench."""
+    rows = (row for rows in run.suites.values() for row in rows if trial.id in row.trials)
+    for each in (made for row in rows for made in row.made_by):
+        return {"pfbench.command": redact(each.command), "pfbench.version": each.version}
+    return {}
 
 
 def _seconds(trial: TrialFolder, result: Result | None) -> float:

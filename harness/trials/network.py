@@ -100,6 +100,9 @@ def threads_of(run: Path, trial: str) -> int:
 
 def _finished(folder: TrialFolder) -> TrialFolder:
     state = folder.state()
+    if folder.spec().given:
+        what = "has no network here: its masks were made by another tool"
+        raise StateError(what, where=f"trial {folder.id}", remedy="that tool")
     if state == "ok":
         return folder
     said = {"new": "has not been trained", "interrupted": "is not fully trained"}

@@ -181,7 +181,7 @@ def _data(
     """Check the volumes named in data.json against the split; a study's have no test cases."""
     path = folder.volume_keys_file
     data = found.record(path, VOLUME_KEYS)
-    if data is None:
+    if data is None or (isinstance(content, RunManifest) and content.given_alone):
         return
     keys, protocol_data = data.keys, content.protocol.get("data", {})
     cases = {case for split in splits.values() for case in (*split.train, *split.validation)}

@@ -55,7 +55,7 @@ def check_outcome(
         on_scan = trial.spec.protocol.scored_on == "scan"
         names = trial.spec.data.names
         _scores(trial.scored, trial.folder.cases_file, cases, names, on_scan, found)
-        _masks(trial, trial.spec, cases, found)
+        _masks(trial, trial.spec, cases, found, on_grid=not run.given_alone)
         if has_weights(trial.spec):
             _weights(trial, base, found)
         if found.deep and trial.method:
@@ -65,8 +65,8 @@ def check_outcome(
 
 
 def has_weights(spec: TrialSpec) -> bool:
-    """Whether a trial has weights of its own, and is not merely moved to other data."""
-    return spec.base is None or spec.tuned
+    """Whether a trial has weights of its own: masks were not given, and it is not merely moved."""
+    return not spec.given and (spec.base is None or spec.tuned)
 
 
 def _sums(
@@ -76,7 +76,7 @@ def _sums(
     names = {CASES, *(f"masks/{case}.npz" for case in cases)}
     if has_weights(spec):
         names.add(WEIGHTS)
-    if spec.base is None:
+    if spec.base is None and not spec.given:
         names.add(HISTORY)
     if different := result.sha256.keys() ^ names:
         found.fault(trial.folder.result_file, f"sha256: differs in {', '.join(sorted(different))}")
@@ -88,10 +88,9 @@ def _sums(
 def _counts(spec: TrialSpec, result: Scored, path: Path, found: Inspection) -> None:
     """Count the operations of the network again."""
     channels, grid = len(spec.data.modalities), spec.data.grid
-    again = cost(spec.system, spec.options, channels, grid, len(spec.data.names))[
-        "gflops_per_volume"
-    ]
-    if not same(result.gflops_per_volume, again):
+    targets = len(spec.data.names)
+    again = cost(spec.system, spec.options, channels, grid, targets)["gflops_per_volume"]
+    if result.gflops_per_volume is None or not same(result.gflops_per_volume, again):
         what = f"gflops_per_volume: is {result.gflops_per_volume}, but {again} were counted again"
         found.fault(path, what)
 
@@ -240,7 +239,10 @@ def _summed_up(
             found.fault(path, f"{of}{name}: is {getattr(result, name)}, but cases.csv has {count}")
 
 
-def _masks(trial: Trial, spec: TrialSpec, cases: Sequence[str], found: Inspection) -> None:
+def _masks(
+    trial: Trial, spec: TrialSpec, cases: Sequence[str], found: Inspection, *, on_grid: bool
+) -> None:
+    """Check that each mask is of a test case, and lies on the grid where all cases share one."""
     for path in sorted(trial.folder.path.glob("masks/*.npz")):
         if path.stem not in cases:
             found.fault(path, "is of no test case")
@@ -251,7 +253,7 @@ def _masks(trial: Trial, spec: TrialSpec, cases: Sequence[str], found: Inspectio
             found.fault(path, error.what)
             continue
         kind = "b" if len(spec.data.names) == 1 else "u"
-        if mask.shape != spec.data.grid or mask.dtype.kind != kind:
+        if (on_grid and mask.shape != spec.data.grid) or mask.dtype.kind != kind:
             what = f"is {mask.dtype} on {mask.shape}, not a mask on {spec.data.grid}"
             found.fault(path, what)
 

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from harness.checks.verify.inspection import Inspection, same
 from harness.errors import StateError
 from harness.runs import plugins as registry
-from harness.runs.records import MEASUREMENT, RESULT, Failed, Measured, Scored
+from harness.runs.records import MEASUREMENT, RESULT, Failed, Measured, Reported, Scored
 from harness.runs.spec import Data, TrialSpec
 from harness.runs.trial_folder import MEASUREMENT_FILE, RESULT_FILE, TrialFolder
 from harness.systems import catalogue as systems
@@ -38,7 +38,7 @@ class Trial:
     folder: TrialFolder
     spec: TrialSpec | None
     result: Scored | Failed | None
-    measurement: Measured | Failed | None
+    measurement: Measured | Reported | Failed | None
 
     @property
     def scored(self) -> Scored | None:
@@ -47,7 +47,7 @@ class Trial:
     @cached_property
     def method(self) -> Method | None:
         """The method on device "meta"; None when this version cannot build the method."""
-        if self.spec is None or self.lacks_plugin:
+        if self.spec is None or self.lacks_plugin or self.spec.given:
             return None
         try:
             with torch.device("meta"):
@@ -102,6 +102,9 @@ def check_training(trial: Trial, protocol: Mapping[str, Any], found: Inspection)
     for key in wrong:
         name = "split" if key == "cases" else key
         found.fault(trial.folder.spec_file, f"{name}: is not protocol.{key} of run.json")
+    if spec.given:
+        _attempts(trial, found)
+        return
     if trial.lacks_plugin:
         needed = ", ".join(trial.spec.plugins)
         found.note(f"trial {trial.folder.id}: network not rebuilt without --plugin ({needed})")

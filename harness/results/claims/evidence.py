@@ -111,7 +111,7 @@ class RowEvidence:
         for trial in (trial for trial in self.trials if trial.spec().fold == first):
             record = trial.measurement()
             if not isinstance(record, Measured):
-                why = record.reason if record else "not measured"
+                why = record.reason if isinstance(record, Failed) else "not measured"
                 raise NoEvidence(f"{self.title} not timed: {why}")
             records.append(record)
         processes = tuple(tuple(each) for record in records for each in record.by_process)

@@ -1,0 +1,97 @@
+"""A run's data and split in nnU-Net's layout: the same cases, and no label of a test case."""
+
+import json
+import shutil
+import subprocess
+
+import nibabel
+import numpy as np
+import pytest
+from helper_in_process import pfbench
+
+from harness.data.datasets import DataRequest, contents_of, find_jobs
+from harness.runs.run_folder import RunFolder
+
+RUN = ["run", "--suite", "table5", "--model", "resunet3d_up", "--epochs", 1, "--measure-repeats", 1,
+       "--set", "phantom.cases=5", "--executor", "inline", "--no-mlflow"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    top = tmp_path_factory.mktemp("nnunet")
+    pfbench(*RUN, "--out", top / "run")
+    done = pfbench("export", "nnunet", top / "run", top / "out")
+    return RunFolder(top / "run"), top / "out", done
+
+
+def raw(out):
+    return out / "nnUNet_raw" / "Dataset501_phantom"
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_training_cases_have_images_and_labels_and_test_cases_images_alone(exported):
+    run, out, _ = exported
+    split = run.split()
+    trained = sorted([*split.train, *split.validation])
+    assert names(raw(out) / "imagesTr") == [f"{case}_0000.nii.gz" for case in trained]
+    assert names(raw(out) / "labelsTr") == [f"{case}.nii.gz" for case in trained]
+    assert names(raw(out) / "imagesTs") == [f"{case}_0000.nii.gz" for case in split.test]
+
+
+def test_its_only_fold_is_the_split_of_the_run(exported):
+    run, out, _ = exported
+    split = run.split()
+    [fold] = json.loads((out / "splits_final.json").read_text())
+    assert fold == {"train": list(split.train), "val": list(split.validation)}
+
+
+def test_voxels_and_labels_are_those_that_the_run_trained_on(exported):
+    run, out, _ = exported
+    case = run.split().train[0]
+    label = nibabel.load(raw(out) / "labelsTr" / f"{case}.nii.gz")
+    assert np.array_equal(np.asarray(label.dataobj).T, run.volume(case).label)
+    assert label.header.get_zooms() == pytest.approx(run.volume(case).spacing_mm[::-1])
+
+
+def test_our_own_reader_of_that_layout_finds_what_the_file_says(exported):
+    _, out, _ = exported
+    asked = DataRequest("folder", raw(out))
+    contents = contents_of(asked)
+    assert contents.modalities == ("flair",)
+    assert dict(contents.targets)["wt"] == (1,)
+    asked = DataRequest("folder", raw(out), contents.modalities, "wt")
+    assert len(find_jobs(asked).jobs) == 4
+
+
+def test_the_commands_are_those_of_a_shell(exported):
+    _, out, done = exported
+    assert f"commands    {out / 'commands.sh'}" in done.out
+    subprocess.run(["bash", "-n", out / "commands.sh"], check=True)
+    text = (out / "commands.sh").read_text()
+    assert "nnUNetv2_train 501 3d_fullres 0" in text
+    assert f"pfbench score {exported[0].path} --predictions nnunet=masks --values 1" in text
+
+
+def test_masks_on_the_exported_images_come_back_by_score(exported, tmp_path):
+    run, out, _ = exported
+    whole = shutil.copytree(run.path, tmp_path / "run")
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for case in run.split().test:
+        image = nibabel.load(raw(out) / "imagesTs" / f"{case}_0000.nii.gz")
+        bright = (np.asarray(image.dataobj) > 0.6).astype(np.uint8)
+        nibabel.save(nibabel.Nifti1Image(bright, image.affine), masks / f"{case}.nii.gz")
+    pfbench("score", whole, "--predictions", f"nnunet={masks}", "--values", 1, "--no-mlflow")
+    assert [row.key for row in RunFolder(whole).run().suites["table5"]] == [
+        "resunet3d_up",
+        "nnunet",
+    ]
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(exported):
+    run, out, _ = exported
+    done = pfbench("export", "nnunet", run.path, out, expect=2)
+    assert "exists and is not empty" in done.said
