@@ -414,3 +414,5 @@ def test_a_folder_whose_dataset_json_has_other_cases_or_labels_is_no_preset(tmp_
     for place in ("imagesTr", "labelsTr"):
         (tmp_path / place / "another_1.nii.gz").touch()
     assert recognised(tmp_path) == "folder"
+    told.write_text("{")
+    assert recognised(tmp_path) == "liver"  # whose reader tells what is wrong with it
