@@ -3,19 +3,27 @@
 What a person might change on purpose, and where: test_verify.py.
 """
 
+import csv
 import io
 import json
 import random
 import struct
 import zipfile
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from helper_in_process import pfbench
 from helper_made_run import MadeRun, rewrite
 
-from harness.errors import StateError
+from harness.checks.verify.folder import verify
+from harness.errors import PfbenchError, StateError
+from harness.report.write import render
+from harness.results import tables
+from harness.results.claims.verdicts import judge
+from harness.results.folder import opened, readable
 from harness.runs.files import read_json, write_json
+from harness.runs.run_folder import RunFolder
 
 SEED = 0
 MASK = np.random.default_rng(SEED).random((12, 14, 16)) > 0.7
@@ -120,3 +128,80 @@ def test_records_of_before_have_no_seal_and_are_read(tmp_path):
     del content["seal"]
     path.write_text(json.dumps(content))
     pfbench("report", run.path)
+
+
+OTHER = (None, {}, [], [1], "x", "", "\udc80", "\x1b[31m", -1, 0.5, 1e300, 10**30, True, "../../x")
+
+
+def places(content, path=()):
+    """The way to every value in a JSON object."""
+    pairs = content.items() if isinstance(content, dict) else enumerate(content)
+    for key, value in pairs:
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*path, key))
+
+
+def changed_json(path, rng):
+    content = json.loads(path.read_text())
+    *way, last = rng.choice([*places(content)])
+    inner = content
+    for key in way:
+        inner = inner[key]
+    inner[last] = rng.choice([each for each in OTHER if each != inner[last]])
+    path.write_text(json.dumps(content))
+    return ".".join(map(str, (*way, last))), inner[last]
+
+
+def changed_csv(path, rng):
+    rows = [*csv.reader(path.read_text().splitlines())]
+    row = rng.choice(rows[1:])
+    place = rng.randrange(len(row))
+    row[place] = rng.choice(["x", '"', "", "1e400", "-1", "nan", "\x00"])
+    path.write_text("".join(",".join(each) + "\n" for each in rows))
+    return place, row[place]
+
+
+READERS = {
+    "table": lambda folder: tables.markdown(tables.build(folder)),
+    "json": lambda folder: opened(folder).as_json,
+    "latex": lambda folder: render([folder], "latex", pictures=False),
+    "html": lambda folder: render([folder], "html", pictures=False),
+    "claims": lambda folder: judge([folder]),
+    "verify": lambda folder: verify(folder.path).lines,
+}
+
+
+@pytest.mark.parametrize("count", [5, pytest.param(2000, marks=pytest.mark.long)])
+def test_a_value_of_another_kind_ends_in_no_traceback(tmp_path, count):
+    run = MadeRun(tmp_path, rows=("resunet3d", "pfseg"), cases=3)
+    trial = run.trials["pfseg", 0]
+    files = [run.folder.manifest_file, run.folder.split_file, run.folder.volume_keys_file,
+             trial.spec_file, trial.result_file, trial.measurement_file,
+             trial.history_file, trial.cases_file]  # fmt: skip
+    rng, broken = random.Random(SEED), set()
+    for _ in range(count):
+        path = rng.choice(files)
+        whole = path.read_bytes()
+        how = (changed_csv if path.suffix == ".csv" else changed_json)(path, rng)
+        for name, reader in READERS.items():
+            try:
+                folder = RunFolder(tmp_path)
+                with nullcontext() if name == "verify" else readable([folder]):
+                    reader(folder)
+            except PfbenchError as error:
+                str(error).encode()
+            except Exception as error:
+                broken.add(f"{name}: {path.name} {how}: {type(error).__name__} {error}")
+        path.write_bytes(whole)
+    assert broken == set()
+
+
+def test_records_that_contradict_each_other_are_told_by_every_command(tmp_path):
+    run = MadeRun(tmp_path, rows=("resunet3d", "pfseg"), cases=3)
+    content = json.loads(run.folder.manifest_file.read_text())
+    del content["protocol"]["data"], content["settings"]["protocol"]
+    run.folder.manifest_file.write_text(json.dumps(content))
+    for command in ("report", "claims"):
+        said = pfbench(command, run.path, expect=5).said
+        assert "PFB-K08" in said and "pfbench verify" in said

@@ -85,7 +85,7 @@ def report(
         pfbench report RUN_DIR --format latex --out -
     """
     from harness.report import write as writer
-    from harness.results.folder import opened
+    from harness.results.folder import opened, readable
     from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
     from harness.runs.selection import SelectedRun
@@ -93,19 +93,20 @@ def report(
     tell_version(run_dirs)
     folders = [SelectedRun(path, rows) if rows else RunFolder(path) for path in run_dirs]
     writer.known(format)
-    if as_json:
-        print(opened(*folders).as_json)
-        return
-    if out == Path("-"):
-        print(writer.render(folders, format, pictures=pictures), end="")
-        return
-    if out is None and len(folders) == 1 and rows:
-        opened(*folders).show(Screen(), by_target=by_target)
-    elif out is None and len(folders) == 1:
-        writer.rebuild(folders[0]).show(Screen(), by_target=by_target)
-    place = out or writer.default_place(folders, format, chosen=bool(rows))
-    writer.write(folders, place, format, pictures=pictures)
-    print(f"report      {place}")
+    with readable(folders):
+        if as_json:
+            print(opened(*folders).as_json)
+            return
+        if out == Path("-"):
+            print(writer.render(folders, format, pictures=pictures), end="")
+            return
+        if out is None and len(folders) == 1 and rows:
+            opened(*folders).show(Screen(), by_target=by_target)
+        elif out is None and len(folders) == 1:
+            writer.rebuild(folders[0]).show(Screen(), by_target=by_target)
+        place = out or writer.default_place(folders, format, chosen=bool(rows))
+        writer.write(folders, place, format, pictures=pictures)
+        print(f"report      {place}")
 
 
 @with_options
@@ -116,13 +117,15 @@ def figures(options: FiguresOptions) -> None:
     false positives of patch-based systems; of each the slice with the largest target.
     """
     from harness.report import figures as pictures
+    from harness.results.folder import readable
     from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
 
     screen = Screen(quiet=options.as_json)
     run_dir, cases = options.run_dir, tuple(options.cases or ())
     tell_version([run_dir])
-    files = pictures.draw(run_dir, options.suite or None, cases, options.cache)
+    with readable([RunFolder(run_dir)]):
+        files = pictures.draw(run_dir, options.suite or None, cases, options.cache)
     drawn = list(map(str, files))
     print(json.dumps(drawn, indent=2) if options.as_json else "\n".join(drawn))
     logged = RunFolder(run_dir).run().mlflow
@@ -163,6 +166,7 @@ def compare(
         pfbench compare RUN_DIR OTHER_RUN_DIR pfseg --json
     """
     from harness.results import compare as comparing
+    from harness.results.folder import readable
     from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
 
@@ -170,7 +174,8 @@ def compare(
     runs = [first, *(word for word in others[:1] if RunFolder(Path(word)).begun)]
     tell_version(map(Path, runs))
     folders = [RunFolder(Path(word)) for word in runs]
-    found = comparing.compare(folders, what[len(runs) :], suite, by_target=by_target)
+    with readable(folders):
+        found = comparing.compare(folders, what[len(runs) :], suite, by_target=by_target)
     if as_json:
         print(json.dumps(comparing.records(found), indent=2, ensure_ascii=False))
     else:
@@ -202,12 +207,15 @@ def claims(
     """
     from harness.results.claims import verdicts as tested
     from harness.results.claims.evidence import Margins
+    from harness.results.folder import readable
     from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
 
     margins = Margins(margin_points, margin_mm)
     tell_version(run_dirs)
-    verdicts = tested.judge([RunFolder(path) for path in run_dirs], margins)
+    folders = [RunFolder(path) for path in run_dirs]
+    with readable(folders):
+        verdicts = tested.judge(folders, margins)
     if as_json:
         print(json.dumps(tested.records(verdicts), indent=2, ensure_ascii=False))
     else:
