@@ -414,3 +414,12 @@ def test_a_folder_whose_dataset_json_has_other_cases_or_labels_is_no_preset(tmp_
     for place in ("imagesTr", "labelsTr"):
         (tmp_path / place / "another_1.nii.gz").touch()
     assert recognised(tmp_path) == "folder"
+    told.write_text("{")
+    assert recognised(tmp_path) == "liver"  # whose reader tells what is wrong with it
+
+
+def test_images_alone_make_no_preset_of_a_folder_with_a_dataset_json(tmp_path):
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "imagesTr" / "spleen_1.nii.gz").touch()
+    (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "spleen": 1}}')
+    assert recognised(tmp_path) == "folder"

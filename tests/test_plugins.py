@@ -200,6 +200,7 @@ def test_trials_without_plug_ins_keep_their_ids():
                      device="cpu", code="c")  # fmt: skip
     came_later = {
         "plugins": True,
+        "test": True,
         "protocol": {"windows_per_volume", "foreground_share", "scored_on"},
         "data": {"view"},
         "test": True,
