@@ -1,6 +1,6 @@
 """HDResUNet: a ResUNet3D between holistic decomposition and dense upsampling.
 
-    x ─ space to depth ─► ResUNet3D, 8 -> 8 ─ depth to space ─► logits
+    x ─ space to depth ─► ResUNet3D, 8 -> 8 ─ depth to space ─► logits     one modality, one target
     HR                           LR                             HR
 
 Holistic decomposition convolution (HDC: the folding of the full volume into eight channels of half
@@ -41,15 +41,17 @@ def depth_to_space(x: Tensor) -> Tensor:
 
 
 class HDResUNet(nn.Module):
-    """(B, modalities, D, H, W) -> (B, 1, D, H, W) logits.
+    """(B, modalities, D, H, W) -> (B, targets, D, H, W) logits.
 
     D, H, W: multiples of 32, and the deepest map needs more than one voxel for its instance
     norm, so 32x32x64 is the smallest grid. 8,307,720 parameters at the default widths.
     """
 
-    def __init__(self, modalities: int = 1, widths: Sequence[int] = WIDTHS) -> None:
+    def __init__(
+        self, modalities: int = 1, widths: Sequence[int] = WIDTHS, targets: int = 1
+    ) -> None:
         super().__init__()
-        self.unet = UNet(8 * modalities, 8, widths, ResBlock)
+        self.unet = UNet(8 * modalities, 8 * targets, widths, ResBlock)
 
     def forward(self, x: Tensor) -> Tensor:
         return depth_to_space(self.unet(space_to_depth(x)))

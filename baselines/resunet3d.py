@@ -18,11 +18,13 @@ from models.unet import WIDTHS, UNet
 
 
 class ResUNet3D(UNet):
-    """(B, modalities, D, H, W) -> (B, 1, D, H, W) logits.
+    """(B, modalities, D, H, W) -> (B, targets, D, H, W) logits.
 
     D, H, W: multiples of 16, and the deepest map needs more than one voxel for its instance
     norm, so 16x16x32 is the smallest grid. 8,301,217 parameters at the default widths.
     """
 
-    def __init__(self, modalities: int = 1, widths: Sequence[int] = WIDTHS) -> None:
-        super().__init__(modalities, 1, widths, ResBlock)
+    def __init__(
+        self, modalities: int = 1, widths: Sequence[int] = WIDTHS, targets: int = 1
+    ) -> None:
+        super().__init__(modalities, targets, widths, ResBlock)

@@ -26,7 +26,7 @@ QUARTER = (-0.0234375, 0.2265625, 0.8671875, -0.0703125)
 def low_resolution_label(label: Tensor) -> Tensor:
     """Label of a low voxel: 1 where at least half of its 2x2x2 voxels are target.
 
-    (B, 1, D, H, W) of 0 and 1 -> (B, 1, d, h, w) float of 0 and 1.
+    (B, K, D, H, W) of 0 and 1 -> (B, K, d, h, w) float of 0 and 1.
     Raises ValueError when a side is odd.
     """
     if any(side % 2 for side in label.shape[2:]):

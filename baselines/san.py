@@ -97,14 +97,14 @@ class Finer(nn.Sequential):
 
 
 class SAN(nn.Module):
-    """(B, modalities, D, H, W) -> (B, 1, D, H, W) logits.
+    """(B, modalities, D, H, W) -> (B, targets, D, H, W) logits.
 
     `width` is the channels of the first unit, even; the others follow from it. D, H, W:
     multiples of 16, and the deepest map needs more than one voxel for its instance norm, so
     16x16x32 is the smallest grid. 1,533,971 parameters at width 16.
     """
 
-    def __init__(self, modalities: int = 1, width: int = 16) -> None:
+    def __init__(self, modalities: int = 1, width: int = 16, targets: int = 1) -> None:
         super().__init__()
         fine, deep, rich = modalities + width, 2 * width, 6 * width  # 17, 32, 96
         fused, last = 4 * width, 3 * width // 2  # 64, 24
@@ -118,7 +118,9 @@ class SAN(nn.Module):
         self.context16 = nn.Sequential(Context(deep), double(rich), Unit(rich, rich), double(rich))
         self.fuse = nn.Sequential(Unit(3 * rich, fused), Attend(fused))
         self.restore = nn.Sequential(Finer(fused, fused), Finer(fused, last))
-        self.head = nn.Sequential(Conv3d(fine + last, width, 3, padding=1), nn.Conv3d(width, 1, 1))
+        self.head = nn.Sequential(
+            Conv3d(fine + last, width, 3, padding=1), nn.Conv3d(width, targets, 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         half = self.unit2(self.pool(x))

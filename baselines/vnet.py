@@ -75,7 +75,7 @@ class Up(nn.Sequential):
 
 
 class VNet(nn.Module):
-    """(B, modalities, D, H, W) -> (B, 1, D, H, W) logits.
+    """(B, modalities, D, H, W) -> (B, targets, D, H, W) logits.
 
     `down` and `up` count the convolutions of each stage. D, H, W: multiples of 16, and the
     deepest map needs more than one voxel for its instance norm, so 16x16x32 is the smallest
@@ -89,6 +89,7 @@ class VNet(nn.Module):
         widths: Sequence[int] = WIDTHS,
         down: Sequence[int] = DOWN,
         up: Sequence[int] = UP,
+        targets: int = 1,
     ) -> None:
         super().__init__()
         if len(down) != len(widths) or len(up) != len(widths) - 1 or min(*down, *up) < 1:
@@ -103,7 +104,9 @@ class VNet(nn.Module):
         self.encoders = nn.ModuleList(map(Stage, widths[1:], widths[1:], down[1:]))
         self.ups = nn.ModuleList(map(Up, wide[:-1], skips))
         self.decoders = nn.ModuleList(map(Stage, wide[1:], wide[1:], up))
-        self.head = nn.Sequential(nn.Conv3d(wide[-1], 1, 5, padding=2), nn.Conv3d(1, 1, 1))
+        self.head = nn.Sequential(
+            nn.Conv3d(wide[-1], targets, 5, padding=2), nn.Conv3d(targets, targets, 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         maps = [self.first(x)]

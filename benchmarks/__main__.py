@@ -26,6 +26,7 @@ BENCHMARKS = (
     "systems",
     "inference",
     "training_step",
+    "several_targets",
     "harness_overhead",
     "study_overhead",
     "growth",

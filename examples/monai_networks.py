@@ -17,33 +17,33 @@ from torch import nn
 from harness.plugin import Patches, System
 
 
-def segresnet(modalities: int, init_filters: int = 32) -> nn.Module:
+def segresnet(modalities: int, init_filters: int = 32, targets: int = 1) -> nn.Module:
     """Myronenko, arXiv:1810.11654, without the branch of the autoencoder."""
     from monai.networks.nets import SegResNet
 
-    return SegResNet(init_filters=init_filters, in_channels=modalities, out_channels=1)
+    return SegResNet(init_filters=init_filters, in_channels=modalities, out_channels=targets)
 
 
-def swinunetr(modalities: int, feature_size: int = 24) -> nn.Module:
+def swinunetr(modalities: int, feature_size: int = 24, targets: int = 1) -> nn.Module:
     """Hatamizadeh et al., arXiv:2201.01266: sides of a window in multiples of 32."""
     from monai.networks.nets import SwinUNETR
 
     # It reads values of tensors while it is built, which the device "meta" does not have.
     with torch.device("cpu"):
-        network = SwinUNETR(in_channels=modalities, out_channels=1, feature_size=feature_size)
+        network = SwinUNETR(in_channels=modalities, out_channels=targets, feature_size=feature_size)
     return network.to(torch.get_default_device())
 
 
 def unetr(
     modalities: int, img_size: Sequence[int], hidden_size: int = 768, mlp_dim: int = 3072,
-    num_heads: int = 12, feature_size: int = 16,
+    num_heads: int = 12, feature_size: int = 16, targets: int = 1,
 ) -> nn.Module:  # fmt: skip
     """Hatamizadeh et al., arXiv:2103.10504: `img_size` is the window, in multiples of 16."""
     from monai.networks.nets import UNETR
 
     network = UNETR(
         in_channels=modalities,
-        out_channels=1,
+        out_channels=targets,
         img_size=tuple(img_size),
         feature_size=feature_size,
         hidden_size=hidden_size,

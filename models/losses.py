@@ -7,14 +7,16 @@
 
 Eq. 14 and 16 are functions of the moments of F and G (models/moments.py), which they share.
 
-Wang et al., arXiv:2210.14645, Sec. III. All volumes are (B, C, D, H, W); every function returns a
-scalar, the mean over the batch. N counts voxels, as the paper prints it: the errors of several
-modalities in a voxel add up (eq. 1, 10, 14), as their similarities do (eq. 15), so that the terms
-of eq. 19 stand to each other as printed. Terms are computed in float32 or wider, whatever the
-autocast. A grid that does not match raises ValueError. Weights live in models/objective.py.
+Wang et al., arXiv:2210.14645, Sec. III. Images are (B, C, D, H, W), C modalities; probabilities and
+labels (B, K, D, H, W), K targets, of which the paper has K = 1: each term is computed for every
+target and averaged over targets. Every function returns a scalar, the mean over the batch. N
+counts voxels, as the paper prints it: the errors of several modalities in a voxel add up (eq. 1,
+10, 14), as their similarities do (eq. 15), so that the terms of eq. 19 stand to each other as
+printed. Terms are computed in float32 or wider, whatever the autocast. A grid
+that does not match raises ValueError. Weights live in models/objective.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -27,30 +29,30 @@ Start = Sequence[int] | Sequence[Sequence[int]]
 
 
 def bce_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Eq. 3: mean binary cross-entropy. Both (B, 1, D, H, W); target 0..1."""
+    """Eq. 3: mean binary cross-entropy. Both (B, K, D, H, W); target 0..1."""
     _same_grid("the logits", logits, "the label", target)
     logits = wide(logits)
     return functional.binary_cross_entropy_with_logits(logits, target.to(logits.dtype))
 
 
 def dice_loss(prob: Tensor, target: Tensor) -> Tensor:
-    """Eq. 4: one minus the soft Dice coefficient, of each volume of the batch.
+    """Eq. 4: one minus the soft Dice coefficient, of each target of each volume of the batch.
 
         L_dice = 1 - (2 Σ p y + 1) / (Σ p² + Σ y² + 1)
 
     The 1s make an empty prediction of an empty label perfect. The paper binarises p, whose
     gradient is zero almost everywhere; the authors' code keeps it soft, and so do we. Their code
-    also loses the factor 2, which we keep.
+    also loses the factor 2, which we keep. Both (B, K, D, H, W).
     """
     _same_grid("the probability", prob, "the label", target)
-    p = wide(prob).flatten(1)
-    y = target.flatten(1).to(p.dtype)
-    overlap = (p * y).sum(1)
-    return (1 - (2 * overlap + 1) / (p.square().sum(1) + y.square().sum(1) + 1)).mean()
+    p = wide(prob).flatten(2)
+    y = target.flatten(2).to(p.dtype)
+    overlap = (p * y).sum(2)  # (B, K)
+    return (1 - (2 * overlap + 1) / (p.square().sum(2) + y.square().sum(2) + 1)).mean()
 
 
 def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Eq. 2: L_ust = L_bce + L_dice. Both (B, 1, D, H, W)."""
+    """Eq. 2: L_ust = L_bce + L_dice. Both (B, K, D, H, W)."""
     return bce_loss(logits, target) + dice_loss(wide(logits).sigmoid(), target)
 
 
@@ -83,15 +85,30 @@ def fuse(volume: Tensor, mask: Tensor) -> Tensor:
 
 
 def fusion_losses(sr: Tensor, prob: Tensor, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """Eq. 14 and eq. 16 of F = fuse(sr, prob) and G = fuse(image, label), in one pass.
+    """Eq. 14 and eq. 16 of F = fuse(sr, p) and G = fuse(image, y), the mean over targets.
 
-    Gradients for sr and prob; image and label must not ask for one.
+    sr, image (B, C, D, H, W); prob, label (B, K, D, H, W), p and y one target of them (K = 1 in the
+    paper). One pass for each target. Gradients for sr and prob; image and label must not ask for
+    one.
     """
     _same_grid("the reconstruction", sr, "the image", image)
-    _check_mask(sr, prob)
-    _check_mask(image, label)
-    found = moments(sr, prob, image, label)
-    return _target_enhanced(found), _spatial_similarity(found)
+    for volume, masks in ((sr, prob), (image, label)):
+        for mask in each(masks):
+            _check_mask(volume, mask)
+    _same_grid("the probability", prob, "the label", label)
+    found = [moments(sr, p, image, y) for p, y in zip(each(prob), each(label), strict=True)]
+    return over_targets(map(_target_enhanced, found)), over_targets(map(_spatial_similarity, found))
+
+
+def each(masks: Tensor) -> Sequence[Tensor]:
+    """(B, K, D, H, W) -> K times (B, 1, D, H, W); a single target is not copied."""
+    return (masks,) if masks.shape[1] == 1 else masks.split(1, dim=1)
+
+
+def over_targets(terms: Iterable[Tensor]) -> Tensor:
+    """The mean of a term over the targets."""
+    first, *others = terms
+    return torch.stack([first, *others]).mean() if others else first
 
 
 def target_enhanced_loss(fusion: Tensor, target: Tensor) -> Tensor:

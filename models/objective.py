@@ -75,9 +75,10 @@ def pfseg_objective(
 ) -> dict[str, Tensor]:
     """Eq. 19 as named terms without their weights, and their weighted sum, "total".
 
-    image (B, C, D, H, W); label (B, 1, D, H, W), 0..1; `start` (z, y, x) and `size` of the
-    guidance window, None without guidance. Names: ust, srt, sgl, tel, ssl, total. A network
-    without SRT decoder has the term ust only, one without guidance has no sgl.
+    image (B, C, D, H, W); label (B, K, D, H, W), 0..1, of K targets, 1 in the paper; `start`
+    (z, y, x) and `size` of the guidance window, None without guidance. Names: ust, srt, sgl, tel,
+    ssl, total. A network without SRT decoder has the term ust only, one without guidance has no
+    sgl.
 
     `binarize`: the probability in eq. 4, 11: soft, or 0/1 with a straight-through gradient.
 
@@ -99,7 +100,7 @@ def pfseg_objective(
 
 
 def probability(seg: Tensor, binarize: Binarize) -> Tensor:
-    """Logits -> the P of eq. 4 and 11, (B, 1, D, H, W): soft, or 0 and 1 (straight-through)."""
+    """Logits -> the P of eq. 4 and 11, (B, K, D, H, W): soft, or 0 and 1 (straight-through)."""
     prob = wide(seg).sigmoid()
     return losses.binarize_ste(prob) if binarize == "ste" else prob
 
@@ -113,10 +114,24 @@ def fusion_terms(
     ssl: Similarity = "exact",
     tel: bool = True,
 ) -> dict[str, Tensor]:
-    """The two halves of L_tfm (eq. 13), "tel" and "ssl", as far as they are asked for."""
+    """The two halves of L_tfm (eq. 13), "tel" and "ssl", as far as they are asked for.
+
+    sr, image (B, C, D, H, W); prob, label (B, K, D, H, W). The mean over the K targets.
+    """
     if ssl == "exact":
         both = dict(zip(("tel", "ssl"), losses.fusion_losses(sr, prob, image, label), strict=True))
         return both if tel else {"ssl": both["ssl"]}
+    found = [
+        _inexact_terms(p, sr, image, y, ssl, tel)
+        for p, y in zip(losses.each(prob), losses.each(label), strict=True)
+    ]
+    return {name: losses.over_targets(terms[name] for terms in found) for name in found[0]}
+
+
+def _inexact_terms(
+    prob: Tensor, sr: Tensor, image: Tensor, label: Tensor, ssl: Similarity, tel: bool
+) -> dict[str, Tensor]:
+    """The terms of one target where L_ssl is not that of eq. 15; prob and label (B, 1, D, H, W)."""
     terms = {}
     fusion, target = losses.fuse(sr, prob), losses.fuse(image, label)
     if tel:

@@ -35,6 +35,8 @@ class PFSegConfig:
     """
 
     modalities: int = 1
+    targets: int = 1
+    """K, the channels of the mask; the paper has one."""
     widths: tuple[int, ...] = WIDTHS
     guidance_widths: tuple[int, ...] = GUIDANCE_WIDTHS
     backbone: Literal["unet", "resunet"] = "resunet"
@@ -54,6 +56,8 @@ class PFSegConfig:
             raise ValueError(f"msres is '{self.msres}'; it must be 'none', 'sgm' or 'sgm+encoder'")
         if self.modalities < 1:
             raise ValueError(f"modalities is {self.modalities}; the image needs at least one")
+        if self.targets < 1:
+            raise ValueError(f"targets is {self.targets}; the mask needs at least one")
         if len(self.widths) < 2 or min(*self.widths, *self.guidance_widths) < 2:
             raise ValueError(
                 f"widths {self.widths} and guidance_widths {self.guidance_widths} must have two or "
@@ -80,7 +84,7 @@ def check_switch(name: str, value: object) -> None:
 
 
 class Output(NamedTuple):
-    seg: Tensor  # (B, 1, D, H, W) logits
+    seg: Tensor  # (B, K, D, H, W) logits, K targets
     sr: Tensor | None  # (B, C, D, H, W) intensities >= 0; None without an SRT decoder
 
 
@@ -126,7 +130,7 @@ class PFSeg(nn.Module):
         if config.sgm:
             self.sgm = Encoder(config.modalities, config.guidance_widths, in_sgm)
             deep += config.guidance_widths[-1]
-        self.ust = FullResolutionDecoder(deep, skips, 1, plain)
+        self.ust = FullResolutionDecoder(deep, skips, config.targets, plain)
         self.srt: FullResolutionDecoder | None = None
         if config.srt:
             self.srt = FullResolutionDecoder(deep, skips, config.modalities, plain)
@@ -142,7 +146,7 @@ class PFSeg(nn.Module):
         return Output(seg=self.ust(deep, skips), sr=sr)
 
     def segment(self, low: Tensor, window: Tensor | None) -> Tensor:
-        """Logits (B, 1, D, H, W) without the SRT decoder: what runs in a clinic."""
+        """Logits (B, K, D, H, W) without the SRT decoder: what runs in a clinic."""
         skips, deep = self.read(low, window)
         return self.ust(deep, skips)
 
@@ -186,7 +190,7 @@ class PFSeg(nn.Module):
             )
 
 
-def build(modalities: int = 1, **options: Any) -> PFSeg:
+def build(modalities: int = 1, targets: int = 1, **options: Any) -> PFSeg:
     """PFSeg from the fields of PFSegConfig as they come out of a file (lists are fine)."""
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    return PFSeg(PFSegConfig(modalities, **fields))
+    return PFSeg(PFSegConfig(modalities, targets, **fields))

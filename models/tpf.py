@@ -108,7 +108,7 @@ def check(strategy: Strategy, *, srt: bool, tel: bool, ssl: Similarity) -> None:
 
 
 def pseudo_label(network: PFSeg, case: Guided, *, soft: bool) -> Tensor:
-    """What the network says now, (1, 1, D, H, W) in main memory: bool, or float16 if soft."""
+    """What the network says now, (1, K, D, H, W) in main memory: bool, or float16 if soft."""
     with torch.no_grad():
         prob = network.segment(case.low, case.window).float().sigmoid()
     return (prob.half() if soft else prob >= 0.5).cpu()

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 
 from harness.data.split import Split
 from harness.runs.files import write_json
@@ -31,6 +32,7 @@ from harness.runs.records import (
     RunManifest,
     Scored,
     StudyManifest,
+    TargetScored,
 )
 from harness.runs.run_folder import RunFolder
 from harness.runs.settings import PROFILES
@@ -39,7 +41,7 @@ from harness.runs.suite import Row
 from harness.runs.suites import suite
 from harness.runs.trial_folder import TrialFolder
 from harness.systems import catalogue
-from harness.systems.evaluate import summary
+from harness.systems.evaluate import summary, without_target
 from harness.systems.protocol import Protocol
 
 GRID = (128, 192, 192)
@@ -255,6 +257,7 @@ class MadeRun:
         alike: Sequence[float] = (),
         epochs: int = 6,
         device: str = "AMD EPYC",
+        targets: Mapping[str, tuple[int, ...]] | None = None,
         trained: Protocol | None = None,
         **changes: Any,
     ) -> None:
@@ -268,7 +271,8 @@ class MadeRun:
             trained or Protocol(),
         )
         self.data = data(name="brats", modalities=("t2",), grid=GRID, fingerprint="f" * 16,
-                         synthetic=changes.get("synthetic", False))  # fmt: skip
+                         synthetic=changes.get("synthetic", False), targets=targets or {},
+                         target=",".join(targets or ("wt",)))  # fmt: skip
         self.trials: dict[tuple[str, int], TrialFolder] = {}
         changes = {"profile": "paper", **changes}
         tables = {name: self._rows(name, rows, seeds, changes["profile"])
@@ -409,12 +413,44 @@ class MadeRun:
         return np.clip(0.7 + 0.02 * number + hard + noise, 0, 1).round(6).tolist()
 
     def _score(self, key: str, seed: int, lines: Sequence[dict[str, Any]]) -> "MadeRun":
+        """Write the lines; of a run of several targets each scores the same, until told apart."""
         trial = self.trials[key, seed]
+        names = list(self.data.names)
+        if self.data.targets and "target" not in lines[0]:
+            lines = [{"case": line["case"], "target": name, **line} for line in lines
+                     for name in names]  # fmt: skip
         trial.write_cases(lines)
-        missed = sum(line["failed"] for line in lines)
-        about = {"metrics": summary(lines), "n_cases": len(lines), "n_failed": missed}
+        about = _counts(lines) | {"n_cases": len(lines) // len(names)}
+        if self.data.targets:
+            about["targets"] = {name: TargetScored(**_counts(_of(lines, name))) for name in names}
         rewrite(trial.result_file, trial.result(), **about)
         return self
+
+    def score_target(
+        self, key: str, target: str, dice: Sequence[float], seed: int = 0,
+        missed: Sequence[int] = (), without: Sequence[int] = (),
+    ) -> "MadeRun":  # fmt: skip
+        """Other Dice in one of several targets; `missed`, and `without` that target, are places."""
+        trial = self.trials[key, seed]
+        lines = pd.read_csv(trial.cases_file, dtype={"case": str}).to_dict("records")
+        for line in lines:
+            place = self.cases.index(line["case"])
+            if line["target"] == target:
+                line |= _line(line["case"], dice[place], 5.0, missed=place in missed)
+                line["target_ml"] = 0.0 if place in without else 12.0
+        return self._score(key, seed, lines)
+
+
+def _of(lines: Sequence[dict[str, Any]], target: str) -> list[dict[str, Any]]:
+    """The lines of one of several targets, as if it were the only one."""
+    return [{k: v for k, v in line.items() if k != "target"} for line in lines
+            if line["target"] == target]  # fmt: skip
+
+
+def _counts(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What result.json says of lines of cases.csv."""
+    return {"metrics": summary(lines), "n_failed": sum(line["failed"] for line in lines),
+            "n_without_target": without_target(lines)}  # fmt: skip
 
 
 def _line(case: str, dice: float, hd95: float, *, missed: bool = False) -> dict[str, Any]:

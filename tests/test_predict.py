@@ -18,6 +18,7 @@ from harness.data.cache import open_volume
 from harness.data.nifti import read_image, read_label
 from harness.data.reading import Reading
 from harness.data.scan_view import view_of
+from harness.data.targets import label_map
 from harness.data.unlabelled import find, read
 from harness.errors import DataError, StateError, UsageError
 from harness.experiments.predict import PredictRequest, predict
@@ -118,6 +119,44 @@ def run(tmp_path_factory) -> Path:
     ids = [trial.id for trial in (up, up_1, plain, tuned)]
     made_run(folder.path, {"table5": [row([up, up_1]), row([tuned])]}, [plain], trials=ids)
     return folder.path
+
+
+def several(targets: dict[str, tuple[int, ...]]) -> TrialSpec:
+    """The trial of ResUNet3D↑ with several targets."""
+    named = {"target": ",".join(targets), "targets": targets}
+    return UP.model_copy(update={"data": UP.data.model_copy(update=named)})
+
+
+@pytest.mark.parametrize(
+    "targets, values",
+    [
+        ({"wt": (1, 2, 4), "tc": (1, 4), "et": (4,)}, {0, 1, 2, 4}),
+        ({"anterior": (1,), "posterior": (2,)}, {0, 1, 2}),
+    ],
+    ids=["regions", "classes"],
+)
+def test_several_targets_are_one_label_map_or_a_file_each(targets, values, scans, tmp_path):
+    spec = several(targets)
+    made_run(tmp_path / "run", {"table5": [row([finish(RunFolder(tmp_path / "run"), spec)])]})
+    asked = PredictRequest(tmp_path / "run", spec.id, (scans / CASE,), tmp_path / "map")
+    drawn = predict(asked)
+    apart = predict(replace(asked, out=tmp_path / "apart", separate=True, probability=True))
+    assert [path.name for path in drawn.files] == [f"{CASE}.nii.gz"]
+    names = [f"{CASE}_{name}{kind}.nii.gz" for kind in ("", "_prob") for name in targets]
+    assert [path.name for path in apart.files] == names
+    label = read_label(drawn.files[0]).array
+    masks = [read_label(path).array for path in apart.files[: len(targets)]]
+    assert {*np.unique(label)} <= values and (label > 0).any()
+    assert np.array_equal(label, label_map(masks, targets))
+    assert any(note.startswith("label maps: ") for note in drawn.notes)
+
+
+def test_targets_that_no_map_shows_are_refused_before_anything_is_written(scans, tmp_path):
+    spec = several({"a": (1, 2), "b": (2, 4)})
+    made_run(tmp_path / "run", {"table5": [row([finish(RunFolder(tmp_path / "run"), spec)])]})
+    with pytest.raises(UsageError, match="a and b overlap"):
+        predict(PredictRequest(tmp_path / "run", spec.id, (scans,), tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture

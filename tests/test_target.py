@@ -82,7 +82,7 @@ def test_a_crop_of_240_to_192_cuts_what_lies_in_24_voxels_of_an_end():
 def test_what_is_known_of_a_target_is_kept_beside_the_volume(tmp_path):
     root = write(tmp_path / "data", {"a": LARGE, "b": THREE})
     made = prepare(DataRequest("folder", root, reading=PAPER), tmp_path / "cache")
-    kept = cache.lookup(tmp_path / "cache", made.keys["b"])["target"]
+    kept = cache.lookup(tmp_path / "cache", made.keys["b"])["targets"]["1"]
     assert kept["file_ml"] == pytest.approx((12**3 + 2) * 0.512)
     assert (kept["file_parts"], kept["cut"]) == (3, 0)
     assert kept["grid_parts"] == 3
@@ -149,7 +149,7 @@ def test_check_tells_the_same_as_prepare_without_a_cache(tmp_path):
     kept = check(root, "folder", (), reading=DROP, reduce=COARSE)
     made = prepare(DataRequest("folder", root, reduce=COARSE, reading=DROP), tmp_path / "cache")
     assert (kept.faults, kept.notes) == ([], list(made.notes[1:]))  # the first tells intensities
-    assert kept.targets["c"].file_parts == 3
+    assert kept.targets["1"]["c"].file_parts == 3
 
 
 def test_twins_are_found_by_their_voxels_whatever_file_they_are_stored_in(tmp_path):

@@ -36,6 +36,8 @@ class PointUNet(nn.Module):
     `san_width` and `dims` are the widths of the two; `ratios` says by how much each layer
     of the point network thins the cloud. Raises ValueError when there are not as many as `dims`.
     `momentum` is that of its batch norm: 0.01 as published needs hundreds of steps to settle.
+    Of one target the point network has two classes, background and target, as published; of K
+    targets, which may overlap, K logits, each of target or not.
     """
 
     def __init__(
@@ -45,10 +47,11 @@ class PointUNet(nn.Module):
         dims: Sequence[int] = DIMS,
         ratios: Sequence[int] = RATIOS,
         momentum: float = 0.01,
+        targets: int = 1,
     ) -> None:
         super().__init__()
-        self.saliency = SAN(modalities, san_width)
-        self.points = RandLANet(3 + modalities, 2, dims, ratios)
+        self.saliency = SAN(modalities, san_width, targets)
+        self.points = RandLANet(3 + modalities, 2 if targets == 1 else targets, dims, ratios)
         for layer in self.points.modules():
             if isinstance(layer, nn.BatchNorm1d):
                 layer.momentum = momentum
@@ -69,5 +72,5 @@ class PointUNet(nn.Module):
         return PointCloud(indices, torch.from_numpy(features), pyramid)
 
     def forward(self, features: Tensor, pyramid: PointPyramid) -> Tensor:
-        """The second step, on a cloud: (N, 3 + modalities) -> (N, 2) logits."""
+        """The second step, on a cloud: (N, 3 + modalities) -> logits (N, 2); (N, K) for K > 1."""
         return self.points(features, pyramid)

@@ -150,5 +150,10 @@ class RandLANet(nn.Module):
 
 
 def point_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy, mean over the points: logits (N, classes), labels (N,) of any type."""
+    """Cross entropy, mean over the points: logits (N, classes), labels (N,) of any type.
+
+    Of several targets, labels (N, K): binary, for each of K logits, and the mean over them, too.
+    """
+    if labels.ndim == 2:
+        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
     return F.cross_entropy(logits, labels.long())

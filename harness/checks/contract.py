@@ -5,6 +5,7 @@ apply    without memory: an answer on the whole grid; parameters and GFLOPs are 
 learn    in the quick profile: a finite loss, a gradient for every parameter
 repeat   one seed gives the same weights, losses and masks; the volume stays as it was
 keep     saved and loaded weights predict the same
+targets  two of them: a channel of each, a finite loss, a mask of both; or one alone, and says so
 """
 
 import traceback
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from harness.checks.finding import Diagnosis
 from harness.data.datasets import reduced_grid
+from harness.data.targets import packed
 from harness.data.wording import listed
 from harness.runs import plugins as registry
 from harness.runs.plugin_file import Plugin, contained
@@ -74,6 +76,7 @@ def check_system(name: str, source: str = "") -> Iterator[Diagnosis]:
                 "quick: predict": lambda: _predicts(name),
                 "quick: repeat": lambda: _repeats(name),
                 "quick: keep": lambda: _keeps(name),
+                "quick: targets": lambda: _takes_several(name),
             }
         yield from _guarded(name, source, steps)
 
@@ -264,6 +267,32 @@ def _keeps(name: str) -> str:
             "keep all state in parameters and buffers",
         )
     return f"{len(content) / 2**20:.1f} MiB of weights, loaded they predict the same"
+
+
+def _takes_several(name: str) -> str:
+    """The finding on two targets; a system of one target is no fault, a wrong answer is."""
+    torch.manual_seed(SEED)
+    options, grid = systems.options(name, "quick"), _grid("quick")
+    try:
+        method = systems.build(name, options, 1, grid, targets=2)
+    except ValueError as error:
+        return f"{error}; --target with several is refused"
+    try:
+        method.look(1)
+    except ValueError as error:
+        raise Broken(str(error), "as many channels of logits as `targets` says") from error
+    image, block = volume(grid)
+    label = packed([block, block & (np.arange(grid[2]) % 2 == 0)])
+    for stage in method.stages:
+        terms = stage.losses(*stage.sample(image, label, np.random.default_rng(SEED)))
+        if not torch.isfinite(terms["total"]):
+            what = f"the loss of two targets is {terms['total'].item()}"
+            raise Broken(what, "return logits, before any sigmoid")
+    mask = method.segment(image)
+    if mask.shape != grid or mask.dtype.kind != "u":
+        what = f"the mask of two targets is {mask.dtype} {mask.shape}, not uint8 {grid}"
+        raise Broken(what, "`return self.mask(probability)`, with bit k where target k is")
+    return "takes several targets: a channel, a loss and a mask of each"
 
 
 def _scores(metric: Metric) -> str:

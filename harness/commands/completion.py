@@ -55,12 +55,15 @@ def folders(incomplete: str) -> Offers:
 
 
 def targets(context: typer.Context, incomplete: str) -> Offers:
-    """The targets of the data set on the line; of every data set before one is."""
+    """The targets of the data set on the line, after a comma, too; of every one before one is."""
     from harness.data.datasets import DATASETS
 
     chosen = context.params.get("dataset")
     entries = [DATASETS[chosen]] if chosen in DATASETS else DATASETS.values()
-    return _beginning(incomplete, {target: "" for entry in entries for target in entry.targets})
+    before = incomplete[: incomplete.rfind(",") + 1]
+    names = dict.fromkeys(target for entry in entries for target in entry.targets)
+    every = {} if before else {"all": "every target that others do not make up together"}
+    return _beginning(incomplete, {**{f"{before}{name}": "" for name in names}, **every})
 
 
 def profiles(incomplete: str) -> Offers:

@@ -1,8 +1,9 @@
 """`pfbench list` and `pfbench data`: what there is, and the volumes."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,9 @@ from harness.commands.options import CheckOptions, DescribeOptions, Json, Plugin
 from harness.commands.plugins import use_plugins
 from harness.commands.signature import with_options
 from harness.errors import unknown
+
+if TYPE_CHECKING:
+    from harness.data.target import Target
 
 data_app = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
 
@@ -97,7 +101,8 @@ def check_data(options: CheckOptions) -> None:
     if options.as_json:
         keys = ("code", "where", "what", "remedy")
         told = [{key: getattr(fault, key) for key in keys} for fault in faults]
-        sizes = {case: {**one.as_json(), "lost": one.lost} for case, one in targets.items()}
+        every = {name: _sizes(cases) for name, cases in targets.items()}
+        sizes = every if len(every) > 1 else next(iter(every.values()), {})
         content = {"layout": found, "faults": told, "notes": notes, "targets": sizes}
         print(json.dumps(content, indent=2))
     else:
@@ -109,6 +114,11 @@ def check_data(options: CheckOptions) -> None:
             print(line)
         print(counted(len(faults), "fault") if faults else "no fault found")
     raise typer.Exit(3 if faults else 0)
+
+
+def _sizes(targets: "Mapping[str, Target]") -> dict[str, dict[str, Any]]:
+    """The sizes of a target for `--json`, by case."""
+    return {case: {**one.as_json(), "lost": one.lost} for case, one in targets.items()}
 
 
 @data_app.command("describe")

@@ -90,7 +90,8 @@ Looked = Annotated[
 Target = Annotated[
     str,
     typer.Option(
-        help="Name or number of what is segmented, such as wt or liver; several joined by commas.",
+        help="Name or number of what is segmented: wt; several at once: wt,tc,et, or all; labels "
+        "joined into one: liver+tumour.",
         autocompletion=completion.targets,
     ),
 ]
@@ -555,6 +556,12 @@ class PredictOptions:
     ] = None
     probability: Annotated[
         bool, typer.Option("--probability", help="Write the probability of each voxel, too.")
+    ] = False
+    separate: Annotated[
+        bool,
+        typer.Option(
+            "--separate", help="Of several targets a file for each, in place of one label map."
+        ),
     ] = False
     tpf: Annotated[
         str,

@@ -53,6 +53,9 @@ def report(
             help="Draw chosen cases; in large runs this takes minutes.",
         ),
     ] = True,
+    by_target: Annotated[
+        bool, typer.Option("--by-target", help="Print the table of each of several targets, too.")
+    ] = False,
     rows: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,6 +75,8 @@ def report(
     Examples:
 
         pfbench report RUN_DIR
+
+        pfbench report RUN_DIR --by-target
 
         pfbench report RUN_DIR --row pfseg --row unet3d
 
@@ -96,9 +101,9 @@ def report(
             print(writer.render(folders, format, pictures=pictures), end="")
             return
         if out is None and len(folders) == 1 and rows:
-            opened(*folders).show(Screen())
+            opened(*folders).show(Screen(), by_target=by_target)
         elif out is None and len(folders) == 1:
-            writer.rebuild(folders[0]).show(Screen())
+            writer.rebuild(folders[0]).show(Screen(), by_target=by_target)
         place = out or writer.default_place(folders, format, chosen=bool(rows))
         writer.write(folders, place, format, pictures=pictures)
         print(f"report      {place}")
@@ -141,12 +146,16 @@ def compare(
     suite: Annotated[
         str, typer.Option(help="Whose rows. Default: the first table that has them.")
     ] = "",
+    by_target: Annotated[
+        bool, typer.Option("--by-target", help="Of several targets each, beside their mean.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Is one system better than another? Paired by test case, with intervals and tests.
 
     Two or more rows of one run are compared with each other; no row means all of its table. Two
-    runs are compared row by row, which needs the same test cases.
+    runs are compared row by row, which needs the same test cases. Of several targets a score is
+    the mean over them.
 
     Examples:
 
@@ -166,7 +175,7 @@ def compare(
     tell_version(map(Path, runs))
     folders = [RunFolder(Path(word)) for word in runs]
     with readable(folders):
-        found = comparing.compare(folders, what[len(runs) :], suite)
+        found = comparing.compare(folders, what[len(runs) :], suite, by_target=by_target)
     if as_json:
         print(json.dumps(comparing.records(found), indent=2, ensure_ascii=False))
     else:
@@ -217,6 +226,10 @@ def claims(
 def predict(options: PredictOptions) -> None:
     """Segment new volumes with a trained network; each mask lies on the voxels of its volume.
 
+    Of several targets a mask is one label map: the labels of the training data where they exclude
+    each other; else drawn as nnU-Net draws regions, the larger first. --separate writes a file for
+    each.
+
     A network of a plug-in needs its code, which the run kept in RUN_DIR/plugins. It is executed
     when you name it, and not otherwise: look into one that somebody else sent you.
 
@@ -242,6 +255,7 @@ def predict(options: PredictOptions) -> None:
         device=chosen_device(options.device),
         threads=options.threads,
         overwrite=options.overwrite,
+        separate=options.separate,
     )
     screen = Screen(quiet=options.as_json)
     with screen.bar("predicting") as advance:

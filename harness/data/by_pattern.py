@@ -182,7 +182,13 @@ def contents(files: Files, layout: Layout, named: Contents) -> Contents:
     targets: dict[str, tuple[int, ...]] = {word: (1,) for word in words}
     default = words[0] if len(words) == 1 else ""
     return Contents(
-        modalities, targets, default, frozenset({0, 1}), spelled=spelled, available=available
+        modalities,
+        targets,
+        default,
+        frozenset({0, 1}),
+        spelled=spelled,
+        available=available,
+        masks=True,
     )
 
 

@@ -115,12 +115,14 @@ def _place(scan: OnScan) -> dict[str, Any]:
         "spacing_mm": scan.spacing_mm,
         "start": scan.start,
         "inside": scan.inside.shape,
+        "kind": scan.inside.dtype.name,
     }
 
 
 def _scan(folder: Path, place: Mapping[str, Any]) -> OnScan:
     deflated = np.load(folder / SCAN, allow_pickle=False)
-    inside = np.frombuffer(zlib.decompress(deflated.tobytes()), np.uint8)
+    kind = np.dtype(place["kind"])
+    inside = np.frombuffer(zlib.decompress(deflated.tobytes()), kind)
     blocks = folder / BLOCKS
     shown = np.load(blocks, mmap_mode="r", allow_pickle=False) if blocks.exists() else None
     (d, h, w), (z, y, x) = place["shape"], place["start"]

@@ -33,7 +33,8 @@ class Case:
     channels: Mapping[str, int] = field(default_factory=dict)
     """The index in the fourth axis, for modalities that share a file with others."""
     masks: tuple[Path, ...] = ()
-    """Binary masks, the first of which is `label`; the reference is their union."""
+    """Binary masks, the first of which is `label`; the reference is their union, or that of the
+    masks of each target, see `harness.data.scans.Rules.parts`."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -78,17 +79,17 @@ class OnScan:
     spacing_mm: Spacing  # (D, H, W)
     start: Grid
     """The first voxel of the box (d, h, w) outside of which there is no target."""
-    inside: "np.ndarray"  # (d, h, w) uint8, coded as the label of a volume
+    inside: "np.ndarray"  # (d, h, w) unsigned integers, coded as the label of a volume
     blocks: "np.ndarray | None" = None  # (N, C, D, H, W) float32 in [0, 1]
     """The images of the whole scan that a system is shown in place of the volume's image, which the
     label has chosen; None where they are the same."""
 
     @property
     def label(self) -> "np.ndarray":
-        """The label of the whole scan, (D, H, W) uint8."""
+        """The label of the whole scan, (D, H, W), coded as that of a volume."""
         import numpy as np
 
-        whole = np.zeros(self.shape, np.uint8)
+        whole = np.zeros(self.shape, self.inside.dtype)
         box = tuple(
             slice(first, first + side)
             for first, side in zip(self.start, self.inside.shape, strict=True)
@@ -103,10 +104,10 @@ class Volume:
 
     case: str
     image: "np.ndarray"  # (C, D, H, W) float32 in [0, 1]
-    label: "np.ndarray"  # (D, H, W) uint8, 0 or 1
+    label: "np.ndarray"  # (D, H, W) uint8, 0 or 1; of several targets see `harness.data.targets`
     spacing_mm: Spacing  # (D, H, W)
-    cut: float | None = None
-    """The share of the target outside of the part that the grid shows; None where unknown."""
+    cut: float | tuple[float, ...] | None = None
+    """The share of each target outside of the part that the grid shows; None where unknown."""
     scan: OnScan | None = None
     """None for a volume that was made on the grid."""
 
@@ -132,6 +133,8 @@ class Contents:
     """Whether label 3 may be core or rim, as in BraTS of unknown year."""
     cavity: bool = False
     """Whether label 4 beside label 3 may be a resection cavity."""
+    masks: bool = False
+    """Whether each target has a file of its own, so that targets may overlap."""
 
     def modality(self, asked: str) -> str:
         """Return the name of the modality that `asked` names, or gives the number of."""
@@ -142,11 +145,33 @@ class Contents:
         return asked if known else self.spelled.get(asked, asked)
 
     def target(self, asked: str) -> str:
-        """Return the known names of the targets that `asked` lists, joined by commas."""
-        if asked in self.targets or asked not in self.spelled:
-            names = asked.split(",")
-            return ",".join(n if n in self.targets else self.spelled.get(n, n) for n in names)
-        return self.spelled[asked]
+        """Return `asked` with known names; a comma parts targets, a plus joins labels in one.
+
+        "all" is `every` target, unless one is called so.
+        """
+        if asked == "all" and asked not in {*self.targets, *self.spelled}:
+            return ",".join(self.every)
+        if asked in self.spelled and asked not in self.targets:
+            return self.spelled[asked]
+        return ",".join(map(self._joined, asked.split(",")))
+
+    def _joined(self, one: str) -> str:
+        names = [one] if one in self.spelled else one.split("+")
+        return "+".join(n if n in self.targets else self.spelled.get(n, n) for n in names)
+
+    @property
+    def every(self) -> tuple[str, ...]:
+        """All targets but those that others make up together, and second names of the same."""
+        if self.masks:
+            return tuple(self.targets)
+        first: dict[frozenset[int], str] = {}
+        for name, labels in self.targets.items():
+            first.setdefault(frozenset(labels), name)
+        return tuple(
+            name
+            for labels, name in first.items()
+            if labels != frozenset().union(*(other for other in first if other < labels))
+        )
 
     def labels_of(self, target: str) -> tuple[int, ...] | None:
         """Return the labels of one target; None for a target that does not exist.

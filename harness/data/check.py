@@ -21,8 +21,8 @@ class Checked(NamedTuple):
 
     faults: list[DataError]
     notes: list[str]
-    targets: Mapping[str, Target] = {}
-    """The target of each case that could be read: its size in the file and on the grid."""
+    targets: Mapping[str, Mapping[str, Target]] = {}
+    """Target -> case -> the size of that target in the file and on the grid."""
     found: str = ""
     """A sentence that names the recognised data set, its modalities and its targets."""
 
@@ -51,7 +51,10 @@ def check(
     except DataError as fault:
         return Checked([fault], [])
     outcomes, faults, notes = inspected(full, WORKERS, score)
-    seen = {outcome.name: outcome.target for outcome in outcomes if outcome.target}
+    seen = {
+        name: {one.name: one.targets[name] for one in outcomes if one.targets}
+        for name in full.target.split(",")
+    }
     return Checked(faults, notes, seen, _said(full, len(outcomes)))
 
 

@@ -1,5 +1,6 @@
 """The list of data sets, and the preparation of all cases of one of them into the cache."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -19,7 +20,9 @@ from harness.data.layout import no_folder, same_but_for_case
 from harness.data.pattern import Tree
 from harness.data.presets import GLIOMA, PRESETS
 from harness.data.reading import PAPERS, PLAIN, Limits, Reading, View
+from harness.data.regions import Labels
 from harness.data.target import ceiling_in_words, summary
+from harness.data.targets import MOST
 from harness.errors import DataError, UsageError, together, unknown
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 WHOLE = "harness.data.prepare:whole"
+MOST_MASKS = 8  # targets in files of their own: what a label of one byte holds
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Dataset:
     modalities: tuple[str, ...]
     targets: Mapping[str, tuple[int, ...]]
     survey: str | Callable[[Path, Sequence[str]], Survey] = ""
-    prepare: str | Callable[[Scan, Sequence[int], Grid, str], Volume] = WHOLE
+    prepare: str | Callable[[Scan, Any, Grid, str], Volume] = WHOLE
     licence: str = "that of the volumes you bring"
     labels: frozenset[int] = frozenset()
     contents: str | Callable[[Path], Contents] = ""
@@ -169,6 +173,10 @@ class Prepared:
     notes: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     """The cases that were left out, because nothing of their target is on the grid."""
+    targets: Mapping[str, Labels] = field(default_factory=dict)
+    """Of several targets, the labels of each, in order; empty for one."""
+    absent: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Of several targets, the cases without any of it on the grid, by target."""
     contents: Mapping[str, str] = field(default_factory=dict)
     """Case -> a hash of its voxels as stored, equal for any file format; nothing for a phantom."""
 
@@ -239,8 +247,18 @@ def prepare(
         notes=tuple(all_notes(full, found, outcomes, limits)),
         view=view,
         dropped=tuple(outcome.name for outcome in outcomes if outcome.dropped),
+        absent=_absent(outcomes),
         contents={outcome.name: outcome.content for outcome in outcomes if outcome.content},
     )
+
+
+def _absent(outcomes: Sequence[Outcome]) -> dict[str, frozenset[str]]:
+    """Return the cases in use that have nothing of a target, by target; {} for one target."""
+    used = [one for one in outcomes if not one.dropped and len(one.targets) > 1]
+    names = used[0].targets if used else ()
+    return {
+        name: frozenset(one.name for one in used if not one.targets[name].grid_ml) for name in names
+    }
 
 
 def _examples(
@@ -292,21 +310,30 @@ def all_notes(
     """Return notes on the folder, on each case, and on changes to intensities and targets."""
     from harness.data import intensity
 
-    seen = {outcome.name: outcome.target for outcome in outcomes if outcome.target}
-    dropped = {outcome.name for outcome in outcomes if outcome.dropped}
-    kept = {case: target for case, target in seen.items() if case not in dropped}
-    left_out = {case: target for case, target in seen.items() if case in dropped}
     noted = [note for outcome in outcomes for note in outcome.notes]
     told = intensity.shown(request.modalities, limits)
     clips = any(limit != "minmax" for limit in _asked_limits(request))
     stretched = {outcome.name: outcome.outlying for outcome in outcomes}
     apart = intensity.outliers(stretched, clipped=clips)
     larger = _larger(request.view, outcomes)
-    best = ceiling_in_words(
-        {one.name: one.ceiling for one in outcomes if one.ceiling and not one.dropped}
-    )
-    said = filter(None, (request.choice, larger, told, apart, best))
-    return [*found.notes, *noted, *said, *summary(kept, left_out)]
+    said = filter(None, (request.choice, larger, told, apart))
+    return [*found.notes, *noted, *said, *_of_targets(outcomes)]
+
+
+def _of_targets(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return what the grid does to each target, which is named where there are several."""
+    names = next((tuple(one.targets) for one in outcomes if one.targets), ())
+    notes = []
+    for name in names:
+        seen = {one.name: one.targets[name] for one in outcomes if one.targets}
+        dropped = {one.name for one in outcomes if one.dropped}
+        kept = {case: target for case, target in seen.items() if case not in dropped}
+        gone = {case: seen[case] for case in dropped if seen[case].gone or len(names) == 1}
+        used = [one for one in outcomes if name in one.ceilings and not one.dropped]
+        best = ceiling_in_words({one.name: one.ceilings[name] for one in used})
+        told = [*([best] if best else []), *summary(kept, gone)]
+        notes += told if len(names) == 1 else [f"{name}: {note}" for note in told]
+    return notes
 
 
 def _larger(view: View | None, outcomes: Sequence[Outcome]) -> str:
@@ -425,6 +452,9 @@ def expected(request: DataRequest) -> Prepared:
     Raises UsageError for a wrong name or a missing root.
     """
     full = complete(request)
+    contents, names = contents_of(full), full.target.split(",")
+    # A mask in a file of its own has no label that one map could show.
+    labels = [()] * len(names) if contents.masks else _labels(contents, full.target)
     return Prepared(
         dataset=full.dataset,
         title=DATASETS[full.dataset].title,
@@ -435,6 +465,7 @@ def expected(request: DataRequest) -> Prepared:
         keys={},
         fingerprint="",
         view=full.view or View(unoriented=full.reading.unoriented),
+        targets=dict(zip(names, labels, strict=True)) if len(names) > 1 else {},
     )
 
 
@@ -447,6 +478,8 @@ def complete(request: DataRequest) -> DataRequest:
     _refuse_idle(request)
     contents = contents_of(request)
     modalities = tuple(map(contents.modality, request.modalities)) or contents.modalities
+    if request.target == "all":
+        _refuse_unknown_labels(contents)
     target = contents.target(request.target or contents.default)
     _labels(contents, target)
     if len(set(modalities)) < len(modalities):
@@ -508,14 +541,25 @@ def _refuse_no_folder(request: DataRequest) -> None:
         raise no_folder(request.root)
 
 
-def _labels(contents: Contents, target: str) -> tuple[int, ...]:
-    """Return the labels of one target, or several joined by commas; UsageError for unknown ones."""
+def _labels(contents: Contents, target: str) -> tuple[Labels, ...]:
+    """Return the labels of each target of a complete request. UsageError for unknown ones."""
     if not target:
         what = f"this folder has several: {', '.join(contents.targets)}"
-        remedy = f"--target {next(iter(contents.targets))}, or several joined by commas"
+        one = next(iter(contents.targets))
+        remedy = f"--target {one}, or several: with commas, or all"
         raise UsageError(what, where="--target", remedy=remedy, code="PFB-C02")
+    names = target.split(",")
+    found = tuple(_labels_of_one(contents, name) for name in names)
+    _refuse_alike(contents, names, found)
+    if contents.masks and len(names) > 1:
+        return _codes(len(names))
+    return found
+
+
+def _labels_of_one(contents: Contents, target: str) -> Labels:
+    """Return the labels of one target, several names joined by a plus."""
     found: set[int] = set()
-    for name in target.split(","):
+    for name in target.split("+"):
         labels = contents.labels_of(name)
         if labels is None:
             raise unknown("target", name, contents.targets)
@@ -523,19 +567,51 @@ def _labels(contents: Contents, target: str) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def _refuse_alike(contents: Contents, names: Sequence[str], labels: Sequence[Labels]) -> None:
+    """Raise UsageError for two targets that are the same, and for more than a voxel can hold."""
+    if len(names) > MOST:
+        what, remedy = f"{len(names)} targets; at most {MOST} can be learned together", "name fewer"
+        raise UsageError(what, where="--target", remedy=remedy, code="PFB-C02")
+    seen: dict[object, str] = {}
+    for name, values in zip(names, labels, strict=True):
+        same = seen.setdefault(name if contents.masks else values, name)
+        if same is not name or names.count(name) > 1:
+            twice = f"{same} and {name} are the same labels" if same != name else f"{name} twice"
+            raise UsageError(twice, where="--target", remedy="name each once", code="PFB-C02")
+
+
+def _codes(count: int) -> tuple[Labels, ...]:
+    """Return the values that `harness.data.scans` gives to voxels of several binary masks."""
+    if count > MOST_MASKS:
+        what = f"{count} targets of binary masks; at most {MOST_MASKS} can be learned together"
+        raise UsageError(what, where="--target", remedy="name fewer", code="PFB-C02")
+    codes = range(1, 2**count)
+    return tuple(tuple(code for code in codes if code >> k & 1) for k in range(count))
+
+
 def rules(request: DataRequest) -> "Rules":
     """Return the rules for the masks of a complete request."""
     from harness.data.scans import Rules
 
     contents = contents_of(request)
+    parts, allowed = _parts(contents, request.target), contents.labels
     return Rules(
         request.dataset,
         request.target,
-        contents.labels,
+        frozenset(range(2 ** (max(parts) + 1))) if parts else allowed,
         editions=contents.unsure,
         cavity=contents.cavity,
         unoriented=request.reading.unoriented,
+        parts=parts,
     )
+
+
+def _parts(contents: Contents, target: str) -> tuple[int, ...]:
+    """Return the target of each binary mask of a case by its number; () where there is one."""
+    targets = target.split(",")
+    if not contents.masks or len(targets) < 2:
+        return ()
+    return tuple(place for place, one in enumerate(targets) for _ in one.split("+"))
 
 
 def seen_as(dataset: str) -> str:
@@ -591,7 +667,7 @@ def survey(request: DataRequest) -> Survey:
     if layout is None:
         found: Survey = _loaded(entry.survey)(request.root, request.modalities)
     else:
-        targets = request.target.split(",") if layout.has_masks else ()
+        targets = re.split("[,+]", request.target) if layout.has_masks else ()
         expected = entry.expected or "files that the patterns fit"
         found = by_pattern.survey(request.root, layout, request.modalities, targets, expected)
     if request.exclude:
@@ -624,7 +700,8 @@ def find_jobs(request: DataRequest) -> Jobs:
         way = _loaded("harness.data.prepare:fitted")
         recipe, blocks = partial(way, grid=view.grid, voxel_mm=view.voxel_mm), view.blocks
     labels = _labels(contents_of(request), request.target)
-    seen = (request.modalities, labels, blocks, grid)
+    named = dict(zip(request.target.split(","), labels, strict=True))
+    seen = (request.modalities, named, blocks, grid)
     back = _way_back(request, view)
 
     def job(name: str, source: Case | FaultyCase | int) -> Job:
@@ -703,6 +780,14 @@ def _same_images(contents: dict[str, str]) -> list[DataError]:
         for names in alike.values()
         if len(names) > 1
     ]
+
+
+def _refuse_unknown_labels(contents: Contents) -> None:
+    """Raise UsageError for "all" where neither a list nor the data set says which labels exist."""
+    known = contents.labels or contents.masks or contents.targets.get("all")
+    if not known and any(len(labels) == 255 for labels in contents.targets.values()):
+        what, remedy = "all: no dataset.json says which labels there are", "--target 1,2"
+        raise UsageError(what, where="--target", remedy=remedy, code="PFB-C02")
 
 
 def _refuse_unknown_phantom(modalities: Sequence[str]) -> None:

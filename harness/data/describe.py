@@ -144,6 +144,9 @@ def describe(
         what, remedy = "the phantom is made in memory", "a folder"
         raise UsageError(what, where="--dataset", remedy=remedy, code="PFB-C02")
     full = complete(request)
+    if "," in full.target:
+        what, remedy = "describes one target at a time", f"--target {full.target.split(',')[0]}"
+        raise UsageError(what, where="--target", remedy=remedy, code="PFB-C02")
     found = find_jobs(full)
     ids = [job.name for job in found.jobs]
     layout = patterns_of(full)

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache as once
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,8 +15,10 @@ from harness.data.case import PAPER_GRID, Case, FaultyCase, Grid, OnScan, Scan, 
 from harness.data.nifti import place, unreadable
 from harness.data.prepare import region
 from harness.data.reading import PAPERS, View
+from harness.data.regions import Labels
 from harness.data.scan_view import reduction, there_and_back, view_of
 from harness.data.target import Ceiling, Target, measured, on_scan, vanished
+from harness.data.targets import held, packed
 from harness.errors import DataError, together
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ PREPARING = (
     "scan_view",
     "scans",
     "target",
+    "targets",
 )
 
 
@@ -60,10 +63,10 @@ class Job:
     source: Case | FaultyCase | int
     """The files of the case, or the number of a phantom."""
     rules: "Rules"
-    recipe: Callable[[Scan, tuple[int, ...], Grid, str], Volume]
+    recipe: Callable[[Scan, Any, Grid, str], Volume]
     modalities: tuple[str, ...]
-    labels: tuple[int, ...]
-    """The labels that the target consists of."""
+    targets: Mapping[str, Labels]
+    """The labels that each target consists of, by its name."""
     reduce: Grid
     grid: Grid
     """The paper's grid, divided by `reduce`."""
@@ -82,6 +85,17 @@ class Job:
     score: Score | None = None
     """How masks are compared, for the ceiling of the grid; None: there is no ceiling."""
 
+    @property
+    def labels(self) -> Labels | tuple[Labels, ...]:
+        """The labels of the target as a recipe gets them; of several targets those of each."""
+        every = tuple(self.targets.values())
+        return every[0] if len(every) == 1 else every
+
+    @property
+    def foreground(self) -> Labels:
+        """The labels of all targets."""
+        return tuple(sorted({label for labels in self.targets.values() for label in labels}))
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -94,15 +108,16 @@ class Outcome:
     """A hash of the voxels, equal for any file format; "" where nothing was stored."""
     notes: tuple[str, ...] = ()
     faults: tuple[DataError, ...] = ()
-    target: Target | None = None
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    """Each target by its name; empty for a case with faults."""
     spacing_mm: Spacing | None = None
     """The voxel size of the case on the grid."""
     outlying: tuple[str, ...] = ()
     """Modalities of which a thousandth of the voxels own more than half of the range."""
     dropped: bool = False
     """Whether the case is left out, because nothing of its target is left on the grid."""
-    ceiling: Ceiling | None = None
-    """The best that the grid allows on the scan; None without a target, or a way back."""
+    ceilings: Mapping[str, Ceiling] = field(default_factory=dict)
+    """The best that the grid allows on the scan, by target; none without a target or a way back."""
 
 
 def ingest(job: Job, cache_root: Path) -> Outcome:
@@ -122,14 +137,14 @@ def ingest(job: Job, cache_root: Path) -> Outcome:
             known = cache.write(cache_root, key, volume, _noticed(outcome))
     except DataError as fault:
         return Outcome(job.name, faults=(fault,))
-    target = Target(**known["target"])
+    targets = {name: Target(**one) for name, one in known["targets"].items()}
     labels, notes = tuple(known["labels"]), tuple(known["notes"])
     apart = tuple(known["outlying"])
     content = known["content"]
     z, y, x = known["spacing_mm"]
-    ceiling = Ceiling(**known["ceiling"]) if known["ceiling"] else None
+    best = {name: Ceiling(**one) for name, one in known["ceilings"].items()}
     outcome = Outcome(
-        job.name, key, labels, content, notes, (), target, (z, y, x), apart, ceiling=ceiling
+        job.name, key, labels, content, notes, (), targets, (z, y, x), apart, ceilings=best
     )
     return _judged(outcome, job)
 
@@ -175,12 +190,12 @@ def sampled(job: Job) -> list[list[float]] | None:
     found = _read(job)
     if found.scan is None:
         return None
-    return intensity.sample(found.scan.image, region(found.scan.label, job.labels))
+    return intensity.sample(found.scan.image, region(found.scan.label, job.foreground))
 
 
 def content_key(job: Job) -> str:
     """Return a hash of a case's files and of how they are read: equal for equal targets."""
-    return digest([job.modalities, job.labels, job.rules.unoriented, _files(job), _code()])[:32]
+    return digest([job.modalities, job.foreground, job.rules.unoriented, _files(job), _code()])[:32]
 
 
 def _looked_at(job: Job, recipe: Callable[..., Volume]) -> tuple[Outcome, Volume | None]:
@@ -193,15 +208,18 @@ def _looked_at(job: Job, recipe: Callable[..., Volume]) -> tuple[Outcome, Volume
     channels = zip(job.modalities, scan.image, strict=True)
     apart = tuple(name for name, channel in channels if intensity.outlying(channel))
     image, ends = intensity.clipped(scan.image, job.view.limits)
-    volume = recipe(replace(scan, image=image, ends=ends), job.labels, job.reduce, job.name)
-    mask = region(scan.label, job.labels)
-    seen = measured(mask, scan.spacing_mm, volume.label > 0, volume.spacing_mm, volume.cut)
-    best = ceiling(job, mask, scan.spacing_mm)
+    volume = _prepared(replace(scan, image=image, ends=ends), job, recipe)
+    seen = _measured(scan, volume, job)
+    masks = {name: region(scan.label, labels) for name, labels in job.targets.items()}
+    found_best = {name: ceiling(job, mask, scan.spacing_mm) for name, mask in masks.items()}
+    best = {name: one for name, one in found_best.items() if one}
     notes, grid_mm = scan.notes, volume.spacing_mm
     looked = Outcome(
-        job.name, "", found.labels, content, notes, (), seen, grid_mm, apart, ceiling=best
+        job.name, "", found.labels, content, notes, (), seen, grid_mm, apart, ceilings=best
     )
-    return looked, replace(volume, scan=_on_scan(job, scan, mask))
+    every = [*masks.values()]
+    label = packed(every) if len(every) > 1 else every[0].astype(np.uint8)
+    return looked, replace(volume, scan=_on_scan(job, scan, label))
 
 
 def ceiling(job: Job, mask: np.ndarray, spacing_mm: Spacing) -> Ceiling | None:
@@ -216,38 +234,69 @@ def ceiling(job: Job, mask: np.ndarray, spacing_mm: Spacing) -> Ceiling | None:
     return Ceiling(found.dice, found.hd95_mm)
 
 
-def _on_scan(job: Job, scan: Scan, mask: np.ndarray) -> OnScan | None:
-    """Return the target on the voxels of its scan; None where there is no way back to them."""
+def _on_scan(job: Job, scan: Scan, label: np.ndarray) -> OnScan | None:
+    """Return the targets on the voxels of its scan; None where there is no way back to them."""
     if job.seen_as is None:
         return None
     if not job.by_blocks:
-        return on_scan(mask, scan.spacing_mm)
+        return on_scan(label, scan.spacing_mm)
     way = (job.seen_as, reduction(job.grid, job.view), job.view)
     blocks = view_of(scan.image, scan.spacing_mm, *way).images
-    return on_scan(mask, scan.spacing_mm, np.stack(blocks))
+    return on_scan(label, scan.spacing_mm, np.stack(blocks))
+
+
+def _prepared(scan: Scan, job: Job, recipe: Callable[..., Volume]) -> Volume:
+    """Bring a scan to the grid; of several targets a plug-in's own recipe is asked for each.
+
+    Raises DataError where its answers are not the same image.
+    """
+    how = (job.reduce, job.name)
+    if not job.plugin or len(job.targets) == 1:
+        return recipe(scan, job.labels, *how)
+    first, *others = [recipe(scan, labels, *how) for labels in job.targets.values()]
+    for other in others:
+        if other.spacing_mm != first.spacing_mm or not np.array_equal(other.image, first.image):
+            what = "its plug-in sees the scan in another way for each target"
+            remedy = "--target with one, or a `prepare` whose image is that of all targets"
+            raise DataError(what, where=job.name, remedy=remedy)
+    return replace(first, label=packed([one.label for one in (first, *others)]), cut=None)
+
+
+def _measured(scan: Scan, volume: Volume, job: Job) -> dict[str, Target]:
+    """Measure each target in the file and on the grid."""
+    cuts = volume.cut if isinstance(volume.cut, tuple) else (volume.cut,) * len(job.targets)
+    found = {}
+    for number, (name, labels) in enumerate(job.targets.items()):
+        mask, on_grid = region(scan.label, labels), held(volume.label, number)
+        both = (mask, scan.spacing_mm, on_grid, volume.spacing_mm)
+        found[name] = measured(*both, cuts[number])
+    return found
 
 
 def _noticed(outcome: Outcome) -> dict[str, Any]:
     """Return the facts of a case that the cache keeps beside its volume."""
-    if outcome.target is None:
+    if not outcome.targets:
         raise ValueError(f"{outcome.name} was not looked at")
     return {
         "labels": outcome.labels,
         "notes": outcome.notes,
         "content": outcome.content,
-        "target": outcome.target.as_json(),
+        "targets": {name: one.as_json() for name, one in outcome.targets.items()},
         "outlying": outcome.outlying,
-        "ceiling": asdict(outcome.ceiling) if outcome.ceiling else None,
+        "ceilings": {name: asdict(one) for name, one in outcome.ceilings.items()},
     }
 
 
 def _judged(outcome: Outcome, job: Job) -> Outcome:
     """Return the outcome, with a fault or left out where the grid has nothing of the target."""
-    if outcome.target is None or not outcome.target.gone:
+    gone = {name: target for name, target in outcome.targets.items() if target.gone}
+    if not gone:
         return outcome
     if job.drop_vanished:
         return replace(outcome, dropped=True)
-    return replace(outcome, key="", faults=(vanished(job.name, outcome.target),))
+    named = len(outcome.targets) > 1
+    faults = tuple(vanished(job.name, one, name if named else "") for name, one in gone.items())
+    return replace(outcome, key="", faults=faults)
 
 
 def _content(image: np.ndarray) -> str:
@@ -276,8 +325,7 @@ def _key(job: Job) -> str:
         job.name,
         rules.dataset,
         job.modalities,
-        rules.target,
-        job.labels,
+        list(job.targets.items()),
         job.reduce,
         job.view.model_dump(mode="json"),
         *(["blocks"] if job.by_blocks else []),

@@ -5,6 +5,9 @@
 Labels follow with nearest neighbours; a block is target where at least half of it is. Minimum and
 maximum are those of each modality of each volume on the paper's grid, before blocks are averaged,
 so that a reduced volume is the paper's volume seen from further away.
+
+The labels of a target are its values in the file, `labels` those of one target or of each of
+several. Of several all masks have a first axis, K, until `finish` packs them into one label.
 """
 
 import math
@@ -17,16 +20,19 @@ from harness.data.case import PAPER_GRID, Grid, Scan, Spacing, Volume
 from harness.data.grid import centred, cubic, linear, nearest, stretched, unit_range
 from harness.data.intensity import Ends
 from harness.data.lowres import block_mean
+from harness.data.regions import Labels
+from harness.data.targets import packed
 from harness.errors import DataError
 
 LIVER_SPACING_MM = 1.5
 SAME_SIZE = 1e-5  # of a voxel: what headers and rounded settings differ by
 
+Targets = Labels | Sequence[Labels]
 Positions = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Where the paper's voxels lie on each axis (z, y, x) of a scan, in voxels of the scan."""
 
 
-def brats(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
+def brats(scan: Scan, labels: Targets, reduce: Grid, case: str) -> Volume:
     """In-plane 240 -> 192 by cutting 24 voxels from each end, slices 155 -> 128 by resampling."""
     positions = brats_positions(_grid(scan.label))
     image = brats_image(scan.image, positions)
@@ -50,7 +56,7 @@ def brats_image(image: np.ndarray, positions: Positions) -> np.ndarray:
     return linear(linear(linear(image, 3, x), 2, y), 1, z)
 
 
-def liver(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
+def liver(scan: Scan, labels: Targets, reduce: Grid, case: str) -> Volume:
     """1.5 mm: the central 192 x 192 in-plane, and of the slices with liver the central 128.
 
     The image by cubic B-splines. Raises DataError for a scan without any liver; where all of it
@@ -59,7 +65,7 @@ def liver(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     planes = max(1, round(len(scan.label) / (LIVER_SPACING_MM / scan.spacing_mm[0])))
     z, y, x = liver_positions(_grid(scan.label), scan.spacing_mm, planes)
     mask = region(covering(scan.label, (z, y, x)), labels)
-    used = np.flatnonzero(mask.any(axis=(1, 2)))
+    used = np.flatnonzero(mask.reshape(-1, *mask.shape[-3:]).any(axis=(0, 2, 3)))
     if not len(used) and region(scan.label, labels).any():
         used = np.arange(planes)
     if not len(used):
@@ -72,7 +78,7 @@ def liver(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     chosen = nearest(used, 0, centred(len(used), PAPER_GRID[0]), fill=-1)
     cut = cut_off(region(scan.label, labels), (z[chosen[chosen >= 0]], y, x))
     z = np.where(chosen >= 0, z[chosen], -1)
-    mask = mask[chosen] & (chosen >= 0)[:, None, None]
+    mask = mask[..., chosen, :, :] & (chosen >= 0)[:, None, None]
     image = liver_image(scan.image, (z, y, x))
     made = finish(case, image, mask, (LIVER_SPACING_MM,) * 3, reduce, scan.ends)
     return replace(made, cut=cut)
@@ -113,7 +119,7 @@ def _spline(channel: np.ndarray, positions: Positions) -> np.ndarray:
     return np.clip(channel, low, high)
 
 
-def whole(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
+def whole(scan: Scan, labels: Targets, reduce: Grid, case: str) -> Volume:
     """Prepare all of a scan, undistorted: in the smallest cubic voxels with which it fits the grid.
 
     Nothing is cut off, so that no target can be lost; what the grid has beyond the scan is as
@@ -155,7 +161,7 @@ def _linear(channel: np.ndarray, positions: Positions) -> np.ndarray:
 
 def fitted(
     scan: Scan,
-    labels: Sequence[int],
+    labels: Targets,
     reduce: Grid,
     case: str,
     *,
@@ -204,7 +210,7 @@ def _around_the_middle(have: int, count: int, step: float) -> np.ndarray:
     return centred(have, count, 1.0 if math.isclose(step, 1, rel_tol=SAME_SIZE) else step)
 
 
-def phantom(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
+def phantom(scan: Scan, labels: Targets, reduce: Grid, case: str) -> Volume:
     """Prepare a phantom, made on its grid, `reduce` included: intensities and region only."""
     mask = region(scan.label, labels)
     return finish(case, scan.image, mask, scan.spacing_mm, (1, 1, 1), scan.ends)
@@ -221,8 +227,17 @@ def covering(label: np.ndarray, positions: Positions) -> np.ndarray:
     return nearest(nearest(nearest(label, 2, x), 1, y), 0, z)
 
 
-def cut_off(mask: np.ndarray, positions: Positions) -> float:
-    """Return the share of `mask` (D, H, W) away from all positions; 0 of an empty mask."""
+def cut_off(mask: np.ndarray, positions: Positions) -> float | tuple[float, ...]:
+    """Return the share of `mask` (D, H, W) away from all positions; 0 of an empty mask.
+
+    Of masks (K, D, H, W) the share of each.
+    """
+    if mask.ndim == 4:
+        return tuple(_cut_off(one, positions) for one in mask)
+    return _cut_off(mask, positions)
+
+
+def _cut_off(mask: np.ndarray, positions: Positions) -> float:
     all_of_it = np.count_nonzero(mask)
     if not all_of_it:
         return 0.0
@@ -238,8 +253,14 @@ def _near(have: int, positions: np.ndarray) -> slice:
     return slice(first, min(have, math.floor(positions[-1] + beyond) + 1))
 
 
-def region(label: np.ndarray, labels: Sequence[int]) -> np.ndarray:
-    """(D, H, W) bool: where the label is one of the target's."""
+def region(label: np.ndarray, labels: Targets) -> np.ndarray:
+    """(D, H, W) bool: where the label is one of the target's; (K, D, H, W) of several targets."""
+    if labels and not isinstance(labels[0], int):
+        return np.stack([_of_one(label, one) for one in labels])  # type: ignore[arg-type]
+    return _of_one(label, labels)  # type: ignore[arg-type]
+
+
+def _of_one(label: np.ndarray, labels: Labels) -> np.ndarray:
     found = np.zeros(label.shape, bool)
     for value in labels:
         found |= label == value
@@ -256,11 +277,13 @@ def finish(
 ) -> Volume:
     """Intensities to 0..1, then blocks to their mean; labels of a half and more are 1.
 
-    `ends` are those of the scan, see `Scan`.
+    `mask` is (D, H, W), or (K, D, H, W) of several targets. `ends` are those of the scan, see
+    `Scan`.
     """
-    label = majority(mask, reduce).astype(np.uint8)
+    label = majority(mask, reduce)
     z, y, x = (mm * factor for mm, factor in zip(spacing_mm, reduce, strict=True))
-    return Volume(case, intensities(image, reduce, ends), label, (z, y, x))
+    stored = packed(label) if label.ndim == 4 else label.astype(np.uint8)
+    return Volume(case, intensities(image, reduce, ends), stored, (z, y, x))
 
 
 def majority(mask: np.ndarray, reduce: Grid) -> np.ndarray:

@@ -53,7 +53,7 @@ def request_of_all(
         return complete(request)
     contents, layout = contents_of(request), patterns_of(request)
     every = contents.targets if layout and layout.has_masks else [*contents.targets][:1]
-    target = request.target or contents.default or ",".join(every)
+    target = request.target or contents.default or "+".join(every)
     return complete(
         replace(request, modalities=request.modalities or contents.available, target=target)
     )

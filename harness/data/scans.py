@@ -30,6 +30,9 @@ class Rules:
     """Files that do not say how they lie, see `harness.data.header.parse`."""
     cavity: bool = False
     """Label 4 beside 3 may be a resection cavity, as in BraTS of unknown year."""
+    parts: tuple[int, ...] = ()
+    """Of several targets in binary masks, the number of the target of each mask; a voxel of the
+    label then has bit k where target k is."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def examine(case: Case | FaultyCase, rules: Rules) -> Findings:
             channels.append(image.array)
     voxels = max((image.array.size for image in images.values()), default=0)
     read = partial(read_label, image_voxels=voxels, unoriented=rules.unoriented)
-    mask = _mask(case, read, faults)
+    mask = _mask(case, read, faults, rules.parts)
     if case.label is None or mask is None:
         return Findings(None, (*faults, *misplaced(images)))
     counts = _counts(mask.array)
@@ -80,9 +83,12 @@ def examine(case: Case | FaultyCase, rules: Rules) -> Findings:
 
 
 def _mask(
-    case: Case | FaultyCase, read: Callable[[Path], Nifti], faults: list[DataError]
+    case: Case | FaultyCase,
+    read: Callable[[Path], Nifti],
+    faults: list[DataError],
+    parts: Sequence[int] = (),
 ) -> Nifti | None:
-    """Return the label of a case; of binary masks 1 where any mask is above 0."""
+    """Return the label of a case; of binary masks bit k where any mask of target k is above 0."""
     if case.label is None or not case.masks:
         return None if case.label is None else _attempt(read, case.label, faults)
     masks = {path: _attempt(read, path, faults) for path in case.masks}
@@ -91,12 +97,12 @@ def _mask(
     faults += apart
     if apart or len(whole) < len(masks):
         return None
-    first, *others = whole.values()
-    union = first.array > 0
-    for mask in others:
-        union |= mask.array > 0
+    first, *_ = whole.values()
+    label = np.zeros(first.array.shape, np.uint8)
+    for mask, part in zip(whole.values(), parts or (0,) * len(whole), strict=True):
+        label |= (mask.array > 0).astype(np.uint8) << np.uint8(part)
     notes = tuple(note for mask in whole.values() for note in mask.notes)
-    return replace(first, array=union.astype(np.uint8), notes=notes)
+    return replace(first, array=label, notes=notes)
 
 
 def _counts(label: np.ndarray) -> np.ndarray:

@@ -94,17 +94,17 @@ def on_scan(label: np.ndarray, spacing_mm: Spacing, blocks: np.ndarray | None = 
     depth, height, width = label.shape
     box = bounds(label > 0) or np.s_[0:0, 0:0, 0:0]
     z, y, x = (part.start for part in box)
-    inside = label[box].astype(np.uint8)
-    return OnScan((depth, height, width), spacing_mm, (z, y, x), inside, blocks)
+    return OnScan((depth, height, width), spacing_mm, (z, y, x), label[box].copy(), blocks)
 
 
-def vanished(case: str, target: Target) -> DataError:
-    """Return the fault of a case of whose target nothing is left."""
+def vanished(case: str, target: Target, name: str = "") -> DataError:
+    """Return the fault of a case of whose target nothing is left; `name` where it has several."""
     cut = target.cut == 1
     cause = "the crop cuts all of it off" if cut else "its voxels are too coarse"
     other_grid = "--grid auto, which cuts nothing off" if cut else "a finer grid"
     return DataError(
-        f"nothing is left on the grid of its target, {_ml(target.file_ml)} in "
+        f"nothing is left on the grid of its target{name and f' {name}'}, "
+        f"{_ml(target.file_ml)} in "
         f"{counted(target.file_parts, 'part')}: {cause}",
         where=case,
         remedy=(
@@ -164,7 +164,17 @@ def ceiling_in_words(cases: Mapping[str, Ceiling]) -> str:
     )
 
 
-def shown(targets: Mapping[str, Target]) -> list[str]:
+def shown(targets: Mapping[str, Mapping[str, Target]]) -> list[str]:
+    """Return lines for a person on each target (name -> case -> target), see `_shown`."""
+    named = len(targets) > 1
+    return [
+        f"{name}: {line}" if named else line
+        for name, cases in targets.items()
+        for line in _shown(cases)
+    ]
+
+
+def _shown(targets: Mapping[str, Target]) -> list[str]:
     """Return lines for a person: targets that lost a quarter or more, worst first, and the sum."""
     worst = sorted(targets, key=lambda case: (-targets[case].lost, case))
     lost = [case for case in worst if targets[case].lost >= SHRUNK]

@@ -23,7 +23,7 @@ from harness.data.ingest import sight
 from harness.data.prepare import region
 from harness.data.split import Split
 from harness.errors import UsageError
-from harness.experiments.score import jobs_of
+from harness.experiments.score import jobs_of, refuse_several
 from harness.runs.files import write_bytes, write_json
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import Data
@@ -62,6 +62,7 @@ def export(request: ExportRequest, progress: Progress = lambda done, total, what
         what, remedy = "exists and is not empty", "another folder"
         raise UsageError(what, where=str(request.out), remedy=remedy, code="PFB-C05")
     data = Data.model_validate(run.protocol["data"])
+    refuse_several(data, str(request.run))
     every = [*split.train, *split.validation, *split.test]
     jobs = jobs_of(run, data, every, request.root, request.files)
     RunFolder(request.out).create()
@@ -78,7 +79,7 @@ def export(request: ExportRequest, progress: Progress = lambda done, total, what
         if trains:
             labels = raw / "labelsTr"
             labels.mkdir(exist_ok=True)
-            target = region(scan.label, jobs[case].labels).astype(np.uint8)
+            target = region(scan.label, jobs[case].foreground).astype(np.uint8)
             write_bytes(labels / f"{case}{ENDING}", packed(target, scan.affine))
         progress(done, len(every), case)
     write_json(raw / "dataset.json", _dataset(data, split))

@@ -3,6 +3,7 @@
     scan ─ read, look ─► images ─ method.segment ─► masks ─ field.mask ─► OUT/<case>.nii.gz
                                   method.probability ──────────────────► OUT/<case>_prob.nii.gz
 
+Of several targets OUT/<case>.nii.gz is one label map; or each has a file, <case>_<target>.nii.gz.
 One scan is in memory at a time. With test-phase fine-tuning the network learns from the given
 scans first: their images then wait on disk, beside the results, until the last mask is written.
 """
@@ -20,7 +21,9 @@ import torch
 
 from harness.data.datasets import way
 from harness.data.export import packed
+from harness.data.regions import drawing_order
 from harness.data.scan_view import ScanView, view_of
+from harness.data.targets import held, label_map
 from harness.data.unlabelled import Unlabelled, find, read
 from harness.data.wording import listed
 from harness.errors import DataError, UsageError, together
@@ -55,6 +58,8 @@ class PredictRequest:
     threads: int = 0
     """Processors for a network on the CPU; 0: as many as scored the trial, for the same masks."""
     overwrite: bool = False
+    separate: bool = False
+    """Whether each of several targets has a file of its own, in place of one label map."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +112,15 @@ def _predict(request: PredictRequest, progress: Progress) -> Prediction:
     found = find(request.inputs, spec.data.modalities)
     if not found.cases:
         raise together(found.faults, "the data")
+    drawn = _drawn(request, spec)
     asked = _record(request, found.cases)
-    there = _already(request, found.cases) if begun(request.out, asked) else {}
-    _refuse_overwriting(request, [case for case in found.cases if case.id not in there])
+    there = _already(request, found.cases, spec) if begun(request.out, asked) else {}
+    left = [case for case in found.cases if case.id not in there]
+    _refuse_overwriting(request, left, spec)
     RunFolder(request.out).create()
     faults = [*found.faults]
     files = [path for paths in there.values() for path in paths]
-    notes = [*_doubts(spec), *found.notes]
+    notes = [*_doubts(spec), *drawn, *found.notes]
     cases = found.cases if tpf else [case for case in found.cases if case.id not in there]
     total = len(found.faults) + len(cases) * (2 if tpf else 1)
     done = count(len(found.faults) + 1)
@@ -134,7 +141,7 @@ def _predict(request: PredictRequest, progress: Progress) -> Prediction:
         for sight in sights:
             try:
                 if sight.case not in there:
-                    files += _write(request, method, sight)
+                    files += _write(request, method, sight, spec)
                 notes += sight.notes
             except UnsoundPrediction as error:
                 faults.append(_unsound(sight.case, error))
@@ -156,9 +163,11 @@ def _record(request: PredictRequest, cases: Sequence[Unlabelled]) -> JsonObject:
     }
 
 
-def _already(request: PredictRequest, cases: Sequence[Unlabelled]) -> dict[str, list[Path]]:
+def _already(
+    request: PredictRequest, cases: Sequence[Unlabelled], spec: TrialSpec
+) -> dict[str, list[Path]]:
     """The files of each case that a command which was cut off has written."""
-    outputs = {case.id: _outputs(request, case.id) for case in cases}
+    outputs = {case.id: _outputs(request, case.id, spec) for case in cases}
     return {case: paths for case, paths in outputs.items() if all(p.exists() for p in paths)}
 
 
@@ -168,15 +177,33 @@ def _doubts(spec: TrialSpec) -> list[str]:
     return [f"trained by {spec.code}, this is {code_version()}: masks may differ from the scored"]
 
 
-def _outputs(request: PredictRequest, case: str) -> list[Path]:
-    """The paths of the files of one case: its mask, and its probability if requested."""
-    endings = ("", "_prob") if request.probability else ("",)
+def _drawn(request: PredictRequest, spec: TrialSpec) -> list[str]:
+    """What the values of a label map mean. UsageError where one map cannot show the targets."""
+    targets = spec.data.labels
+    if request.separate and not targets:
+        what, remedy = f"this trial has one target, {spec.data.target}", "leave it out"
+        raise UsageError(what, where="--separate", remedy=remedy)
+    if request.separate or not targets:
+        return []
+    values = [f"{list(targets)[place]} {value}" for place, value in drawing_order(targets)]
+    told = f"label maps: {', '.join(values)}"
+    return [told if spec.data.exclusive else f"{told}, drawn in this order: a later one on top"]
+
+
+def _outputs(request: PredictRequest, case: str, spec: TrialSpec) -> list[Path]:
+    """The paths of the files of one case: its masks, and its probabilities if requested."""
+    each = [f"_{name}" for name in spec.data.labels]
+    endings = each if request.separate else [""]
+    if request.probability:
+        endings = [*endings, *(f"{name}_prob" for name in each or [""])]
     return [request.out / f"{case}{ending}.nii.gz" for ending in endings]
 
 
-def _refuse_overwriting(request: PredictRequest, cases: Sequence[Unlabelled]) -> None:
+def _refuse_overwriting(
+    request: PredictRequest, cases: Sequence[Unlabelled], spec: TrialSpec
+) -> None:
     """UsageError if an output is a scan, collides with another, or exists without --overwrite."""
-    outputs = [path for case in cases for path in _outputs(request, case.id)]
+    outputs = [path for case in cases for path in _outputs(request, case.id, spec)]
     for name, times in Counter(path.name.casefold() for path in outputs).items():
         if times > 1:
             what = "would be the mask of one case and the probability of another"
@@ -242,13 +269,20 @@ def _unsound(case: str, error: UnsoundPrediction) -> DataError:
     return DataError(what, where=case, remedy=remedy, code="PFB-D17")
 
 
-def _write(request: PredictRequest, method: Method, sight: _Sight) -> list[Path]:
+def _write(request: PredictRequest, method: Method, sight: _Sight, spec: TrialSpec) -> list[Path]:
     """Write the files of one case on the grid of its scan; returns their paths."""
     field, method = sight.field, method.at(sight.case)
-    answers = [field.mask([method.segment(image) for image in field.images])]
+    masks = [method.segment(image) for image in field.images]
+    targets = spec.data.labels
+    answers: list[np.ndarray] = [] if targets else [field.mask(masks)]
+    if targets:
+        each = [field.mask([held(mask, k) for mask in masks]) for k in range(len(targets))]
+        answers += each if request.separate else [label_map(each, targets)]
     if request.probability:
-        answers.append(field.probability([method.probability(image) for image in field.images]))
-    paths = _outputs(request, sight.case)
+        found = [method.probability(image) for image in field.images]
+        channels = [[one[k] for one in found] for k in range(len(targets))] or [found]
+        answers += map(field.probability, channels)
+    paths = _outputs(request, sight.case, spec)
     for path, answer in zip(paths, answers, strict=True):
         write_bytes(path, packed(answer, sight.stored_affine, sight.place))
     return paths

@@ -5,6 +5,7 @@
 One scan is in memory at a time. Nothing is written before every mask of every folder is sound.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -98,8 +99,9 @@ def score(request: ScoreRequest, progress: Progress = lambda done, total, what: 
             given.refuse_taken(name, run, tables)
         facts = given.read_facts(request.facts, request.predictions)
         data = Data.model_validate(run.protocol["data"])
+        refuse_several(data, str(request.run))
         split = folder.split()
-        sets = gathered(request.predictions, split, data.target.split(","))
+        sets = gathered(request.predictions, split, re.split("[,+]", data.target))
         _score_all(request, folder, run, data, sets, progress)
         trials: dict[str, list[Any]] = {name: [] for name in request.predictions}
         for each in sets:
@@ -182,7 +184,7 @@ def _score_all(
         known |= values_in(there.scan.label)
         volume = folder.volume(case, request.cache)
         truth = volume.label > 0
-        if not np.array_equal(there.on_grid(there.scan.label, job.labels), truth):
+        if not np.array_equal(there.on_grid(there.scan.label, job.foreground), truth):
             what = "has another reference than the one that the run scored"
             remedy = "--data-root with the data as they were"
             raise DataError(what, where=case, remedy=remedy, code="PFB-D10")
@@ -198,11 +200,19 @@ def _score_all(
         progress(done, len(cases), case)
     for each in sets:
         try:
-            _refuse_values(each, request.values or jobs[cases[0]].labels, known, request.values)
+            _refuse_values(each, request.values or jobs[cases[0]].foreground, known, request.values)
         except DataError as fault:
             faults.append(fault)
     if faults:
         raise together(faults, "the masks")
+
+
+def refuse_several(data: Data, run: str) -> None:
+    """Raise UsageError for a run of several targets, of which other tools' masks say too little."""
+    if data.targets:
+        what = f"learns {data.target} at once; masks of other tools are scored for one target"
+        remedy = f"a run with --target {next(iter(data.labels))}"
+        raise UsageError(what, where=run, remedy=remedy, code="PFB-C02")
 
 
 def jobs_of(
@@ -222,7 +232,7 @@ def jobs_of(
         dataset=data.name,
         root=root,
         modalities=data.modalities,
-        target=data.target,
+        target=data.target.replace(",", "+"),  # labels of one target, which commas joined before
         reduce=settings.reduce,
         cases=settings.phantom.cases,
         seed=settings.phantom.seed,
@@ -250,7 +260,7 @@ def _mask(each: GivenSet, case: str, there: Sight, values: Sequence[int]) -> np.
     scan = there.scan
     given_masks.refuse_misplaced(mask, paths[0], scan.label.shape, scan.affine, beside)
     each.values |= values_in(mask.array)
-    labels = (1,) if each.several else (values or job.labels)
+    labels = (1,) if each.several else (values or job.foreground)
     return there.on_grid(mask.array, labels)
 
 

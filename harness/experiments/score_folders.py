@@ -130,7 +130,7 @@ def _score_all(
 
 def _target(labels: Nifti, values: Sequence[int]) -> Any:
     """(D, H, W) bool: the voxels with one of `values`, or all above 0."""
-    return region(labels.array, values) if values else labels.array > 0
+    return region(labels.array, tuple(values)) if values else labels.array > 0
 
 
 def _strange(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.data import datasets
+from harness.data.regions import absences
 from harness.data.split import NO_CASES, Split
 from harness.data.wording import counted
 from harness.errors import UsageError, together
@@ -154,8 +155,8 @@ def _prepare(request: StudyRequest, screen: Screen) -> StudyData:
             progress=advance,
             score=score,
         )
-    notes = (*prepared.notes, *made.notes)
     cases = cases.without(prepared.dropped)
+    notes = (*prepared.notes, *made.notes, *absences(prepared.absent, cases.parts))
     return StudyData(cases, described(prepared), dict(prepared.keys), settings, notes)
 
 
@@ -328,7 +329,8 @@ def _stages(request: StudyRequest, space: Space, prepared: StudyData) -> int:
 
     spec = _reference(request, space, prepared)
     with torch.device("meta"):
-        method = build(space.system, spec.options, len(spec.data.modalities), spec.data.grid)
+        seen = (len(spec.data.modalities), spec.data.grid, len(spec.data.names))
+        method = build(space.system, spec.options, *seen)
     return len(method.stages)
 
 

@@ -19,6 +19,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from harness.data.case import Volume
+from harness.data.targets import held, unpacked
 from harness.errors import StateError, unknown
 from harness.report.case_sheet import Sheet, SystemPanel, draw
 from harness.report.style import write_picture
@@ -29,7 +30,7 @@ from harness.runs.run_folder import RunFolder
 from harness.runs.trial_folder import TrialFolder
 from harness.systems.overlap import dice as dice_of
 
-Mask = NDArray[Any]  # (D, H, W), non-zero is foreground
+Mask = NDArray[Any]  # (D, H, W), non-zero is foreground, of all targets together
 OpenVolume = Callable[[str, str], Volume]
 """A function that opens the volume of a case, of the volumes with a fingerprint."""
 
@@ -46,6 +47,12 @@ NOTES = (
     "components of the prediction (26 neighbours) that share no voxel with the ground truth. The "
     "slice is the axial one with the largest target area. Anterior is up; R: the patient's right, "
     "according to the file."
+)
+
+
+OF_SEVERAL = (
+    " Several targets: Dice is the mean over them, and stray counts all of them together. Filled: "
+    "where a system sees a target; line: where it is."
 )
 
 
@@ -156,18 +163,33 @@ class _Entry:
         missing = self.missing or ("" if volume.case in self.dice else "case not tested")
         if missing:
             return SystemPanel(self.row.title, self.row.kind, missing, None)
-        mask = _scored_mask(self.trial_of(volume.case), volume, self.dice[volume.case])
+        trial = self.trial_of(volume.case)
+        targets = trial.spec().data.names
+        each = {name: trial.of_target(name).scores("dice")[volume.case] for name in targets}
+        mask = _scored_mask(trial, volume, list(each.values()))
         caption = f"Dice {self.dice[volume.case]:.2f}\nstray {stray_components(mask, volume.label)}"
-        return SystemPanel(self.row.title, self.row.kind, caption, mask[index])
+        if len(targets) > 1:
+            caption += "".join(f"\n{name} {dice:.2f}" for name, dice in each.items())
+        plane = _plane(mask[index], len(targets))
+        return SystemPanel(self.row.title, self.row.kind, caption, plane)
 
 
-def _scored_mask(trial: TrialFolder, volume: Volume, dice: float) -> NDArray[np.bool_]:
-    """The mask (D, H, W); StateError unless the mask has the Dice of cases.csv."""
-    mask = trial.mask(volume.case)
-    same_grid = mask.shape == volume.label.shape
-    if not same_grid or abs(dice_of(mask, volume.label) - dice) > 1e-6:
+def _plane(plane: Mask, targets: int) -> NDArray[np.bool_]:
+    """A slice (H, W) of a label as the sheet wants it: (K, H, W) of several targets."""
+    return np.asarray(plane) > 0 if targets == 1 else unpacked(np.asarray(plane), targets)
+
+
+def _scored_mask(trial: TrialFolder, volume: Volume, dice: Sequence[float]) -> Mask:
+    """The mask (D, H, W); StateError unless each target has the Dice of cases.csv."""
+    mask, label = trial.mask(volume.case), volume.label
+    same = mask.shape == label.shape
+    for place, known in enumerate(dice if same else ()):
+        pair = (held(mask, place), held(label, place)) if len(dice) > 1 else (mask, label)
+        same &= abs(dice_of(*pair) - known) <= 1e-6
+    if not same:
         raise StateError(
-            f"the mask of {volume.case} does not have the Dice of cases.csv, {dice:.4f}",
+            f"the mask of {volume.case} does not have the Dice of cases.csv, "
+            f"{', '.join(f'{each:.4f}' for each in dice)}",
             where=str(trial.path),
             remedy="pass the data of this run, or remove the folder and repeat the run",
         )
@@ -230,10 +252,11 @@ def _sheet(volume: Volume, why: str, about: str, entries: Sequence[_Entry]) -> S
         modality=spec.data.modalities[0],
         image=image[index],
         window=_window(image, spec.data.modalities[0]),
-        target=np.asarray(volume.label[index]) > 0,
+        target=_plane(volume.label[index], len(spec.data.names)),
         panels=tuple(entry.panel(volume, index) for entry in entries),
         pixel_mm=(pixel_mm[0], pixel_mm[1]),
-        notes=NOTES,
+        notes=NOTES + (OF_SEVERAL if spec.data.targets else ""),
+        targets=tuple(filter(None, spec.data.names)),
     )
 
 

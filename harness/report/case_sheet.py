@@ -6,7 +6,8 @@
     │ ...                                             │   on the left
     └ legend, and what the numbers count ─────────────┘
 
-False positives are plain and false negatives hatched, so that grey paper shows which is which.
+False positives are plain and false negatives hatched, so that grey paper shows which is which. Of
+several targets each has a colour: filled where a system sees it, a line around where it is.
 """
 
 import textwrap
@@ -22,9 +23,20 @@ from matplotlib.patches import Patch, PathPatch
 from numpy.typing import NDArray
 
 from harness.report.outline import outline
-from harness.report.style import GREY, LARGE, NORMAL, SKY_BLUE, SMALL, VERMILLION, YELLOW, Style
+from harness.report.style import (
+    GREY,
+    LARGE,
+    NORMAL,
+    OF_TARGETS,
+    SKY_BLUE,
+    SMALL,
+    VERMILLION,
+    YELLOW,
+    Style,
+)
 
-Plane = NDArray[np.bool_]  # (H, W): rows towards anterior, columns towards the patient's right
+# (H, W): rows towards anterior, columns towards the patient's right; (K, H, W) of several targets
+Plane = NDArray[np.bool_]
 
 PANEL, GAP, LEGEND = 1.42, 0.06, 0.22  # inches; five panels to a page of 190 mm
 MIN_COLUMNS, MAX_COLUMNS = 3, 6
@@ -85,6 +97,8 @@ class Sheet:
     panels: tuple[SystemPanel, ...]
     pixel_mm: tuple[float, float]  # H, W
     notes: str
+    targets: tuple[str, ...] = ()
+    """The names of several targets; () for one."""
 
 
 def draw(sheet: Sheet) -> Figure:
@@ -96,13 +110,14 @@ def draw(sheet: Sheet) -> Figure:
     title = _wrapped(sheet.title, width / (LARGE * WIDE_LETTER))
     details = _wrapped(sheet.details, width / (NORMAL * LETTER))
     notes = _wrapped(sheet.notes, width / (SMALL * LETTER))
+    legend = _legend(sheet)
     names = _names(sheet)
     name_height = max(_height(name, NORMAL) for name in names) + GAP
     row_height = name_height + _panel_height(sheet) + GAP
     heights = (
         _height(title, LARGE) + _height(details, NORMAL) + 3 * GAP,
         rows * row_height,
-        LEGEND + _height(notes, SMALL) + GAP,
+        LEGEND * ceil(len(legend) / (columns * 2)) + _height(notes, SMALL) + GAP,
     )
     figure = Figure((width, sum(heights)))
     head, body, foot = figure.subfigures(3, 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -121,9 +136,9 @@ def draw(sheet: Sheet) -> Figure:
     )
     _draw_panels([body.add_subplot(cell) for cell in grid], names, sheet)
     foot.legend(
-        [Patch(**style) for style in STYLES.values()],
-        list(STYLES),
-        ncols=len(STYLES),
+        [Patch(**style) for style in legend.values()],
+        list(legend),
+        ncols=min(len(legend), columns * 2),
         loc="upper left",
         bbox_to_anchor=(left, 1),
         borderaxespad=0,
@@ -133,15 +148,36 @@ def draw(sheet: Sheet) -> Figure:
     return figure
 
 
+def _legend(sheet: Sheet) -> dict[str, Style]:
+    """What the legend explains: the errors in one target, or the colours of several."""
+    if not sheet.targets:
+        return STYLES
+    return {name: _filled(place) for place, name in enumerate(sheet.targets)}
+
+
+def _filled(place: int) -> Style:
+    """The style of a target where a system sees it; of more than there are colours, hatched."""
+    colour = OF_TARGETS[place % len(OF_TARGETS)]
+    again = place // len(OF_TARGETS)
+    return {"facecolor": colour, "edgecolor": "black", "hatch": "." * 3 * again, "linewidth": 0}
+
+
+def _around(place: int) -> Style:
+    """The style of the line around a target where it is."""
+    colour = OF_TARGETS[place % len(OF_TARGETS)]
+    return {"facecolor": "none", "edgecolor": colour, "linewidth": 0.8}
+
+
 def _as_seen(sheet: Sheet) -> Sheet:
     """The sheet cropped to the body and masks, anterior up, the patient's right on the left."""
     masks = [panel.mask for panel in sheet.panels if panel.mask is not None]
     low, _ = sheet.window
-    shown = np.logical_or.reduce([sheet.image > low, sheet.target, *masks])
+    planes = [each.reshape(-1, *sheet.image.shape).any(0) for each in (sheet.target, *masks)]
+    shown = np.logical_or.reduce([sheet.image > low, *planes])
     box = _box(shown.any(axis=1)), _box(shown.any(axis=0))
 
     def view(plane: np.ndarray) -> np.ndarray:
-        return plane[box][::-1, ::-1]
+        return plane[(..., *box)][..., ::-1, ::-1]
 
     panels = (
         panel if panel.mask is None else replace(panel, mask=view(panel.mask))
@@ -193,14 +229,18 @@ def _draw_panels(places: Sequence[Axes], names: Sequence[str], sheet: Sheet) -> 
     _draw_scan(first, sheet)
     _draw_scale(first, sheet)
     _draw_scan(second, sheet)
-    _add(second, "ground truth", sheet.target)
+    if sheet.targets:
+        _draw_targets(second, sheet.target, sheet.target)
+    else:
+        _add(second, STYLES["ground truth"], sheet.target)
     for axes, panel in zip(others, sheet.panels, strict=False):
         if panel.mask is None:
             axes.text(0.5, 0.5, panel.caption, ha="center", va="center", transform=axes.transAxes)
             axes.set(frame_on=True)
         else:
             _draw_scan(axes, sheet)
-            _draw_errors(axes, panel.mask, sheet.target)
+            draw_mask = _draw_targets if sheet.targets else _draw_errors
+            draw_mask(axes, panel.mask, sheet.target)
             _label(axes, 0.03, 0.97, panel.caption, va="top")
 
 
@@ -224,15 +264,27 @@ def _draw_scale(axes: Axes, sheet: Sheet) -> None:
 
 
 def _draw_errors(axes: Axes, mask: Plane, target: Plane) -> None:
-    _add(axes, "false positive", mask & ~target)
-    _add(axes, "false negative", target & ~mask)
-    _add(axes, "prediction", mask)
-    _add(axes, "ground truth", target)
+    _add(axes, STYLES["false positive"], mask & ~target)
+    _add(axes, STYLES["false negative"], target & ~mask)
+    _add(axes, STYLES["prediction"], mask)
+    _add(axes, STYLES["ground truth"], target)
 
 
-def _add(axes: Axes, meaning: str, plane: Plane) -> None:
+def _draw_targets(axes: Axes, masks: Plane, targets: Plane) -> None:
+    """Fill where a system sees each target, the largest first, and draw lines where they are."""
+    for place in np.argsort(-masks.sum(axis=(1, 2)), kind="stable"):
+        _add(axes, {**_filled(int(place)), "alpha": 0.7}, masks[place])
+    _draw_lines(axes, targets)
+
+
+def _draw_lines(axes: Axes, targets: Plane) -> None:
+    for place, target in enumerate(targets):
+        _add(axes, _around(place), target)
+
+
+def _add(axes: Axes, style: Style, plane: Plane) -> None:
     if plane.any():
-        axes.add_patch(PathPatch(outline(plane), joinstyle="miter", **STYLES[meaning]))
+        axes.add_patch(PathPatch(outline(plane), joinstyle="miter", **style))
 
 
 def _label(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:

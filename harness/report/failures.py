@@ -71,7 +71,7 @@ def _missed(rows: Mapping[str, Sequence[ResultRow]]) -> list[tuple[Cell, ...]]:
         result = trial.result()
         if isinstance(result, Scored) and result.n_failed:
             cases = trial.missed_cases()
-            share = f"{result.n_failed} of {result.n_cases}"
+            share = f"{result.n_failed} of {result.n_cases * max(len(result.targets), 1)}"
             texts = (title, _training(trial.spec()), share, listed(cases, SHOWN))
             found.append(tuple(map(Cell, texts)))
     return found

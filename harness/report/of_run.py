@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 from harness import __version__
 from harness.data.wording import counted
@@ -16,12 +17,21 @@ from harness.report.reproduce import environment_section, reproduce_section
 from harness.report.results_table import drop_table, fold_table, result_table
 from harness.results import tables as table
 from harness.results.caveats import caveats
-from harness.results.rows import ResultRow, merged_rows
+from harness.results.compare import Found, family_of
+from harness.results.rows import ResultRow, merged_rows, scored_targets
 from harness.results.standings import Standing, stand
 from harness.runs.measures import SCORES, TIME
 from harness.runs.run_folder import RunFolder
 from harness.runs.selection import SelectedRun
 
+OVER_TARGETS = (
+    "Several targets: {}. The first table has the mean over them in each case, by which systems "
+    "are compared; missed and false alarms are summed over them. Below it each target alone."
+)
+TOGETHER = (
+    "Of several targets the mean over them in each case is tested; in the tables by target all "
+    "pairs of a metric in all targets are corrected together."
+)
 QUESTION = (
     "A three-dimensional scan is larger than what a network can take in at once. Patch-based "
     "systems slide a window over it, which costs many passes and hides what lies outside the "
@@ -63,6 +73,23 @@ class Gathered:
             name: {metric.key: stand(rows, metric) for metric in SCORES}
             for name, rows in self.rows.items()
         }
+
+    @cached_property
+    def of_targets(self) -> dict[tuple[str, str], dict[str, Standing]]:
+        """The standings of each of several targets: (suite, target) -> as in `standings`."""
+        return {
+            (name, target): {
+                metric.key: stand([row.of_target(target) for row in rows], metric)
+                for metric in SCORES
+            }
+            for name, rows in self.rows.items()
+            for target in self.targets
+        }
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of several targets that any test case has; () for one."""
+        return scored_targets(self.folders)
 
     def title(self, suite: str) -> str:
         """The title of a suite, as the run recorded it."""
@@ -165,7 +192,12 @@ def _results(found: Gathered) -> Section:
             tables.append(drop_table(shown.about.title, worse))
         if crossed := fold_table(shown, found.folders):
             tables.append(crossed)
-    return Section("results", "Results", (), tuple(tables))
+    tables += [
+        result_table(shown, found.of_targets.get((shown.suite, shown.target), {}))
+        for shown in found.results.by_target
+    ]
+    lead = (OVER_TARGETS.format(", ".join(found.targets)),) if found.targets else ()
+    return Section("results", "Results", lead, tuple(tables))
 
 
 def _standings(found: Gathered) -> Section | None:
@@ -175,7 +207,8 @@ def _standings(found: Gathered) -> Section | None:
         several = [s for s in standings.values() if len(s.scores) > 1]
         blocks += standing_blocks.significance(several)
         blocks += standing_blocks.ranks(name, several)
-        more += [standing_blocks.pairs(standing) for standing in several]
+        more += [standing_blocks.pairs(Found(s, tuple(s.comparisons))) for s in several]
+        more += [standing_blocks.pairs(each) for each in _by_target(found, name)]
         more += [standing_blocks.spreads(standing) for standing in several]
     if not blocks:
         return None
@@ -186,9 +219,17 @@ def _standings(found: Gathered) -> Section | None:
         "Student's t, of HD95 the median difference with the sign test, after Holm over all pairs "
         "of a metric. With several trainings, patients and trainings are both taken for a sample. "
         "A missed target counts with the worst score there is.",
+        *((TOGETHER,) if found.targets else ()),
         *notes,
     )
     return Section("standing", "Which system is better", lead, tuple(blocks), tuple(more))
+
+
+def _by_target(found: Gathered, name: str) -> list[Found]:
+    """The comparisons of the rows of a suite in each of several targets, by metric."""
+    pairs = list(combinations([row.key for row in found.rows[name]], 2))
+    made = [family_of(found.rows[name], metric, pairs, found.targets) for metric in SCORES]
+    return [each for family in made for each in family if len(each.standing.scores) > 1]
 
 
 def _cases(found: Gathered) -> Section | None:
@@ -198,6 +239,11 @@ def _cases(found: Gathered) -> Section | None:
         there = [standing for standing in standings.values() if standing.scores]
         if there:
             plots.append(standing_blocks.strips(name, found.title(name), there, kinds))
+        for target in found.targets:
+            own = [s for s in found.of_targets[name, target].values() if s.scores]
+            if own:
+                title = f"{found.title(name)}, target {target}"
+                plots.append(standing_blocks.strips(f"{name}-{target}", title, own, kinds))
     return Section("cases", "Case by case", (), tuple(plots)) if plots else None
 
 

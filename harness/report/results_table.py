@@ -45,7 +45,7 @@ def result_table(shown: ResultTable, standings: Mapping[str, Standing]) -> Table
     headings = tuple(table.headings(shown))
     notes = _notes(shown, standings)
     notes += (PAPER,) if any(cell.paper for row in rows for cell in row) else ()
-    return Table(about.title, headings, tuple(rows), len(about.headings), notes)
+    return Table(shown.title, headings, tuple(rows), len(about.headings), notes)
 
 
 def drop_table(title: str, worse: Sequence[Drop]) -> Table:

@@ -56,11 +56,10 @@ def _map(standing: Standing) -> Table:
     return Table(f"Significance: {standing.metric.title}", headings, tuple(rows))
 
 
-def pairs(standing: Standing) -> Table:
+def pairs(found: Found) -> Table:
     """The table of every two systems with difference, interval, p and verdict."""
-    found = Found(standing, tuple(standing.comparisons))
     rows = words([cells(found, each)[1:] for each in found.comparisons])
-    title = f"Every two systems: {standing.metric.title}"
+    title = f"Every two systems: {found.title}"
     return Table(title, HEADINGS[1:], rows, 2)
 
 

@@ -15,7 +15,9 @@ Style = dict[str, Any]
 
 # Okabe and Ito, 2008: told apart with every kind of colour vision.
 VERMILLION, SKY_BLUE, BLUE, YELLOW = "#D55E00", "#56B4E9", "#0072B2", "#F0E442"
-GREEN = "#009E73"
+GREEN, PURPLE, ORANGE = "#009E73", "#CC79A7", "#E69F00"
+OF_TARGETS = (YELLOW, VERMILLION, SKY_BLUE, GREEN, PURPLE, ORANGE, BLUE)
+"""The colours of several targets, in their order; then again."""
 GREY = "#595959"
 SMALL, NORMAL, LARGE = 6.0, 7.0, 9.0  # points
 PNG_DPI = 300  # what journals ask for

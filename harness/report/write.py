@@ -9,6 +9,7 @@ import pandas as pd
 from harness.errors import UsageError, unknown
 from harness.report import html, latex, markdown, of_run, of_study, study_files
 from harness.report.document import Document
+from harness.results import tables
 from harness.results.csv_text import csv_text
 from harness.results.folder import RunResults, StudyResults, opened
 from harness.runs.files import write_bytes
@@ -89,10 +90,16 @@ def _with_intervals(folders: Sequence[RunFolder]) -> pd.DataFrame:
     """
     found = of_run.Gathered.of(folders)
     frames = []
-    for shown in found.results.tables:
+    for shown in (*found.results.tables, *found.results.by_target):
         frame = shown.frame.copy()
         mean = (frame["row"] == "mean") & (frame["status"] == "ok")
-        for standing in found.standings[shown.suite].values():
+        if found.results.by_target:
+            of = shown.target or tables.OVER_TARGETS
+            frame.insert(list(frame).index("title"), "target", of)
+        standings = found.standings[shown.suite]
+        if shown.target:
+            standings = found.of_targets.get((shown.suite, shown.target), {})
+        for standing in standings.values():
             for end in ("low", "high"):
                 ends = {key: getattr(each, end) for key, each in standing.intervals.items()}
                 values = frame["key"].map(ends).astype(float) / standing.metric.scale

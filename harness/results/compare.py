@@ -4,7 +4,8 @@
     RUN_DIR RUN_DIR        each row of the first run against itself in the second
 
 Every number is of first - second, paired by patient. The p values of one metric are corrected
-together.
+together. Of several targets a score is the mean over them; `by_target` adds those of each, which
+are corrected together, too, beside the mean.
 """
 
 from collections.abc import Sequence
@@ -17,11 +18,11 @@ from rich.table import Table
 
 from harness.errors import UsageError, unknown
 from harness.results.intervals import seeds_needed
-from harness.results.rankings import Comparison, Verdict, compare_pairs, verdict
-from harness.results.rows import ResultRow, rows
+from harness.results.rankings import Comparison, Verdict, compare_families, verdict
+from harness.results.rows import ResultRow, rows, scored_targets
 from harness.results.standings import Standing, stand
 from harness.runs.files import JsonObject
-from harness.runs.measures import SCORES
+from harness.runs.measures import SCORES, Measure
 from harness.runs.nested import difference
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
@@ -48,6 +49,14 @@ class Found:
 
     standing: Standing
     comparisons: tuple[Comparison, ...]
+    target: str = ""
+    """The target that the scores are of; "" for the only one, or the mean over several."""
+
+    @property
+    def title(self) -> str:
+        """The metric's heading, with the target where it is one of several."""
+        title = self.standing.metric.title
+        return f"{title}, {self.target}" if self.target else title
 
     def verdict(self, comparison: Comparison) -> Verdict:
         return verdict(comparison, higher_is_better=self.standing.higher_is_better)
@@ -69,25 +78,42 @@ class Compared:
     notes: tuple[str, ...]
 
 
-def compare(folders: Sequence[RunFolder], names: Sequence[str], suite: str = "") -> Compared:
+def compare(
+    folders: Sequence[RunFolder], names: Sequence[str], suite: str = "", *, by_target: bool = False
+) -> Compared:
     """Compare the rows of one run with each other, or the same rows of two runs.
 
-    `names` are keys or titles of rows. Raises UsageError for an unknown name, fewer than two rows
-    or runs on different cases, StateError for what is no run or has no readable scores.
+    `names` are keys or titles of rows; `by_target` adds each of several targets. Raises UsageError
+    for an unknown name, fewer than two rows or runs on different cases, StateError for what is no
+    run or has no readable scores.
     """
+    targets = _targets(folders[0]) if by_target else ()
     if len(folders) == 2:
-        return _compare_runs(folders[0], folders[1], names, suite)
+        return _compare_runs(folders[0], folders[1], names, suite, targets)
     if len(folders) != 1:
         what = f"{len(folders)} run folders; one or two can be compared"
         raise UsageError(what, where="compare", remedy="pfbench compare RUN_DIR ROW ROW")
     [folder] = folders
     found = _chosen(_table(folder, suite, names), names)
     pairs = list(combinations([row.key for row in found], 2))
-    return _compared(f"{found[0].suite}: rows of one run", found, pairs, [])
+    return _compared(f"{found[0].suite}: rows of one run", found, pairs, [], targets)
+
+
+def _targets(folder: RunFolder) -> tuple[str, ...]:
+    """The targets of a run that any test case has. UsageError where it has but one target."""
+    targets = scored_targets([folder])
+    if not folder.run().targets:
+        what, remedy = f"{folder.path} has one target", "leave it out"
+        raise UsageError(what, where="--by-target", remedy=remedy, code="PFB-C02")
+    return targets
 
 
 def _compare_runs(
-    first: RunFolder, second: RunFolder, names: Sequence[str], suite: str
+    first: RunFolder,
+    second: RunFolder,
+    names: Sequence[str],
+    suite: str,
+    targets: Sequence[str],
 ) -> Compared:
     before, after = first.run().protocol, second.run().protocol
     folds = [folder.run().folds.keys() for folder in (first, second)]
@@ -114,7 +140,7 @@ def _compare_runs(
     changed = difference(before["protocol"], after["protocol"])
     notes = [f"run 1: {first.path}; run 2: {second.path}"]
     notes += [f"the protocols differ: {changed}"] if changed else []
-    return _compared(f"{kept[0].suite}: two runs", named, pairs, notes)
+    return _compared(f"{kept[0].suite}: two runs", named, pairs, notes, targets)
 
 
 def _table(folder: RunFolder, suite: str, names: Sequence[str]) -> list[ResultRow]:
@@ -149,15 +175,38 @@ def _chosen(
 
 
 def _compared(
-    title: str, table: Sequence[ResultRow], pairs: Sequence[tuple[str, str]], notes: list[str]
+    title: str,
+    table: Sequence[ResultRow],
+    pairs: Sequence[tuple[str, str]],
+    notes: list[str],
+    targets: Sequence[str],
 ) -> Compared:
     found = []
     for metric in SCORES:
-        standing = stand(table, metric)
-        there = [pair for pair in pairs if set(pair) <= set(standing.scores)]
-        found.append(Found(standing, tuple(compare_pairs(there, standing.scores, metric.centre))))
-        notes += standing.notes
+        for family in ([""], list(targets)):
+            made = family_of(table, metric, pairs, family)
+            found += made
+            notes += [note for each in made for note in each.standing.notes]
     return Compared(title, tuple(found), tuple(dict.fromkeys(notes)))
+
+
+def family_of(
+    table: Sequence[ResultRow],
+    metric: Measure,
+    pairs: Sequence[tuple[str, str]],
+    targets: Sequence[str],
+) -> list[Found]:
+    """The comparisons of the pairs in each of `targets`, all of them corrected together."""
+    standings = [stand([row.of_target(target) for row in table], metric) for target in targets]
+    families = [
+        ([pair for pair in pairs if set(pair) <= set(standing.scores)], standing.scores)
+        for standing in standings
+    ]
+    compared = compare_families(families, metric.centre)
+    return [
+        Found(standing, tuple(comparisons), target)
+        for standing, comparisons, target in zip(standings, compared, targets, strict=True)
+    ]
 
 
 def records(compared: Compared) -> JsonObject:
@@ -168,7 +217,8 @@ def records(compared: Compared) -> JsonObject:
 
 def _record(found: Found, each: Comparison) -> JsonObject:
     standing, paired = found.standing, each.paired
-    return {
+    of = {"target": found.target} if found.target else {}
+    return of | {
         "metric": standing.metric.key,
         "unit": standing.metric.difference_unit,
         "first": each.first,
@@ -223,7 +273,7 @@ def cells(found: Found, each: Comparison) -> list[str]:
     if found.standing.metric.centre == "median":
         difference = f"median {difference}, mean {paired.mean:+.2f}"
     return [
-        found.standing.metric.title,
+        found.title,
         titles[each.first],
         titles[each.second],
         in_figures(found.standing, each.first),

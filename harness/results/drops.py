@@ -86,7 +86,7 @@ def _at_home(row: ResultRow) -> ResultRow:
     trials = []
     for trial in row.trials:
         spec = trial.spec().model_copy(update={"test": None})
-        trials.append(TrialFolder(trial.path.parent / spec.id))
+        trials.append(TrialFolder(trial.path.parent / spec.id, trial.target))
     table, _ = parted(row.suite)
     return replace(row, suite=table, trials=tuple(trials), again=())
 

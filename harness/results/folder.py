@@ -48,8 +48,8 @@ class RunResults:
         """Write table.csv and table.md."""
         tables.write(self.folders[0], self.found)
 
-    def show(self, screen: Screen) -> None:
-        tables.show(self.found, screen)
+    def show(self, screen: Screen, *, by_target: bool = False) -> None:
+        tables.show(self.found, screen, by_target=by_target)
         screen.say(f"table       {self.folders[0].path / 'table.md'} (and table.csv)")
 
 
@@ -72,7 +72,8 @@ class StudyResults:
         """Write study.csv, study.md, and best.yaml once a point is complete."""
         study.write_tables(self.folder)
 
-    def show(self, screen: Screen) -> None:
+    def show(self, screen: Screen, *, by_target: bool = False) -> None:
+        """Print the table; scores of a study are means over targets, so that it has but one."""
         study.show(self.folder, screen)
 
 

@@ -1,5 +1,7 @@
 """Missed targets and false alarms: exactly one mask of the case is empty, the distance the worst.
 
+Of several targets each counts in each case, those that no test case has left out.
+
 A mean of distances is ruled by them, so that their count stands beside it wherever it is shown.
 """
 
@@ -27,7 +29,6 @@ def without_target(trials: Sequence[TrialFolder]) -> bool:
 
 def misses(trials: Sequence[TrialFolder]) -> Misses:
     """The misses of finished trials. StateError when the scores of a trial cannot be read."""
-    empty = [(trial.scores("failed"), trial.scores("target_ml")) for trial in trials]
-    failed = [volume for fails, volumes in empty for case, volume in volumes.items() if fails[case]]
+    failed = [volume for trial in trials for volume in trial.failed_ml()]
     missed = sum(volume > 0 for volume in failed)
     return Misses(missed, len(failed) - missed)

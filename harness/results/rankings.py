@@ -73,11 +73,28 @@ def compare_pairs(
     pairs: Sequence[tuple[str, str]], systems: Mapping[str, Scores], centre: Centre = "mean"
 ) -> list[Comparison]:
     """Compare the given pairs, corrected together. Raises like `paired_difference`."""
-    tested = [paired_difference(systems[first], systems[second], centre) for first, second in pairs]
-    adjusted = holm([paired.p for paired in tested])
+    return compare_families([(pairs, systems)], centre)[0]
+
+
+def compare_families(
+    families: Sequence[tuple[Sequence[tuple[str, str]], Mapping[str, Scores]]],
+    centre: Centre = "mean",
+) -> list[list[Comparison]]:
+    """Compare the pairs of several families, such as targets, all of them corrected together.
+
+    Raises like `paired_difference`.
+    """
+    tested = [
+        [paired_difference(systems[first], systems[second], centre) for first, second in pairs]
+        for pairs, systems in families
+    ]
+    adjusted = iter(holm([paired.p for family in tested for paired in family]))
     return [
-        Comparison(first, second, paired, p)
-        for (first, second), paired, p in zip(pairs, tested, adjusted, strict=True)
+        [
+            Comparison(first, second, paired, next(adjusted))
+            for (first, second), paired in zip(pairs, family, strict=True)
+        ]
+        for (pairs, _), family in zip(families, tested, strict=True)
     ]
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from harness.errors import UsageError
 from harness.results.scores import Scores
 from harness.runs.nested import difference
-from harness.runs.records import RunManifest
+from harness.runs.records import RunManifest, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.suite import parted
 from harness.runs.suites import OURS, place
@@ -36,6 +36,11 @@ class ResultRow:
     @property
     def kind(self) -> Kind:
         return self.entry.kind
+
+    def of_target(self, target: str) -> "ResultRow":
+        """The same row with the scores of one of several targets; of all of them for ""."""
+        trials = tuple(trial.of_target(target) for trial in self.trials)
+        return replace(self, trials=trials, again=tuple(t.of_target(target) for t in self.again))
 
     def scores(
         self, metric: str, scale: float = 1.0, trials: Sequence[TrialFolder] | None = None
@@ -145,6 +150,18 @@ def _merged(same: Sequence[ResultRow]) -> ResultRow:
             by_network[network] = trial
     chosen = tuple(by_network[network] for network in sorted(by_network))
     return replace(same[0], trials=chosen, again=tuple(t for t in trials if t not in chosen))
+
+
+def scored_targets(folders: Sequence[RunFolder]) -> tuple[str, ...]:
+    """The names of several targets that any test case has, in order; () for one target."""
+    names = folders[0].run().targets
+    for trial in (trial for folder in folders for trial in folder.trials() if names):
+        result = trial.result()
+        if isinstance(result, Scored):
+            each = result.targets.items()
+            empty = {name for name, one in each if one.n_without_target == result.n_cases}
+            return tuple(name for name in names if name not in empty)
+    return names
 
 
 def common_protocol(folders: Sequence[RunFolder]) -> RunManifest:

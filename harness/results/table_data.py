@@ -4,7 +4,7 @@ trials ─► lines (row = "trial") ─► their mean (row = "mean") ─► Resu
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,13 @@ class ResultTable:
     frame: pd.DataFrame
     cells: dict[str, tuple[str, ...]]
     """Row key -> the words under the suite's headings."""
+    target: str = ""
+    """The target that the scores are of; "" for the only one, or the mean over several."""
+
+    @property
+    def title(self) -> str:
+        """The title of the suite, with the target where the table is of one of several."""
+        return f"{self.about.title}, target {self.target}" if self.target else self.about.title
 
     @property
     def extra(self) -> list[str]:
@@ -103,20 +110,21 @@ class ResultTable:
         return float(values.astype(float).mean()) if len(values) else None
 
 
-def tables(folders: Sequence[RunFolder]) -> tuple[ResultTable, ...]:
+def tables(folders: Sequence[RunFolder], target: str = "") -> tuple[ResultTable, ...]:
     """The tables of the runs, with several runs merged into one.
 
-    Raises UsageError for runs of different protocols, StateError for a folder that is no run.
+    With `target` they are of that one of several, without it of the mean over them. Raises
+    UsageError for runs of different protocols, StateError for a folder that is no run.
     """
     by_suite: dict[str, list[ResultRow]] = {}
     for row in merged_rows(folders):
-        by_suite.setdefault(row.suite, []).append(row)
+        by_suite.setdefault(row.suite, []).append(row.of_target(target))
     runs = [folder.run() for folder in folders]
     titles = {k: v for run in runs for plugin in run.plugins for k, v in plugin.metrics.items()}
     found = []
     for name, its_rows in by_suite.items():
         about = next(run for run in runs if name in run.suites).suite(name)
-        found.append(_table(name, about, titles, its_rows))
+        found.append(replace(_table(name, about, titles, its_rows), target=target))
     return tuple(found)
 
 

@@ -38,6 +38,8 @@ from harness.runs.screen import Screen
 from harness.runs.suite import parted
 from harness.systems.case_score import BESIDE
 
+OVER_TARGETS = "mean"
+"""In place of a target, for the mean over several."""
 STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
 TRANSDUCTIVE = "† fine-tuned on the test volumes, without their labels: its scores are transductive"
 OVER_PATIENTS = "over the patients"
@@ -65,16 +67,27 @@ class Results:
     """The tables of a run, and the notes under them."""
 
     tables: tuple[ResultTable, ...]
+    """Of several targets, the tables of the mean over them."""
     answers: tuple[str, ...]
     """The answer of each table in a paragraph; "" for a table without scores."""
     notes: tuple[str, ...]
+    by_target: tuple[ResultTable, ...] = ()
+    """The tables of each of several targets."""
     drops: Mapping[str, Sequence[Drop]] = field(default_factory=dict)
     """Suite -> how much worse its systems are there than on their own test cases; of tables on data
     of another origin."""
 
     @property
     def frame(self) -> pd.DataFrame:
-        return pd.concat([table.frame for table in self.tables], ignore_index=True)
+        """The lines of all tables; of several targets with a column that tells of which."""
+        if not self.by_target:
+            return pd.concat([table.frame for table in self.tables], ignore_index=True)
+        frames = []
+        for table in (*self.tables, *self.by_target):
+            frame = table.frame.copy()
+            frame.insert(list(frame).index("title"), "target", table.target or OVER_TARGETS)
+            frames.append(frame)
+        return pd.concat(frames, ignore_index=True)
 
 
 def build(*folders: RunFolder) -> Results:
@@ -90,7 +103,8 @@ def build(*folders: RunFolder) -> Results:
         answer(table, stand(by_suite[table.suite], DICE), synthetic=synthetic) for table in found
     )
     worse = {suite: drops(its) for suite, its in by_suite.items() if parted(suite)[1]}
-    return Results(found, answers, _notes(folders, found), worse)
+    each = tuple(table for name in folders[0].run().targets for table in tables(folders, name))
+    return Results(found, answers, _notes(folders, found), each, worse)
 
 
 def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[str, ...]:
@@ -109,6 +123,7 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
         notes += of_training(run.settings["protocol"])
     notes += device_notes(shown)
     notes += unsteady_notes(shown)
+    notes += over_targets(folders)
     notes += several_scans(folders)
     notes += without_target(folders)
     notes += _scored_on(run.settings["protocol"])
@@ -205,6 +220,17 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
     return [f"{what}: {', '.join(wide)}; other work on the machine may be in them"] if wide else []
 
 
+def over_targets(folders: Sequence[RunFolder]) -> list[str]:
+    """The note on what the figures of several targets are means of."""
+    names = folders[0].run().targets
+    if not names:
+        return []
+    return [
+        f"each score is the mean over the targets {', '.join(names)} of a case, missed and false "
+        "alarms are summed over them; pfbench report RUN_DIR --by-target shows each"
+    ]
+
+
 def several_scans(folders: Sequence[RunFolder]) -> list[str]:
     """The note on test cases of the same patient, and on which figures count the patient once."""
     splits = [split for folder in folders for split in folder.splits().values()]
@@ -222,28 +248,35 @@ def several_scans(folders: Sequence[RunFolder]) -> list[str]:
 def without_target(folders: Sequence[RunFolder]) -> list[str]:
     """The notes on how many test cases have no target, and how such cases are scored.
 
-    One for the run's own test cases, and one for those of each other origin.
+    One for the run's own test cases, and one for those of each other origin; of several targets
+    for each of them.
     """
-    counts: dict[str, tuple[int, int]] = {}
+    counts: dict[tuple[str, str], tuple[int, int]] = {}
     for row in merged_rows(folders):
         where = parted(row.suite)[1]
-        found = [trial.result() for trial in trainings(row.trials)[0]]
-        known = [one for one in found if isinstance(one, Scored)]
-        of, some = (sum(getattr(one, n) for one in known) for n in ("n_cases", "n_without_target"))
-        counts[where] = max(counts.get(where, (0, 0)), (of, some))
+        for target in folders[0].run().targets or ("",):
+            trials = trainings(row.of_target(target).trials)[0]
+            found = [trial.result() for trial in trials]
+            known = [one for one in found if isinstance(one, Scored)]
+            of = sum(one.n_cases for one in known)
+            some = sum(one.n_without_target for one in known)
+            before = counts.get((where, target), (0, 0))
+            counts[where, target] = max(before, (of, some))
     return [
-        (f"{where}: " if where else "") + _in_words(some, of)
-        for where, (of, some) in counts.items()
+        (f"{where}: " if where else "") + _in_words(some, of, target)
+        for (where, target), (of, some) in counts.items()
         if some
     ]
 
 
-def _in_words(some: int, of: int) -> str:
+def _in_words(some: int, of: int, target: str) -> str:
+    if some == of and target:
+        return f"none of the {of} test cases has {target}: it has no score and is in no mean"
     if some == of:
         return f"none of the {of} test cases has any target: there is nothing to score"
     return (
-        f"{some} of {of} test cases without target: an empty prediction scores Dice 100 and HD95 0 "
-        "there, any other Dice 0 and the diagonal of the volume"
+        f"{some} of {of} test cases without {target or 'target'}: an empty prediction scores Dice "
+        "100 and HD95 0 there, any other Dice 0 and the diagonal of the volume"
     )
 
 
@@ -483,21 +516,28 @@ def absent(value: Any) -> bool:
 
 
 def markdown(results: Results) -> str:
-    """The text of table.md: for each table its answer, then its figures; the notes at the end."""
+    """The text of table.md: for each table its answer, then its figures; the notes at the end.
+
+    Of several targets the tables of each follow.
+    """
     lines: list[str] = []
-    for table, told in zip(results.tables, results.answers, strict=True):
-        lines += [f"# {plain(table.about.title)}", "", *([plain(told), ""] if told else [])]
+    none = [""] * len(results.by_target)
+    every = zip((*results.tables, *results.by_target), (*results.answers, *none), strict=True)
+    for table, told in every:
+        lines += [f"# {plain(table.title)}", "", *([plain(told), ""] if told else [])]
         lines += [*markdown_table(headings(table), cells(table)), ""]
-        if worse := results.drops.get(table.suite):
+        if (worse := results.drops.get(table.suite)) and not table.target:
             lines += [*markdown_table(HEADINGS, map(drop_cells, worse)), "", f"{RULE}.", ""]
     return "\n".join([*lines, *(f"- {plain(note)}" for note in results.notes)]) + "\n"
 
 
-def show(results: Results, screen: Screen) -> None:
-    """Print the tables and their notes on the terminal."""
-    for table, told in zip(results.tables, results.answers, strict=True):
+def show(results: Results, screen: Screen, *, by_target: bool = False) -> None:
+    """Print the tables and their notes on the terminal, with `by_target` those of each target."""
+    more = results.by_target if by_target else ()
+    none = [""] * len(more)
+    for table, told in zip((*results.tables, *more), (*results.answers, *none), strict=True):
         screen.show(_terminal(table))
-        if worse := results.drops.get(table.suite):
+        if (worse := results.drops.get(table.suite)) and not table.target:
             screen.show(_terminal_drops(worse))
         if told:
             screen.say(told)
@@ -507,7 +547,7 @@ def show(results: Results, screen: Screen) -> None:
 
 def _terminal(table: ResultTable) -> RichTable:
     """The table for a rich console, with the best figures in bold."""
-    title = table.about.title
+    title = table.title
     shown = RichTable(title=title, title_justify="left", header_style="bold")
     texts = len(table.about.headings)
     for number, heading in enumerate(headings(table)):

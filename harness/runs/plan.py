@@ -7,6 +7,7 @@ from functools import cache, cached_property
 from itertools import product
 
 from harness.data.datasets import Prepared
+from harness.data.regions import absences
 from harness.data.split import Split
 from harness.errors import UsageError
 from harness.runs import plugins as registry
@@ -218,8 +219,9 @@ def plan(
         for name, table in tables.items()
         for row in table
     )
+    notes = (*prepared.notes, *absences(prepared.absent, split.parts))
     others = [row for other in elsewhere for row in _tested_on(other, planned)]
-    return replace(empty, rows=(*planned, *others))
+    return replace(empty, rows=(*planned, *others), notes=notes)
 
 
 def _tested_on(other: Elsewhere, planned: Sequence[PlannedRow]) -> Iterator[PlannedRow]:
@@ -250,6 +252,7 @@ def described(prepared: Prepared) -> Data:
         fingerprint=prepared.fingerprint,
         synthetic=prepared.synthetic,
         view=prepared.view,
+        targets=dict(prepared.targets),
     )
 
 
@@ -289,7 +292,8 @@ def _settled(name: str, asked: Options, data: Data) -> Options:
     if registry.plugin_of(name):
         return _settled_plugin(name, asked, data)
     try:
-        content = _tried(name, json.dumps(asked), len(data.modalities), data.grid)
+        seen = (len(data.modalities), data.grid, len(data.names))
+        content = _tried(name, json.dumps(asked), *seen)
     except (ValueError, TypeError) as error:
         where, remedy = f"systems.{name}", "correct it, leave it out, or reduce volumes less"
         raise UsageError(str(error), where=where, remedy=remedy, code="PFB-C14") from error
@@ -297,14 +301,14 @@ def _settled(name: str, asked: Options, data: Data) -> Options:
 
 
 @cache
-def _tried(name: str, asked: str, modalities: int, grid: tuple[int, int, int]) -> str:
+def _tried(name: str, asked: str, modalities: int, grid: tuple[int, int, int], targets: int) -> str:
     """The settled options as JSON, cached: a command plans repeatedly, building takes a second."""
     import torch
 
     from harness.systems import catalogue as systems
 
     with torch.device("meta"):
-        method = systems.build(name, json.loads(asked), modalities, grid)
+        method = systems.build(name, json.loads(asked), modalities, grid, targets)
         method.look(modalities)
     return json.dumps(method.settled(json.loads(asked)))
 
@@ -319,10 +323,11 @@ def _settled_plugin(name: str, asked: Options, data: Data) -> Options:
     from harness.systems import catalogue as systems
     from harness.systems.cost import cost
 
+    seen = (len(data.modalities), data.grid, len(data.names))
     try:
         with torch.device("meta"):
-            method = systems.build(name, asked, len(data.modalities), data.grid)
-        cost(name, asked, len(data.modalities), data.grid)
+            method = systems.build(name, asked, *seen)
+        cost(name, asked, *seen)
     except Exception as error:  # whatever it raises
         what = f"cannot be built or applied: {type(error).__name__}: {error}"
         remedy = "pfbench check-plugin FILE, which tells each step"

@@ -114,6 +114,26 @@ class Failed(Ended):
     detail: Text
 
 
+class TargetScored(Record):
+    """The scores of one of several targets, with the meanings of the fields of `Scored`."""
+
+    metrics: dict[str, float]
+    extra_metrics: dict[str, float] = Field(default_factory=dict)
+    n_failed: int
+    n_without_target: int
+
+    @field_validator("metrics")
+    @classmethod
+    def _complete(cls, metrics: dict[str, float]) -> dict[str, float]:
+        return _all_statistics(metrics)
+
+
+def _all_statistics(metrics: dict[str, float]) -> dict[str, float]:
+    if metrics.keys() != STATISTICS:
+        raise ValueError(f"differ in {', '.join(sorted(metrics.keys() ^ STATISTICS))}")
+    return metrics
+
+
 class Scored(Ended):
     """result.json of a trial that was trained and scored to the end."""
 
@@ -122,7 +142,8 @@ class Scored(Ended):
     system: Name
     kind: Kind
     metrics: dict[str, float]
-    """Mean and standard deviation over the test cases, of each score of cases.csv."""
+    """Mean and standard deviation over the test cases, of each score of cases.csv; of several
+    targets those of the mean over the targets of a case."""
     extra_metrics: dict[str, float] = Field(default_factory=dict)
     """Mean and standard deviation over the test cases, of each metric that plug-ins brought."""
     extra_faults: dict[Text, Text] = Field(default_factory=dict)
@@ -131,9 +152,12 @@ class Scored(Ended):
     """Remarks on the training or the masks, which are printed under every table."""
     n_cases: int
     n_failed: int
-    """The number of test cases without any overlap, which have the worst score."""
+    """The number of test cases without any overlap, which have the worst score; of several targets
+    the sum over targets."""
     n_without_target: int = 0
     """The number of test cases whose reference has no voxel to find."""
+    targets: dict[str, TargetScored] = Field(default_factory=dict)
+    """The scores of each of several targets, by its name; empty for one target."""
     transductive: bool
     parameters: int | None
     """None for given masks of which nobody said it, as the next ones."""
@@ -156,9 +180,20 @@ class Scored(Ended):
     @field_validator("metrics")
     @classmethod
     def _complete(cls, metrics: dict[str, float]) -> dict[str, float]:
-        if metrics.keys() != STATISTICS:
-            raise ValueError(f"differ in {', '.join(sorted(metrics.keys() ^ STATISTICS))}")
-        return metrics
+        return _all_statistics(metrics)
+
+    def of_target(self, name: str) -> "Scored":
+        """The result as if `name` were the only target. KeyError for a target that is not there."""
+        own = self.targets[name]
+        return self.model_copy(
+            update={
+                "metrics": own.metrics,
+                "extra_metrics": own.extra_metrics,
+                "n_failed": own.n_failed,
+                "n_without_target": own.n_without_target,
+                "targets": {},
+            }
+        )
 
 
 class Footprint(Record):
@@ -444,6 +479,12 @@ class Manifest(Sealed):
     """The systems of masks that another tool made, by name."""
     command: Text
     status: Literal["running", "interrupted", "finished"]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of several targets in order; () for one target."""
+        data = self.protocol["data"]
+        return tuple(data["target"].split(",")) if data.get("targets") else ()
 
     def system(self, name: str) -> SystemEntry:
         """The system called `name`: built in, of a plug-in in use, or as the run recorded it.

@@ -14,6 +14,7 @@ from pydantic import Field
 
 import harness
 from harness.data.reading import PAPERS, View
+from harness.data.regions import Labels, exclusive
 from harness.runs.plugin_file import COPY
 from harness.systems.protocol import Frozen, Options, Protocol
 
@@ -36,6 +37,24 @@ class Data(Frozen):
     synthetic: bool
     view: View = PAPERS
     """The view of the scans in training, which new scans have to have."""
+    targets: dict[str, Labels] = Field(default_factory=dict)
+    """Of several targets, the labels that each consists of, in the order of `target`; none where
+    each has a file of its own. Empty for one target, whatever its labels."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of several targets; one empty name for one target."""
+        return tuple(self.target.split(",")) if self.targets else ("",)
+
+    @property
+    def labels(self) -> dict[str, Labels]:
+        """The labels of each of several targets, in the order of `names`; {} for one target."""
+        return {name: self.targets[name] for name in self.names if name}
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether a voxel is of one target at most."""
+        return exclusive(list(self.targets.values())) and all(self.targets.values())
 
 
 class OtherSet(Frozen):
@@ -114,6 +133,7 @@ LATER: dict[tuple[str, ...], object] = {
     ("protocol", "foreground_share"): 0.0,
     ("protocol", "scored_on"): "grid",
     ("data", "view"): PAPERS.model_dump(mode="json"),
+    ("data", "targets"): {},
     ("test",): None,
 }
 """Fields that came when trials had been kept already, with the value that those trials had.

@@ -16,9 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
@@ -72,10 +71,10 @@ def _cases(path: Path, changed_ns: int) -> pd.DataFrame:
 
 
 class TrialFolder:
-    """The files of one trial."""
+    """The files of one trial, or of one of its targets: then its scores are those of `target`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, target: str = "") -> None:
+        self.path, self.target = path, target
         self.checkpoints = path / "checkpoints"
         self.spec_file = path / "spec.json"
         self.attempts_file = path / "attempts.csv"
@@ -89,6 +88,10 @@ class TrialFolder:
     @property
     def id(self) -> str:
         return self.path.name
+
+    def of_target(self, target: str) -> "TrialFolder":
+        """The same trial, as if `target` were its only one."""
+        return TrialFolder(self.path, target)
 
     def write_spec(self, spec: TrialSpec) -> None:
         """Write the spec once; it never changes, because the folder's name is its hash."""
@@ -120,7 +123,14 @@ class TrialFolder:
 
     def result(self) -> Result | None:
         """Read how training and scoring ended; None while they have not ended."""
-        return records.read(self.result_file, RESULT) if self.result_file.exists() else None
+        if not self.result_file.exists():
+            return None
+        result = records.read(self.result_file, RESULT)
+        if self.target and isinstance(result, records.Scored):
+            if self.target not in result.targets:
+                raise damaged(self.result_file, f"lacks 'targets.{self.target}'")
+            return result.of_target(self.target)
+        return result
 
     def measurement(self) -> Measurement | None:
         """Read time and memory of inference; None while they have not been measured."""
@@ -220,25 +230,53 @@ class TrialFolder:
                 ]
 
     def write_cases(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Write one line of scores for each test case."""
+        """Write one line of scores for each test case, and in it for each of several targets."""
         write_bytes(self.cases_file, pd.DataFrame(rows).to_csv(index=False).encode())
 
     def scores(self, column: str) -> dict[str, float]:
-        """Read one score of every test case, by case.
+        """Read one score of every test case, by case; of several targets the mean over them.
 
         Raises StateError when cases.csv is not as the trial wrote it.
         """
         with reading(self.cases_file, "has no readable scores", ANEW):
-            self._refuse_changed(self.cases_file)
-            rows = _cases(self.cases_file, self.cases_file.stat().st_mtime_ns)
-            return dict(zip(rows["case"], rows[column].astype(float), strict=True))
+            rows = self._lines()
+            values = rows[column].astype(float)
+            if "target" not in rows:
+                return dict(zip(rows["case"], values, strict=True))
+            means = values.groupby(rows["case"], sort=False).mean()
+            return dict(zip(map(str, means.index), means, strict=True))
+
+    def _lines(self) -> pd.DataFrame:
+        """The lines of cases.csv; of several targets those that any test case has, or `target`."""
+        self._refuse_changed(self.cases_file)
+        rows = _cases(self.cases_file, self.cases_file.stat().st_mtime_ns)
+        if "target" not in rows:
+            return rows
+        if self.target:
+            return rows[rows["target"] == self.target]
+        volumes = rows["target_ml"].astype(float).groupby(rows["target"]).max()
+        return rows[rows["target"].map(volumes) > 0] if volumes.any() else rows
+
+    def failed_ml(self) -> list[float]:
+        """The volume in ml of each target of which exactly one mask is empty; 0 for a false alarm.
+
+        Raises StateError as `scores` does.
+        """
+        with reading(self.cases_file, "has no readable scores", ANEW):
+            rows = self._lines()
+            return rows.loc[rows["failed"].astype(bool), "target_ml"].astype(float).to_list()
 
     def missed_cases(self) -> list[str]:
-        """The test cases without any overlap, which have the worst score."""
+        """The test cases without any overlap, which have the worst score; "case (target)" where
+        there are several."""
         with reading(self.cases_file, "has no readable scores", ANEW):
             self._refuse_changed(self.cases_file)
             with open(self.cases_file, newline="", encoding="utf-8") as file:
-                return [row["case"] for row in csv.DictReader(file) if row["failed"] == "True"]
+                missed = [row for row in csv.DictReader(file) if row["failed"] == "True"]
+            if self.target:
+                missed = [row for row in missed if row["target"] == self.target]
+            named = not self.target and any("target" in row for row in missed)
+            return [f"{row['case']} ({row['target']})" if named else row["case"] for row in missed]
 
     def _refuse_changed(self, path: Path) -> None:
         """Raise StateError for a file of a finished trial that is not what the trial wrote."""
@@ -250,27 +288,30 @@ class TrialFolder:
             raise StateError(what, where=str(path), remedy=ANEW, code="PFB-K08")
 
     def write_mask(
-        self, case: str, mask: NDArray[np.bool_], on_scan: NDArray[np.bool_] | None = None
+        self, case: str, mask: NDArray[Any], on_scan: NDArray[Any] | None = None
     ) -> None:
-        """Keep the mask (D, H, W) of `case` on the grid, and on its scan if it is scored there."""
+        """Keep the mask (D, H, W) of `case` on the grid, and on its scan if it is scored there.
+
+        Of several targets bit k is target k, see `harness.data.targets`.
+        """
         arrays = {"mask": mask} if on_scan is None else {"mask": mask, "scan": on_scan}
         mask_file.write(self.mask_path(case), arrays)
 
-    def mask(self, case: str) -> NDArray[np.bool_]:
-        """Read the mask (D, H, W) of `case` on the grid.
+    def mask(self, case: str) -> NDArray[Any]:
+        """Read the mask (D, H, W) of `case` on the grid; of several targets bit k is target k.
 
         Raises StateError for an unreadable file.
         """
         return self._mask(case, "mask")
 
-    def mask_on_scan(self, case: str) -> NDArray[np.bool_]:
+    def mask_on_scan(self, case: str) -> NDArray[Any]:
         """Read the mask (D, H, W) of `case` on the voxels of its scan, where it was scored.
 
         Raises StateError for an unreadable file, and for one of a mask scored on the grid.
         """
         return self._mask(case, "scan")
 
-    def _mask(self, case: str, name: str) -> NDArray[np.bool_]:
+    def _mask(self, case: str, name: str) -> NDArray[Any]:
         path = self.mask_path(case)
         with reading(path, "has no readable mask", ANEW):
             return mask_file.read(path, name)

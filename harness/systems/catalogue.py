@@ -5,6 +5,7 @@ listing the systems loads no torch. Those of plug-ins join the list when a comma
 file, see `harness.runs.plugins`.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -146,10 +147,55 @@ def options(name: str, profile: str, dataset: str = "") -> Options:
     return {**entry.options, **quick, **entry.of_data.get(dataset, {})}
 
 
-def build(name: str, options: Mapping[str, Any], modalities: int, grid: Grid) -> "Method":
-    """Build the system's network and method, ready to be trained and applied on `grid`."""
+def build(
+    name: str,
+    options: Mapping[str, Any],
+    modalities: int,
+    grid: Grid,
+    targets: int = 1,
+    exclusive: bool = False,
+) -> "Method":
+    """Build the system's network and method, ready to be trained and applied on `grid`.
+
+    A network is told of `targets` only where there are several, of which at most one is in a voxel
+    if they are `exclusive`. ValueError for a system of a plug-in that does not take several.
+    """
     entry = system(name)
     of_method = {key: options[key] for key in entry.method_options if key in options}
     of_network = {key: value for key, value in options.items() if key not in of_method}
-    network = load(entry.network)(modalities=modalities, **of_network)
-    return load(entry.method)(network, grid, **of_method)
+    make, method = load(entry.network), load(entry.method)
+    if targets > 1:
+        _refuse_one_target(name, make, method)
+        of_network["targets"] = targets
+    built: Method = method(make(modalities=modalities, **of_network), grid, **of_method)
+    built.targets, built.exclusive = targets, exclusive
+    return built
+
+
+def _refuse_one_target(name: str, network: Callable[..., Any], method: type["Method"]) -> None:
+    """Raise ValueError for a system that cannot be relied on to learn several targets."""
+    parameters = inspect.signature(network).parameters.values()
+    if not any(each.name == "targets" or each.kind is each.VAR_KEYWORD for each in parameters):
+        raise ValueError(
+            f"{name} has one target: its network takes no `targets`, the number of channels that "
+            "it is to answer with"
+        )
+    if not method.several or (_own(method) and "several" not in vars(method)):
+        raise ValueError(
+            f"{name} has one target: {method.__name__} makes samples or masks in its own way and "
+            "does not say `several = True`, that a label may hold several targets"
+        )
+
+
+def _own(method: type["Method"]) -> bool:
+    """Return whether a plug-in's class replaces what labels or probabilities pass through."""
+    from harness.systems.methods import Method
+
+    through = ("stages", "sample", "losses", "forward", "probability", "segment", "mask")
+    makers = (each for each in method.__mro__ if issubclass(each, Method))
+    for each in makers:
+        if each.__module__.startswith("harness.systems."):
+            return False
+        if any(part in vars(each) for part in through):
+            return True
+    return False

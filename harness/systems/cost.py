@@ -18,14 +18,14 @@ class Cost(TypedDict):
     gflops_per_volume: float
 
 
-def cost(name: str, options: Options, modalities: int, grid: Grid) -> Cost:
+def cost(name: str, options: Options, modalities: int, grid: Grid, targets: int = 1) -> Cost:
     """Count parameters in training and inference, and GFLOPs for one volume with all its windows.
 
     1 GFLOP = 10^9 operations of convolutions and matrix products, multiply and add counted
     apart (torch's FlopCounterMode); nothing is computed.
     """
     with torch.device("meta"), torch.inference_mode():
-        method = systems.build(name, options, modalities, grid)
+        method = systems.build(name, options, modalities, grid, targets)
         method.network.eval()
         slim = method.for_inference()
         counter = FlopCounterMode(display=False)
@@ -38,11 +38,13 @@ def cost(name: str, options: Options, modalities: int, grid: Grid) -> Cost:
     }
 
 
-def adapt_gflops(name: str, options: Options, modalities: int, grid: Grid) -> float | None:
+def adapt_gflops(
+    name: str, options: Options, modalities: int, grid: Grid, targets: int = 1
+) -> float | None:
     """Count GFLOPs of test-phase fine-tuning on one volume; None for a system without any."""
     counter = FlopCounterMode(display=False)
     with torch.device("meta"):
-        method = systems.build(name, options, modalities, grid)
+        method = systems.build(name, options, modalities, grid, targets)
         with counter:
             method.adaptation(modalities)
     return counter.get_total_flops() / 1e9 or None

@@ -5,7 +5,9 @@
     LowResolution   everything at half resolution, its probability interpolated         LR -> HR
     PatchFree       everything at half resolution beside a sharp window                 LR + HR/4
 
-Axes: C channels (modalities), D H W the full grid ("HR"), d h w half of it ("LR").
+Axes: C channels (modalities), K targets, D H W the full grid ("HR"), d h w half of it ("LR"). Of
+several targets a label or mask is one array (D, H, W), see `harness.data.targets`, and a
+probability has K channels; of one target, as in the paper, it has none.
 """
 
 import copy
@@ -26,6 +28,7 @@ from torch import Tensor, nn
 from baselines.resunet3d_up import low_resolution_label, upsample_keys
 from harness.data.case import Volume
 from harness.data.lowres import halve
+from harness.data.targets import packed, unpacked
 from harness.data.wording import listed
 from harness.systems.protocol import Options, Protocol
 from harness.systems.sliding_window import sliding_window, starts
@@ -40,7 +43,7 @@ from models.tpf import Guided, Strategy, adapt, check
 
 Grid = tuple[int, int, int]
 Image = NDArray[np.float32]  # (C, D, H, W), intensities 0..1
-Mask = NDArray[np.bool_]  # (D, H, W)
+Mask = NDArray[Any]  # (D, H, W) bool; of several targets unsigned integers, bit k: target k
 NAMED = 3  # cases that a remark names, of many
 
 
@@ -56,6 +59,7 @@ class Stage(NamedTuple):
     precision: Precision = "fp32"
     windows: int = 1
     """The number of samples that an epoch takes from each volume."""
+    targets: int = 1
 
     @property
     def device(self) -> torch.device:
@@ -65,6 +69,13 @@ class Stage(NamedTuple):
 class Method(ABC):
     """A network, the way it is trained on volumes, and the way it is applied to them."""
 
+    several = False
+    """Whether this class takes several targets; one that changes how masks are made says so
+    itself, see `harness.systems.catalogue.build`."""
+    targets = 1
+    """The number of targets, set when the method is built."""
+    exclusive = False
+    """Whether a voxel is of one target at most, set when the method is built."""
     transductive = False
     """Whether `adapt` learns from the test volumes."""
     precision: Precision = "fp32"
@@ -86,7 +97,7 @@ class Method(ABC):
     def stages(self) -> tuple[Stage, ...]:
         """The networks to train, in this order."""
         stage = Stage("network", self.network, self.sample, self.losses, self.segment)
-        return (stage._replace(precision=self.precision),)
+        return (stage._replace(precision=self.precision, targets=self.targets),)
 
     def follow(self, protocol: Protocol) -> None:
         """Set precision, memory layout and recomputation as the protocol says."""
@@ -102,7 +113,10 @@ class Method(ABC):
 
     @abstractmethod
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
-        """Return the inputs of `losses` for one augmented volume, as tensors with a batch axis."""
+        """Return the inputs of `losses` for one augmented volume, as tensors with a batch axis.
+
+        `channels` turns a label (D, H, W) into that of a loss, (K, D, H, W).
+        """
 
     @abstractmethod
     def losses(self, *sample: Any) -> dict[str, Tensor]:
@@ -110,17 +124,41 @@ class Method(ABC):
 
     @abstractmethod
     def forward(self, image: Tensor) -> Tensor:
-        """Map an image (C, D, H, W) on any device, meta included, to the probability (D, H, W)."""
+        """Map an image (C, D, H, W) on any device, meta included, to the probability.
+
+        (D, H, W), of several targets (K, D, H, W): what `answer` makes of the network's output.
+        """
 
     def probability(self, image: Image) -> NDArray[np.float32]:
-        """Return the probability of the target in each voxel, (D, H, W)."""
+        """Return the probability of the target in each voxel, (D, H, W), or of K (K, D, H, W)."""
         self.network.eval()
         with torch.inference_mode(), autocast(self.device, self.precision):
             return self.forward(self.tensor(image)).cpu().numpy()
 
     def segment(self, image: Image) -> Mask:
         """Return the predicted mask that is scored, (D, H, W). Raises UnsoundPrediction."""
-        return sound(self.probability(image)) >= 0.5
+        return self.mask(sound(self.probability(image)))
+
+    def mask(self, probability: NDArray[np.floating]) -> Mask:
+        """Return where a probability, as `probability` returns it, is 0.5 and more.
+
+        Where targets exclude each other, a voxel is of the most probable, the first of equals.
+        """
+        if self.targets == 1:
+            return probability >= 0.5
+        masks = probability >= 0.5
+        if self.exclusive:
+            best = probability.argmax(0)
+            masks &= best == np.arange(self.targets).reshape(-1, 1, 1, 1)
+        return packed(masks)
+
+    def channels(self, label: Mask) -> NDArray[np.bool_]:
+        """Return a label (..., H, W), cut as it may be, with an axis of targets in front of it."""
+        return label[None] if self.targets == 1 else unpacked(label, self.targets)
+
+    def answer(self, probability: Tensor) -> Tensor:
+        """Return a network's probability (1, K, D, H, W) without the axes of one."""
+        return probability[0, 0] if self.targets == 1 else probability[0]
 
     def at(self, case: str) -> Self:
         """Return a copy of the method for `case`, whose name seeds all random draws at test.
@@ -156,7 +194,13 @@ class Method(ABC):
         ValueError where the network cannot take it.
         """
         with torch.inference_mode(), _suited("volume", self.grid):
-            self.forward(torch.empty(modalities, *self.grid, device=self.device))
+            answer = self.forward(torch.empty(modalities, *self.grid, device=self.device))
+            if self.targets > 1:
+                self._refuse_channels(answer.shape[0])
+
+    def _refuse_channels(self, given: int) -> None:
+        if given != self.targets:
+            raise ValueError(f"it answers with {given} channels for {self.targets} targets")
 
     def settled(self, options: Mapping[str, Any]) -> Options:
         """Return `options` with the defaults that this method fills in, for the trial's spec."""
@@ -202,7 +246,10 @@ def sound(probability: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def binary_losses(logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """Return the loss of eq. 2 alone: the objective of every baseline."""
+    """Return the loss of eq. 2 alone: the objective of every baseline.
+
+    Both (B, K, D, H, W): of each of K targets, averaged.
+    """
     return {"total": segmentation_loss(logits, target)}
 
 
@@ -216,6 +263,8 @@ class Patches(Method):
 
     In training the protocol says how many random ones of each volume there are in an epoch.
     """
+
+    several = True
 
     def __init__(self, network: nn.Module, grid: Grid, *, window: Sequence[int] = ()) -> None:
         super().__init__(network, grid)
@@ -251,7 +300,9 @@ class Patches(Method):
     def look(self, modalities: int) -> None:
         """Run the network on one empty window; a subclass that does more counts its own `looks`."""
         with torch.inference_mode(), _suited("window", self.window):
-            self.network(torch.empty(1, modalities, *self.window, device=self.device))
+            logits = self.network(torch.empty(1, modalities, *self.window, device=self.device))
+            if self.targets > 1:
+                self._refuse_channels(logits.shape[1])
 
     def settled(self, options: Mapping[str, Any]) -> Options:
         return {**options, "window": list(self.window)}
@@ -260,7 +311,7 @@ class Patches(Method):
         box = tuple(
             slice(s, s + w) for s, w in zip(self.place(label, rng), self.window, strict=True)
         )
-        return batch(image[(slice(None), *box)]), batch(label[None][(slice(None), *box)])
+        return batch(image[(slice(None), *box)]), batch(self.channels(label[box]))
 
     def place(self, label: Mask, rng: np.random.Generator) -> Grid:
         """Draw the first voxel of a random window; a share of the windows holds a target voxel.
@@ -290,22 +341,26 @@ class Patches(Method):
 class WholeVolume(Method):
     """A method that shows the network the full-resolution volume in one piece."""
 
+    several = True
+
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
-        return batch(image), batch(label[None])
+        return batch(image), batch(self.channels(label))
 
     def losses(self, *sample: Any) -> dict[str, Tensor]:
         volume, target = sample
         return binary_losses(self.network(volume), target)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.network(image[None]).float().sigmoid()[0, 0]
+        return self.answer(self.network(image[None]).float().sigmoid())
 
 
 class LowResolution(Method):
     """A method at half resolution; at test the probability is upsampled, then thresholded."""
 
+    several = True
+
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
-        return batch(halve(image)), low_resolution_label(batch(label[None]))
+        return batch(halve(image)), low_resolution_label(batch(self.channels(label)))
 
     def losses(self, *sample: Any) -> dict[str, Tensor]:
         low, target = sample
@@ -313,7 +368,7 @@ class LowResolution(Method):
 
     def forward(self, image: Tensor) -> Tensor:
         low = nn.functional.avg_pool3d(image[None], 2)
-        return upsample_keys(self.network(low).float().sigmoid())[0, 0]
+        return self.answer(upsample_keys(self.network(low).float().sigmoid()))
 
 
 class PatchFree(Method):
@@ -325,6 +380,7 @@ class PatchFree(Method):
     """
 
     network: PFSeg
+    several = True
 
     def __init__(
         self,
@@ -376,7 +432,7 @@ class PatchFree(Method):
         return self.crop(image, self.window, rng) if self.window else (0, 0, 0)
 
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
-        return (*self.guided(image, rng), batch(label[None]))
+        return (*self.guided(image, rng), batch(self.channels(label)))
 
     def losses(self, *sample: Any) -> dict[str, Tensor]:
         low, window, image, start, label = sample
@@ -407,7 +463,7 @@ class PatchFree(Method):
         if self.window:
             box = tuple(slice(s, s + w) for s, w in zip(start, self.window, strict=True))
             window = image[(slice(None), *box)][None]
-        return self.network.segment(low, window).float().sigmoid()[0, 0]
+        return self.answer(self.network.segment(low, window).float().sigmoid())
 
     def adapt(self, images: Sequence[Image]) -> "PatchFree":
         if self.tpf != "none":

@@ -19,11 +19,12 @@ class System:
     """A system of a plug-in: a network and the method that shows it a volume.
 
     `network(modalities=C, **options)` returns an `nn.Module` from (B, C, D, H, W) to one channel
-    of logits on the same grid. `sees` is Patches (windows of half the side), WholeVolume,
-    LowResolution (half the resolution, interpolated back), PatchFree (for networks like PFSeg),
-    or your own subclass of Method. `options` hold the full-size values, `quick` what the quick
-    profile replaces; those that `sees` takes as keywords, such as the window of Patches, go there.
-    `deviation` is printed under every table: what differs from the common protocol.
+    of logits on the same grid; of K targets it is also called with `targets=K`, for K channels. A
+    network without that keyword has one target. `sees` is Patches (windows of half the side),
+    WholeVolume, LowResolution (half the resolution, interpolated back), PatchFree (for networks
+    like PFSeg), or your own subclass of Method. `options` hold the full-size values, `quick` what
+    the quick profile replaces; those that `sees` takes as keywords, such as the window of Patches,
+    go there. `deviation` is printed under every table: what differs from the common protocol.
     """
 
     title: str

@@ -23,6 +23,7 @@ from baselines.point_unet import (
     scatter_to_volume,
 )
 from harness.data.case import Volume
+from harness.data.targets import packed, unpacked
 from harness.systems.methods import (
     Grid,
     Image,
@@ -48,6 +49,7 @@ class Points(Method):
     """
 
     network: PointUNet
+    several = True
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class Points(Method):
         """The first of the two networks, SAN, as a method of its own."""
         whole = WholeVolume(self.network.saliency, self.grid)
         whole.precision = self.precision
+        whole.targets, whole.exclusive = self.targets, self.exclusive
         return whole
 
     @property
@@ -87,9 +90,16 @@ class Points(Method):
         return saliency._replace(name="saliency"), points
 
     def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
-        indices, features, pyramid = self._cloud(image, label, rng)
-        target = torch.from_numpy(label.ravel()[indices].astype(np.int64))
-        return features, pyramid, target
+        """Return features and neighbours of the points around all targets, and what they are.
+
+        Class 0 or 1 of each, (N,); of several targets 0 or 1 for each of them, (N, K).
+        """
+        indices, features, pyramid = self._cloud(image, label > 0, rng)
+        seen = label.ravel()[indices]
+        if self.targets == 1:
+            return features, pyramid, torch.from_numpy(seen.astype(np.int64))
+        target = unpacked(seen, self.targets).T
+        return features, pyramid, torch.from_numpy(target.astype(np.float32))
 
     def _cloud(self, image: Image, region: Mask, rng: np.random.Generator) -> PointCloud:
         """Sample a point cloud; the search for neighbours has as many threads as the network."""
@@ -104,24 +114,33 @@ class Points(Method):
         return {**options, "points": self.points}
 
     def probability(self, image: Image) -> NDArray[np.float32]:
-        return self._classified(image, self.saliency.segment(image))
+        return self._classified(image, self.saliency.segment(image) > 0)
 
     def _classified(self, image: Image, region: Mask) -> NDArray[np.float32]:
+        """Classify the points around `region`, that of all targets; 0 where there is no point."""
         indices, features, pyramid = self._cloud(image, region, rng_of(self.case))
         self.network.points.eval()
         with torch.inference_mode(), autocast(self.device, self.precision):
             logits = self.network.points(features.to(self.device), pyramid.to(self.device))
-            lesion = logits.float().softmax(dim=-1)[:, 1].cpu().numpy()
-        return scatter_to_volume(lesion, indices, self.grid)
+            if self.targets == 1:
+                lesion = logits.float().softmax(dim=-1)[:, 1].cpu().numpy()
+                return scatter_to_volume(lesion, indices, self.grid)
+            each = logits.float().sigmoid().T.cpu().numpy()
+        return np.stack([scatter_to_volume(one, indices, self.grid) for one in each])
 
     def segment(self, image: Image) -> Mask:
-        region = self.saliency.segment(image)
-        mask = self._classified(image, region) >= 0.5
+        region = self.saliency.segment(image) > 0
+        mask = self.mask(self._classified(image, region))
         whole = self.holds(region)
         what = f"SAN's region is larger than the cloud of {self.points:,} points, so a sample"
         self.remark = "" if whole else what
         if self.post == "none":
             return mask
+        if self.targets == 1:
+            return self._opened(mask, region, whole)
+        return packed([self._opened(one, region, whole) for one in unpacked(mask, self.targets)])
+
+    def _opened(self, mask: Mask, region: Mask, whole: bool) -> Mask:
         opened = open_mask(mask)
         return opened if self.post == "open" and whole else opened | (mask & region)
 
@@ -140,7 +159,9 @@ class Points(Method):
         """Run both networks once on shapes alone: without values, points have no places."""
         self.saliency.forward(image)
         features = image.new_empty(self.points, 3 + len(image))
-        return self.network.points(features, shapes_only(self.network, self.points, image.device))
+        neighbours = shapes_only(self.network, self.points, image.device)
+        logits = self.network.points(features, neighbours)
+        return logits if self.targets == 1 else logits.new_empty(logits.shape[1], *self.grid)
 
 
 def cloud_size(points: int | float, grid: Grid) -> int:

@@ -36,9 +36,10 @@ def sliding_window(
 ) -> Tensor:
     """Average the sigmoid of the network's logits over all windows: (C, D, H, W) -> (D, H, W).
 
-    `network` maps (B, C, *window) to logits (B, 1, *window), at most `batch` windows at a time;
-    `stride` is half the window unless given. The result is float32 on the image's device. Raises
-    ValueError for a volume smaller than the window and for an image that is not (C, D, H, W).
+    `network` maps (B, C, *window) to logits (B, K, *window), at most `batch` windows at a time; of
+    several targets, K > 1, the result is (K, D, H, W). `stride` is half the window unless given.
+    The result is float32 on the image's device. Raises ValueError for a volume smaller than the
+    window and for an image that is not (C, D, H, W).
     """
     if image.ndim != 4:
         raise ValueError(f"the image must be (C, D, H, W), not {tuple(image.shape)}")
@@ -46,16 +47,18 @@ def sliding_window(
     stride = [max(1, side // 2) for side in window] if stride is None else stride
     axes = [starts(*sizes) for sizes in zip(grid, window, stride, strict=True)]
     boxes = [_box(corner, window) for corner in product(*axes)]
-    total = torch.zeros(grid, device=image.device)
+    total = torch.zeros(0)
     for first in range(0, len(boxes), batch):
         chunk = boxes[first : first + batch]
         probability = network(torch.stack([image[:, *box] for box in chunk])).float().sigmoid()
-        for box, part in zip(chunk, probability[:, 0], strict=True):
-            total[box] += part
+        if not first:
+            total = torch.zeros((probability.shape[1], *grid), device=image.device)
+        for box, part in zip(chunk, probability, strict=True):
+            total[:, *box] += part
     for axis, begins in enumerate(axes):
         counts = _counts(grid[axis], window[axis], begins).to(total)
         total /= counts.reshape([-1 if other == axis else 1 for other in range(3)])
-    return total
+    return total[0] if len(total) == 1 else total
 
 
 def _box(corner: Sequence[int], window: Sequence[int]) -> tuple[slice, ...]:

@@ -14,9 +14,10 @@ from torch import Tensor
 from harness.data.augment import augment
 from harness.data.case import Volume
 from harness.data.prefetch import ahead
+from harness.data.targets import held
 from harness.systems.memory import peak_memory_mib
 from harness.systems.methods import Method, Stage
-from harness.systems.overlap import dice
+from harness.systems.overlap import dice, overlap
 from harness.systems.protocol import Protocol as Settings
 from models.precision import autocast
 
@@ -202,7 +203,8 @@ def _batches(
             image, label = volume.image, volume.label
             if augmented:
                 image, label = augment(image, label, rng)
-            yield volume.case, stage.sample(image, label > 0, rng)
+            seen = label > 0 if stage.targets == 1 else label
+            yield volume.case, stage.sample(image, seen, rng)
 
 
 def _fit(
@@ -236,11 +238,27 @@ def to(part: Any, device: torch.device) -> Any:
 
 
 def _validate(method: Method, number: int, volumes: Sequence[Volume]) -> float:
-    """Return the mean Dice over `volumes` of stage `number`."""
+    """Return the mean Dice over `volumes` of stage `number`.
+
+    Of several targets that of their mean, without those that no volume has.
+    """
+    if method.targets > 1:
+        return _validate_each(method, number, volumes)
     scores = [
         dice(method.at(volume.case).stages[number].segment(volume.image), volume.label > 0)
         for volume in volumes
     ]
+    return float(np.mean(scores))
+
+
+def _validate_each(method: Method, number: int, volumes: Sequence[Volume]) -> float:
+    counts = []
+    for volume in volumes:
+        mask = method.at(volume.case).stages[number].segment(volume.image)
+        pairs = ((held(mask, k), held(volume.label, k)) for k in range(method.targets))
+        counts.append([overlap(*pair) for pair in pairs])
+    there = [k for k in range(method.targets) if any(each[k].target for each in counts)]
+    scores = [[each[k].dice for k in there or range(method.targets)] for each in counts]
     return float(np.mean(scores))
 
 

@@ -291,6 +291,12 @@ def final_metrics(result: Result | None, measurement: Measurement | None) -> dic
             values[measure.mlflow] = measure.of(result, measurement)
             if measure.where == CASES:
                 values[f"test/{measure.key}.std"] = measure.of(result, measurement, "std")
+    for measure in measures_of(result) if result.targets else ():
+        if measure.where == CASES and measure.key:
+            values[f"test/{measure.key}.mean"] = measure.of(result, measurement)
+            for target in result.targets:
+                of_target = measure.of(result.of_target(target), measurement)
+                values[f"test/{measure.key}.{allowed(target)}"] = of_target
     return {name: _short(value) for name, value in values.items() if value is not None}
 
 

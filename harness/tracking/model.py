@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import harness
+from harness.data.regions import drawing_order
 from harness.errors import PfbenchError
 from harness.runs.records import Scored
 from harness.runs.run_folder import RunFolder
@@ -76,6 +77,8 @@ def _log(folder: RunFolder, trial: str, run_id: str) -> str:
     from mlflow.models import Model
 
     spec, _ = trained.as_scored(folder.path, trial, "cpu")
+    if spec.data.targets:
+        drawing_order(spec.data.labels)  # a model answers with one label map
     files = folder.trial(trial)
     result = files.result()
     assert isinstance(result, Scored)  # its weights were found to fit

@@ -20,6 +20,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from harness.data.datasets import way
 from harness.data.scan_view import view_of
+from harness.data.targets import held, label_map
 from harness.runs.spec import TrialSpec
 from harness.trials.checkpoint import parse_weights, put_in
 from harness.trials.network import build
@@ -49,7 +50,7 @@ class Servable(PythonModel):
         params: dict[str, Any] | None = None,
     ) -> np.ndarray:
         """Predict the mask (D, H, W) uint8 of one scan (C, D, H, W), its modalities in the trial's
-        order.
+        order; of several targets one label map, as `pfbench predict` writes it.
 
         Axes point to superior, anterior and right; any D, H, W will do. `params["spacing_mm"]`:
         the size of a voxel along them. Raises ValueError for another number of modalities.
@@ -64,7 +65,11 @@ class Servable(PythonModel):
     def _mask(self, image: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
         data = self.spec.data
         field = view_of(image, spacing_mm, *way(data.name, data.grid, data.view))
-        return field.mask([self.method.segment(block) for block in field.images])
+        masks = [self.method.segment(block) for block in field.images]
+        if not data.targets:
+            return field.mask(masks)
+        each = [field.mask([held(mask, k) for mask in masks]) for k in range(len(data.targets))]
+        return label_map(each, data.labels)
 
 
 set_model(Servable())

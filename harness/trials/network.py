@@ -143,7 +143,9 @@ def build(spec: TrialSpec) -> Method:
     """
     registry.require(spec.plugins)
     torch.manual_seed(spec.seed)
-    method = systems.build(spec.system, spec.options, len(spec.data.modalities), spec.data.grid)
+    data = spec.data
+    seen = (len(data.modalities), data.grid, len(data.names), data.exclusive)
+    method = systems.build(spec.system, spec.options, *seen)
     method.network.to(spec.device)
     method.follow(spec.protocol)
     return method

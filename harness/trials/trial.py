@@ -8,7 +8,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,12 +28,13 @@ from harness.runs.records import (
     ProbedInference,
     ProbedTraining,
     Scored,
+    TargetScored,
 )
 from harness.runs.spec import TrialSpec
 from harness.runs.trial_folder import Action, TrialFolder
 from harness.systems import catalogue, plugin_metrics
 from harness.systems.cost import adapt_gflops, cost
-from harness.systems.evaluate import Masks, evaluate, summary
+from harness.systems.evaluate import Masks, evaluate, of_cases, summary, without_target
 from harness.systems.memory import peak_memory_mib, reset_peak, resident_mib
 from harness.systems.methods import Method
 from harness.systems.train import EpochRow, TrainingJob, TrainingState, train
@@ -172,9 +173,7 @@ def _adapt(task: Task, emit: Emit) -> None:
     seconds["adapt"] = time.perf_counter() - began
     memory = {} if _mixed(task, method) else peak_memory_mib(method.device)
     found["memory"] = {**trained.memory, **{f"adapt_{name}": mib for name, mib in memory.items()}}
-    found["adapt_gflops"] = adapt_gflops(
-        spec.system, spec.options, len(spec.data.modalities), spec.data.grid
-    )
+    found["adapt_gflops"] = adapt_gflops(spec.system, spec.options, *_seen(spec))
     _score(task, method, seconds, emit, **found)
 
 
@@ -198,13 +197,18 @@ def _score(
     test = task.run_folder.test_volumes(spec, task.cache)
     extra = plugins.metrics(spec.plugins)
     data, on_scan = spec.data, spec.protocol.scored_on == "scan"
+    names = data.names
     way = datasets.way(data.name, data.grid, data.view) if on_scan else None
-    rows, faults, remarks = evaluate(method.for_inference(), test, keep, extra, way)
+    rows, faults, remarks = evaluate(method.for_inference(), test, keep, extra, way, names)
     training["remarks"] = [*training["remarks"], *remarks]
     folder.write_cases(rows)
     if extra:
-        training["extra_metrics"] = plugin_metrics.summary(rows, tuple(extra))
+        training["extra_metrics"] = plugin_metrics.summary(
+            of_cases(rows, tuple(extra)), tuple(extra)
+        )
         training["extra_faults"] = faults
+    if len(names) > 1:
+        training["targets"] = {name: _of_target(rows, name, tuple(extra)) for name in names}
     Scored(
         schema=1,
         status="ok",
@@ -212,17 +216,33 @@ def _score(
         system=spec.system,
         kind=catalogue.system(spec.system).kind,
         metrics=summary(rows),
-        n_cases=len(rows),
+        n_cases=len(test),
         n_failed=sum(bool(row["failed"]) for row in rows),
-        n_without_target=sum(row["target_ml"] == 0 for row in rows),
+        n_without_target=without_target(rows),
         transductive=method.transductive,
         environment={**environment(method), "node": task.node},
         seconds={**seconds, "test": time.perf_counter() - began},
         sha256=folder.sums(),
         attempts=folder.starts(task.action),
-        **cost(spec.system, spec.options, len(spec.data.modalities), spec.data.grid),
+        **cost(spec.system, spec.options, *_seen(spec)),
         **training,
     ).write(folder.result_file)
+
+
+def _of_target(rows: Sequence[dict[str, Any]], name: str, extra: Sequence[str]) -> TargetScored:
+    """The scores of one of several targets."""
+    own = [{k: v for k, v in row.items() if k != "target"} for row in rows if row["target"] == name]
+    return TargetScored(
+        metrics=summary(own),
+        extra_metrics=plugin_metrics.summary(own, extra),
+        n_failed=sum(bool(row["failed"]) for row in own),
+        n_without_target=without_target(own),
+    )
+
+
+def _seen(spec: TrialSpec) -> tuple[int, tuple[int, int, int], int]:
+    """The shapes that the cost of a system depends on: modalities, grid and targets."""
+    return len(spec.data.modalities), spec.data.grid, len(spec.data.names)
 
 
 def _measure(task: Task, emit: Emit) -> None:
@@ -260,7 +280,7 @@ def _probe_training(task: Task, emit: Emit) -> None:
     run, spec, began = task.run_folder, task.folder.spec(), time.perf_counter()
     method = build(one_window(spec))
     built = time.perf_counter()
-    cost(spec.system, spec.options, len(spec.data.modalities), spec.data.grid)
+    cost(spec.system, spec.options, *_seen(spec))
     counted = time.perf_counter()
     split, limit_s = run.split_of(spec), run.probe_limit_s()
     cases = run.test_cases(spec)

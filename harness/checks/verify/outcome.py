@@ -23,6 +23,7 @@ from torch import Tensor
 from harness.checks.verify.inspection import CsvLine, Inspection, same
 from harness.checks.verify.trial import Trial
 from harness.data.case import Spacing, Volume
+from harness.data.targets import held
 from harness.errors import StateError
 from harness.runs.records import Measured, RunManifest, Scored
 from harness.runs.spec import TrialSpec
@@ -31,11 +32,11 @@ from harness.systems import plugin_metrics as extra_metrics
 from harness.systems.case_score import BESIDE, CaseScore
 from harness.systems.catalogue import Kind
 from harness.systems.cost import cost, parameters
-from harness.systems.evaluate import summary
+from harness.systems.evaluate import of_cases, summary, without_target
 from harness.systems.metrics import score
 from harness.systems.overlap import overlap
 
-Scores = Callable[[NDArray[Any], NDArray[Any], Spacing, str], dict[str, float]]
+Scores = Callable[[NDArray[Any], NDArray[Any], Spacing, int | None, str], dict[str, float]]
 """A function from mask, label, spacing and a prefix of names to scores by name."""
 SCORES = tuple(name for name in CaseScore._fields if name != "failed")
 
@@ -52,7 +53,8 @@ def check_outcome(
         kind = run.system(trial.spec.system).kind
         _result(trial, trial.spec, kind, trial.scored, base, found)
         on_scan = trial.spec.protocol.scored_on == "scan"
-        _scores(trial.scored, trial.folder.cases_file, cases, on_scan, found)
+        names = trial.spec.data.names
+        _scores(trial.scored, trial.folder.cases_file, cases, names, on_scan, found)
         _masks(trial, trial.spec, cases, found, on_grid=not run.given_alone)
         if has_weights(trial.spec):
             _weights(trial, base, found)
@@ -86,7 +88,8 @@ def _sums(
 def _counts(spec: TrialSpec, result: Scored, path: Path, found: Inspection) -> None:
     """Count the operations of the network again."""
     channels, grid = len(spec.data.modalities), spec.data.grid
-    again = cost(spec.system, spec.options, channels, grid)["gflops_per_volume"]
+    targets = len(spec.data.names)
+    again = cost(spec.system, spec.options, channels, grid, targets)["gflops_per_volume"]
     if result.gflops_per_volume is None or not same(result.gflops_per_volume, again):
         what = f"gflops_per_volume: is {result.gflops_per_volume}, but {again} were counted again"
         found.fault(path, what)
@@ -121,32 +124,68 @@ def _result(
 
 
 def _scores(
-    result: Scored, path: Path, cases: Sequence[str], on_scan: bool, found: Inspection
+    result: Scored,
+    path: Path,
+    cases: Sequence[str],
+    targets: Sequence[str],
+    on_scan: bool,
+    found: Inspection,
 ) -> None:
-    """Check cases.csv against the cases that test, and result.json against cases.csv."""
+    """Check cases.csv against the cases that test and the targets, and result.json against it."""
     lines = found.table(path)
     if not lines:
         return
+    several = len(targets) > 1
     beside = tuple(f"{BESIDE}{name}" for name in CaseScore._fields) if on_scan else ()
-    columns = ("case", *CaseScore._fields, *beside)
+    columns = ("case", *(("target",) if several else ()), *CaseScore._fields, *beside)
     if tuple(lines[0].cells)[: len(columns)] != columns:
         found.fault(path, f"columns are not {', '.join(columns)}", 1)
         return
     extra = tuple(lines[0].cells)[len(columns) :]
-    for line, case in zip(lines, cases, strict=False):
+    expected = [(case, target) for case in cases for target in targets]
+    for line, (case, target) in zip(lines, expected, strict=False):
         if line.cells["case"] != case:
             what = f"case {line.cells['case']}, where the split has {case}"
             found.fault(path, what, line.number)
-    if len(lines) != len(cases):
-        found.fault(path, f"{len(lines)} cases, but the split has {len(cases)} for testing")
-    text = {"case", "failed", f"{BESIDE}failed"}
+        if several and line.cells["target"] != target:
+            what = f"target {line.cells['target']}, where the trial has {target}"
+            found.fault(path, what, line.number)
+    if len(lines) != len(expected):
+        have, need = len(lines) // len(targets), len(cases)
+        found.fault(path, f"{have} cases, but the split has {need} for testing")
+    text = {"case", "failed", f"{BESIDE}failed", *(("target",) if several else ())}
     rows = [found.numbers(path, line, text=text, blank=set(extra)) for line in lines]
     rows = [{name: row[name] for name in row if name not in beside} for row in rows]
     if all(row.keys() >= set(SCORES) for row in rows):
         for line, row in zip(lines, rows, strict=True):
             for what in _impossible(row, line):
                 found.fault(path, what, line.number)
-        _summed_up(result, rows, path.with_name(RESULT_FILE), found)
+        named = [
+            {**row, **{key: line.cells[key] for key in ("case", "target") if key in line.cells}}
+            for line, row in zip(lines, rows, strict=True)
+        ]
+        _all_summed_up(result, named, targets, path.with_name(RESULT_FILE), found)
+
+
+def _all_summed_up(
+    result: Scored,
+    rows: Sequence[dict[str, Any]],
+    targets: Sequence[str],
+    path: Path,
+    found: Inspection,
+) -> None:
+    """Check the figures of result.json, those of each of several targets, too."""
+    _summed_up(result, rows, path, found)
+    for target in filter(None, targets):
+        if target not in result.targets:
+            found.fault(path, f"targets.{target}: is missing")
+            continue
+        own = [
+            {key: value for key, value in row.items() if key != "target"}
+            for row in rows
+            if row["target"] == target
+        ]
+        _summed_up(result.of_target(target), own, path, found, f"targets.{target}.")
 
 
 def _impossible(row: dict[str, float], line: CsvLine) -> list[str]:
@@ -170,27 +209,34 @@ def _missed(row: dict[str, float]) -> bool:
 
 
 def _summed_up(
-    result: Scored, rows: Sequence[dict[str, float]], path: Path, found: Inspection
+    result: Scored,
+    rows: Sequence[dict[str, Any]],
+    path: Path,
+    found: Inspection,
+    of: str = "",
 ) -> None:
-    extra = {name: None for row in rows for name in row if name not in SCORES}
-    whole = [{**extra, **row} for row in rows]
+    """Check means, deviations and counts; `of` is what the keys begin with in result.json."""
+    names = (*SCORES, "case", "target")
+    extra = {name: None for row in rows for name in row if name not in names}
+    whole = of_cases([{**extra, **row} for row in rows], tuple(extra))
     for name, value in extra_metrics.summary(whole, tuple(extra)).items():
         said = result.extra_metrics.get(name, math.nan)
         if not same(said, value):
-            found.fault(path, f"extra_metrics.{name}: is {said!r}, but cases.csv gives {value!r}")
-    of_population = math.sqrt((len(rows) - 1) / len(rows))
+            what = f"{of}extra_metrics.{name}: is {said!r}, but cases.csv gives {value!r}"
+            found.fault(path, what)
+    cases = len({row["case"] for row in rows})
+    of_population = math.sqrt((cases - 1) / cases)
     for name, value in summary(rows).items():
         said = result.metrics[name]
         # Deviations were those of the population in runs made before they were of the sample.
         before = value * of_population if name.endswith("_std") else value
         if not same(said, value) and not same(said, before):
-            found.fault(path, f"metrics.{name}: is {said!r}, but cases.csv gives {value!r}")
-    missed = sum(_missed(row) for row in rows)
-    empty = sum(row["target_ml"] == 0 for row in rows)
-    counts = {"n_cases": len(rows), "n_failed": missed, "n_without_target": empty}
+            found.fault(path, f"{of}metrics.{name}: is {said!r}, but cases.csv gives {value!r}")
+    missed, empty = sum(_missed(row) for row in rows), without_target(rows)
+    counts = {"n_cases": cases, "n_failed": missed, "n_without_target": empty}
     for name, count in counts.items():
         if getattr(result, name) != count:
-            found.fault(path, f"{name}: is {getattr(result, name)}, but cases.csv has {count}")
+            found.fault(path, f"{of}{name}: is {getattr(result, name)}, but cases.csv has {count}")
 
 
 def _masks(
@@ -206,22 +252,34 @@ def _masks(
         except StateError as error:
             found.fault(path, error.what)
             continue
-        if (on_grid and mask.shape != spec.data.grid) or mask.dtype != bool:
+        kind = "b" if len(spec.data.names) == 1 else "u"
+        if (on_grid and mask.shape != spec.data.grid) or mask.dtype.kind != kind:
             what = f"is {mask.dtype} on {mask.shape}, not a mask on {spec.data.grid}"
             found.fault(path, what)
 
 
 def check_case(trial: Trial, volume: Volume, found: Inspection) -> None:
-    """Check a case's line in cases.csv against the overlap and volume of its masks."""
+    """Check a case's lines in cases.csv against the overlap and volume of its masks."""
     path = trial.folder.cases_file
     lines = found.table(path) if path.exists() else None
-    line = next((line for line in lines or () if line.cells.get("case") == volume.case), None)
-    try:
-        given = _given(trial, volume, _all_scores if found.deep else _overlap)
-    except (StateError, ValueError):
-        return  # unreadable or on another grid, as `check_outcome` says
-    if line is None:
-        return
+    for place, target in enumerate(trial.spec.data.names if trial.spec else ("",)):
+        named = (volume.case, target)
+        line = next((line for line in lines or () if _named(line) == named), None)
+        scores = _all_scores if found.deep else _overlap
+        try:
+            given = _given(trial, volume, scores, place if target else None)
+        except (StateError, ValueError, TypeError):
+            return  # unreadable or on another grid, as `check_outcome` says
+        if line is not None:
+            _check_line(line, given, path, found)
+
+
+def _named(line: CsvLine) -> tuple[str, str]:
+    """The case of a line, and its target where there are several."""
+    return line.cells.get("case", ""), line.cells.get("target", "")
+
+
+def _check_line(line: CsvLine, given: dict[str, float], path: Path, found: Inspection) -> None:
     said = found.numbers(path, line, text=line.cells.keys() - given)
     for name, value in given.items():
         if name in said and not same(said[name], value):
@@ -229,33 +287,37 @@ def check_case(trial: Trial, volume: Volume, found: Inspection) -> None:
             found.fault(path, what, line.number)
 
 
-def _given(trial: Trial, volume: Volume, scores: Scores) -> dict[str, float]:
+def _given(trial: Trial, volume: Volume, scores: Scores, place: int | None) -> dict[str, float]:
     """Return what masks and labels of a case give, by the column of cases.csv.
 
-    Raises StateError for a mask that cannot be read, ValueError for one on another grid.
+    `place`: of which of several targets. Raises StateError for a mask that cannot be read,
+    ValueError for one on another grid.
     """
     on_grid = trial.folder.mask(volume.case), volume.label, volume.spacing_mm
     if trial.spec is None or trial.spec.protocol.scored_on == "grid":
-        return scores(*on_grid, "")
+        return scores(*on_grid, place, "")
     on_scan = on_grid
     if volume.scan:
         mask = trial.folder.mask_on_scan(volume.case)
         on_scan = mask, volume.scan.label, volume.scan.spacing_mm
-    return scores(*on_scan, "") | scores(*on_grid, BESIDE)
+    return scores(*on_scan, place, "") | scores(*on_grid, place, BESIDE)
 
 
 def _all_scores(
-    mask: NDArray[Any], label: NDArray[Any], spacing_mm: Spacing, before: str
+    mask: NDArray[Any], label: NDArray[Any], spacing_mm: Spacing, place: int | None, before: str
 ) -> dict[str, float]:
     """Return every score of a mask, distances too, as when the trial was scored."""
+    if place is not None:
+        mask, label = held(mask, place), held(label, place)
     found = score(mask, label > 0, spacing_mm)
     return {f"{before}{name}": getattr(found, name) for name in SCORES}
 
 
 def _overlap(
-    mask: NDArray[Any], label: NDArray[Any], spacing_mm: Spacing, before: str
+    mask: NDArray[Any], label: NDArray[Any], spacing_mm: Spacing, place: int | None, before: str
 ) -> dict[str, float]:
-    counts = overlap(mask, label)
+    pair = (mask, label) if place is None else (held(mask, place), held(label, place))
+    counts = overlap(*pair)
     voxel_ml = math.prod(spacing_mm) / 1000
     return {
         f"{before}dice": counts.dice,

@@ -56,6 +56,7 @@ class Trial:
                     self.spec.options,
                     len(self.spec.data.modalities),
                     self.spec.data.grid,
+                    len(self.spec.data.names),
                 )
         except (ValueError, TypeError):
             return None
