@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.commands.options import (
     DataOptions,
@@ -23,7 +24,6 @@ from harness.commands.plugins import use_plugins
 from harness.commands.spaces import spaces_of
 from harness.data import datasets
 from harness.experiments import run as runner
-from harness.experiments import tune as tuner
 from harness.experiments.session import Mirroring
 from harness.runs import suite_file
 from harness.runs.redact import redact
@@ -31,6 +31,9 @@ from harness.runs.settings import Settings, resolve
 from harness.runs.suites import chosen
 from harness.tracking.mirror import default_uri
 from tuning.search import Pruner, Sampler
+
+if TYPE_CHECKING:
+    from harness.experiments.tune import StudyRequest
 
 RUNS = Path("pfbench-runs")
 
@@ -66,11 +69,13 @@ def run_request(
 
 
 @contextmanager
-def study_request(options: TuneOptions) -> Iterator[tuner.StudyRequest]:
+def study_request(options: TuneOptions) -> Iterator["StudyRequest"]:
     """The request of a study by the options, within the cluster that the options name.
 
     Raises UsageError for names that there are not and options that do not go together.
     """
+    from harness.experiments.tune import StudyRequest  # Optuna and its forests; a run needs neither
+
     search, mlflow = options.search, options.mlflow
     sampler = one_of("search", search.search, Sampler)
     pruner = one_of("scheduler", search.scheduler, Pruner)
@@ -80,7 +85,7 @@ def study_request(options: TuneOptions) -> Iterator[tuner.StudyRequest]:
     spaces = spaces_of(options.spaces, settings)
     folder = options.out or RUNS / f"tune-{options.spaces.what}-{options.data.dataset}-{profile}"
     with joined_cluster(options.placement):
-        yield tuner.StudyRequest(
+        yield StudyRequest(
             spaces=spaces,
             settings=settings,
             data=_data(options.data, settings),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.errors import UsageError, unknown
-from harness.report import html, latex, markdown, of_run, of_study, study_files
+from harness.report import html, latex, markdown, of_run
 from harness.report.document import Document
 from harness.results.folder import RunResults, StudyResults, opened
 from harness.runs.files import write_bytes
@@ -66,6 +66,8 @@ def rebuild(folder: RunFolder) -> RunResults | StudyResults:
     """Write the tables of a run or study anew, and a study's pictures; returns the results."""
     results = opened(folder)
     if isinstance(results, StudyResults):
+        from harness.report import study_files
+
         study_files.write(folder)
     else:
         results.write_tables()
@@ -75,6 +77,8 @@ def rebuild(folder: RunFolder) -> RunResults | StudyResults:
 def _of_study(results: StudyResults, format: str) -> str:
     if format == "csv":
         return results.frame.to_csv(index=False)
+    from harness.report import of_study  # Optuna and its forests; the report of a run needs neither
+
     return RENDER[format](of_study.document(results.folder))
 
 
