@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.masks import SPACING_MM, Mask, pairs
 from benchmarks.timing import Row, installed, medians_ms, require_equal
-from harness.systems.metrics import hd95
+from harness.systems.hd95 import hd95
 
 ROUNDS = 5
 METHOD: dict[str, Literal["pooled", "max"]] = {"medpy": "pooled", "monai": "max"}

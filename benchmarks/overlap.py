@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.masks import Mask, pairs
 from benchmarks.timing import Row, installed, medians_ms, require_equal
-from harness.systems.metrics import overlap
+from harness.systems.overlap import overlap
 
 ROUNDS = 15
 GOALS = {"reading both masks": 0.5}

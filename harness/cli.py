@@ -34,6 +34,7 @@ app.add_typer(mlflow_app, name="mlflow")
 def main() -> None:
     """Run one command; an error that a user can cause ends as one line and an exit code."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ["PYTHONSAFEPATH"] = "1"  # no process of ours imports from where the user stands
     os.umask(0o077)
     _seldom_collect()
     for stream in (sys.stdout, sys.stderr):

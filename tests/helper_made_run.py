@@ -35,7 +35,8 @@ from harness.runs.records import (
 from harness.runs.run_folder import RunFolder
 from harness.runs.settings import PROFILES
 from harness.runs.spec import Data, TrialSpec, digest
-from harness.runs.suites import Row, suite
+from harness.runs.suite import Row
+from harness.runs.suites import suite
 from harness.runs.trial_folder import TrialFolder
 from harness.systems import catalogue
 from harness.systems.evaluate import summary

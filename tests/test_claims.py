@@ -58,7 +58,7 @@ def test_a_gain_in_each_of_eight_cases_is_supported(table5):
     found = table5.shift("pfseg", 0.05).verdict(LEAD)
     assert (found.word, found.why) == ("supported", "")
     assert found.ours == "70.00 vs 65.00 (+5.00 [+5.00, +5.00])"
-    assert found.interval.n_cases == 8
+    assert found.interval.n_patients == 8
 
 
 def test_a_loss_in_each_case_is_not_supported_and_said_to_be_the_opposite(table5):
@@ -96,7 +96,7 @@ def test_three_cases_are_too_few(tmp_path):
     for row in suite("table5").rows:
         run.score(row.key, (0.9 if row.key == "pfseg" else 0.1,) * 3)
     found = run.verdict(LEAD)
-    assert (found.word, found.why) == ("undecided", "too few cases: 3 of 6")
+    assert (found.word, found.why) == ("undecided", "too few patients: 3 of 6")
     assert found.ours == "90.00 vs 10.00 (+80.00)"
 
 
@@ -246,7 +246,7 @@ def test_processes_that_repeat_a_measurement_count_one_by_one(tmp_path):
     for key, second in (("pfseg", 1.0), ("resunet3d", 4.0)):
         run.cost(key, processes=[[second] * 5] * 3)
     found = run.verdict(FASTER)
-    assert (found.word, found.interval.n_cases) == ("supported", 3)
+    assert (found.word, found.interval.n_patients) == ("supported", 3)
 
 
 def test_repetitions_in_a_single_process_decide_nothing(tmp_path):
@@ -307,7 +307,7 @@ def test_seeds_of_two_runs_count_together(tmp_path):
     second = Run(tmp_path / "b", "table5", seeds=(1,)).shift("pfseg", 0.04)
     found = verdict([first, second], LEAD)
     assert found.interval.estimate == pytest.approx(3)
-    assert (found.interval.n_cases, found.interval.n_seeds) == (8, 2)
+    assert (found.interval.n_patients, found.interval.n_seeds) == (8, 2)
 
 
 def test_the_same_seed_in_two_runs_counts_once(tmp_path):
@@ -464,7 +464,7 @@ def test_records_are_json_with_the_marked_verdict_and_its_numbers(tmp_path):
     assert found | {"estimate": 5, "low": 5, "high": 5} == {
         "claim": LEAD, "source": "Table V", "suite": "table5",
         "paper": "84.88 vs 82.18 (+2.70)", "ours": "70.00 vs 65.00 (+5.00 [+5.00, +5.00])",
-        "unit": "percentage points", "estimate": 5, "low": 5, "high": 5, "n_cases": 8,
+        "unit": "percentage points", "estimate": 5, "low": 5, "high": 5, "n_patients": 8,
         "n_seeds": 3, "verdict": "supported*", "why": "", "caveat": "synthetic data",
     }  # fmt: skip
 

@@ -217,7 +217,7 @@ def lines():
     for what in ERRORS:
         yield row(what, *(f"{error(what, n):.1f}" for n in CASES))
     yield ""
-    yield row("cases, trainings", *(f"{spread:g} points" for spread in SPREADS))
+    yield row("patients, trainings", *(f"{spread:g} points" for spread in SPREADS))
     yield row(*["---"] * (1 + len(SPREADS)))
     for n in (20, 74):
         for seeds in (1, 2, 3, 5):

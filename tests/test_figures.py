@@ -23,7 +23,7 @@ from harness.report.case_choice import choose_cases, draw_sheets, largest_slice,
 from harness.report.outline import outline
 from harness.report.patch_size_plot import ladder_plot
 from harness.runs.run_folder import RunFolder
-from harness.systems.metrics import dice
+from harness.systems.overlap import dice
 
 GRID = (16, 32, 24)
 NO_STRAY = pd.Series({"a": 0, "b": 0, "c": 0, "d": 0})

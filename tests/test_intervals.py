@@ -19,7 +19,7 @@ from harness.results.intervals import (
     ratio_interval,
     seeds_needed,
 )
-from harness.results.scores import MIN_CASES, Scores
+from harness.results.scores import MIN_PATIENTS, Scores
 
 
 def scores(*values, unit=None):
@@ -183,7 +183,7 @@ def test_constant_scores_have_an_interval_without_width():
 
 def test_two_cases_have_a_mean_and_a_reason_for_no_interval():
     found = mean_interval(scores(0.25, 0.75))
-    note = f"n too small: 2 cases, an interval needs {MIN_CASES}"
+    note = f"n too small: 2 patients, an interval needs {MIN_PATIENTS}"
     assert found == (0.5, None, None, 2, 1, note)
 
 
@@ -246,7 +246,7 @@ def test_equal_scores_speak_against_either_side():
 @given(st.data(), st.sampled_from(["mean", "median"]), st.integers(1, 3))
 def test_p_is_below_5_percent_where_the_interval_excludes_0(data, centre, seeds):
     row = st.tuples(*[st.integers(-3, 7)] * seeds)
-    rows = data.draw(st.lists(row, min_size=MIN_CASES, max_size=15))
+    rows = data.draw(st.lists(row, min_size=MIN_PATIENTS, max_size=15))
     found = paired_difference(scores(*rows), scores(*[(0,) * seeds] * len(rows)), centre)
     low, high = found.difference[1:3]
     assert (found.p < 0.05) == (low > 0 or high < 0)
@@ -309,8 +309,8 @@ def test_identical_systems_have_p_1_and_say_why(centre):
 def test_five_cases_have_a_difference_but_no_test(centre):
     found = paired_difference(scores(1, 2, 3, 4, 5), scores(0, 0, 0, 0, 0), centre)
     assert (found.p, found.difference.estimate) == (None, 3)
-    assert found.note == "n too small: 5 cases, a test needs 6"
-    assert found.difference.note == "n too small: 5 cases, an interval needs 6"
+    assert found.note == "n too small: 5 patients, a test needs 6"
+    assert found.difference.note == "n too small: 5 patients, an interval needs 6"
 
 
 def test_cases_of_one_system_only_are_named():
@@ -327,7 +327,7 @@ def test_no_scores_lead_to_nan_or_a_warning(rows, centre):
     numbers = [*found.difference[:3], found.mean, found.p]
     numbers += [*mean_interval(first)[:3], *median_interval(first)[:3]]
     assert all(number is None or math.isfinite(number) for number in numbers)
-    assert (found.p is None) == (len(rows) < MIN_CASES) == (found.difference.low is None)
+    assert (found.p is None) == (len(rows) < MIN_PATIENTS) == (found.difference.low is None)
 
 
 # ── how many trainings ──────────────────────────────────────────────────────────────────────────
@@ -380,7 +380,7 @@ def test_the_ratio_of_times_is_welchs_t_on_the_logarithms_of_processes():
     found = ratio_interval(slow, fast)
     assert found.estimate == pytest.approx(math.exp(sides[0].mean() - sides[1].mean()))
     assert (found.low, found.high) == pytest.approx(tuple(map(math.exp, reference)))
-    assert (found.n_cases, found.note) == (3, "")
+    assert (found.n_patients, found.note) == (3, "")
 
 
 def test_repetitions_in_one_process_have_a_ratio_but_no_interval():

@@ -14,7 +14,7 @@ from harness.data.datasets import reduced_grid
 from harness.runs.settings import PROFILES
 from harness.systems import catalogue as systems
 from harness.systems.evaluate import evaluate
-from harness.systems.metrics import dice
+from harness.systems.overlap import dice
 from harness.systems.points import cloud_size
 
 BRIGHT = 0.9  # the intensity of the target, by which the perfect networks know it

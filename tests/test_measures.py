@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helper_in_process import pfbench
 
-from harness.results.paper import paper_tables
+from harness.results.paper import printed_figures
 from harness.runs.measures import BY_NAME, CASES, MEASUREMENT, MEASURES, RESULT
 from harness.runs.records import Measured, Scored
 from harness.systems.case_score import MEANS
@@ -129,7 +129,9 @@ def test_every_score_that_is_averaged_has_a_line():
 
 
 def test_the_paper_prints_no_figure_without_a_line():
-    printed = {name for table in paper_tables().values() for row in table.values() for name in row}
+    printed = {
+        name for table in printed_figures().values() for row in table.values() for name in row
+    }
     assert printed == {measure.paper for measure in MEASURES if measure.paper}
 
 

@@ -27,6 +27,8 @@ pytestmark = [
 
 TOP = Path(__file__).parent.parent
 PATIENCE_S = 60
+TABLE5 = chosen("table5", "quick", (), ())["table5"]
+ROWS = len(TABLE5)
 FROM_LEFT_TO_RIGHT = """const left = (e) => e.getBoundingClientRect().left;
 return [...document.querySelectorAll('[role="columnheader"]')]
   .sort((a, b) => left(a) - left(b)).map((e) => e.innerText.trim())"""
@@ -34,10 +36,10 @@ COLUMNS = ["Model", "Dice", "HD95 mm", "Jaccard", "Time s", "Memory MiB"]
 
 
 def finished_table5(path):
-    """Eight systems with scores and costs, and the base of the fine-tuned one, in no table."""
+    """Every system with scores and costs, and the base of the fine-tuned one, in no table."""
     folder = RunFolder(path)
     rows = []
-    for number, each in enumerate(chosen("table5", "quick", (), ())["table5"]):
+    for number, each in enumerate(TABLE5):
         options = {"tpf": "tfm"} if each.system == "pfseg" else {}
         trial = made_trial(
             folder,
@@ -123,7 +125,7 @@ def click(browser, xpath):
 
 def test_the_runs_table_has_a_column_for_the_model_each_score_and_each_cost(pages, browser):
     text = seen(browser, pages["table"], "matching runs", *COLUMNS)
-    assert re.search(r"\b8\s+matching runs", text)
+    assert re.search(rf"\b{ROWS}\s+matching runs", text)
     heads = browser.execute_script(FROM_LEFT_TO_RIGHT)
     order = dict.fromkeys(name for name in heads if name in COLUMNS)  # a head within a head is one
     assert list(order) == COLUMNS
@@ -145,22 +147,22 @@ def test_the_charts_put_quality_against_cost(pages, browser):
 
 def test_a_filter_finds_the_run_with_its_rows(pages, browser):
     text = seen(browser, pages["filter"], "matching runs", "table5 phantom quick")
-    assert re.search(r"\b9\s+matching runs", text), text
+    assert re.search(rf"\b{ROWS + 1}\s+matching runs", text), text
 
 
-def test_compare_shows_eight_runs_by_model_type_view_and_dice(pages, browser):
-    seen(browser, pages["compare"], "Comparing 8 Runs from 1 Experiment")
+def test_compare_shows_every_run_by_model_type_view_and_dice(pages, browser):
+    seen(browser, pages["compare"], f"Comparing {ROWS} Runs from 1 Experiment")
     until(browser, "Parallel Coordinates Plot", "Model", "Type", "View", "Dice")
 
 
 def test_the_scatter_plot_opens_with_dice_over_models(pages, browser):
-    seen(browser, pages["compare"], "Comparing 8 Runs")
+    seen(browser, pages["compare"], f"Comparing {ROWS} Runs")
     click(browser, "//button[normalize-space()='Scatter Plot']")
     until(browser, "X-axis:", "HDResUNet", "Point-Unet")
 
 
 def test_the_box_plot_tells_what_patches_cost(pages, browser):
-    seen(browser, pages["compare"], "Comparing 8 Runs")
+    seen(browser, pages["compare"], f"Comparing {ROWS} Runs")
     click(browser, "//button[normalize-space()='Box Plot']")
     for axis, name in (("x", "Type"), ("y", "Time s")):
         click(browser, f"//*[@id='{axis}-axis-selector']")
@@ -173,14 +175,31 @@ def test_the_box_plot_tells_what_patches_cost(pages, browser):
 
 
 def test_the_page_of_the_parent_shows_the_table(pages, browser):
-    place = pages["MLflow"]
+    place, _, key = pages["MLflow"].partition("?key=")
     query = {"experiment_ids": ["1"], "filter": "tags.`pfbench.kind_of_run` = 'suite'"}
     request = urllib.request.Request(
-        f"{place}/api/2.0/mlflow/runs/search",
+        f"{place}api/2.0/mlflow/runs/search",
         data=json.dumps(query).encode(),
-        headers={"Content-Type": "application/json"},
+        headers={"Content-Type": "application/json", "Authorization": f"Bearer {key}"},
     )
     with urllib.request.urlopen(request) as answer:
         [parent] = json.load(answer)["runs"]
-    address = f"{place}/#/experiments/1/runs/{parent['info']['run_id']}"
+    address = f"{pages['MLflow']}#/experiments/1/runs/{parent['info']['run_id']}"
     seen(browser, address, "Table V", "UNet3D", "phantom wt")
+
+
+def test_the_assistant_of_mlflow_has_neither_pane_nor_button(pages, browser):
+    seen(browser, pages["table"], "matching runs", *COLUMNS)
+    shown = """return [...document.querySelectorAll('[data-assistant-ui]')]
+      .filter((e) => e.getClientRects().length).length"""
+    assert browser.execute_script(shown) == 0
+    assert "Assistant" not in browser.execute_script("return document.body.innerText")
+
+
+def test_no_page_asks_for_what_is_not_served(pages, browser):
+    seen(browser, pages["table"], "matching runs", *COLUMNS)
+    seen(browser, pages["compare"], f"Comparing {ROWS} Runs", "Parallel Coordinates Plot")
+    asked = "return performance.getEntriesByType('resource').map((e) => [e.responseStatus, e.name])"
+    refused = {name for status, name in browser.execute_script(asked) if status >= 400}
+    none = ("/assistant/config", "/users/current")  # of accounts, which MLflow has not either
+    assert [name for name in refused if not name.endswith(none)] == []

@@ -26,7 +26,7 @@ from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.settings import PROFILES
 from harness.runs.spec import Data, TrialSpec
-from harness.runs.suites import Row
+from harness.runs.suite import Row
 from harness.systems.protocol import Protocol
 from harness.trials import measuring_machine as measuring
 from harness.trials import probe_run as probing

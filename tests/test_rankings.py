@@ -18,7 +18,7 @@ from harness.results.rankings import (
     significance_map,
     verdict,
 )
-from harness.results.scores import MIN_CASES, Scores
+from harness.results.scores import MIN_PATIENTS, Scores
 
 
 def scores(*values):
@@ -172,7 +172,7 @@ def test_systems_that_all_tie_have_no_order_to_agree_with():
 def test_few_cases_are_ranked_without_frequencies():
     found = ranking({"a": scores(1, 2), "b": scores(3, 4)}, higher_is_better=True)
     assert found.ranks.to_dict() == {"b": 1, "a": 2}
-    assert found[1:] == (None, None, "n too small: 2 cases, a bootstrap needs 6")
+    assert found[1:] == (None, None, "n too small: 2 patients, a bootstrap needs 6")
 
 
 def test_one_system_cannot_be_ranked():
@@ -186,4 +186,4 @@ def test_no_scores_lead_to_nan_or_a_warning(pairs):
     first, second = (scores(*side) for side in zip(*pairs, strict=True))
     found = ranking({"first": first, "second": second}, higher_is_better=True)
     assert all(math.isfinite(number) for number in (found.kendall_tau or ())[:3])
-    assert (found.kendall_tau is None) == (len(pairs) < MIN_CASES)
+    assert (found.kendall_tau is None) == (len(pairs) < MIN_PATIENTS)

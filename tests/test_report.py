@@ -170,7 +170,7 @@ def test_the_same_run_gives_the_same_page(page, run):
 
 def test_few_cases_are_said_to_be_few_and_nothing_is_nan(tmp_path):
     page = render([MadeRun(tmp_path, rows=PAIR, cases=2).folder])
-    assert "n too small: 2 cases" in page
+    assert "n too small: 2 patients" in page
     assert not re.search(r"\bnan\b", page)
 
 
@@ -345,7 +345,7 @@ def test_two_systems_are_compared_by_case(run):
     assert dice["low"] < dice["difference"] == dice["mean_difference"] < dice["high"]
     assert (dice["centre"], hd95["centre"]) == ("mean", "median")
     assert (dice["about"], dice["n_seeds"]) == ("the methods", 2)
-    assert (dice["seeds_for_1_point"], hd95["seeds_for_1_point"]) == (0, None)  # too few cases
+    assert (dice["seeds_for_1_point"], hd95["seeds_for_1_point"]) == (0, None)  # too few patients
 
 
 def test_a_verdict_from_one_training_is_about_these_networks(tmp_path):

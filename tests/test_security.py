@@ -13,15 +13,20 @@ X19  hostile volumes within 1 GB: test_catalogue_data.py; hostile YAML: test_cat
 """
 
 import ast
+import contextlib
 import gzip
 import json
 import os
 import pickle
 import random
 import shutil
+import signal
+import socket
 import struct
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -67,6 +72,21 @@ def leave_pickles(folder: Path, marker: Path) -> None:
         (folder / name).write_bytes(pickle.dumps(Evil(marker)))
 
 
+DECOYS = (
+    *("numpy", "torch", "pandas", "ray", "mlflow", "scipy", "psutil", "pydantic", "yaml"),
+    *("random", "socket", "json", "tempfile", "uvicorn", "sitecustomize", "usercustomize"),
+    *("harness", "tuning", "models", "baselines", "sqlalchemy", "matplotlib", "flask", "fastapi"),
+)
+
+
+def leave_decoys(folder: Path, marker: Path) -> None:
+    """Modules as somebody else may have left them, called like those that are imported."""
+    folder.mkdir()
+    for name in DECOYS:
+        text = f"open({str(marker)!r}, 'a').write('{name} ')\nraise ImportError('decoy')\n"
+        (folder / f"{name}.py").write_text(text)
+
+
 # Notes every name that is looked up and every address but the machine's own, in all processes.
 WATCH = """
 import os, sys
@@ -92,6 +112,7 @@ LOOPBACK_UP = """if True:
     from harness.cli import main
     main()"""
 MAIN = "from harness.cli import main; main()"
+PFBENCH = [sys.executable, "-P", "-c"]  # -P, because the command itself is no module either
 NO_NETWORK = (
     shutil.which("unshare") is not None
     and not subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode
@@ -104,8 +125,10 @@ class Ran(NamedTuple):
     calls: str
     """What was called over the network."""
     marker: Path
-    """What the pickles would have made."""
+    """What the pickles would have made, or the decoys in the current folder."""
     home: Path
+    here: Path
+    """The current folder."""
 
 
 @pytest.fixture(scope="module")
@@ -119,23 +142,24 @@ def ran(tmp_path_factory):
         name_the_patient(path)
     for folder in (out, home, home / "ray_results"):
         leave_pickles(folder, base / "marker")
+    leave_decoys(base / "here", base / "marker")
     watch.mkdir()
     (watch / "sitecustomize.py").write_text(WATCH)
     (base / "calls").touch()
     alone = ["unshare", "-rn"] if NO_NETWORK else []
     done = subprocess.run(
-        [*alone, sys.executable, "-c", LOOPBACK_UP if NO_NETWORK else MAIN, "run", *TINY,
+        [*alone, *PFBENCH, LOOPBACK_UP if NO_NETWORK else MAIN, "run", *TINY,
          "--dataset", "brats", "--data-root", root, "--modalities", "flair", "--profile", "quick",
          "--out", out],
         env={"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": f"{watch}:{TOP}",
              "PFBENCH_CALLS": str(base / "calls")},
-        cwd=home,
+        cwd=base / "here",
         capture_output=True,
         text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     calls = (base / "calls").read_text()
-    return Ran(out, done.stdout + done.stderr, calls, base / "marker", home)
+    return Ran(out, done.stdout + done.stderr, calls, base / "marker", home, base / "here")
 
 
 def unpacked(path: Path) -> bytes:
@@ -170,6 +194,44 @@ def test_x13_what_is_wrong_with_a_file_does_not_name_the_patient(tmp_path):
     assert PATIENT not in done.said
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report", "RUN"),
+        ("mlflow", "sync", "RUN"),
+        ("predict", "RUN", "SCANS", "--out", "MASKS"),
+        ("tune", "lr", "--model", "resunet3d_up", "--trials", "1", "--set", "phantom.cases=3",
+         "--epochs", "1", "--no-compare", "--out", "STUDY"),
+        ("ui", "RUN", "--port", "PORT"),
+    ],
+    ids=lambda arguments: arguments[0],
+)  # fmt: skip
+def test_x2_no_command_runs_modules_of_the_current_folder(ran, tmp_path, arguments):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    places = {"RUN": ran.out, "SCANS": ran.home.parent / PATIENT / "scans", "PORT": port,
+              "MASKS": tmp_path / "masks", "STUDY": tmp_path / "study"}  # fmt: skip
+    words = [str(places.get(word, word)) for word in arguments]
+    command, environment = [*PFBENCH, MAIN, *words], {**os.environ, "PYTHONPATH": str(TOP)}
+    with subprocess.Popen(command, cwd=ran.here, env=environment) as process:
+        if words[0] == "ui":
+            answers(port)
+            process.send_signal(signal.SIGTERM)
+    assert process.returncode == 0
+    assert not ran.marker.exists()
+
+
+def answers(port: int) -> None:
+    """Wait until the pages are served."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/"):
+            return
+        time.sleep(0.5)
+    raise AssertionError("no page")
+
+
 @pytest.mark.skipif(not NO_NETWORK, reason="cannot take the network away here")
 def test_x18_everything_works_without_a_network(ran):
     assert (ran.out / "table.md").exists() and (ran.out / "mlflow.db").exists()
@@ -179,7 +241,7 @@ def test_x10_x11_nobody_is_called(ran):
     assert ran.calls == ""
 
 
-def test_x2_pickles_in_the_way_of_tune_are_not_opened(ran):
+def test_x2_pickles_in_the_way_and_modules_in_the_current_folder_are_not_run(ran):
     assert not ran.marker.exists()
 
 

@@ -26,7 +26,7 @@ def test_the_difference_is_paired_and_has_an_interval(tmp_path):
     [said] = differences(compared(tmp_path, cases=12, seeds=(0, 1)).folder)
     found = re.fullmatch(
         r"difference  pfseg: tuned − default = \+(\S+) percentage points of Dice "
-        r"\[(\S+), (\S+)\], 12 test cases, 2 seeds",
+        r"\[(\S+), (\S+)\], 12 test patients, 2 seeds",
         said,
     )
     estimate, low, high = map(float, found.groups())
@@ -36,7 +36,7 @@ def test_the_difference_is_paired_and_has_an_interval(tmp_path):
 def test_too_few_cases_for_an_interval_are_called_so(tmp_path):
     [said] = differences(compared(tmp_path, cases=5).folder)
     assert "[" not in said
-    assert "5 test cases, 1 seed (n too small: 5 cases, an interval needs 6)" in said
+    assert "5 test patients, 1 seed (n too small: 5 patients, an interval needs 6)" in said
 
 
 def test_the_report_begins_with_the_best_score_beside_that_of_the_default(tmp_path):

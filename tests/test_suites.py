@@ -8,7 +8,7 @@ import pytest
 from harness.data.datasets import Prepared
 from harness.data.split import Split
 from harness.errors import UsageError
-from harness.results.paper import paper_tables
+from harness.results.paper import printed_figures
 from harness.runs.plan import plan
 from harness.runs.settings import resolve
 from harness.runs.suites import SUITES, chosen
@@ -60,7 +60,7 @@ def test_every_row_can_be_built_and_has_a_cell_for_each_heading(name, profile):
 
 
 def test_the_paper_has_figures_for_its_rows_and_no_others():
-    for table, printed in paper_tables().items():
+    for table, printed in printed_figures().items():
         keys = [row.key for row in SUITES[table.removesuffix("-liver")].rows]
         assert set(printed) <= set(keys), table
 

@@ -206,7 +206,7 @@ def test_links_lead_to_the_rows_of_a_table_and_not_to_other_trials(run):
     mirrored(run)
     from harness.tracking.ui import links
 
-    found = links(run.path, tracking.default_uri(run.path), "pfbench", "http://here")
+    found = links(run.path, tracking.default_uri(run.path), "pfbench", "http://here/")
     assert [link.name for link in found] == ["table", "charts", "filter", "compare"]
     assert found[-1].address.count("%22") == 6  # two runs and the experiment
 

@@ -123,6 +123,6 @@ def test_selection_by_validation_keeps_the_best_epoch_of_the_validation_part():
     progress = train(trained, lesson(Memory(), selection="validation", learning_rate=0.02))
     stage = trained.stages[0]
     [case] = volumes()[2:]
-    from harness.systems.metrics import dice
+    from harness.systems.overlap import dice
 
     assert dice(stage.segment(case.image), case.label > 0) == pytest.approx(progress.best_dice)

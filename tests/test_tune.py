@@ -22,8 +22,9 @@ from harness.data.split import Split, split
 from harness.errors import UsageError
 from harness.runs.run_folder import RunFolder
 from harness.runs.search_space import changes
-from harness.runs.settings import refuse_other_split, resolve
+from harness.runs.settings import resolve
 from harness.runs.study_folder import best, points
+from harness.runs.tuned import refuse_other_split
 from harness.tracking.mirror import default_uri
 from harness.trials.probe_run import Probe
 from tuning.search import Range

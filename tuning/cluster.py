@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,20 +179,25 @@ def _silence() -> None:
 
 
 def _start(folder: str | None) -> None:
-    """Start Ray on this machine, with a `folder` of its own where the usual one cannot be used."""
+    """Start Ray on this machine, with a `folder` of its own where the usual one cannot be used.
+
+    Its workers import from the folder where the driver stands, before all others, unless it
+    stands where this package was imported from.
+    """
     import ray
 
     _start_no_dashboard()
     umask = os.umask(0o077)  # Ray writes its token readable by everyone otherwise
     try:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-            _temp_dir=folder,
-        )
+        with chdir(Path(__file__).parent.parent):
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+                _temp_dir=folder,
+            )
     finally:
         os.umask(umask)
 

@@ -103,7 +103,7 @@ def schedulers(incomplete: str) -> Offers:
 
 
 def strategies(incomplete: str) -> Offers:
-    from harness.runs.suites import STRATEGIES
+    from harness.runs.paper_suites import STRATEGIES
 
     return _beginning(incomplete, STRATEGIES)
 

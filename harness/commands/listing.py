@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import unknown
 from harness.runs.measures import MEASURES, of_plugin
-from harness.runs.suites import SUITES, Row, chosen
+from harness.runs.suite import Row
+from harness.runs.suites import SUITES, chosen
 from harness.systems import catalogue
 from harness.systems.catalogue import SYSTEMS
 

@@ -117,7 +117,7 @@ def _settings(
 
 
 def _mirroring(options: MlflowOptions, folder: Path) -> Mirroring:
-    uri = options.tracking_uri or default_uri(folder)
+    uri = options.tracking_uri or (default_uri(folder) if options.enabled else "")
     return Mirroring(uri, options.experiment, options.enabled, options.required)
 
 

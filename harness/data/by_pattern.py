@@ -1,4 +1,4 @@
-"""Find the cases of a folder by patterns: their images, their labels, and missing files.
+"""Find the cases of a folder by patterns: their images and their labels.
 
 A `Layout` is all that tells one data set's folder from another's. Finds files, reads no voxels.
 """
@@ -11,12 +11,11 @@ from pathlib import Path
 
 from harness.data.case import Contents, Survey
 from harness.data.layout import Surveyor, nothing_here
+from harness.data.missing_files import missing_images, missing_labels, unknown_modality
 from harness.data.names import words_of
-from harness.data.pattern import Match, Pattern, Tree
-from harness.data.wording import listed
+from harness.data.pattern import IMAGE, LABEL, Match, Pattern, Tree
 from harness.errors import DataError, UsageError
 
-IMAGE, LABEL = ("case", "modality"), ("case", "target")  # fields that patterns may have
 MASKS = {
     "seg",
     "segm",
@@ -31,7 +30,6 @@ MASKS = {
     "lesion",
     "roi",
 }
-SHOWN = 12  # names that a message lists, of many
 
 
 @dataclass(frozen=True)
@@ -203,14 +201,14 @@ def survey(
         return found.done()
     absent = [name for name in modalities if name not in files.modalities]
     if absent and files.modalities:
-        found.faults.append(_unknown_modality(absent, files.modalities))
+        found.faults.append(unknown_modality(absent, files.modalities))
         return found.done()
     for case in files.cases:
         images = files.images.get(case, {})
         labels = _labels(case, files, targets, found.notes)
         missing = [
-            *_missing_images(case, images, modalities),
-            *_missing_labels(case, files, labels),
+            *missing_images(case, images, modalities),
+            *missing_labels(case, files.usual, labels),
         ]
         chosen = {name: images[name] for name in modalities if name in images}
         channels = _channels(layout, images, chosen)
@@ -246,32 +244,3 @@ def _channels(
         for name in names
         if len(names) > 1 and name in chosen
     }
-
-
-def _unknown_modality(absent: Sequence[str], known: Sequence[str]) -> DataError:
-    what = f"no case has {', '.join(absent)}; found {listed(known, SHOWN)}"
-    remedy = f"--modalities {known[0]}"
-    return DataError(what, where="--modalities", remedy=remedy, code="PFB-D01")
-
-
-def _missing_images(
-    case: str, images: Mapping[str, list[Path]], modalities: Sequence[str]
-) -> list[DataError]:
-    missing = [name for name in modalities if name not in images]
-    if not missing:
-        return []
-    known = sorted(images)
-    what = f"missing {', '.join(missing)}; found {listed(known, SHOWN) or 'no image'}"
-    remedy = f"--modalities {known[0]}" if known else "add the files"
-    return [DataError(what, where=case, remedy=remedy, code="PFB-D01")]
-
-
-def _missing_labels(case: str, files: Files, labels: Mapping[str, list[Path]]) -> list[DataError]:
-    missing = [target for target, paths in labels.items() if not paths]
-    if not missing:
-        return []
-    fields = {"target": missing[0]} if missing[0] else {}
-    path = Pattern.of(files.usual, known=LABEL).filled(case=case, **fields)
-    more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
-    what, remedy = f"no label: {path} is missing{more}", "add it, or remove the case"
-    return [DataError(what, where=case, remedy=remedy, code="PFB-D02")]

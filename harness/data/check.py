@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.data.by_pattern import SHOWN
 from harness.data.datasets import DATASETS, DataRequest, contents_of, inspected
 from harness.data.layout import no_folder
+from harness.data.missing_files import SHOWN
 from harness.data.recognise import request_of_all
 from harness.data.target import Target
 from harness.data.wording import counted, listed

@@ -1,4 +1,4 @@
-"""Bringing arrays to another grid, one axis at a time.
+"""Interpolate arrays to another grid, one axis at a time.
 
 Positions are in voxels of the input: voxel i is centred on i and covers i - 0.5 to i + 0.5.
 """
@@ -9,24 +9,24 @@ import numpy as np
 
 
 def centred(have: int, side: int, step: float = 1.0) -> np.ndarray:
-    """`side` positions, `step` voxels apart, around the middle of an axis of `have` voxels."""
+    """Return `side` positions, `step` voxels apart, amid an axis of `have` voxels."""
     shift = (have - 1) / 2 if step != 1 else (have - side) // 2 + (side - 1) / 2
     return (np.arange(side) - (side - 1) / 2) * step + shift
 
 
 def stretched(have: int, side: int) -> np.ndarray:
-    """`side` positions that divide the whole axis of `have` voxels evenly (half-pixel centres)."""
+    """Return `side` positions that divide an axis of `have` voxels evenly (half-pixel centres)."""
     return (np.arange(side) + 0.5) * have / side - 0.5
 
 
 def nearest(array: np.ndarray, axis: int, positions: np.ndarray, fill: float = 0) -> np.ndarray:
-    """The voxel that covers each position; `fill` outside the array. May be a view of it."""
+    """Return the voxel that covers each position; `fill` outside. May be a view of the array."""
     index = np.floor(positions + 0.5).astype(int)
     return _outside(_taken(array, axis, index), array, axis, positions, fill)
 
 
 def linear(array: np.ndarray, axis: int, positions: np.ndarray, fill: float = 0) -> np.ndarray:
-    """Linear interpolation, the border voxel repeated for its outer half; `fill` outside.
+    """Interpolate linearly, the border voxel repeated for its outer half; `fill` outside.
 
     A view of the array where it is only cut.
     """
@@ -56,7 +56,7 @@ def _blend(
 
 
 def cubic(array: np.ndarray, axis: int, positions: np.ndarray, fill: float = 0) -> np.ndarray:
-    """Interpolating cubic B-spline, mirrored at the border voxels; `fill` outside."""
+    """Interpolate by a cubic B-spline, mirrored at the border voxels; `fill` outside."""
     from scipy.ndimage import spline_filter1d  # only liver needs it
 
     whole = spline_filter1d(array, 3, axis=axis, output=np.float32, mode="mirror")
@@ -72,7 +72,7 @@ def cubic(array: np.ndarray, axis: int, positions: np.ndarray, fill: float = 0) 
 
 
 def unit_range(image: np.ndarray, ends: Sequence[tuple[float, float] | None] = ()) -> np.ndarray:
-    """Minimum 0 and maximum 1 in each modality of (C, D, H, W); a constant one becomes 0.
+    """Scale each modality of (C, D, H, W) to minimum 0 and maximum 1; a constant one to 0.
 
     Where `ends` has two intensities for a modality, these become 0 and 1.
     """
@@ -87,7 +87,7 @@ def unit_range(image: np.ndarray, ends: Sequence[tuple[float, float] | None] = (
 
 
 def _taken(array: np.ndarray, axis: int, index: np.ndarray) -> np.ndarray:
-    """The entries at `index`, of those beyond the ends the last; a view if they are a run."""
+    """Return the entries at `index`, beyond an end the last one; a view where `index` is a run."""
     index = np.clip(index, 0, array.shape[axis] - 1)
     if (np.diff(index) == 1).all():
         return array[(slice(None),) * axis + (slice(index[0], index[-1] + 1),)]
@@ -95,7 +95,7 @@ def _taken(array: np.ndarray, axis: int, index: np.ndarray) -> np.ndarray:
 
 
 def _mirrored(index: np.ndarray, have: int) -> np.ndarray:
-    """Reflection about the first and last voxel, as often as needed."""
+    """Reflect positions about the first and last voxel, as often as needed."""
     if have == 1:
         return np.zeros_like(index)
     folded = np.abs(index) % (2 * have - 2)
@@ -111,7 +111,7 @@ def _along(values: np.ndarray, dimensions: int, axis: int) -> np.ndarray:
 def _outside(
     result: np.ndarray, array: np.ndarray, axis: int, positions: np.ndarray, fill: float
 ) -> np.ndarray:
-    """`result`, with `fill` wherever the position is in no voxel."""
+    """Return `result` with `fill` wherever a position is in no voxel."""
     beyond = (positions < -0.5) | (positions > array.shape[axis] - 0.5)
     if beyond.any():
         result = result.copy() if np.may_share_memory(result, array) else result

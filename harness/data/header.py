@@ -1,4 +1,4 @@
-"""What a NIfTI header says, and whether it can be believed.
+"""Parse NIfTI headers, and refuse those that contradict themselves.
 
 nibabel decodes the fields; every one that decides how many voxels there are, what they are worth
 or where they lie is checked here, before a single voxel is read. Free text of a header never
@@ -61,7 +61,7 @@ TYPES = {
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """The checked content: how to read the voxels that begin at byte `offset`."""
+    """The checked content of a header: how to read the voxels that begin at byte `offset`."""
 
     shape: tuple[int, int, int]  # as stored: x, y, z
     dtype: np.dtype
@@ -90,7 +90,7 @@ def fault(where: str, number: str, what: str, remedy: str) -> DataError:
 def parse(
     start: bytes, where: str, channel: int | None = None, unoriented: Unoriented = "refuse"
 ) -> Header:
-    """The header at the beginning of `start` (348 bytes of NIfTI-1 or 540 of NIfTI-2).
+    """Parse the header at the beginning of `start` (348 bytes of NIfTI-1 or 540 of NIfTI-2).
 
     With `channel` the file may hold several volumes along its fourth axis, that one among them.
     `unoriented` files, whose form codes are both 0, are refused, or taken by their voxel sizes.
@@ -143,7 +143,7 @@ def check_size(
 
 
 def check_extensions(content: bytes, header: Header, where: str) -> None:
-    """`content` lies between header and voxels; its blocks have to fill it exactly."""
+    """Refuse `content` between header and voxels that its blocks do not fill exactly."""
     if len(content) < 4 or not content[0]:
         return
     at = 4
@@ -156,7 +156,7 @@ def check_extensions(content: bytes, header: Header, where: str) -> None:
 
 
 def _decode(start: bytes, where: str) -> tuple[Any, int, tuple[str, ...]]:
-    """nibabel's fields of whichever version and byte order it is."""
+    """Return nibabel's fields of a header of either version and byte order."""
     from nibabel import Nifti1Header, Nifti2Header
 
     if len(start) < 348:
@@ -185,7 +185,7 @@ def _single_file(magic: bytes, where: str) -> None:
 
 
 def _shape(fields: Any, where: str, channel: int | None) -> tuple[tuple[int, int, int], int]:
-    """The sides of one volume, and how many volumes there are."""
+    """Return the sides of one volume, and the number of volumes."""
     dim = [int(n) for n in fields["dim"]]
     if not 1 <= dim[0] <= 7:
         raise fault(where, "V11", f"header claims {dim[0]} axes", EXPORT)
@@ -235,7 +235,7 @@ def _offset(fields: Any, length: int, where: str) -> int:
 
 
 def _scale(fields: Any, where: str) -> tuple[float, float] | None:
-    """None without scaling; a slope of 0 or NaN means so (the standard, and nibabel's habit)."""
+    """Return slope and intercept; None without scaling: a slope of 0 or NaN (the standard)."""
     slope, inter = float(fields["scl_slope"]), float(fields["scl_inter"])
     if slope == 0 or (math.isnan(slope) and (math.isnan(inter) or inter == 0)):
         return None
@@ -255,7 +255,7 @@ def _voxel_sizes(fields: Any, where: str) -> None:
 
 
 def _affine(fields: Any, shape: Sequence[int], where: str, unoriented: Unoriented) -> np.ndarray:
-    """The sform in mm where there is one, else the qform; what else tells a place has to agree."""
+    """Return the sform in mm, else the qform; refuse other fields that contradict."""
     forms: list[np.ndarray] = []
     if int(fields["sform_code"]) > 0:
         forms.append(_in_mm(_regular(fields.get_sform(), where), fields))
@@ -275,13 +275,13 @@ def _affine(fields: Any, shape: Sequence[int], where: str, unoriented: Unoriente
 
 
 def _in_mm(affine: np.ndarray, fields: Any) -> np.ndarray:
-    """`affine` with its unit of length, `xyzt_units`, brought to mm."""
+    """Return `affine` with its unit of length, `xyzt_units`, brought to mm."""
     _, factor = UNITS.get(int(fields["xyzt_units"]) & 7, ("mm", 1.0))
     return np.diag([factor, factor, factor, 1.0]) @ affine
 
 
 def _by_voxel_size(fields: Any, where: str, unoriented: Unoriented) -> np.ndarray:
-    """A file without forms, its axes taken as right, anterior, superior (NIfTI's method 1)."""
+    """Return the affine without forms: axes right, anterior, superior (NIfTI's method 1)."""
     if unoriented == "pixdim":
         return np.diag([*map(float, fields["pixdim"][1:4]), 1.0])
     what = "no orientation: sform and qform codes are 0"
@@ -293,7 +293,7 @@ def _by_voxel_size(fields: Any, where: str, unoriented: Unoriented) -> np.ndarra
 
 
 def _refuse_other_sizes(sform: np.ndarray, fields: Any, where: str) -> None:
-    """Without a qform some readers take the voxel size from pixdim, others from the sform."""
+    """Refuse a sform without qform whose voxel size is not that of pixdim: readers take either."""
     sizes = _in_mm(np.diag([*map(float, fields["pixdim"][1:4]), 1.0]), fields).diagonal()[:3]
     spanned = np.linalg.norm(sform[:3, :3], axis=0)
     if (np.abs(sizes - spanned) > UNEQUAL * spanned).any():
@@ -320,14 +320,14 @@ def _forms_apart(
 
 
 def tilt_degrees(affine: np.ndarray) -> float:
-    """How far the axes of `affine` are from square, in degrees; 0 where they are."""
+    """Return how far the axes of `affine` are from orthogonal, in degrees."""
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     cosines = np.abs(axes.T @ axes - np.eye(3))
     return math.degrees(math.asin(min(1.0, cosines.max())))
 
 
 def _oddities(affine: np.ndarray, fields: Any, where: str) -> list[str]:
-    """What is read as it is, and worth a word."""
+    """Return the notes on a header that is read as it stands although it is unusual."""
     notes = []
     unit, _ = UNITS.get(int(fields["xyzt_units"]) & 7, ("mm", 1.0))
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
@@ -343,7 +343,7 @@ def _oddities(affine: np.ndarray, fields: Any, where: str) -> list[str]:
 
 
 def _regular(affine: np.ndarray, where: str) -> np.ndarray:
-    """`affine` when it is finite and its axes span space."""
+    """Return `affine`; refuse one that is not finite or whose axes do not span space."""
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or not (lengths > 0).all():
         what = "its affine is not finite or has an axis of no length"
@@ -354,14 +354,14 @@ def _regular(affine: np.ndarray, where: str) -> np.ndarray:
 
 
 def distance_mm(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> float:
-    """The largest distance in mm between the two places of a corner voxel."""
+    """Return the largest distance in mm between the two places of a corner voxel."""
     return float(_apart_mm(first, second, shape).max())
 
 
 def same_place(
     first: np.ndarray, second: np.ndarray, shape: Sequence[int], slack_mm: float = math.inf
 ) -> bool:
-    """Whether a volume of `shape` (x, y, z) lies where the two affines say, but for rounding.
+    """Return whether both affines place a volume of `shape` (x, y, z) alike, but for rounding.
 
     One corner has to agree within `slack_mm`, and a tenth of a voxel at most; the others may be
     off by what quaternions of float32 cannot say, 1e-3 rad of the volume's extent.
@@ -374,7 +374,7 @@ def same_place(
 
 
 def _apart_mm(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Distance in mm between the two places of each of the eight corner voxels."""
+    """Return the distance in mm between the two places of each of the eight corner voxels."""
     corners = np.array(np.meshgrid(*[(0, side - 1) for side in shape], [1])).reshape(4, -1)
     return np.linalg.norm(((first - second) @ corners)[:3], axis=0)
 

@@ -1,4 +1,4 @@
-"""What becomes 0 and 1 of the intensities of a scan, and what is clipped.
+"""Choose the intensities of a scan that become 0 and 1; those beyond are clipped.
 
     minmax      minimum and maximum of each volume on the benchmark's grid, as in the paper
     robust      percentiles 0.5 and 99.5 of each scan, its background left out
@@ -30,12 +30,12 @@ Ends = tuple[float, float] | None
 
 
 def is_ct(modality: str) -> bool:
-    """Whether a modality is computed tomography by its name: CT, ct, ct_venous, CT-1."""
+    """Return whether a modality is computed tomography by its name: CT, ct, ct_venous, CT-1."""
     return CT.match(modality) is not None
 
 
 def clipped(image: np.ndarray, limits: Sequence[Limits]) -> tuple[np.ndarray, tuple[Ends, ...]]:
-    """A scan (C, D, H, W) between the ends of each modality, and these; `image` stays as it is."""
+    """Clip a copy of a scan (C, D, H, W) at the ends of each modality; return it and the ends."""
     if all(rule == "minmax" for rule in limits):
         return image, ()
     ends = tuple(ends_of(channel, rule) for channel, rule in zip(image, limits, strict=True))
@@ -46,14 +46,14 @@ def clipped(image: np.ndarray, limits: Sequence[Limits]) -> tuple[np.ndarray, tu
 
 
 def ends_of(channel: np.ndarray, rule: Limits) -> Ends:
-    """The two intensities of a modality (D, H, W) that become 0 and 1."""
+    """Return the two intensities of a modality (D, H, W) that become 0 and 1."""
     if rule == "minmax":
         return None
     return robust(channel) if rule == "robust" else rule
 
 
 def robust(channel: np.ndarray) -> Ends:
-    """Percentiles 0.5 and 99.5 without the background; None where they are one value."""
+    """Return percentiles 0.5 and 99.5 without the background; None where they are one value."""
     values = _spread(channel)
     lowest = values.min()
     inside = values[values > lowest]
@@ -64,13 +64,13 @@ def robust(channel: np.ndarray) -> Ends:
 
 
 def outlying(channel: np.ndarray) -> bool:
-    """Whether a thousandth of the voxels own more than half of the range between the extremes."""
+    """Return whether a thousandth of the voxels own more than half of the range of values."""
     low, high = np.percentile(_spread(channel), (OUTLYING / 2, 100 - OUTLYING / 2))
     return bool(high - low < (float(channel.max()) - float(channel.min())) / 2)
 
 
 def sample(image: np.ndarray, mask: np.ndarray) -> list[list[float]]:
-    """For each modality of a scan up to 2000 intensities of its target, from low to high."""
+    """Return up to 2000 sorted intensities of the target, for each modality of a scan."""
     found = []
     for channel in image:
         values = np.sort(channel[mask])
@@ -80,7 +80,7 @@ def sample(image: np.ndarray, mask: np.ndarray) -> list[list[float]]:
 
 
 def pooled(samples: Iterable[Sequence[float]]) -> Ends:
-    """Percentiles 0.5 and 99.5 of the targets of all training cases; None where they are one."""
+    """Return percentiles 0.5 and 99.5 of all training targets; None where they are equal."""
     values = np.concatenate([np.asarray(one, np.float64) for one in samples] or [np.empty(0)])
     if not len(values):
         return None
@@ -101,7 +101,7 @@ def shown(modalities: Sequence[str], limits: Sequence[Limits]) -> str:
 
 
 def outliers(cases: Mapping[str, Sequence[str]], clipped: bool) -> str:
-    """A sentence on the cases, by the modalities that a few voxels stretch; "" where none does."""
+    """Return a sentence on cases whose range a few voxels stretch, by modality; "" for none."""
     known = [case for case, modalities in sorted(cases.items()) if modalities]
     if not known:
         return ""
@@ -114,6 +114,6 @@ def outliers(cases: Mapping[str, Sequence[str]], clipped: bool) -> str:
 
 
 def _spread(channel: np.ndarray) -> np.ndarray:
-    """About a million voxels of (D, H, W), evenly spread."""
+    """Return about a million voxels of (D, H, W), evenly spread."""
     step = max(1, round((channel.size / LOOKED_AT) ** (1 / 3)))
     return channel[::step, ::step, ::step].ravel()

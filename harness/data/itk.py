@@ -41,7 +41,7 @@ def is_itk(path: Path) -> bool:
 def header_of(
     path: Path, where: str, channel: int | None = None, unoriented: Unoriented = "refuse"
 ) -> Header:
-    """What the file says of its voxels, none of which is read.
+    """Read the header of a file; none of its voxels is read.
 
     Raises DataError that names the file and the fault.
     """
@@ -76,7 +76,7 @@ def header_of(
 def read(
     path: Path, where: str, channel: int | None, unoriented: Unoriented
 ) -> tuple[Header, np.ndarray]:
-    """The header and the voxels (z, y, x); DataError that names the file and the fault."""
+    """Read header and voxels (z, y, x). Raises DataError that names the file and the fault."""
     header = header_of(path, where, channel, unoriented)
     import SimpleITK  # there, or the header could not have been read
 
@@ -89,7 +89,7 @@ def read(
 
 
 def companion(path: Path, where: str) -> Path | None:
-    """The file beside `path` that holds its voxels; None where they are in it.
+    """Return the file beside `path` that holds its voxels; None where `path` holds them.
 
     Raises DataError for one that is in another folder or not there.
     """
@@ -122,7 +122,7 @@ def _reader(path: Path) -> Any:
 
 
 def _text(path: Path, where: str) -> dict[str, str]:
-    """The fields of the header, in lower case; their values never reach a message."""
+    """Return the fields of the header, in lower case; their values never reach a message."""
     with open(path, "rb") as file:
         start = file.read(HEADER_BYTES)
     if path.suffix == ".nrrd" and not start.startswith(b"NRRD"):
@@ -159,7 +159,7 @@ def _check_sum(path: Path, where: str) -> None:
 
 
 def _dtype(reader: Any, where: str) -> np.dtype:
-    """The type of a number of its voxels."""
+    """Return the numeric type of the voxels."""
     import SimpleITK
 
     name = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID()).removeprefix("vector of ")
@@ -169,7 +169,7 @@ def _dtype(reader: Any, where: str) -> np.dtype:
 
 
 def _affine(reader: Any, where: str) -> np.ndarray:
-    """Stored index (x, y, z, 1) -> mm, axes towards right, anterior and superior."""
+    """Return the affine, stored index (x, y, z, 1) -> mm: axes right, anterior, superior."""
     sizes = np.array(reader.GetSpacing())
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         raise fault(where, "V32", "a voxel size is not above 0", "write the true voxel size")

@@ -26,7 +26,7 @@ def block_mean(image: np.ndarray, size: tuple[int, int, int]) -> np.ndarray:
 
 
 def _sum_of_neighbours(image: np.ndarray, axis: int, step: int) -> np.ndarray:
-    """Strided sums, several times faster than a mean over a reshaped array."""
+    """Sum neighbours by strides, several times faster than a mean over a reshaped array."""
     parts = [slice(None)] * image.ndim
     total: np.ndarray | None = None
     for first in range(step):

@@ -1,4 +1,4 @@
-"""Read a NIfTI file that may be anything: bounded, check-summed, and only if it means one thing.
+"""Read NIfTI files of any origin: in bounded memory, check-summed, ambiguous files refused.
 
 The voxels are read here rather than by nibabel, which does not notice a wrong gzip check sum, a
 header that describes fewer voxels than there are, or a file that unpacks to gigabytes.
@@ -50,7 +50,7 @@ _OTHERS = {
 
 @dataclass(frozen=True, eq=False)
 class Nifti:
-    """One volume, its axes turned to the nearest of (superior, anterior, right)."""
+    """A volume, its axes turned to the nearest of (superior, anterior, right)."""
 
     array: np.ndarray  # (D, H, W), a view of what was stored
     spacing_mm: Spacing  # (D, H, W)
@@ -64,7 +64,7 @@ class Nifti:
 def read_image(
     path: Path, channel: int | None = None, *, unoriented: Unoriented = "refuse"
 ) -> Nifti:
-    """Intensities as float32 (D, H, W), of a 4-D file those of one channel.
+    """Read intensities as float32 (D, H, W), of a 4-D file those of one channel.
 
     `unoriented`: see `header.parse`. Raises DataError that names the file and the fault.
     """
@@ -94,7 +94,7 @@ def _scaled(stored: np.ndarray, header: Header) -> np.ndarray:
 
 
 def read_label(path: Path, image_voxels: int = 0, *, unoriented: Unoriented = "refuse") -> Nifti:
-    """Labels as uint8 (D, H, W); floats pass where every one is a whole number.
+    """Read labels as uint8 (D, H, W); floats pass where every one is a whole number.
 
     `image_voxels`: how many its image has, where that is known; see `check_size`. Raises
     DataError that names the file and the fault.
@@ -114,7 +114,7 @@ def read_label(path: Path, image_voxels: int = 0, *, unoriented: Unoriented = "r
 
 
 def outline(path: Path, unoriented: Unoriented = "refuse") -> tuple[Grid, Spacing]:
-    """Shape (D, H, W) and voxel size in mm of a volume, or of each in a 4-D file, by its header.
+    """Return shape (D, H, W) and voxel size in mm of a volume, or of each in a 4-D file.
 
     Raises DataError that names the file and the fault.
     """
@@ -129,7 +129,7 @@ def outline(path: Path, unoriented: Unoriented = "refuse") -> tuple[Grid, Spacin
 
 
 def _header(path: Path, where: str, unoriented: Unoriented) -> Header:
-    """The checked header alone; no voxel is read."""
+    """Read the checked header alone; no voxel is read."""
     check_regular(path)
     try:
         with open(path, "rb") as file:
@@ -145,7 +145,7 @@ def _header(path: Path, where: str, unoriented: Unoriented) -> Header:
 
 
 def place(path: Path) -> str:
-    """How messages name a file: its folder and name, not where on this machine it lies."""
+    """Return a file's folder and name for messages, without its place on this machine."""
     name = f"{path.parent.name}/{path.name}"
     return "".join(letter if letter.isprintable() else "?" for letter in name)
 
@@ -169,7 +169,7 @@ def _read(
     channel: int | None = None,
     unoriented: Unoriented = "refuse",
 ) -> tuple[Header, np.ndarray]:
-    """The header and the stored numbers (z, y, x), read to the last byte of the file.
+    """Read header and stored numbers (z, y, x), to the last byte of the file.
 
     Whatever goes wrong below becomes a DataError.
     """
@@ -200,7 +200,7 @@ def _read(
 
 
 def _refuse_foreign_tail(path: Path, where: str) -> None:
-    """DataError where whole compressed data are followed by bytes that are none.
+    """Raise DataError where whole compressed data are followed by foreign bytes.
 
     Some readers pass over these, others call the file damaged; a new copy would change nothing.
     """
@@ -211,7 +211,7 @@ def _refuse_foreign_tail(path: Path, where: str) -> None:
 
 
 def _foreign_tail(path: Path) -> int:
-    """How many bytes follow the last whole gzip member, zeros excepted; 0 where one is damaged."""
+    """Count bytes after the last whole gzip member, zeros excepted; 0 where a member is damaged."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         member = zlib.decompressobj(ZLIB_GZIP)
@@ -231,7 +231,7 @@ def _foreign_tail(path: Path) -> int:
 
 
 def _scaled_labels(stored: np.ndarray, scale: tuple[float, float], where: str) -> DataError:
-    """The fault of labels with a scale; those between whole numbers come of interpolation."""
+    """Return the fault of labels with a scale; fractions among them come of interpolation."""
     slope, shift = scale
     what = f"labels are scaled by {slope:g} and shifted by {shift:g}"
     values = np.unique(stored).astype(np.float64) * slope + shift
@@ -243,7 +243,7 @@ def _scaled_labels(stored: np.ndarray, scale: tuple[float, float], where: str) -
 
 
 def check_regular(path: Path) -> int:
-    """The size of a regular file that is not empty; DataError otherwise."""
+    """Return the size in bytes of a regular file. Raises DataError for other or empty files."""
     try:
         status = path.stat()
     except OSError as error:
@@ -270,7 +270,7 @@ def unreadable(error: OSError, path: Path) -> DataError:
 
 
 def _is_compressed(file: IO[bytes], path: Path, where: str) -> bool:
-    """Whether it is a gzip stream, which its name has to say too."""
+    """Return whether a file is a gzip stream. Raises DataError where its name says otherwise."""
     start = file.read(64)
     file.seek(0)
     _refuse_others(start, where)
@@ -283,7 +283,7 @@ def _is_compressed(file: IO[bytes], path: Path, where: str) -> bool:
 
 
 def _refuse_others(start: bytes, where: str, but: Sequence[bytes] = ()) -> None:
-    """DataError for a file that begins as another kind does."""
+    """Raise DataError for a file that begins like a file of another kind."""
     for magic, name in _OTHERS.items():
         if start.startswith(magic) and magic not in but:
             remedy = "git lfs pull" if b"git-lfs" in magic else "convert it to NIfTI"
@@ -324,7 +324,7 @@ def _volume(
 
 
 def _swapped(stored: np.ndarray) -> bool:
-    """Whether multi-byte integers make sense only with their bytes reversed.
+    """Return whether multi-byte integers make sense only with their bytes reversed.
 
     Either neighbours become twice as alike (in real scans half as alike, and less), or all are
     multiples of 256 on both sides of zero, and 0 to 255 when swapped. One slice is looked at.
@@ -339,7 +339,7 @@ def _swapped(stored: np.ndarray) -> bool:
 
 
 def _roughness(plane: np.ndarray) -> float:
-    """Mean step between neighbours over the spread of the values: about 1.1 for noise."""
+    """Return the mean step between neighbours over the spread of values: about 1.1 for noise."""
     values = plane.astype(np.float64)
     spread = values.std()
     return float(np.abs(np.diff(values, axis=1)).mean() / spread) if spread else 0.0

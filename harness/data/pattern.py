@@ -21,6 +21,7 @@ from harness.errors import DataError, UsageError
 WILD = {"*": "[^/]*", "?": "[^/]", "#": "[0-9]+", "@": "[A-Za-z0-9]+"}
 _TOKEN = re.compile(r"\{(\w+)(?::([^{}]+))?\}|[*?#@{}]|[^*?#@{}]+")
 EXAMPLE = "{case}/{case}_t1.nii.gz"
+IMAGE, LABEL = ("case", "modality"), ("case", "target")  # fields that patterns may have
 
 
 class Match(NamedTuple):

@@ -1,4 +1,4 @@
-"""A made-up brain with lesions: enough like the real task to train on, and nobody's.
+"""Make synthetic brains with lesions: enough like the real task to train on, and nobody's.
 
 Patients   as many as asked for, each from (seed, index); written or made in memory
 Volume     any size; 240 x 240 x 155 voxels of 1 mm when written, as in BraTS
@@ -41,7 +41,7 @@ def scan(
     modalities: Sequence[str] = MODALITIES,
     spacing_mm: Spacing = (1.0, 1.0, 1.0),
 ) -> Scan:
-    """Patient `index` of the population `seed`: equal arguments, equal voxels.
+    """Make patient `index` of the population `seed`: equal arguments, equal voxels.
 
     Each modality has its own random numbers: leaving one out does not change the others.
     """

@@ -113,7 +113,7 @@ def _spline(channel: np.ndarray, positions: Positions) -> np.ndarray:
 
 
 def whole(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
-    """All of the scan, undistorted: cubic voxels, the smallest with which it fits the grid.
+    """Prepare all of a scan, undistorted: in the smallest cubic voxels with which it fits the grid.
 
     Nothing is cut off, so that no target can be lost; what the grid has beyond the scan is as
     dark as the scan's darkest voxel. The image by linear interpolation.
@@ -161,7 +161,7 @@ def fitted(
     grid: Grid,
     voxel_mm: Spacing,
 ) -> Volume:
-    """All of the scan in the middle of `grid`, a voxel of `voxel_mm` the mean of `reduce` places.
+    """Prepare all of a scan amid `grid`, a voxel of `voxel_mm` the mean of `reduce` places.
 
     Of a scan that is larger than the grid the voxels are as much larger on all axes as it takes;
     nothing is cut off. The image by linear interpolation; what the grid has beyond the scan is as
@@ -200,7 +200,7 @@ def _around_the_middle(have: int, count: int, step: float) -> np.ndarray:
 
 
 def phantom(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
-    """Made on its grid, `reduce` included: only intensities and region are left to do."""
+    """Prepare a phantom, made on its grid, `reduce` included: intensities and region only."""
     mask = region(scan.label, labels)
     return finish(case, scan.image, mask, scan.spacing_mm, (1, 1, 1), scan.ends)
 
@@ -217,7 +217,7 @@ def _covering(label: np.ndarray, positions: Positions) -> np.ndarray:
 
 
 def cut_off(mask: np.ndarray, positions: Positions) -> float:
-    """Share of `mask` (D, H, W) of a scan that lies away from all positions; 0 of an empty one."""
+    """Return the share of `mask` (D, H, W) away from all positions; 0 of an empty mask."""
     all_of_it = np.count_nonzero(mask)
     if not all_of_it:
         return 0.0
@@ -226,7 +226,7 @@ def cut_off(mask: np.ndarray, positions: Positions) -> float:
 
 
 def _near(have: int, positions: np.ndarray) -> slice:
-    """Those of `have` voxels on an axis that lie between its positions, or half a step beyond."""
+    """Return which of `have` voxels of an axis lie between its positions, or half a step beyond."""
     step = (positions[-1] - positions[0]) / (len(positions) - 1) if len(positions) > 1 else 1.0
     beyond = max(step, 1.0) / 2
     first = max(0, math.ceil(positions[0] - beyond))

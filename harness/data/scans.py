@@ -1,4 +1,4 @@
-"""Read a case whole: every file of it, and whether they belong together."""
+"""Read a case whole: each of its files, and the faults of files that do not belong together."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ WHOLE_TUMOUR = "wt"  # the target that means the same in every edition of BraTS
 
 @dataclass(frozen=True)
 class Rules:
-    """What a mask of a data set may hold."""
+    """The labels that a mask of a data set may hold."""
 
     dataset: str
     target: str
@@ -34,7 +34,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Findings:
-    """What reading a case brought to light; `scan` is None when there are faults."""
+    """The scan of a case, its faults and notes; `scan` is None when there are faults."""
 
     scan: Scan | None
     faults: tuple[DataError, ...]
@@ -42,7 +42,7 @@ class Findings:
 
 
 def examine(case: Case | FaultyCase, rules: Rules) -> Findings:
-    """Read every file of `case`, and report every fault of theirs, not only the first."""
+    """Read every file of `case`, and report every fault, not only the first."""
     faults: list[DataError] = []
     channels: list[np.ndarray] = []
     images: dict[Path, Nifti] = {}
@@ -82,7 +82,7 @@ def examine(case: Case | FaultyCase, rules: Rules) -> Findings:
 def _mask(
     case: Case | FaultyCase, read: Callable[[Path], Nifti], faults: list[DataError]
 ) -> Nifti | None:
-    """The label of a case; of binary masks 1 where any of them is above 0."""
+    """Return the label of a case; of binary masks 1 where any mask is above 0."""
     if case.label is None or not case.masks:
         return None if case.label is None else _attempt(read, case.label, faults)
     masks = {path: _attempt(read, path, faults) for path in case.masks}
@@ -100,7 +100,7 @@ def _mask(
 
 
 def _counts(label: np.ndarray) -> np.ndarray:
-    """How many voxels have each of the labels 0 to 255.
+    """Count the voxels of each of the labels 0 to 255.
 
     Most have 0: they are looked at eight at once, in the order in which they are stored.
     """
@@ -115,7 +115,7 @@ def _counts(label: np.ndarray) -> np.ndarray:
 
 
 def mixed_editions(labels: dict[str, Sequence[int]]) -> list[DataError]:
-    """The fault of a data set where some masks call the rim 4 and others 3."""
+    """Return the fault of a data set where some masks call the rim 4 and others 3."""
     old = sorted(case for case, values in labels.items() if 4 in values and 3 not in values)
     new = sorted(case for case, values in labels.items() if 3 in values and 4 not in values)
     if not (old and new):
@@ -133,7 +133,7 @@ def _attempt(read: Callable[[Path], Nifti], path: Path, faults: list[DataError])
 
 
 def misplaced(files: dict[Path, Nifti], label: Path | None = None) -> list[DataError]:
-    """One fault for each file that does not share the grid of the first."""
+    """Return a fault for each file that does not share the grid of the first."""
     if not files:
         return []
     faults = []
@@ -155,7 +155,7 @@ def misplaced(files: dict[Path, Nifti], label: Path | None = None) -> list[DataE
 
 
 def _foreign(label: Path, mask: np.ndarray, counts: np.ndarray, rules: Rules) -> list[DataError]:
-    """Labels that the data set does not have, with how many voxels have them."""
+    """Return the labels that the data set does not have, with their numbers of voxels."""
     if not rules.labels:
         return []
     foreign = [value for value in np.flatnonzero(counts) if int(value) not in rules.labels]
@@ -171,7 +171,7 @@ def _foreign(label: Path, mask: np.ndarray, counts: np.ndarray, rules: Rules) ->
 
 
 def is_rim(mask: np.ndarray, value: int) -> bool:
-    """Whether a label (D, H, W) is nowhere thicker than two voxels and lies between other labels.
+    """Return whether a label (D, H, W) is nowhere thicker than two voxels and amid other labels.
 
     A spline across the border of 0 and 4 leaves voxels of 1, 2 and 3 there.
     """
@@ -187,7 +187,7 @@ def is_rim(mask: np.ndarray, value: int) -> bool:
 
 
 def _ambiguous(label: Path, labels: Sequence[int], rules: Rules) -> list[DataError]:
-    """Label 3 is core in old editions and rim in new ones; 4 is tumour in old ones."""
+    """Return the fault of labels whose meaning differs by edition: 3 and 4."""
     listed = ", ".join(map(str, labels))
     declared = f"labels {{{listed}}} vs declared {{0, 1, 2, 4}}"
     if rules.cavity and {3, 4} <= set(labels):

@@ -1,4 +1,4 @@
-"""What the way to the grid does to a target: how much of it the file has, and the grid has left.
+"""Measure a target in its file and on the grid: volume, parts, the share that is cut off.
 
 A grid coarser than the scan rounds small lesions away, and a crop cuts off what lies outside of it.
 Neither shows in a score, which compares masks on the grid: it is told here, case by case.
@@ -33,7 +33,7 @@ class Target:
 
     @property
     def lost(self) -> float:
-        """Share of its volume that the grid does not have; 0 where the grid has more."""
+        """The share of the volume that the grid does not have; 0 where the grid has more."""
         return max(0.0, 1 - self.grid_ml / self.file_ml) if self.file_ml else 0.0
 
     @property
@@ -60,12 +60,12 @@ def measured(
     grid_mm: Spacing,
     cut: float | None,
 ) -> Target:
-    """The target of a scan, `mask` (D, H, W) in its file and `on_grid` after it was prepared."""
+    """Measure the target of a scan, `mask` (D, H, W) in its file and `on_grid` once prepared."""
     return Target(*_size(mask, spacing_mm), *_size(on_grid, grid_mm), cut)
 
 
 def _size(mask: np.ndarray, spacing_mm: Spacing) -> tuple[float, int]:
-    """Volume in ml, and the number of parts, of which voxels touch by face, edge or corner."""
+    """Return volume in ml and number of parts, whose voxels touch by face, edge or corner."""
     from scipy.ndimage import label
 
     box = bounds(mask)
@@ -77,7 +77,7 @@ def _size(mask: np.ndarray, spacing_mm: Spacing) -> tuple[float, int]:
 
 
 def bounds(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
-    """The smallest box that holds all of `mask` (D, H, W); None where it is empty."""
+    """Return the smallest box that holds all of `mask` (D, H, W); None for an empty mask."""
     found = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
@@ -89,7 +89,7 @@ def bounds(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
 
 
 def vanished(case: str, target: Target) -> DataError:
-    """The fault of a case of whose target nothing is left."""
+    """Return the fault of a case of whose target nothing is left."""
     cut = target.cut == 1
     cause = "the crop cuts all of it off" if cut else "its voxels are too coarse"
     other_grid = "--grid auto, which cuts nothing off" if cut else "a finer grid"
@@ -106,7 +106,7 @@ def vanished(case: str, target: Target) -> DataError:
 
 
 def summary(targets: Mapping[str, Target], dropped: Mapping[str, Target]) -> list[str]:
-    """What must be said under a table, of the cases that are used and of those left out."""
+    """Return the notes under a table on the targets of cases used and of cases left out."""
     notes = []
     left = {case: one for case, one in targets.items() if not one.gone}  # those are faults
     shrunk = {case: one for case, one in left.items() if one.lost >= SHRUNK}
@@ -132,7 +132,7 @@ def summary(targets: Mapping[str, Target], dropped: Mapping[str, Target]) -> lis
 
 
 def shown(targets: Mapping[str, Target]) -> list[str]:
-    """Lines for a person: those that lost a quarter or more, worst first, and the sum of all."""
+    """Return lines for a person: targets that lost a quarter or more, worst first, and the sum."""
     worst = sorted(targets, key=lambda case: (-targets[case].lost, case))
     lost = [case for case in worst if targets[case].lost >= SHRUNK]
     lines = [f"target of {case}: {targets[case].shown}" for case in lost[:LINES]]
@@ -142,7 +142,7 @@ def shown(targets: Mapping[str, Target]) -> list[str]:
 
 
 def total(targets: Mapping[str, Target]) -> str:
-    """One line on all of them: "target: 840 ml in 41 parts, on the grid 820 ml in 40"."""
+    """Return one line on all targets: "target: 840 ml in 41 parts, on the grid 820 ml in 40"."""
     every = targets.values()
     file_ml, grid_ml = sum(one.file_ml for one in every), sum(one.grid_ml for one in every)
     file_parts, grid_parts = sum(x.file_parts for x in every), sum(x.grid_parts for x in every)
@@ -155,7 +155,7 @@ def total(targets: Mapping[str, Target]) -> str:
 
 
 def _listed(targets: Mapping[str, Target], shown: Callable[[Target], str]) -> str:
-    """The first few cases with a word on each."""
+    """Return the first few cases with a word on each."""
     worst = sorted(targets, key=lambda case: (-targets[case].lost, case))
     return listed((f"{case}: {shown(targets[case])}" for case in worst), LISTED, "; ")
 

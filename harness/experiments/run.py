@@ -20,9 +20,10 @@ from harness.runs.plan import Plan, plan
 from harness.runs.records import ProbedTraining
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
-from harness.runs.settings import refuse_other_split
-from harness.runs.suites import Row, suite
+from harness.runs.suite import Row
+from harness.runs.suites import suite
 from harness.runs.trial_folder import Action
+from harness.runs.tuned import refuse_other_split
 from harness.trials import gpu_sharing, probe_run
 from harness.trials.execute import execute, refuse_full_disk
 from harness.trials.placement import Phase, Placement

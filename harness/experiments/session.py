@@ -40,7 +40,7 @@ class Mirroring:
         """The kind of place of the mirror; its URI may hold a password and is not written down."""
         if not self.wanted:
             return "off"
-        return "here" if self.uri == mirror.default_uri(folder.path) else "elsewhere"
+        return "here" if mirror.is_default(self.uri, folder.path) else "elsewhere"
 
     @property
     def shown(self) -> str:

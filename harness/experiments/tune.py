@@ -36,7 +36,7 @@ from harness.runs.screen import Screen
 from harness.runs.search_space import Space, changes, even
 from harness.runs.settings import Settings
 from harness.runs.spec import Data, TrialSpec, code_version
-from harness.runs.suites import Row
+from harness.runs.suite import Row
 from harness.systems.catalogue import build, system
 from harness.trials.execute import ray_with_imports, refuse_full_disk
 from harness.trials.placement import Placement, cluster_faults, cluster_of, threads_of

@@ -27,7 +27,7 @@ from harness.results.rows import ResultRow, rows
 from harness.runs.records import Failed
 from harness.runs.run_folder import RunFolder
 from harness.runs.trial_folder import TrialFolder
-from harness.systems import metrics
+from harness.systems.overlap import dice as dice_of
 
 Mask = NDArray[Any]  # (D, H, W), non-zero is foreground
 
@@ -154,7 +154,7 @@ def _scored_mask(trial: TrialFolder, volume: Volume, dice: float) -> NDArray[np.
     """The mask (D, H, W); StateError unless the mask has the Dice of cases.csv."""
     mask = trial.mask(volume.case)
     same_grid = mask.shape == volume.label.shape
-    if not same_grid or abs(metrics.dice(mask, volume.label) - dice) > 1e-6:
+    if not same_grid or abs(dice_of(mask, volume.label) - dice) > 1e-6:
         raise StateError(
             f"the mask of {volume.case} does not have the Dice of cases.csv, {dice:.4f}",
             where=str(trial.path),

@@ -28,7 +28,7 @@ QUESTION = (
     "half its resolution together with one sharp patch, and writes the full resolution in a "
     "single pass.",
     "This report asks which system segments better, at what cost in time, memory and arithmetic, "
-    "and how firmly the test cases say so. Where they are too few to say, it says that.",
+    "and how firmly the patients say so. Where they are too few to say, it says that.",
 )
 
 
@@ -156,7 +156,7 @@ def _standings(found: Gathered) -> Section | None:
     every = [standing for each in found.standings.values() for standing in each.values()]
     notes = dict.fromkeys(f"{note}." for standing in every for note in standing.notes)
     lead = (
-        "For every two systems, over the test cases: of Dice and Jaccard the mean difference with "
+        "For every two systems, over the patients: of Dice and Jaccard the mean difference with "
         "Student's t, of HD95 the median difference with the sign test, after Holm over all pairs "
         "of a metric. With several trainings, patients and trainings are both taken for a sample. "
         "A missed target counts with the worst score there is.",

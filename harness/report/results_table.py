@@ -15,8 +15,8 @@ INTERVALS = (
 )
 UNITS = (
     "Dice and Jaccard in percent; HD95 pooled over both directions, in mm; ±: standard deviation "
-    "of the sample, over the cases, after the semicolon over the trainings; missed, false alarms: "
-    "cases in which one of the two masks is empty, of all trainings, each at the worst HD95."
+    "of the sample, over the patients, after the semicolon over the trainings; missed, false "
+    "alarms: cases in which one mask of the two is empty, of all trainings, at the worst HD95 each."
 )
 COSTS = (
     "Time: median seconds from an array in memory to a mask in memory, all processors; memory: "

@@ -83,16 +83,16 @@ def spreads(standing: Standing) -> Table:
 
 
 def ranks(name: str, standings: Sequence[Standing]) -> list[Block]:
-    """Rank plots, or a table of the ranks where there are too few cases to resample."""
+    """Rank plots, or a table of the ranks where there are too few patients to resample."""
     found = [(standing, standing.ranking) for standing in standings if standing.ranking]
     firm = [(standing, each) for standing, each in found if each.frequencies is not None]
     if not firm:
         return [_ranks_alone(found)] if found else []
     drawn = [_rank_panel(f"{name}-rank{n}", *each) for n, each in enumerate(firm)]
     lead = (
-        "How often each system takes which rank when the test cases are drawn anew (10,000 "
+        "How often each system takes which rank when the patients are drawn anew (10,000 "
         "bootstrap resamples, Wiesenfarth et al., 2021); dark is a good rank. Kendall's tau "
-        "compares the order of a resample with that of all cases: 1 is the same order. Dice and "
+        "compares the order of a resample with that of all patients: 1 is the same order. Dice and "
         "Jaccard by their mean, HD95 by its median. "
     )
     lead += " ".join(f"{_tau(*each)}." for each in firm)
@@ -138,7 +138,7 @@ def _rank_table(standing: Standing, found: Ranking) -> Table:
 
 
 def strips(name: str, title: str, standings: list[Standing], kinds: Mapping[str, str]) -> Plot:
-    """The plots of the scores of each test case of each system."""
+    """The plots of the scores of each test patient of each system."""
     panels = []
     for number, standing in enumerate(standings):
         metric = standing.metric.title
@@ -146,11 +146,11 @@ def strips(name: str, title: str, standings: list[Standing], kinds: Mapping[str,
             f"{standing.titles[key]} {found.estimate:.1f}"
             for key, found in standing.intervals.items()
         )
-        alt = f"{metric} of each test case and system; {standing.metric.centre}s: {centres}."
+        alt = f"{metric} of each test patient and system; {standing.metric.centre}s: {centres}."
         panels.append(panel(f"{name}-strip{number}", partial(strip, standing, kinds), alt))
     lead = (
-        "A small dot is a test case, the average of its seeds; the box its quartiles and median; "
-        "the large mark the mean, of HD95 the median, with its 95 % interval in black."
+        "A small dot is a test patient, the average of its seeds; the box its quartiles and "
+        "median; the large mark the mean, of HD95 the median, with its 95 % interval in black."
     )
     data = tuple(_case_table(standing) for standing in standings)
     return Plot(title, lead, tuple(panels), data, LEGEND)

@@ -3,7 +3,7 @@
     RUN_DIR ROW ROW …      every two of these rows        (no ROW: of the table's)
     RUN_DIR RUN_DIR        each row of the first run against itself in the second
 
-Every number is of first - second, paired by case. The p values of one metric are corrected
+Every number is of first - second, paired by patient. The p values of one metric are corrected
 together.
 """
 
@@ -184,7 +184,7 @@ def _record(found: Found, each: Comparison) -> JsonObject:
         "verdict": found.verdict(each),
         "about": NETWORKS if paired.about_networks else "the methods",
         "seeds_for_1_point": found.seeds(each),
-        "n_cases": paired.difference.n_cases,
+        "n_patients": paired.difference.n_patients,
         "n_seeds": paired.difference.n_seeds,
         "note": DISAGREE if paired.contradicts else paired.note,
     }
@@ -260,7 +260,7 @@ def seeds_in_words(found: Found, each: Comparison) -> str:
     if needed is None:
         one = found.standing.metric.unit == "%" and each.paired.about_networks
         return "one training: unknown" if one else ""
-    return str(needed) if needed else "too few cases"
+    return str(needed) if needed else "too few patients"
 
 
 def p_value(p: float | None) -> str:

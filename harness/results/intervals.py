@@ -41,7 +41,7 @@ class Interval(NamedTuple):
     estimate: float
     low: float | None
     high: float | None
-    n_cases: int
+    n_patients: int
     """Independent cases: patients. For `ratio_interval`: processes, of the side that has fewer."""
     n_seeds: int
     note: str = ""

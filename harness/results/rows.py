@@ -1,9 +1,10 @@
-"""The rows of the tables of one or several runs, each with its trials."""
+"""The rows of the tables of one or several runs, each with its trials and their scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness.errors import UsageError
+from harness.results.scores import Scores
 from harness.runs.nested import difference
 from harness.runs.records import RunManifest
 from harness.runs.run_folder import RunFolder
@@ -16,6 +17,8 @@ from harness.systems.catalogue import Kind, SystemEntry
 class ResultRow:
     """One row of one table; `trials` has one entry for each seed, in order of seed."""
 
+    run: RunFolder
+    """The run that asked for the row; of several runs, the first."""
     suite: str
     key: str
     title: str
@@ -30,6 +33,19 @@ class ResultRow:
     @property
     def kind(self) -> Kind:
         return self.entry.kind
+
+    def scores(
+        self, metric: str, scale: float = 1.0, trials: Sequence[TrialFolder] | None = None
+    ) -> Scores:
+        """The scores of the finished `trials` times `scale`, by patient; by default of all trials.
+
+        Raises StateError where the scores of a trial or the patients of the run cannot be read.
+        """
+        runs = {
+            trial.spec().seed: {case: score * scale for case, score in trial.scores(metric).items()}
+            for trial in (self.trials if trials is None else trials)
+        }
+        return Scores(runs, unit=self.run.split().patients)
 
 
 def rows(folder: RunFolder, suite: str | None = None) -> list[ResultRow]:
@@ -47,6 +63,7 @@ def rows(folder: RunFolder, suite: str | None = None) -> list[ResultRow]:
         )
     return [
         ResultRow(
+            folder,
             name,
             row.key,
             row.title,

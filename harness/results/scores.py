@@ -18,7 +18,9 @@ from harness.data.wording import counted, listed
 
 Floats = NDArray[np.float64]
 
-MIN_CASES = 6  # the fewest of which the extremes enclose the median in 95 %: 1 - 2 / 2**6 = 0.969
+MIN_PATIENTS = (
+    6  # the fewest of which the extremes enclose the median in 95 %: 1 - 2 / 2**6 = 0.969
+)
 DECIMALS = 12  # 0.3 - 0.2 and 0.2 - 0.1 must tie; finer than any metric here is meaningful
 
 
@@ -121,4 +123,6 @@ def aligned(systems: Mapping[str, Scores]) -> Floats:
 
 def too_small(n: int, what: str) -> str:
     """The note of an estimate that lacks `what` for want of patients; "" when `n` are enough."""
-    return "" if n >= MIN_CASES else f"n too small: {counted(n, 'case')}, {what} needs {MIN_CASES}"
+    if n >= MIN_PATIENTS:
+        return ""
+    return f"n too small: {counted(n, 'patient')}, {what} needs {MIN_PATIENTS}"

@@ -72,7 +72,7 @@ def stand(rows: Sequence[ResultRow], metric: Measure) -> Standing:
         trials, why = _finished(row)
         notes += why
         if trials:
-            scores[row.key] = Scores({t.spec().seed: _of_trial(t, metric) for t in trials})
+            scores[row.key] = row.scores(metric.key, metric.scale, trials)
             missed[row.key] = misses(trials)
     titles = {row.key: row.title for row in rows if row.key in scores}
     return Standing(metric, titles, scores, missed, tuple(notes))
@@ -92,8 +92,3 @@ def _finished(row: ResultRow) -> tuple[list[TrialFolder], list[str]]:
     if notes and not finished:
         notes.append(f"{row.title} is left out: no training of it is left")
     return finished, notes
-
-
-def _of_trial(trial: TrialFolder, metric: Measure) -> dict[str, float]:
-    scores = trial.scores(metric.key)
-    return {case: score * metric.scale for case, score in scores.items()}

@@ -9,8 +9,7 @@ from harness.errors import StateError
 from harness.results.caveats import SYNTHETIC
 from harness.results.intervals import paired_difference
 from harness.results.markdown import markdown_table
-from harness.results.rows import ResultRow, rows
-from harness.results.scores import Scores
+from harness.results.rows import rows
 from harness.runs import study_folder as study
 from harness.runs.files import JsonObject, write_bytes
 from harness.runs.nested import merged
@@ -156,13 +155,13 @@ def show(folder: RunFolder, screen: Screen) -> None:
 
 
 def differences(folder: RunFolder) -> list[str]:
-    """One sentence for each system: tuned minus default on the test cases, paired by case."""
+    """One sentence for each system: tuned minus default on the test cases, paired by patient."""
     by_key = {row.key: row for row in rows(folder, "tuned")}
     sentences = []
     for name in dict.fromkeys(key.partition("/")[0] for key in by_key):
         default, tuned = by_key[f"{name}/default"], by_key[f"{name}/tuned"]
         try:
-            paired = paired_difference(_dice(tuned), _dice(default))
+            paired = paired_difference(tuned.scores("dice"), default.scores("dice"))
         except (ValueError, StateError) as error:
             sentences.append(f"difference  {name}: {error}")
             continue
@@ -175,10 +174,6 @@ def differences(folder: RunFolder) -> list[str]:
         gain = f"{100 * found.estimate:+.2f} percentage points of Dice{span}"
         sentences.append(
             f"difference  {name}: tuned − default = {gain}, "
-            f"{counted(found.n_cases, 'test case')}, {counted(found.n_seeds, 'seed')}{note}"
+            f"{counted(found.n_patients, 'test patient')}, {counted(found.n_seeds, 'seed')}{note}"
         )
     return sentences
-
-
-def _dice(row: ResultRow) -> Scores:
-    return Scores({trial.spec().seed: trial.scores("dice") for trial in row.trials})

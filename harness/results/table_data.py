@@ -14,11 +14,10 @@ from harness.results.departures import of_data
 from harness.results.misses import misses
 from harness.results.paper import printed
 from harness.results.rows import ResultRow, merged_rows
-from harness.results.scores import Scores
 from harness.runs.measures import HD95, MEASURES, SCORES, measures_of, of_plugin
 from harness.runs.records import Measurement, MetricRecord, Scored
 from harness.runs.run_folder import RunFolder
-from harness.runs.suites import Suite
+from harness.runs.suite import Suite
 from harness.runs.trial_folder import TrialFolder
 
 PAPER = sorted((m for m in MEASURES if m.paper), key=lambda measure: measure.where)
@@ -165,7 +164,7 @@ def _trial_line(row: ResultRow, trial: TrialFolder) -> Record:
             # Fractions like ours; the paper prints percent.
             line[measure.paper_column] = value / 100 if measure.unit == "%" else value
     if isinstance(result, Scored):
-        line |= _figures(result, trial.measurement()) | _over_cases([trial])
+        line |= _figures(result, trial.measurement()) | _over_patients(row, [trial])
     return line
 
 
@@ -182,15 +181,12 @@ def _figures(result: Scored, measurement: Measurement | None) -> Record:
     return figures | {"train_device": device}
 
 
-def _over_cases(trials: Sequence[TrialFolder]) -> Record:
+def _over_patients(row: ResultRow, trials: Sequence[TrialFolder]) -> Record:
     """The figures that need the single cases of finished trials, averaged over the seeds.
 
     Standard deviations over the patients are of the sample, and blank for one.
     """
-    scores = {
-        measure: Scores({trial.spec().seed: trial.scores(measure.key) for trial in trials})
-        for measure in SCORES
-    }
+    scores = {measure: row.scores(measure.key, trials=trials) for measure in SCORES}
     missed = misses(trials)
     found: Record = {measure.spread: each.spread for measure, each in scores.items()}
     return found | {
@@ -215,7 +211,7 @@ def _mean_line(lines: pd.DataFrame, row: ResultRow) -> Record:
         for measure in (*SCORES, *(of_plugin(name, name, "") for name in _plugin_metrics(lines))):
             of_seeds = group[measure.column].astype(float).std()
             line |= {measure.spread: None, measure.spread_of_seeds: of_seeds}
-    line |= _over_cases(row.trials)
+    line |= _over_patients(row, row.trials)
     for column, place in BOUND.items():
         devices = where(lines[lines[column].notna()], column).unique()
         if len(devices) > 1:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from rich.table import Table as RichTable
 
+from harness.data.wording import counted
 from harness.results.caveats import caveats
 from harness.results.departures import of_data, of_systems, of_training
 from harness.results.markdown import markdown_table
@@ -31,8 +32,8 @@ from harness.runs.screen import Screen
 
 STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
 TRANSDUCTIVE = "† fine-tuned on the test volumes, without their labels: its scores are transductive"
-OVER_CASES = "over the cases"
-OVER_SEEDS = "over the trainings, whatever the cases"
+OVER_PATIENTS = "over the patients"
+OVER_SEEDS = "over the trainings, whatever the patients"
 UNITS = (
     "Dice and Jaccard in percent; HD95 pooled over both directions, in mm; ±: standard deviation "
     "of the sample {over}; missed, false alarms: cases in which one of the two masks is empty, of "
@@ -87,6 +88,7 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
         notes += of_training(run.settings["protocol"])
     notes += device_notes(shown)
     notes += unsteady_notes(shown)
+    notes += several_scans(folders)
     notes += without_target(folders)
     notes += _windows(run.settings["protocol"], shown)
     notes += _bare_process(folders)
@@ -131,7 +133,7 @@ def unit_notes(shown: Sequence[ResultTable]) -> list[str]:
     means = pd.concat([table.means for table in shown])
     several = bool(means[DICE.spread_of_seeds].notna().any())
     printed = [measure.paper_column for measure in MEASURES if measure.paper]
-    units = UNITS.format(over=OVER_SEEDS if several else OVER_CASES)
+    units = UNITS.format(over=OVER_SEEDS if several else OVER_PATIENTS)
     return [units, BRACKETS] if means[printed].notna().to_numpy().any() else [units]
 
 
@@ -157,6 +159,19 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
     wide = [f"{title} ({ratio:.1f} times)" for title, ratio in apart.items() if ratio > STEADY]
     what = "times not steady, 90th percentile over median of the repetitions"
     return [f"{what}: {', '.join(wide)}; other work on the machine may be in them"] if wide else []
+
+
+def several_scans(folders: Sequence[RunFolder]) -> list[str]:
+    """The note on test cases of the same patient, and on which figures count the patient once."""
+    split = folders[0].split()
+    cases, patients = len(split.test), len({split.patient_of(case) for case in split.test})
+    if cases == patients:
+        return []
+    return [
+        f"{counted(cases, 'test case')} of {counted(patients, 'patient')}: means are over the "
+        "cases; medians, ±, intervals, tests and ranks over the patients, the cases of each "
+        "averaged first"
+    ]
 
 
 def without_target(folders: Sequence[RunFolder]) -> list[str]:

@@ -86,6 +86,26 @@ def open_own(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
         raise StorageError(what, where=str(path), remedy="remove it", code="PFB-S02") from error
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Raise StateError for a link below `folder` that leads out of it, and for pipes and devices.
+
+    What a folder from elsewhere holds is read and written in that folder alone.
+    """
+    root = folder.resolve()
+    for place, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(place, name)
+            what = ""
+            if path.is_symlink():
+                outside = not path.resolve().is_relative_to(root)
+                what = "is a link that leads out of the folder" if outside else ""
+            elif name in files and not path.is_file():
+                what = "is neither a file nor a folder"
+            if what:
+                remedy = "remove it; a run folder may lie anywhere, as a whole"
+                raise StateError(what, where=str(path), remedy=remedy, code="PFB-K12")
+
+
 def storage_error(error: OSError, path: Path, size: int) -> Exception:
     """A StorageError for a disk that is full or read-only, otherwise the given error itself."""
     if error.errno in FULL or isinstance(error, PermissionError):

@@ -54,7 +54,7 @@ class Measure:
     place: str = ""
     """The column of table.csv with the device that the figure depends on."""
     paper: str = ""
-    """The name of the figure in paper_tables.json."""
+    """The name of the figure in printed_figures.json."""
     mlflow: str = ""
     """The name of the figure in MLflow, for a score that of its mean; a name without "/" is a
     column of the run's view."""

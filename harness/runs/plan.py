@@ -13,7 +13,8 @@ from harness.runs.files import JsonObject
 from harness.runs.nested import merged
 from harness.runs.settings import Settings, changed_protocol
 from harness.runs.spec import Data, Device, TrialSpec, code_version, digest
-from harness.runs.suites import MEASURED, Row, refuse_overruled, suite
+from harness.runs.suite import MEASURED, Row
+from harness.runs.suites import refuse_overruled, suite
 from harness.systems.catalogue import options, system
 from harness.systems.protocol import Options
 

@@ -1,6 +1,7 @@
 """The JSON files of a run folder as types, for the code that writes and the code that reads them.
 
 run.json           RunManifest | StudyManifest      what was asked
+split.json         SplitRecord                      which case trains, validates, tests
 data.json          VolumeKeys                       which entry of the cache is a case
 result.json        Scored | Failed                  how training and scoring ended
 measurement.json   Measured | Failed                time and memory of inference
@@ -8,9 +9,11 @@ measuring.json     Measuring                        the same of some processes, 
 probe_*.json       ProbedTraining, ProbedInference | Failed
 point.json         PointRecord                      one point of a study
 points/…/result.json   PointEnd
+
+Names from a record become names of files and folders, so that they are checked as they are read.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
@@ -27,12 +30,15 @@ from pydantic import (
 from harness.errors import StateError
 from harness.runs.files import JsonObject, damaged, read_json, write_json
 from harness.runs.plugin_file import COPY
-from harness.runs.suites import Suite, suite
+from harness.runs.suite import Suite
+from harness.runs.suites import suite
 from harness.systems import catalogue
 from harness.systems.case_score import MEANS
 from harness.systems.catalogue import SYSTEMS, Kind, SystemEntry
 
 TrialId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""A name that is safe as that of a file or folder: of a case, suite, system, data set, …"""
 STATISTICS = {f"{name}_{part}" for name in MEANS for part in ("mean", "std")}
 SCHEMA: Literal[3] = 3
 """Version of run.json."""
@@ -77,7 +83,7 @@ class Scored(Ended):
 
     status: Literal["ok"]
     reason: Literal[""]
-    system: str
+    system: Name
     kind: Kind
     metrics: dict[str, float]
     """Mean and standard deviation over the test cases, of each score of cases.csv."""
@@ -224,13 +230,35 @@ class ProbedInference(Ended):
     threads: int
 
 
+class SplitRecord(Record):
+    """split.json: the case ids of each part."""
+
+    train: list[Name]
+    validation: list[Name]
+    test: list[Name]
+    patients: dict[Name, str] = Field(default_factory=dict)
+    sites: dict[Name, str] = Field(default_factory=dict)
+
+    @property
+    def content(self) -> JsonObject:
+        """The content of the file, for `harness.data.split.Split.from_json`."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
 class VolumeKeys(Record):
     """data.json: where the prepared volumes are."""
 
-    keys: dict[str, str]
+    keys: dict[Name, Name]
     """The entry in the cache of each case."""
     cache: str = "cache"
     """Folder of the cache: below the run folder, or absolute."""
+
+    @field_validator("cache")
+    @classmethod
+    def _below(cls, cache: str) -> str:
+        if ".." in PurePath(cache).parts:
+            raise ValueError("leads out of the run folder")
+        return cache
 
     def key(self, case: str) -> str:
         """The entry in the cache of `case`. Raises StateError for a case outside the run."""
@@ -272,9 +300,9 @@ class PluginRecord(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     id: str = Field(pattern=f"^{COPY.pattern}$")
-    systems: dict[str, SystemRecord]
-    metrics: dict[str, MetricRecord]
-    datasets: dict[str, str]
+    systems: dict[Name, SystemRecord]
+    metrics: dict[Name, MetricRecord]
+    datasets: dict[Name, str]
     """The title of each data set, by name."""
 
 
@@ -300,7 +328,7 @@ class RowRecord(Record):
     key: str
     title: str
     cells: list[str]
-    system: str
+    system: Name
     trials: list[TrialId]
     """Ids of the trials of the row, one for each seed, in order of seed."""
 
@@ -309,9 +337,9 @@ class Manifest(Record):
     """The part of run.json that a run and a study have in common."""
 
     schema_: Literal[3] = Field(SCHEMA, alias="schema")
-    run_id: str
-    dataset: str
-    profile: str
+    run_id: Name
+    dataset: Name
+    profile: Name
     synthetic: bool
     protocol: JsonObject
     """The settings that must be equal for two numbers to be comparable."""
@@ -344,9 +372,9 @@ class RunManifest(Manifest):
     """The fingerprint of the content of the data."""
     settings: JsonObject
     notes: list[str]
-    suites: dict[str, list[RowRecord]]
-    suite_files: dict[str, SuiteColumns] = Field(default_factory=dict)
-    names: dict[str, str]
+    suites: dict[Name, list[RowRecord]]
+    suite_files: dict[Name, SuiteColumns] = Field(default_factory=dict)
+    names: dict[TrialId, str]
     """The name of each trial for people, by trial id."""
     trials: list[TrialId]
     mlflow: Literal["off", "here", "elsewhere"] = "off"
@@ -360,9 +388,9 @@ class StudyManifest(Manifest):
     """run.json of `pfbench tune`."""
 
     kind: Literal["study"]
-    suites: list[str]
+    suites: list[Name]
     """The names of the searches."""
-    references: dict[str, dict[str, float]]
+    references: dict[Name, dict[str, float]]
     """The present settings of each search, with which every point is compared."""
 
     @property
@@ -374,9 +402,9 @@ class StudyManifest(Manifest):
 class PointRecord(Record):
     """point.json of a study."""
 
-    study: str
-    number: int
-    system: str
+    study: Name
+    number: int = Field(ge=0)
+    system: Name
     params: dict[str, float]
     trials: list[TrialId] = Field(min_length=1)
 
@@ -408,6 +436,7 @@ MANIFEST: TypeAdapter[AnyManifest] = TypeAdapter(
     Annotated[AnyManifest, Field(discriminator="kind")]
 )
 MEASURING = TypeAdapter(Measuring)
+SPLIT = TypeAdapter(SplitRecord)
 VOLUME_KEYS = TypeAdapter(VolumeKeys)
 POINT = TypeAdapter(PointRecord)
 POINT_END = TypeAdapter(PointEnd)

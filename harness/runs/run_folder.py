@@ -23,11 +23,19 @@ from harness.data.split import Split
 from harness.errors import StateError, StorageError, UsageError
 from harness.runs import records
 from harness.runs.crash_points import crash_point
-from harness.runs.files import damaged, read_json, remove_temporary, write_bytes, write_json
+from harness.runs.files import (
+    damaged,
+    read_json,
+    refuse_foreign,
+    remove_temporary,
+    write_bytes,
+    write_json,
+)
 from harness.runs.locks import held
 from harness.runs.records import (
     MANIFEST,
     SCHEMA,
+    SPLIT,
     VOLUME_KEYS,
     AnyManifest,
     RunManifest,
@@ -47,6 +55,7 @@ class RunFolder:
         self.volume_keys_file = self.path / "data.json"
         self.probe_file = self.path / "probe.json"
         self.lock_file = self.path / "driver.lock"
+        self._own = False
 
     def trial(self, trial_id: str) -> TrialFolder:
         return TrialFolder(self.path / "trials" / trial_id)
@@ -56,12 +65,19 @@ class RunFolder:
         """Whether a run or study was begun in the folder."""
         return self.manifest_file.exists()
 
+    def _refuse_foreign(self) -> None:
+        """Raise StateError, at the first use of the folder, where something in it leads out."""
+        if not self._own:
+            refuse_foreign(self.path)
+            self._own = True
+
     def recognise(self) -> None:
         """Raise StateError unless this is the folder of a run or study of this version."""
         if not self.begun:
             remedy = "pass the folder that `pfbench run` printed as its output"
             what = "is not a run folder"
             raise StateError(what, where=str(self.path), remedy=remedy, code="PFB-K02")
+        self._refuse_foreign()
         schema = read_json(self.manifest_file).get("schema")
         if schema != SCHEMA:
             what = f"was written by another version (schema {schema}, not {SCHEMA})"
@@ -101,8 +117,8 @@ class RunFolder:
         Raises StateError for a missing or damaged split.json.
         """
         try:
-            return Split.from_json(read_json(self.split_file))
-        except (ValueError, TypeError) as error:
+            return Split.from_json(records.read(self.split_file, SPLIT).content)
+        except ValueError as error:
             raise damaged(self.split_file, str(error)) from error
 
     def write_split(self, split: Split) -> None:
@@ -184,8 +200,10 @@ class RunFolder:
     def lock(self) -> Iterator[None]:
         """Hold the folder for this process; the kernel frees the lock when the holder dies.
 
-        Raises ClusterError naming the host and process that holds it.
+        Raises ClusterError naming the host and process that holds it, StateError where something
+        in the folder leads out of it.
         """
+        self._refuse_foreign()
         with held(self.lock_file, 0, "wait for it to end, or pass another --out"):
             crash_point("locked")
             remove_temporary(self.path)

@@ -11,6 +11,7 @@ from harness.data.reading import PLAIN, Reading
 from harness.errors import UsageError, together, unknown
 from harness.runs.files import JsonObject
 from harness.runs.nested import merged, nest
+from harness.runs.tuned import tuned_settings
 from harness.runs.yaml_file import line_of, parse_value, read_config
 from harness.systems.catalogue import SYSTEMS
 from harness.systems.protocol import Frozen, Protocol
@@ -100,32 +101,6 @@ def resolve(
     for content, where in _sources(config, changes, epochs, tuned):
         settings = _changed(settings, content, where)
     return settings
-
-
-def tuned_settings(path: Path) -> JsonObject:
-    """Read the settings in a best.yaml of `pfbench tune`. Raises UsageError for another file."""
-    content = read_config(path)
-    if not isinstance(content.get("settings"), dict):
-        what = "holds no settings of a study"
-        remedy = "pass the best.yaml of `pfbench tune`"
-        raise UsageError(what, where=str(path), remedy=remedy, code="PFB-C09")
-    return content["settings"]
-
-
-def refuse_other_split(tuned: Path, digest: str) -> None:
-    """Raise UsageError when the settings in a best.yaml were found on another split than this one.
-
-    Validation cases of one split may be test cases of the other.
-    """
-    found = read_config(tuned).get("split")
-    if found == digest:
-        return
-    what = f"found on split {found}, and this run has {digest}" if found else "names no split"
-    remedy = (
-        "the data and split of that study, or --tuned-elsewhere where no case that it has seen "
-        "is tested here"
-    )
-    raise UsageError(what, where=str(tuned), remedy=remedy, code="PFB-C19")
 
 
 def _sources(

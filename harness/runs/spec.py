@@ -8,12 +8,13 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 import harness
 from harness.data.reading import PAPERS, View
+from harness.runs.plugin_file import COPY
 from harness.systems.protocol import Frozen, Options, Protocol
 
 RESULT_CODE: tuple[str, ...] = ("models", "baselines", "harness/data", "harness/systems")
@@ -50,7 +51,7 @@ class TrialSpec(Frozen):
     seed: int = Field(0, ge=0, lt=2**32)
     device: Device
     code: str
-    plugins: tuple[str, ...] = ()
+    plugins: tuple[Annotated[str, Field(pattern=f"^{COPY.pattern}$")], ...] = ()
     """Ids of the plug-ins of the system, the data set and the metrics: "name-<hash of the source>",
     in order."""
 

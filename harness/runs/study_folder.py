@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.runs import records
+from harness.runs.files import damaged
 from harness.runs.records import POINT, POINT_END, PointEnd, PointRecord
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import digest
@@ -103,18 +104,16 @@ def propose(
 
 def points(folder: RunFolder, study: str = "*") -> list[Point]:
     """The points of a study, or of every study in the folder, in the order they were proposed."""
-    return [
-        Point(
-            folder,
-            point.study,
-            point.number,
-            point.system,
-            point.params,
-            tuple(point.trials),
-        )
-        for path in sorted((folder.path / "points").glob(f"{study}/*/point.json"))
-        if (point := records.read(path, POINT))
-    ]
+    files = sorted((folder.path / "points").glob(f"{study}/*/point.json"))
+    return [_point(folder, path) for path in files]
+
+
+def _point(folder: RunFolder, path: Path) -> Point:
+    """Read one point. Raises StateError for one that is not where its name and number lead."""
+    read = records.read(path, POINT)
+    if place(folder, read.study, read.number) != path.parent:
+        raise damaged(path, f"describes point {read.number} of {read.study}")
+    return Point(folder, read.study, read.number, read.system, read.params, tuple(read.trials))
 
 
 def best(folder: RunFolder, study: str) -> Point | None:

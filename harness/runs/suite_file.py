@@ -16,7 +16,8 @@ from pydantic import Field, ValidationError
 from harness.errors import UsageError, together, unknown
 from harness.runs.plugin_file import NAME
 from harness.runs.records import SuiteColumns
-from harness.runs.suites import ALL, OURS, SHOWABLE, SUITES, Row, Suite
+from harness.runs.suite import SHOWABLE, Row, Suite
+from harness.runs.suites import ALL, OURS, SUITES
 from harness.runs.yaml_file import line_of, read_config
 from harness.systems.catalogue import SYSTEMS
 from harness.systems.protocol import Frozen, Options

@@ -16,7 +16,7 @@ from harness.data.case import Volume
 from harness.data.prefetch import ahead
 from harness.systems.memory import peak_memory_mib
 from harness.systems.methods import Method, Stage
-from harness.systems.metrics import dice
+from harness.systems.overlap import dice
 from harness.systems.protocol import Protocol as Settings
 from models.precision import autocast
 

@@ -65,16 +65,16 @@ def prepare_sqlite(path: Path) -> None:
         return
     with open(path, "rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
-            raise _unusable(path, "is no sqlite database")
+            raise unusable(path, "is no sqlite database")
     tables, version = _content(path)
     if tables and version is None:
-        raise _unusable(path, "is the database of another program")
+        raise unusable(path, "is the database of another program")
     from mlflow.store.db.utils import _get_latest_schema_revision
 
     if tables and version != _get_latest_schema_revision():
         what = "is the store of another version of MLflow, which would have to be migrated"
         remedy = f"a copy of it, then `mlflow db upgrade sqlite:///{path}`"
-        raise _unusable(path, what, remedy)
+        raise unusable(path, what, remedy)
 
 
 def _content(path: Path) -> tuple[set[str], str | None]:
@@ -91,7 +91,7 @@ def _content(path: Path) -> tuple[set[str], str | None]:
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
-        raise _unusable(path, f"is damaged: {error}") from error
+        raise unusable(path, f"is damaged: {error}") from error
     finally:
         connection.close()
 
@@ -112,5 +112,6 @@ def _create(path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _unusable(path: Path, what: str, remedy: str = "another --tracking-uri") -> TrackingError:
+def unusable(path: Path, what: str, remedy: str = "another --tracking-uri") -> TrackingError:
+    """A TrackingError for a file that MLflow must not open as a store."""
     return TrackingError(what, where=str(path), remedy=remedy, code="PFB-M04")

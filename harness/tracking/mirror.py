@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import fcntl
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -41,14 +42,27 @@ QUIET = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+NO_PATH = re.compile(r"\?|%[0-9A-Fa-f]{2}")
 EVERY_S = 3.0
 SHARE = 0.05  # of one processor, at most, that looking may take
 EXPERIMENT = "pfbench"
 
 
 def default_uri(run_dir: Path) -> str:
-    """The URI of the sqlite store in the run folder."""
+    """The URI of the sqlite store in the run folder.
+
+    Raises UsageError for a path with "?" or such as "%3F" in it, which a URI takes for another.
+    """
+    if found := NO_PATH.search(str(run_dir.absolute())):
+        remedy = "another folder, --no-mlflow, or --tracking-uri with a store elsewhere"
+        what = f"MLflow cannot keep a store below a folder with '{found[0]}' in its path"
+        raise UsageError(what, where=str(run_dir), remedy=remedy, code="PFB-M11")
     return f"sqlite:///{run_dir.absolute() / 'mlflow.db'}"
+
+
+def is_default(uri: str, run_dir: Path) -> bool:
+    """Whether the URI is that of the store in the run folder."""
+    return not NO_PATH.search(str(run_dir.absolute())) and uri == default_uri(run_dir)
 
 
 def checked(uri: str) -> str:
@@ -66,7 +80,7 @@ def checked(uri: str) -> str:
 def sync_command(run_dir: Path, uri: str, experiment: str) -> str:
     """The command that copies the run to that store later; a password in the URI is left out."""
     words = ["pfbench", "mlflow", "sync", str(run_dir)]
-    if uri != default_uri(run_dir):
+    if not is_default(uri, run_dir):
         words += ["--tracking-uri", redact(uri)]
     if experiment != EXPERIMENT:
         words += ["--experiment", experiment]
@@ -105,6 +119,9 @@ class Synchroniser:
                 self.store = None
             try:
                 summary = self._open().sync()
+                if self._open().displaced():
+                    self.store = None
+                    summary = self._open().sync()
             except PfbenchError:
                 self.store = None
                 raise
@@ -187,21 +204,29 @@ class Mirror:
         return said[-1].partition(". Try: ")[0] if said else f"see {self.log}"
 
 
+def environment(uri: str) -> dict[str, str]:
+    """The environment of a process that opens the store: our packages are found, MLflow is quiet.
+
+    The URI, which may hold a password, goes by it and not by the command line.
+    """
+    home = str(Path(harness.__file__).parent.parent)
+    paths = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, **QUIET, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": paths}
+
+
 def start(run_dir: Path, uri: str, experiment: str) -> Mirror:
     """Follow `run_dir` until `finish` is called or this process ends.
 
-    The URI, which may hold a password, goes by the environment and not by the command line. A
-    machine that has no room for one more process has a run without a mirror.
+    A machine that has no room for one more process has a run without a mirror.
     """
     checked(uri)
-    home = str(Path(harness.__file__).parent.parent)
-    paths = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
     log = run_dir / "mlflow.log"
     process = None
     with contextlib.suppress(OSError), open_own(log, "ab") as file:
         process = subprocess.Popen(
             [
                 sys.executable,
+                "-P",
                 "-m",
                 "harness.tracking.mirror",
                 str(run_dir),
@@ -211,7 +236,7 @@ def start(run_dir: Path, uri: str, experiment: str) -> Mirror:
             stdin=subprocess.PIPE,
             stdout=file,
             stderr=file,
-            env={**os.environ, **QUIET, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": paths},
+            env=environment(uri),
             start_new_session=True,  # Ctrl-C is for the driver; it then ends this one in order
         )
     return Mirror(process, log, sync_command(run_dir, uri, experiment))

@@ -31,6 +31,7 @@ from harness.errors import TrackingError
 from harness.runs.run_folder import RunFolder
 from harness.tracking import desired as mirrored
 from harness.tracking import views as mlflow_views
+from harness.tracking.artifacts import FOLDER, bring_home, home_of
 from harness.tracking.desired import ChildRun, ParentRun
 from harness.tracking.faults import sqlite_path
 
@@ -84,6 +85,10 @@ class MlflowStore:
     def __init__(self, folder: RunFolder, uri: str, experiment: str, *, restore: bool) -> None:
         self.folder = folder
         self.notes: list[str] = []
+        self.artifacts = home_of(uri, folder.path)
+        database = sqlite_path(uri)
+        if self.artifacts and database and (moved := bring_home(database)):
+            self.notes.append(moved)
         self.client = MlflowClient(uri)
         self.experiment = self._experiment(uri, experiment, restore)
         self.run_id = folder.manifest().run_id
@@ -92,6 +97,8 @@ class MlflowStore:
         self.prints: dict[str, Any] = {}
         self.view: tuple[str, str] | None = None
         self.created = self.metrics = 0
+        self.made = False
+        """Whether the last call has made a run in the store."""
 
     def _experiment(self, uri: str, name: str, restore: bool) -> str:
         found = self.client.get_experiment_by_name(name)
@@ -107,36 +114,53 @@ class MlflowStore:
 
     def _new_experiment(self, uri: str, name: str) -> str:
         database = sqlite_path(uri)
-        place = None if database is None else (database.parent / "mlartifacts").as_uri()
+        place = None if database is None else (database.parent / FOLDER).as_uri()
         return self.client.create_experiment(name, place, mlflow_views.EXPERIMENT_TAGS)
 
     def _known(self, kind: str) -> dict[str, _Stored]:
         """The stored runs by our id.
 
-        Of two runs with the same id the first stays; the other is deleted.
+        Of two runs with the same id, which two mirrors at once may make, the first stays; the
+        other is deleted.
         """
         query = f"tags.`pfbench.run_id` = '{self.run_id}' and tags.`pfbench.kind_of_run` = '{kind}'"
-        known: dict[str, _Stored] = {}
+        found: list[Run] = []
         token = None
         while True:
             page = self.client.search_runs(
                 [self.experiment],
                 query,
-                order_by=["attributes.start_time"],
                 page_token=token,
                 run_view_type=ViewType.ACTIVE_ONLY,
             )
-            for run in page:
-                own = run.data.tags.get("pfbench.trial_id", "")
-                if known.setdefault(own, stored := _Stored.of(run)) is not stored:
-                    self.client.delete_run(stored.run_id)
+            found += page
             token = page.token
             if not token:
-                return known
+                break
+        known: dict[str, _Stored] = {}
+        for run in sorted(found, key=lambda run: (run.info.start_time, run.info.run_id)):
+            own = run.data.tags.get("pfbench.trial_id", "")
+            if known.setdefault(own, stored := _Stored.of(run)) is not stored:
+                self.client.delete_run(stored.run_id)
+        return known
+
+    def displaced(self) -> bool:
+        """Whether another mirror, at work at the same time, made one of the runs made here, too.
+
+        Of two the same one is deleted by both mirrors; the store has to be read again.
+        """
+        if not self.made:
+            return False
+        parent, children = self._known("suite").get(""), self._known("trial")
+        mine = {name: each.run_id for name, each in self.children.items()}
+        there = {name: each.run_id for name, each in children.items()}
+        lost = parent is None or self.parent is None or parent.run_id != self.parent.run_id
+        return lost or mine != there
 
     def sync(self) -> Summary:
         """Copy everything that is new or has changed since the last call."""
         before = self.created, self.metrics
+        self.made = False
         parent = mirrored.parent_of(self.folder)
         stored = self.parent = self.parent or self._create(parent, "suite", parent.tags)
         number = 0
@@ -152,6 +176,7 @@ class MlflowStore:
 
     def _create(self, what: ChildRun | ParentRun, kind: str, tags: Mapping[str, str]) -> _Stored:
         began = None
+        self.made = True
         if isinstance(what, ChildRun):
             self.created += 1
             began = int(((what.ended_s or time.time()) - what.seconds) * 1000)
@@ -265,13 +290,24 @@ class MlflowStore:
         if not ended:
             return
         state = _checksum(artifacts)
-        if stored.tags.get("pfbench.state") == state:
+        below = {path: self._below(path) for path in artifacts}
+        if stored.tags.get("pfbench.state") == state and self._kept(stored.run_id, below):
             return
-        for path in artifacts:
-            place = path.parent.relative_to(self.folder.path).parts
-            below = () if place[:1] == ("trials",) else place
-            self.client.log_artifact(stored.run_id, str(path), "/".join(below) or None)
+        for path, place in below.items():
+            self.client.log_artifact(stored.run_id, str(path), place or None)
         self._set_tags(stored, {"pfbench.state": state})
+
+    def _below(self, path: Path) -> str:
+        """The folder of the file among the artifacts of its run."""
+        place = path.parent.relative_to(self.folder.path).parts
+        return "" if place[:1] == ("trials",) else "/".join(place)
+
+    def _kept(self, run_id: str, below: Mapping[Path, str]) -> bool:
+        """Whether the artifacts are still there; a store elsewhere is believed."""
+        if self.artifacts is None:
+            return True
+        place = self.artifacts / run_id / "artifacts"
+        return all((place / folder / path.name).is_file() for path, folder in below.items())
 
     def _view(self, parent: ParentRun) -> None:
         """Save the view that `pfbench ui` opens; MLflow lists it among the saved views."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -17,10 +18,11 @@ from harness.runs.redact import redact
 from harness.runs.run_folder import RunFolder
 from harness.tracking import desired as mirrored
 from harness.tracking import mirror as tracking
-from harness.tracking import server as mlflow_server
 from harness.tracking import views as mlflow_views
 
 LOCAL = "127.0.0.1"
+KEY = "PFBENCH_UI_KEY"
+"""The variable of the environment that gives the server the key to its pages."""
 
 
 class Link(NamedTuple):
@@ -33,9 +35,9 @@ class Link(NamedTuple):
 def ui(run_dir: Path, uri: str, experiment: str, port: int) -> int:
     """Bring the store up to date, print links, and serve its pages until interrupted.
 
-    The server listens on 127.0.0.1 alone. A store that is a server has pages of its own, so that
-    links are all there is to do. Returns the exit code; raises TrackingError as
-    `tracking.mirror` does, and UsageError for a port that is taken.
+    The server listens on 127.0.0.1 alone, and asks for the key that is in the links. A store that
+    is a server has pages of its own, so that links are all there is to do. Returns the exit code;
+    raises TrackingError as `tracking.mirror` does, and UsageError for a port that is taken.
     """
     remote = urlsplit(uri).scheme in ("http", "https")
     asked: list[int] = []
@@ -43,18 +45,19 @@ def ui(run_dir: Path, uri: str, experiment: str, port: int) -> int:
         _refuse_taken(port)
         _listen(asked, at_once=True)
     tracking.mirror(run_dir, uri, experiment)
-    place = _without_user(uri) if remote else f"http://{LOCAL}:{port}"
+    key = secrets.token_urlsafe(24)
+    place = _without_user(uri) if remote else f"http://{LOCAL}:{port}/?key={key}"
     print(f"{'MLflow':<12}{place}")
     for link in links(run_dir, uri, experiment, place):
         print(f"{link.name:<12}{link.address}")
     if remote:
         return 0
     print("Ctrl-C ends it", flush=True)
-    return _serve(uri, port, asked)
+    return _serve(uri, port, key, asked)
 
 
 def links(run_dir: Path, uri: str, experiment: str, place: str) -> list[Link]:
-    """Links to pages that show the run, at `place`, the root of a server of this store."""
+    """Links to pages that show the run; `place` is the address of the first page of a server."""
     os.environ |= tracking.QUIET
     from harness.tracking.store import MlflowStore
 
@@ -90,14 +93,13 @@ def _listen(asked: list[int], *, at_once: bool) -> None:
         signal.signal(number, note)
 
 
-def _serve(uri: str, port: int, asked: list[int]) -> int:
-    command = [sys.executable, "-P", mlflow_server.__file__, "server"]
-    command += ["--host", LOCAL, "--port", str(port)]
-    command += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
+def _serve(uri: str, port: int, key: str, asked: list[int]) -> int:
+    command = [sys.executable, "-P", "-m", "harness.tracking.server", str(port)]
     environment = {
-        **os.environ,
-        **tracking.QUIET,
-        "MLFLOW_BACKEND_STORE_URI": uri,
+        **tracking.environment(uri),
+        KEY: key,
+        "_MLFLOW_SERVER_FILE_STORE": uri,  # as `mlflow server` tells its workers
+        "_MLFLOW_SERVER_REGISTRY_STORE": uri,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PYTHONWARNINGS": "ignore",  # of MLflow's own libraries; they would hide the links
     }
@@ -114,10 +116,7 @@ def _serve(uri: str, port: int, asked: list[int]) -> int:
 
 
 def _end(server: "subprocess.Popen[bytes]") -> None:
-    """End MLflow's command and the server that it starts: both are one group of processes.
-
-    While it starts, it hands no signal on; each of its processes has to be told.
-    """
+    """End the server and what MLflow may have started: all are one group of processes."""
     for number, patience_s in ((signal.SIGTERM, 5), (signal.SIGKILL, None)):
         with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(server.pid, number)
@@ -137,4 +136,4 @@ def _refuse_taken(port: int) -> None:
 
 def _without_user(uri: str) -> str:
     """The address of a server without the user in it; a browser asks for a password itself."""
-    return redact(uri).replace("***@", "").rstrip("/")
+    return redact(uri).replace("***@", "").rstrip("/") + "/"

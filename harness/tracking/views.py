@@ -125,7 +125,7 @@ def _chart(kind: str, number: int, **what: Any) -> JsonObject:
 
 def table_link(place: str, experiment: str, run_id: str) -> str:
     """The link to the runs of the view as a table, best first."""
-    return f"{place}/#/experiments/{experiment}/runs?viewStateShareKey={key(run_id)}"
+    return f"{place}#/experiments/{experiment}/runs?viewStateShareKey={key(run_id)}"
 
 
 def chart_link(place: str, experiment: str, run_id: str) -> str:
@@ -135,13 +135,13 @@ def chart_link(place: str, experiment: str, run_id: str) -> str:
 
 def filter_link(place: str, experiment: str, run_id: str, table: str) -> str:
     """The link to the trials of one table."""
-    return f"{place}/#/experiments/{experiment}/runs?searchFilter={quote(rows(run_id, table))}"
+    return f"{place}#/experiments/{experiment}/runs?searchFilter={quote(rows(run_id, table))}"
 
 
 def compare_link(place: str, experiment: str, runs: Sequence[str]) -> str:
     """The link to MLflow's Compare of these runs: parallel coordinates, scatter, box plots."""
     chosen = quote(json.dumps(list(runs[:LISTED])))
-    return f"{place}/#/compare-runs?runs={chosen}&experiments={quote(json.dumps([experiment]))}"
+    return f"{place}#/compare-runs?runs={chosen}&experiments={quote(json.dumps([experiment]))}"
 
 
 def in_table(children: Mapping[str, Stored], table: str) -> list[str]:

@@ -23,7 +23,14 @@ from harness.data.split import Split
 from harness.data.wording import counted
 from harness.errors import ClusterError, DataError, StateError
 from harness.runs.files import JsonObject
-from harness.runs.records import MANIFEST, AnyManifest, RunManifest, StudyManifest
+from harness.runs.records import (
+    MANIFEST,
+    SPLIT,
+    VOLUME_KEYS,
+    AnyManifest,
+    RunManifest,
+    StudyManifest,
+)
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import code_version, digest
 
@@ -117,14 +124,13 @@ def _undisturbed(folder: RunFolder) -> Iterator[None]:
 
 
 def _split(folder: RunFolder, found: Inspection) -> Split | None:
-    path = folder.split_file
-    content = found.json(path)
-    if content is None:
+    record = found.record(folder.split_file, SPLIT)
+    if record is None:
         return None
     try:
-        return Split.from_json(content)
-    except (ValueError, TypeError) as error:
-        found.fault(path, str(error))
+        return Split.from_json(record.content)
+    except ValueError as error:
+        found.fault(folder.split_file, str(error))
         return None
 
 
@@ -154,16 +160,14 @@ def _protocol(content: AnyManifest, split: Split, folder: RunFolder, found: Insp
 def _data(content: AnyManifest, split: Split, folder: RunFolder, found: Inspection) -> None:
     """Check the volumes named in data.json against the split; a study's have no test cases."""
     path = folder.volume_keys_file
-    data = found.json(path)
+    data = found.record(path, VOLUME_KEYS)
     if data is None:
         return
-    keys, protocol_data = data.get("keys"), content.protocol.get("data", {})
-    if not isinstance(data.get("cache"), str):
-        found.fault(path, "cache: is no path")
+    keys, protocol_data = data.keys, content.protocol.get("data", {})
     cases = {*split.train, *split.validation}
     if isinstance(content, RunManifest):
         cases |= {*split.test}
-    if not isinstance(keys, dict) or keys.keys() != cases:
+    if keys.keys() != cases:
         found.fault(path, "keys: are not the cases of split.json")
     elif fingerprint(sorted(keys.items()))[:16] != protocol_data.get("fingerprint"):
         found.fault(path, "keys: are not those of the run's fingerprint")
@@ -212,15 +216,14 @@ def _labels(
     trials: list[Trial], split: Split, folder: RunFolder, cache: Path | None, found: Inspection
 ) -> None:
     """Score the masks again, case by case, so that each label is read once."""
-    data = found.json(folder.volume_keys_file) or {}
-    place = cache or folder.path / str(data.get("cache"))
-    keys = data.get("keys")
-    if not isinstance(keys, dict) or not place.is_dir():
+    data = found.record(folder.volume_keys_file, VOLUME_KEYS)
+    place = cache or folder.path / (data.cache if data else "")
+    if data is None or not place.is_dir():
         found.note("masks are not compared with labels: the prepared volumes are not there")
         return
     for case in split.test:
         try:
-            volume = open_volume(place, str(keys.get(case)))
+            volume = open_volume(place, data.keys.get(case, "no-entry"))
         except DataError:
             found.note(f"masks of {case} are not compared with its label, which cannot be read")
             continue

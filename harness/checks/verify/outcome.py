@@ -31,7 +31,7 @@ from harness.systems.case_score import CaseScore
 from harness.systems.catalogue import Kind
 from harness.systems.cost import parameters
 from harness.systems.evaluate import summary
-from harness.systems.metrics import overlap
+from harness.systems.overlap import overlap
 
 SCORES = tuple(name for name in CaseScore._fields if name != "failed")
 

@@ -36,10 +36,10 @@ def _point(
     study: StudyManifest, name: str, point: PointRecord, path: Path, found: Inspection
 ) -> None:
     """Check that the point belongs to its folder, and lies within the searched ranges."""
-    expected = {"study": name, "number": int(path.parent.name)}
-    for key, value in expected.items():
-        if getattr(point, key) != value:
-            found.fault(path, f"{key}: is {getattr(point, key)}, not {value}")
+    if point.study != name:
+        found.fault(path, f"study: is {point.study}, not {name}")
+    if f"{point.number:04d}" != path.parent.name:
+        found.fault(path, f"number: is {point.number}, not that of folder {path.parent.name}")
     if len(point.trials) != study.protocol.get("seeds"):
         what = f"trials: are {len(point.trials)}, for {study.protocol.get('seeds')} seeds"
         found.fault(path, what)

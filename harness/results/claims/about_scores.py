@@ -3,15 +3,15 @@
     Better     than one other row, or a group of rows than another
     Best       than each of several others
 
-Both are paired over the test cases. A kind says what the paper prints (`paper`) and what our trials
-say (`judge`), which raises NoEvidence when a row that it needs has no result.
+Both are paired over the patients of the test. A kind says what the paper prints (`paper`) and what
+our trials say (`judge`), which raises NoEvidence when a row that it needs has no result.
 """
 
 from dataclasses import dataclass
 
 from harness.results.claims.evidence import NOT_PRINTED, Finding, Rated, TableEvidence, Word
 from harness.results.intervals import Interval, Paired, paired_difference
-from harness.results.scores import MIN_CASES
+from harness.results.scores import MIN_PATIENTS
 from harness.runs.measures import Measure
 
 CHANCE, OPPOSITE, EQUAL = "may be chance", "the opposite holds", "no difference"
@@ -99,7 +99,7 @@ def _compared(
     difference = paired.difference
     ours = _in_words(first, second, paired, metric)
     if difference.low is None or difference.high is None:
-        few = f"too few cases: {difference.n_cases} of {MIN_CASES}"
+        few = f"too few patients: {difference.n_patients} of {MIN_PATIENTS}"
         return Finding(ours, difference, "undecided", few)
     if paired.about_networks:
         return Finding(ours, difference, "undecided", ONE_TRAINING)
@@ -135,7 +135,7 @@ def _in_words(first: Rated, second: Rated, paired: Paired, metric: Measure) -> s
 
 
 def _least_gain(interval: Interval, side: int) -> float:
-    """The unfavourable end of the interval; the estimate itself where there are too few cases."""
+    """The unfavourable end of the interval; the estimate itself for too few patients."""
     ends = (interval.low, interval.high)
     return min(side * (interval.estimate if end is None else end) for end in ends)
 

@@ -13,7 +13,7 @@ from harness.results.departures import departures
 from harness.results.intervals import Interval
 from harness.results.misses import Misses, misses
 from harness.results.paper import printed
-from harness.results.rows import merged_rows
+from harness.results.rows import ResultRow, merged_rows
 from harness.results.scores import Scores
 from harness.runs.measures import Measure
 from harness.runs.records import Failed, Measured, Scored
@@ -21,7 +21,6 @@ from harness.runs.run_folder import RunFolder
 from harness.runs.suites import suite
 from harness.runs.trial_folder import TrialFolder
 
-Seeds = dict[int, TrialFolder]
 Word = Literal["supported", "not supported", "undecided", "not run"]
 NOT_PRINTED = "no figures printed"
 
@@ -82,19 +81,16 @@ class RowEvidence:
     """The trials of one row, all of them finished."""
 
     title: str
-    trials: tuple[TrialFolder, ...]
-    """One trial for each seed."""
+    row: ResultRow
+
+    @property
+    def trials(self) -> tuple[TrialFolder, ...]:
+        """One trial for each seed."""
+        return self.row.trials
 
     def scores(self, metric: Measure) -> Scores:
-        """The scores by case and seed, times `metric.scale`."""
-        return Scores(
-            {
-                seed: {
-                    case: score * metric.scale for case, score in trial.scores(metric.key).items()
-                }
-                for seed, trial in enumerate(self.trials)
-            }
-        )
+        """The scores by patient and seed, times `metric.scale`."""
+        return self.row.scores(metric.key, metric.scale)
 
     def misses(self) -> Misses:
         """The missed targets and false alarms of all trainings."""
@@ -135,7 +131,7 @@ class TableEvidence:
     suite: str
     dataset: str
     titles: Mapping[str, str]
-    trials: Mapping[str, Seeds]
+    rows: Mapping[str, ResultRow]
     margins: Margins = MARGINS
 
     def group(self, keys: Sequence[str], metric: Measure) -> Rated:
@@ -152,15 +148,15 @@ class TableEvidence:
         NoEvidence when the row was not run, failed or is not finished.
         """
         title = self.titles[key]
-        if key not in self.trials:
+        if key not in self.rows:
             raise NoEvidence(f"{title} not run")
-        for trial in self.trials[key].values():
+        for trial in self.rows[key].trials:
             result = trial.result()
             if result is None:
                 raise NoEvidence(f"{title} not finished")
             if isinstance(result, Failed):
                 raise NoEvidence(f"{title} failed: {result.reason}")
-        return RowEvidence(title, tuple(self.trials[key].values()))
+        return RowEvidence(title, self.rows[key])
 
     def printed(self, key: str, figure: str) -> float | None:
         """The figure that the paper prints, in the paper's unit; None where it prints no figure."""
@@ -174,13 +170,12 @@ class Evidence:
     dataset: str
     profile: str
     caveat: str
-    suites: Mapping[str, Mapping[str, Seeds]]
+    suites: Mapping[str, Mapping[str, ResultRow]]
     margins: Margins = MARGINS
 
     def table(self, name: str) -> TableEvidence:
         titles = {row.key: row.in_profile(self.profile).title for row in suite(name).rows}
-        trials = self.suites.get(name, {})
-        return TableEvidence(name, self.dataset, titles, trials, self.margins)
+        return TableEvidence(name, self.dataset, titles, self.suites.get(name, {}), self.margins)
 
 
 def gather(folders: Sequence[RunFolder], margins: Margins = MARGINS) -> Evidence:
@@ -190,9 +185,8 @@ def gather(folders: Sequence[RunFolder], margins: Margins = MARGINS) -> Evidence
     Raises UsageError for runs of different protocols, whose numbers do not compare, StateError
     for what is no run.
     """
-    suites: dict[str, dict[str, Seeds]] = {}
+    suites: dict[str, dict[str, ResultRow]] = {}
     for row in merged_rows(folders):
-        seeds = {trial.spec().seed: trial for trial in row.trials}
-        suites.setdefault(row.suite, {})[row.key] = seeds
+        suites.setdefault(row.suite, {})[row.key] = row
     run = folders[0].run()
     return Evidence(run.dataset, run.profile, "; ".join(departures(run)), suites, margins)

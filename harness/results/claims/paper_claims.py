@@ -10,9 +10,9 @@ from itertools import pairwise
 
 from harness.results.claims.about_costs import Faster, MemoryAtMost, ShareIs
 from harness.results.claims.about_scores import Best, Better
-from harness.results.paper import paper_tables
+from harness.results.paper import printed_figures
 from harness.runs.measures import DICE, HD95, Measure
-from harness.runs.suites import PARTS
+from harness.runs.paper_suites import PARTS
 from harness.systems.catalogue import system
 
 Kind = Better | Best | Faster | MemoryAtMost | ShareIs
@@ -36,20 +36,20 @@ class Claim:
 
 def _others(suite: str, key: str, prefix: str = "") -> tuple[str, ...]:
     """The keys of the rows that the paper compares `key` with; rows that we added are left out."""
-    return tuple(k for k in paper_tables()[suite] if k != key and k.startswith(prefix))
+    return tuple(k for k in printed_figures()[suite] if k != key and k.startswith(prefix))
 
 
 def _of_kind(kind: str) -> tuple[str, ...]:
-    return tuple(key for key in paper_tables()["table5"] if system(key).kind == kind)
+    return tuple(key for key in printed_figures()["table5"] if system(key).kind == kind)
 
 
 def _times(slow: str) -> float:
-    seconds = {key: figures["time_s"] for key, figures in paper_tables()["table5"].items()}
+    seconds = {key: figures["time_s"] for key, figures in printed_figures()["table5"].items()}
     return seconds[slow] / seconds["pfseg"]
 
 
 def _extra_percent(first: str, second: str) -> int:
-    mib = {key: figures["train_mib"] for key, figures in paper_tables()["table2"].items()}
+    mib = {key: figures["train_mib"] for key, figures in printed_figures()["table2"].items()}
     return math.ceil(100 * (mib[first] / mib[second] - 1))
 
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from harness.results.claims.evidence import MARGINS, Evidence, Margins, NoEvidence, Word, gather
 from harness.results.claims.paper_claims import ABOUT_FOUR, CLAIMS, Claim
 from harness.results.intervals import Interval
-from harness.results.scores import MIN_CASES
+from harness.results.scores import MIN_PATIENTS
 from harness.runs.files import JsonObject
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
@@ -32,10 +32,10 @@ RULES = (
     "own factors. Memory: no two trainings differ by more than the paper's percent, rounded up. "
     "Parameters: counted on the full-size network; the share rounds to the paper's.",
     f"Intervals: 95 %. Dice: Student's t on the mean difference over the patients, at least "
-    f"{MIN_CASES}, and the trainings; HD95: order statistics of the median difference, as single "
-    "missed targets rule its mean. From one training nothing is concluded about a method. Times: "
-    "over processes. Each is for its own claim: of 40 claims without any effect, one would be "
-    "supported by chance.",
+    f"{MIN_PATIENTS}, and the trainings; HD95: order statistics of the median difference, as "
+    "single missed targets rule its mean. From one training nothing is concluded about a method. "
+    "Times: over processes. Each is for its own claim: of 40 claims without any effect, one would "
+    "be supported by chance.",
     "Dice in percent. HD95: ours in mm, the paper's in voxels. Rows with TPF have seen the test "
     "volumes, without their labels.",
 )
@@ -74,7 +74,7 @@ def _verdict(claim: Claim, evidence: Evidence) -> Verdict:
     table = evidence.table(claim.suite)
     caveat = evidence.caveat if claim.needs_trials else ""
     paper = claim.kind.paper(table)
-    if claim.needs_trials and not table.trials:
+    if claim.needs_trials and not table.rows:
         why = f"pfbench run --suite {claim.suite}"
         return Verdict(claim, paper, "", None, "not run", why, "")
     try:

@@ -1,0 +1,59 @@
+"""A suite: one table of trials, with the rows that it compares and the figures that it shows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from harness.runs.measures import MEASUREMENT, MEASURES, SCORES
+
+FIGURES = tuple(score.name for score in SCORES)
+COSTS = ("time", "memory", "parameters", "gflops")
+SHOWABLE = tuple(measure.name for measure in MEASURES if measure.shown)
+MEASURED = {measure.name for measure in MEASURES if measure.where == MEASUREMENT and measure.shown}
+"""Columns that need the phase of measuring; trials of suites without these columns are not
+measured."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: a system, and the options in which the row differs from the default.
+
+    `key` names the row within its suite for good; `cells` stand under the suite's headings, by
+    default the title alone. `quick` replaces `options` in the quick profile. `protocol` is what the
+    row changes about training. Title and cells may have names of options in braces.
+    """
+
+    key: str
+    title: str
+    system: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    cells: tuple[str, ...] = ()
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+
+    def in_profile(self, profile: str) -> "Row":
+        """The row in the form that it has in the table of `profile`."""
+        options = {**self.options, **(self.quick if profile == "quick" else {})}
+        shown = {key: _readable(value) for key, value in options.items()}
+        return replace(
+            self,
+            title=self.title.format(**shown),
+            cells=tuple(cell.format(**shown) for cell in self.cells or (self.title,)),
+            options=options,
+            quick={},
+        )
+
+
+def _readable(value: Any) -> str:
+    return "×".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One table of the paper; `shows` are the columns beside those that tell the rows apart."""
+
+    title: str
+    rows: tuple[Row, ...]
+    headings: tuple[str, ...] = ("Model",)
+    shows: tuple[str, ...] = FIGURES + COSTS
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,129 @@
+"""The folder of a run that somebody else sent: its names stay names, and it is used as one folder.
+
+Pickles and modules in it, or in the folder where one stands: test_security.py.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helper_in_process import contents, pfbench
+from helper_made_run import MadeRun, made_study
+
+from harness.errors import StateError
+from harness.runs.run_folder import RunFolder
+from harness.runs.study_folder import points, propose
+
+UP = "../../../escaped"
+Change = Callable[[dict[str, Any]], Any]
+READERS = (("report",), ("claims",), ("figures",), ("compare",), ("verify",))
+
+
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sent") / "a" / "b" / "c" / "run"
+    MadeRun(path, rows=("resunet3d", "pfseg"), cases=3)
+    return path
+
+
+def rename(content: dict[str, Any], key: str, name: str) -> None:
+    content[name] = content.pop(key)
+
+
+# What a stranger may write: the file, and the change of its content.
+NAMES: list[tuple[str, Change]] = [
+    ("run.json", lambda run: rename(run["suites"], "table5", UP)),
+    ("run.json", lambda run: run.update(suite_files={UP: {}})),
+    ("run.json", lambda run: run["suites"]["table5"][0].update(trials=["../../victim"])),
+    ("run.json", lambda run: run["suites"]["table5"][0].update(system=UP)),
+    ("run.json", lambda run: run["trials"].append("../../victim")),
+    ("run.json", lambda run: run["names"].update({UP: "a trial"})),
+    ("run.json", lambda run: run.update(dataset=UP)),
+    ("run.json", lambda run: run.update(run_id="' or '1' = '1")),
+    ("run.json", lambda run: run.update(plugins=[{"id": f"{UP}-{'0' * 16}", "systems": {},
+                                                  "metrics": {}, "datasets": {}}])),
+    ("split.json", lambda split: split["test"].append(UP)),
+    ("split.json", lambda split: split.update(patients={UP: "p"})),
+    ("data.json", lambda data: data["keys"].update({UP: "key"})),
+    ("data.json", lambda data: data["keys"].update({"case": UP})),
+    ("data.json", lambda data: data.update(cache=UP)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "change"), NAMES)
+def test_a_name_that_leads_elsewhere_is_a_damaged_record(sent, name, change):
+    path = sent / name
+    whole = path.read_text()
+    content = json.loads(whole)
+    change(content)
+    path.write_text(json.dumps(content))
+    folder = RunFolder(sent)
+    read = {"run.json": folder.run, "split.json": folder.split, "data.json": folder.volume_keys}
+    try:
+        with pytest.raises(StateError, match=f"{name}: ") as caught:
+            read[name]()
+    finally:
+        path.write_text(whole)
+    assert caught.value.code == "PFB-K08"
+
+
+def test_every_command_refuses_a_suite_whose_name_is_a_path(sent):
+    path = sent / "run.json"
+    whole, before = path.read_text(), contents(sent.parents[3])
+    path.write_text(whole.replace('"table5"', f'"{UP}"'))
+    said = [pfbench(*reader, sent, expect=5).said for reader in READERS]
+    path.write_text(whole)
+    assert [f"suites.{UP}" in each for each in said] == [True] * len(READERS)
+    assert contents(sent.parents[3]) == before
+
+
+@pytest.mark.parametrize(
+    "change", [{"study": UP}, {"study": "other"}, {"number": 7}, {"trials": ["../../victim"]}]
+)
+def test_a_point_of_a_study_lies_where_its_name_and_number_lead(tmp_path, change):
+    study = made_study(tmp_path / "study", {"pfseg": {"lr": 1.0}})
+    propose(study, "pfseg", 0, "pfseg", {"lr": 1.0}, ["0" * 16])
+    path = study.path / "points" / "pfseg" / "0000" / "point.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(StateError) as caught:
+        points(study)
+    assert caught.value.code == "PFB-K08"
+
+
+@pytest.mark.parametrize("place", ["figures", "trials/0123456789abcdef", "notes/deep/link"])
+def test_a_link_out_of_the_folder_is_refused_before_anything_is_read(sent, tmp_path, place):
+    (tmp_path / "mine").mkdir()
+    link = sent / place
+    link.parent.mkdir(exist_ok=True, parents=True)
+    link.symlink_to(tmp_path / "mine")
+    try:
+        said = [pfbench(*reader, sent, expect=5).err for reader in READERS]
+    finally:
+        link.unlink()
+    assert [f"PFB-K12]: {link}: is a link that leads out" in each for each in said] == [True] * 5
+    assert [*(tmp_path / "mine").iterdir()] == []
+
+
+def test_a_pipe_in_the_folder_is_refused_and_not_waited_for(sent):
+    pipe = sent / "trials" / "pipe"
+    os.mkfifo(pipe)
+    try:
+        done = pfbench("report", sent, expect=5)
+    finally:
+        pipe.unlink()
+    assert f"{pipe}: is neither a file nor a folder" in done.err
+
+
+def test_links_within_the_folder_are_its_own_affair(sent):
+    link = sent / "latest"
+    link.symlink_to(sent / "trials")
+    pfbench("report", sent, "--out", sent / "report.html")
+    link.unlink()
+
+
+def test_a_link_to_the_folder_itself_is_no_matter(sent, tmp_path):
+    (tmp_path / "link").symlink_to(sent)
+    assert RunFolder(Path(tmp_path / "link")).run().suites.keys() == {"table5"}
