@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -59,9 +58,26 @@ MEASUREMENT_FILE = "measurement.json"
 
 
 @lru_cache(maxsize=512)
-def _cases(path: Path, changed_ns: int) -> pd.DataFrame:
-    """Read the cells of cases.csv, cached by its time of change: a report asks column by column."""
-    return pd.read_csv(path, dtype={"case": str}, na_filter=False)
+def _cases(path: Path, changed_ns: int) -> dict[str, tuple[str, ...]]:
+    """Read the columns of cases.csv, cached by its time of change: a report asks one by one."""
+    with open(path, newline="", encoding="utf-8") as file:
+        names, *rows = csv.reader(file)
+    return dict(zip(names, zip(*rows, strict=True), strict=True))
+
+
+def _number(cell: str) -> float:
+    return float(cell == "True") if cell in ("True", "False") else float(cell)
+
+
+def _csv(rows: Sequence[Mapping[str, object]]) -> bytes:
+    """Lines of CSV under the names of all columns; a value that a row lacks, or NaN, is empty."""
+    content = io.StringIO()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(content, names, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: "" if value != value else value for name, value in row.items()})
+    return content.getvalue().encode()
 
 
 class TrialFolder:
@@ -191,7 +207,7 @@ class TrialFolder:
 
     def write_history(self, epochs: Sequence[Mapping[str, float]]) -> None:
         """Write one line for each epoch."""
-        write_bytes(self.history_file, pd.DataFrame(epochs).to_csv(index=False).encode())
+        write_bytes(self.history_file, _csv(epochs))
 
     def history(self) -> list[dict[str, float]]:
         """Read the epochs so far, each with the cells that hold a number.
@@ -212,7 +228,7 @@ class TrialFolder:
 
     def write_cases(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Write one line of scores for each test case."""
-        write_bytes(self.cases_file, pd.DataFrame(rows).to_csv(index=False).encode())
+        write_bytes(self.cases_file, _csv(rows))
 
     def scores(self, column: str) -> dict[str, float]:
         """Read one score of every test case, by case.
@@ -220,9 +236,9 @@ class TrialFolder:
         Raises StateError when cases.csv is not as the trial wrote it.
         """
         try:
-            rows = _cases(self.cases_file, self.cases_file.stat().st_mtime_ns)
-            return dict(zip(rows["case"], rows[column].astype(float), strict=True))
-        except (OSError, ValueError, KeyError) as error:
+            columns = _cases(self.cases_file, self.cases_file.stat().st_mtime_ns)
+            return dict(zip(columns["case"], map(_number, columns[column]), strict=True))
+        except (OSError, ValueError, KeyError, csv.Error) as error:
             what, place = "has no readable scores", str(self.cases_file)
             raise StateError(what, where=place, remedy=ANEW, code="PFB-K08") from error
 
