@@ -255,12 +255,18 @@ class MadeRun:
         alike: Sequence[float] = (),
         epochs: int = 6,
         device: str = "AMD EPYC",
+        trained: Protocol | None = None,
         **changes: Any,
     ) -> None:
         self.folder = RunFolder(path)
         self.path = self.folder.path
         self.cases = [f"case-{number:04}" for number in range(len(alike) or cases)]
-        self.alike, self.epochs, self.device = alike, epochs, device
+        self.alike, self.epochs, self.device, self.trained = (
+            alike,
+            epochs,
+            device,
+            trained or Protocol(),
+        )
         self.data = data(name="brats", modalities=("t2",), grid=GRID, fingerprint="f" * 16,
                          synthetic=changes.get("synthetic", False))  # fmt: skip
         self.trials: dict[tuple[str, int], TrialFolder] = {}
@@ -379,7 +385,8 @@ class MadeRun:
         ]  # fmt: skip
 
     def _add(self, name: str, each: Row, seed: int, number: int) -> None:
-        its_spec = spec(each.system, seed, options={"row": f"{name} {each.key}"}, data=self.data)
+        its_spec = spec(each.system, seed, options={"row": f"{name} {each.key}"}, data=self.data,
+                        protocol=self.trained)  # fmt: skip
         place = 0 if self.alike else number
         environment = scored().environment | {"device": self.device}
         result = scored(each.system, epochs=self.epochs, environment=environment,

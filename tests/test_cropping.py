@@ -189,6 +189,17 @@ def test_a_margin_of_zero_reaches_the_corners():
     assert starts == set(itertools.product((0, 1), repeat=3))
 
 
+@pytest.mark.parametrize(
+    "side, starts", [(4, {0}), (5, {0, 1}), (6, {1}), (7, {1, 2}), (9, {2, 3})]
+)
+def test_in_a_small_volume_the_rim_shrinks_to_what_is_left(side, starts):
+    """Half of a patch of 4 is a rim of 2, which takes 8 voxels."""
+    generator = np.random.default_rng(0)
+    crops = [cropping.random_crop(noise(side, 20, 20), (4, 4, 4), generator) for _ in range(60)]
+    assert {start[0] for start in crops} == starts
+    assert {start[1] for start in crops} == set(range(2, 15))
+
+
 def test_random_windows_depend_on_the_generator_only():
     crops = [cropping.random_crop(noise(*SMALL), (4, 4, 4), np.random.default_rng(7)) for _ in "ab"]
     assert crops[0] == crops[1]

@@ -6,14 +6,15 @@ import nibabel
 import numpy as np
 import pytest
 
-from harness.data import intensity
+from harness.data import fit, intensity
 from harness.data.cache import open_volume
 from harness.data.case import Scan
 from harness.data.check import check
 from harness.data.datasets import DataRequest, prepare
 from harness.data.grid import unit_range
 from harness.data.prepare import whole
-from harness.data.reading import Reading, View
+from harness.data.presets import PRESETS
+from harness.data.reading import PLAIN, Reading, View
 from harness.data.scan_view import view_of
 from harness.errors import UsageError
 from harness.runs.settings import resolve
@@ -149,11 +150,29 @@ def test_other_modalities_go_by_percentiles_of_each_scan(tmp_path):
     assert made.view.limits == ("robust",)
 
 
-def test_the_papers_data_sets_keep_minimum_and_maximum(tmp_path):
-    made = prepare(
-        DataRequest("liver", write(tmp_path / "data"), reduce=(4, 3, 3)), tmp_path / "cache"
-    )
+def test_mri_of_the_papers_data_sets_keeps_minimum_and_maximum(tmp_path):
+    made = prepare(DataRequest("phantom", cases=3, reduce=(4, 3, 3)), tmp_path)
     assert made.view.limits == () and not any("intensities" in note for note in made.notes)
+    assert fit.limits(PLAIN, "brats", False, ("t2", "t1ce")) == ("minmax", "minmax")
+
+
+def test_the_ct_of_a_liver_is_not_scaled_from_air_to_metal(tmp_path):
+    """The paper's livers are MRI; here the data set is CT."""
+    root = write(tmp_path / "data")
+    made = prepare(DataRequest("liver", root, reduce=(4, 3, 3)), tmp_path / "cache")
+    [(low, high)] = made.view.limits
+    assert -500 < low < high < 500
+
+
+@pytest.mark.parametrize(
+    "name, modalities, expected",
+    [("lits", ("ct",), (None,)), ("kits", ("ct",), (None,)), ("lung", ("ct",), (None,)),
+     ("totalsegmentator", ("ct", "mr"), (None, "robust")), ("amos", ("image",), ("robust",))],
+)  # fmt: skip
+def test_no_preset_scales_its_ct_from_air_to_metal(name, modalities, expected):
+    """None: by the target of the training cases. AMOS has CT and MRI in one channel."""
+    assert PRESETS[name].modalities in ((), modalities)
+    assert fit.limits(PLAIN, name, False, modalities) == expected
 
 
 @pytest.mark.parametrize("channel", ["CT", "T2"])

@@ -114,6 +114,34 @@ def test_a_trailing_axis_of_one_is_dropped(tmp_path):
     assert read_image(put(tmp_path, content(textured()[..., None, None]))).array.shape == (5, 6, 7)
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("axes", [3, 7])
+def test_without_a_header_size_the_number_of_axes_tells_the_byte_order(tmp_path, order, axes):
+    stored = textured()
+    header = nibabel.Nifti1Header(endianness=order)
+    header.set_data_dtype(np.dtype(np.int16).newbyteorder(order))
+    raw = bytearray(nibabel.Nifti1Image(stored, np.eye(4), header).to_bytes())
+    struct.pack_into(f"{order}i", raw, 0, 0)
+    struct.pack_into(f"{order}8h", raw, DIM, axes, *stored.shape, 1, 1, 1, 1)
+    np.testing.assert_array_equal(read_image(put(tmp_path, raw)).array, stored.T)
+
+
+@pytest.mark.parametrize(
+    "axes, code", [(0, "V11"), (8, "V11"), (256, "V11"), (1, "V26"), (2, "V26")]
+)
+def test_a_header_of_fewer_than_3_or_more_than_7_axes_is_refused(tmp_path, axes, code):
+    raw = content(dim=("8h", axes, 7, 6, 5, 1, 1, 1, 1))
+    assert code_of(read_image, put(tmp_path, raw)) == f"PFB-{code}"
+
+
+@pytest.mark.parametrize("thin", range(3))
+def test_a_volume_has_two_voxels_or_more_on_each_axis(tmp_path, thin):
+    sides = [2, 2, 2]
+    assert read_image(put(tmp_path, content(textured(sides)))).array.shape == (2, 2, 2)
+    sides[thin] = 1
+    assert code_of(read_image, put(tmp_path, content(textured(sides)))) == "PFB-V26"
+
+
 def test_a_wrong_header_size_is_noted_not_fatal(tmp_path):
     raw = content()
     struct.pack_into("<i", raw, 0, 999)

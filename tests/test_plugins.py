@@ -107,7 +107,7 @@ def test_trials_without_plug_ins_keep_their_ids():
                      device="cpu", code="c")  # fmt: skip
     came_later = {
         "plugins": True,
-        "protocol": {"windows_per_volume", "foreground_share"},
+        "protocol": {"windows_per_volume", "foreground_share", "scored_on"},
         "data": {"view"},
     }
     before_there_were_any = spec.model_dump(mode="json", exclude=came_later)

@@ -10,12 +10,13 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from helper_made_run import failed, made_run, made_trial, row, scored
+from helper_made_run import failed, made_run, made_trial, rewrite, row, scored
 from safetensors.torch import save_file
 
 from harness.data import datasets, phantom
 from harness.data.cache import open_volume
 from harness.data.nifti import read_image, read_label
+from harness.data.reading import Reading
 from harness.data.scan_view import view_of
 from harness.data.unlabelled import find, read
 from harness.errors import DataError, StateError, UsageError
@@ -24,6 +25,7 @@ from harness.runs.run_folder import RunFolder
 from harness.runs.spec import Data, TrialSpec, code_version
 from harness.runs.trial_folder import TrialFolder
 from harness.systems import catalogue as systems
+from harness.systems.evaluate import evaluate
 from harness.systems.methods import Method
 from harness.systems.protocol import Protocol
 from harness.trials.network import as_scored, as_trained, build, choose_trial
@@ -53,11 +55,27 @@ def scans(tmp_path_factory) -> Path:
     return folder
 
 
-def specification(system: str, seed: int, **options) -> TrialSpec:
+@pytest.fixture(scope="module")
+def livers(tmp_path_factory) -> Path:
+    """One scan of 264 mm, of which a network sees 192 mm at once, with liver in 40 mm."""
+    folder = tmp_path_factory.mktemp("scans") / "livers"
+    image = np.random.default_rng(0).random((132, 40, 50), dtype=np.float32)
+    label = np.zeros(image.shape, np.uint8)
+    label[60:80, 10:30, 10:30] = 1
+    image[label > 0] += 1
+    for name, array in (("images", image), ("labels", label)):
+        (folder / name).mkdir(parents=True)
+        stored = nibabel.Nifti1Image(array.transpose(2, 1, 0), np.diag([3.0, 3, 2, 1]))
+        nibabel.save(stored, folder / name / "liver_0.nii.gz")
+    return folder
+
+
+def specification(
+    system: str, seed: int, dataset: str = "brats", modality: str = "flair", **options
+) -> TrialSpec:
     complete = {**systems.options(system, "quick"), **TINY[system], **options}
-    data = Data(
-        name="brats", modalities=("flair",), target="wt", grid=GRID, fingerprint="", synthetic=True
-    )
+    data = Data(name=dataset, modalities=(modality,), target="wt", grid=GRID, fingerprint="",
+                synthetic=True)  # fmt: skip
     return TrialSpec(
         system=system, options=complete, protocol=Protocol(), data=data, split="", seed=seed,
         device="cuda", code=code_version(),
@@ -90,6 +108,7 @@ UP = specification("resunet3d_up", 0)
 UP_1 = specification("resunet3d_up", 1)
 TUNED = specification("pfseg", 0, tpf="tfm")
 PLAIN = specification("pfseg", 0, tpf="none")
+LIVER = specification("resunet3d_up", 0, "liver", "ct")
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +136,41 @@ def prepared(scans, tmp_path_factory) -> dict[str, np.ndarray]:
     cache = tmp_path_factory.mktemp("cache")
     made = datasets.prepare(datasets.DataRequest("brats", scans, ("flair",), reduce=REDUCE), cache)
     return {case: np.array(open_volume(cache, key).image) for case, key in made.keys.items()}
+
+
+@pytest.mark.parametrize("spec, folder", [(UP, "scans"), (LIVER, "livers")], ids=["brats", "liver"])
+def test_the_mask_is_that_which_is_scored_on_the_scan(spec, folder, request, tmp_path):
+    run = tmp_path / "run"
+    made_run(run, {"table5": [row([finish(RunFolder(run), spec)])]})
+    root, data = request.getfixturevalue(folder), spec.data
+    asked = datasets.DataRequest(
+        data.name, root, data.modalities, reduce=REDUCE, scored_on="scan",
+        reading=Reading(intensity="minmax"),
+    )  # fmt: skip
+    made = datasets.prepare(asked, tmp_path / "cache")
+    volumes = [open_volume(tmp_path / "cache", key) for key in made.keys.values()]
+    method = as_scored(run, spec.id, "cpu").method.for_inference()
+    kept = {}
+    way = datasets.way(data.name, data.grid, data.view)
+    evaluate(method, volumes, lambda case, masks, _: kept.update({case: masks.scan}), way=way)
+    images = root / "images" if folder == "livers" else root
+    done = predict(PredictRequest(run, spec.id, (images,), tmp_path / "out"))
+    assert len(done.files) == len(kept)
+    for path, mask in zip(done.files, kept.values(), strict=True):
+        assert 0.1 < mask.mean() < 0.9
+        np.testing.assert_array_equal(read_label(path).array, mask)
+
+
+@pytest.mark.parametrize("asked, expected", [(0, 3), (1, 1)])
+def test_as_many_processors_predict_as_scored_unless_others_are_asked_for(
+    request_for, run, scans, asked, expected
+):
+    trial = RunFolder(run).trial(UP_1.id)
+    rewrite(trial.result_file, trial.result(), environment={"threads": 3})
+    before, used = torch.get_num_threads(), []
+    predict(request_for(UP_1, scans / CASE, threads=asked),
+            lambda *_: used.append(torch.get_num_threads()))  # fmt: skip
+    assert used == [expected] and torch.get_num_threads() == before
 
 
 def holds(path: Path, mask: np.ndarray) -> bool:

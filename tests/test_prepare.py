@@ -203,6 +203,26 @@ def test_linear_over_a_whole_axis_is_that_of_scipy(side):
     np.testing.assert_allclose(linear(array, 0, stretched(8, side)), expected, atol=1e-6)
 
 
+PLACES = np.array([-0.5, -0.2, 0, 0.25, 1, 1.5, 2.75, 3, 3.2, 3.49])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_linear_at_any_position_is_numpy_s(axis):
+    """Beyond the outermost centres the last value is repeated."""
+    line = np.array([3, 1, 4, 1.5], np.float32)
+    shape = [4 if each == axis else 2 for each in range(3)]
+    array = np.broadcast_to(line.reshape([-1 if each == axis else 1 for each in range(3)]), shape)
+    found = np.moveaxis(linear(np.array(array), axis, PLACES), axis, -1)
+    expected = np.interp(PLACES, range(4), line)
+    np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), rtol=1e-6)
+
+
+def test_the_nearest_voxel_is_the_one_that_covers_a_position():
+    """A voxel covers from half before its centre to just before half behind it."""
+    found = nearest(np.arange(10.0, 14.0), 0, PLACES)
+    assert found.tolist() == [10, 10, 10, 10, 11, 12, 13, 13, 13, 13]
+
+
 @pytest.mark.parametrize("method", [nearest, linear, cubic])
 def test_outside_the_array_there_is_only_the_fill(method):
     array = np.full((4, 3), 5, np.float32)

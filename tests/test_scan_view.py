@@ -17,7 +17,7 @@ from harness.data.datasets import DataRequest, prepare
 from harness.data.export import packed
 from harness.data.nifti import read_image, read_label
 from harness.data.prepare import liver
-from harness.data.scan_view import ScanView, view_of
+from harness.data.scan_view import ScanView, WayBack, view_of
 from harness.data.unlabelled import find, read
 
 TOP = Path(__file__).parent.parent
@@ -211,10 +211,10 @@ def test_liver_planes_are_what_they_are_in_the_scan():
     assert abs(slab[-1] - 104) <= 2
 
 
-def overlapping() -> ScanView:
+def overlapping() -> WayBack:
     """Two blocks of three slices, the last of the first on the first of the second."""
     places = tuple(np.arange(side) + 0.0 for side in (5, 1, 1))
-    return ScanView([], (0, 2), places)
+    return WayBack((0, 2), places)
 
 
 def test_where_blocks_overlap_one_of_two_votes_is_enough():

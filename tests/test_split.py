@@ -35,6 +35,21 @@ def test_a_seeded_split_is_80_to_20_with_a_tenth_of_the_80_for_validation(count,
     assert sizes(split(ids(count))) == expected
 
 
+@pytest.mark.parametrize(
+    "count, expected", [(3, (1, 1, 1)), (4, (2, 1, 1)), (9, (7, 1, 1)), (10, (8, 1, 1))]
+)
+def test_of_few_patients_the_official_split_leaves_one_to_validate_and_one_to_test(count, expected):
+    """int(0.8 n) + 1 to train, the code's own cut, would leave too few of ten or less."""
+    made = split(ids(count), kind="official")
+    assert sizes(made) == expected
+    assert (*made.train, *made.validation, *made.test) == tuple(ids(count))
+
+
+def test_three_patients_are_enough_and_five_for_another_fold():
+    assert sizes(split(ids(3))) == (1, 1, 1)
+    assert sizes(split(ids(5), fold=1)) == (3, 1, 1)
+
+
 @given(st.integers(5, 60), st.integers(0, 2**32 - 1), st.integers(0, FOLDS - 1))
 def test_no_patient_is_in_two_parts_and_none_is_lost(count, seed, fold):
     made = split(ids(count), seed=seed, fold=fold)

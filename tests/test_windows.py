@@ -124,6 +124,15 @@ def test_a_patch_free_system_sees_each_volume_once():
 # Under the tables.
 
 
+def test_validation_cases_that_neither_train_nor_choose_are_said_to(tmp_path):
+    for selection, told in (("last", ["1 validation case: not trained on"]), ("validation", [])):
+        settings = resolve("paper", None, [f"protocol.selection={selection}"], None)
+        settings = settings.model_dump(mode="json")
+        run = MadeRun(tmp_path / selection, rows=["unet3d"], settings=settings)
+        found = [note for note in build(run.folder).notes if "validation case" in note]
+        assert [note.partition(",")[0] for note in found] == told
+
+
 def notes(tmp_path, *, name="table5", rows=None, **protocol):
     run = MadeRun(tmp_path, name, cases=6, rows=rows)
     settings = run.manifest.settings

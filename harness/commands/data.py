@@ -79,6 +79,7 @@ def check_data(options: CheckOptions) -> None:
     from harness.data.target import shown
     from harness.data.wording import counted
     from harness.runs.settings import resolve
+    from harness.systems.metrics import score
 
     use_plugins(options.plugins)
     settings = resolve(options.profile, None, options.changes or (), None)
@@ -86,6 +87,7 @@ def check_data(options: CheckOptions) -> None:
         options.root,
         options.dataset,
         words(options.modalities),
+        score,
         target=options.target,
         reading=settings.data,
         reduce=settings.reduce,
@@ -129,6 +131,7 @@ def describe_data(options: DescribeOptions) -> None:
     from harness.runs.files import write_bytes
     from harness.runs.screen import Screen
     from harness.runs.settings import resolve
+    from harness.systems.metrics import score
 
     use_plugins(options.plugins)
     if not options.root.is_dir():
@@ -143,7 +146,7 @@ def describe_data(options: DescribeOptions) -> None:
         **options.files.fields,
     )
     with Screen(quiet=options.as_json).bar("reading volumes") as advance:
-        found = describe(asked, options.group, advance)
+        found = describe(asked, options.group, advance, score)
     if options.html:
         write_bytes(options.html, of_data.page(found).encode())
     print(json.dumps(found.as_json(), indent=2) if options.as_json else of_data.as_text(found))

@@ -131,6 +131,7 @@ def _data(options: DataOptions, settings: Settings) -> datasets.DataRequest:
         reduce=settings.reduce,
         cases=settings.phantom.cases,
         seed=settings.phantom.seed,
+        scored_on=settings.protocol.scored_on,
         **options.files.fields,
     )
 

@@ -200,6 +200,7 @@ def predict(options: PredictOptions) -> None:
         probability=options.probability,
         tpf=options.tpf,  # type: ignore[arg-type]
         device=chosen_device(options.device),
+        threads=options.threads,
         overwrite=options.overwrite,
     )
     screen = Screen(quiet=options.as_json)

@@ -1,8 +1,10 @@
 """Prepared volumes on disk: an entry is written whole or not at all, and memory-mapped to read.
 
-    CACHE/<key>/image.npy  (C, D, H, W) float32
-                label.npy  (D, H, W) uint8
-                meta.json  case, spacing, size and SHA-256 of both, and what was noticed
+    CACHE/<key>/image.npy   (C, D, H, W) float32
+                label.npy   (D, H, W) uint8
+                scan.npy    the part of the scan's label with target, deflated
+                blocks.npy  (N, C, D, H, W) float32, of a liver to be scored on its scan
+                meta.json   case, spacing, size and SHA-256 of each, and what was noticed
 
 Readers see an entry only after it was renamed to its key, so an interrupted writer leaves at most
 a folder whose name begins with a dot.
@@ -14,6 +16,7 @@ import json
 import os
 import shutil
 import threading
+import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,10 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.case import Volume, valid_case_id
+from harness.data.case import OnScan, Volume, valid_case_id
 from harness.errors import DataError, StorageError
 
 ARRAYS = ("image.npy", "label.npy")
+SCAN, BLOCKS = "scan.npy", "blocks.npy"
+FAST = 1  # the level of deflating: a mask is a hundredth of its size at any
 
 
 def lookup(root: Path, key: str) -> dict[str, Any] | None:
@@ -46,12 +51,14 @@ def write(
     final = root / key
     temporary = root / f".{key}.{os.getpid()}.{threading.get_ident()}"
     image = volume.image.astype(np.float32, copy=False)
-    arrays = dict(zip(ARRAYS, (image, volume.label), strict=True))
+    arrays = dict(zip(ARRAYS, (image, volume.label), strict=True)) | _of_scan(volume.scan)
     try:
         temporary.mkdir(parents=True, exist_ok=True)
         files = {name: _store(temporary / name, array) for name, array in arrays.items()}
         spacing_mm = list(volume.spacing_mm)
         meta = {**(known or {}), "case": volume.case, "spacing_mm": spacing_mm, "files": files}
+        if volume.scan:
+            meta["scan"] = _place(volume.scan)
         _write_synced(temporary / "meta.json", json.dumps(meta).encode())
         _sync_folder(temporary)
         _publish(temporary, final)
@@ -81,14 +88,45 @@ def open_volume(root: Path, key: str) -> Volume:
             np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ARRAYS
         )
         z, y, x = meta["spacing_mm"]
-        return Volume(meta["case"], image, label, (z, y, x))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        scan = _scan(folder, meta["scan"]) if "scan" in meta else None
+        return Volume(meta["case"], image, label, (z, y, x), scan=scan)
+    except (OSError, ValueError, KeyError, TypeError, zlib.error) as error:
         raise DataError(
             f"prepared volume cannot be used: {error}",
             where=str(folder),
             remedy="repeat `pfbench run`, which prepares it again",
             code="PFB-D12",
         ) from error
+
+
+def _of_scan(scan: OnScan | None) -> dict[str, np.ndarray]:
+    """Return the arrays that tell what a scan is, by the names of their files."""
+    if scan is None:
+        return {}
+    deflated = zlib.compress(np.ascontiguousarray(scan.inside).tobytes(), FAST)
+    found = {SCAN: np.frombuffer(deflated, np.uint8)}
+    return found if scan.blocks is None else found | {BLOCKS: scan.blocks}
+
+
+def _place(scan: OnScan) -> dict[str, Any]:
+    """Return the plain values that tell where the arrays of a scan lie."""
+    return {
+        "shape": scan.shape,
+        "spacing_mm": scan.spacing_mm,
+        "start": scan.start,
+        "inside": scan.inside.shape,
+    }
+
+
+def _scan(folder: Path, place: Mapping[str, Any]) -> OnScan:
+    deflated = np.load(folder / SCAN, allow_pickle=False)
+    inside = np.frombuffer(zlib.decompress(deflated.tobytes()), np.uint8)
+    blocks = folder / BLOCKS
+    shown = np.load(blocks, mmap_mode="r", allow_pickle=False) if blocks.exists() else None
+    (d, h, w), (z, y, x) = place["shape"], place["start"]
+    mm_z, mm_y, mm_x = place["spacing_mm"]
+    inside = inside.reshape(place["inside"])
+    return OnScan((d, h, w), (mm_z, mm_y, mm_x), (z, y, x), inside, shown)
 
 
 def _verified(folder: Path) -> dict[str, Any]:
@@ -99,7 +137,7 @@ def _verified(folder: Path) -> dict[str, Any]:
     meta = json.loads((folder / "meta.json").read_bytes())
     if not valid_case_id(meta["case"]):
         raise ValueError("it has no usable case id")
-    for name in ARRAYS:
+    for name in {*ARRAYS, *meta["files"]}:
         expected, path = meta["files"][name], folder / name
         if path.stat().st_size != expected["bytes"] or _sha256(path) != expected["sha256"]:
             raise ValueError(f"{name} is not what was written")

@@ -71,6 +71,33 @@ class Scan:
 
 
 @dataclass(frozen=True, eq=False)
+class OnScan:
+    """The target of one patient on the voxels of the scan, for scores of masks there."""
+
+    shape: Grid  # (D, H, W)
+    spacing_mm: Spacing  # (D, H, W)
+    start: Grid
+    """The first voxel of the box (d, h, w) outside of which there is no target."""
+    inside: "np.ndarray"  # (d, h, w) uint8, coded as the label of a volume
+    blocks: "np.ndarray | None" = None  # (N, C, D, H, W) float32 in [0, 1]
+    """The images of the whole scan that a system is shown in place of the volume's image, which the
+    label has chosen; None where they are the same."""
+
+    @property
+    def label(self) -> "np.ndarray":
+        """The label of the whole scan, (D, H, W) uint8."""
+        import numpy as np
+
+        whole = np.zeros(self.shape, np.uint8)
+        box = tuple(
+            slice(first, first + side)
+            for first, side in zip(self.start, self.inside.shape, strict=True)
+        )
+        whole[box] = self.inside
+        return whole
+
+
+@dataclass(frozen=True, eq=False)
 class Volume:
     """One patient on the grid of the benchmark."""
 
@@ -80,6 +107,8 @@ class Volume:
     spacing_mm: Spacing  # (D, H, W)
     cut: float | None = None
     """The share of the target outside of the part that the grid shows; None where unknown."""
+    scan: OnScan | None = None
+    """None for a volume that was made on the grid."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.data.datasets import DATASETS, DataRequest, contents_of, inspected
+from harness.data.ingest import Score
 from harness.data.layout import no_folder
 from harness.data.missing_files import SHOWN
 from harness.data.recognise import request_of_all
@@ -26,12 +27,19 @@ class Checked(NamedTuple):
     """A sentence that names the recognised data set, its modalities and its targets."""
 
 
-def check(root: Path, dataset: str | None, modalities: Sequence[str], **asked: Any) -> Checked:
+def check(
+    root: Path,
+    dataset: str | None,
+    modalities: Sequence[str],
+    score: Score | None = None,
+    **asked: Any,
+) -> Checked:
     """Find every fault of every case below `root`; the data can be used when there is none.
 
     Without `dataset` the layout is looked up; without `modalities` every patient has to have all
     that any of them has; without a target the first of several is taken. `asked` are further
-    fields of a request. Raises UsageError for a name that does not exist.
+    fields of a request; `score` tells how masks agree, for the ceiling of the grid. Raises
+    UsageError for a name that does not exist.
     """
     if dataset == "phantom":
         what, remedy = "the phantom is made in memory", "--dataset brats"
@@ -42,7 +50,7 @@ def check(root: Path, dataset: str | None, modalities: Sequence[str], **asked: A
         full = request_of_all(root, dataset, modalities, **asked)
     except DataError as fault:
         return Checked([fault], [])
-    outcomes, faults, notes = inspected(full, WORKERS)
+    outcomes, faults, notes = inspected(full, WORKERS, score)
     seen = {outcome.name: outcome.target for outcome in outcomes if outcome.target}
     return Checked(faults, notes, seen, _said(full, len(outcomes)))
 

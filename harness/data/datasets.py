@@ -7,19 +7,19 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.data import brats, by_pattern
 from harness.data.by_pattern import Layout
 from harness.data.case import PAPER_GRID, Case, Contents, FaultyCase, Grid, Scan, Survey, Volume
 from harness.data.divide import Roster
 from harness.data.exclude import note_of, refuse_strangers
-from harness.data.ingest import Job, Outcome, digest, ingest, inspect
+from harness.data.ingest import Job, Outcome, Score, digest, ingest, inspect
 from harness.data.layout import no_folder, same_but_for_case
 from harness.data.pattern import Tree
 from harness.data.presets import GLIOMA, PRESETS
 from harness.data.reading import PAPERS, PLAIN, Limits, Reading, View
-from harness.data.target import summary
+from harness.data.target import ceiling_in_words, summary
 from harness.errors import DataError, UsageError, together, unknown
 
 if TYPE_CHECKING:
@@ -147,6 +147,8 @@ class DataRequest:
     """A year of BraTS; "" for the edition that the case ids show."""
     exclude: tuple[str, ...] = ()
     """The ids of the cases to leave out."""
+    scored_on: Literal["grid", "scan"] = "grid"
+    """Where masks will be scored, see `harness.systems.protocol.Protocol`."""
 
 
 @dataclass(frozen=True)
@@ -200,12 +202,14 @@ def prepare(
     training: Callable[[Sequence[str]], Collection[str]] | None = None,
     workers: int = 2,
     progress: Progress | None = None,
+    score: Score | None = None,
 ) -> Prepared:
     """Bring every case into the cache; undamaged entries that are there are not made again.
 
     `only` these cases, where the others must not be opened. `training` tells which of all cases
     may decide how they are seen; default: all. `progress` gets the number done, the number of all,
-    and the case just done. Raises UsageError for a wrong name or a missing root, DataError with
+    and the case just done. `score` tells how masks agree, for the ceiling that the grid has on the
+    scans. Raises UsageError for a wrong name or a missing root, DataError with
     every fault of every case, one per line, StorageError when the cache cannot be written.
     """
     full = fitted(request, training, only)
@@ -214,7 +218,7 @@ def prepare(
     examples = _examples(jobs, [job.name for job in found.jobs], training)
     limits = _limits(full, examples, cache_root, workers, progress)
     view = (full.view or PAPERS).model_copy(update={"limits": limits})
-    jobs = [replace(job, view=view) for job in jobs]
+    jobs = [replace(job, view=view, score=score) for job in jobs]
     outcomes: list[Outcome] = []
     for outcome in _bring_in(jobs, cache_root, workers):
         outcomes.append(outcome)
@@ -252,16 +256,17 @@ def _examples(
 
 
 def inspected(
-    request: DataRequest, workers: int = 2
+    request: DataRequest, workers: int = 2, score: Score | None = None
 ) -> tuple[list[Outcome], list[DataError], list[str]]:
     """Return the outcomes, faults and notes that `prepare` would have; stores nothing.
 
-    Cases with faulty files are read, too, as far as that goes.
+    Cases with faulty files are read, too, as far as that goes. `score` as in `prepare`.
     """
     request = fitted(request)
     found = find_jobs(request)
+    jobs = [replace(job, score=score) for job in (*found.jobs, *found.faulty)]
     with ThreadPoolExecutor(workers) as pool:
-        outcomes = list(pool.map(inspect, (*found.jobs, *found.faulty)))
+        outcomes = list(pool.map(inspect, jobs))
     outcomes.sort(key=lambda outcome: outcome.name)
     faults = all_faults(found, outcomes, contents_of(request).unsure)
     return outcomes, faults, all_notes(request, found, outcomes)
@@ -293,7 +298,10 @@ def all_notes(
     stretched = {outcome.name: outcome.outlying for outcome in outcomes}
     apart = intensity.outliers(stretched, clipped=clips)
     larger = _larger(request.view, outcomes)
-    said = filter(None, (request.choice, larger, told, apart))
+    best = ceiling_in_words(
+        {one.name: one.ceiling for one in outcomes if one.ceiling and not one.dropped}
+    )
+    said = filter(None, (request.choice, larger, told, apart, best))
     return [*found.notes, *noted, *said, *summary(kept, left_out)]
 
 
@@ -517,8 +525,18 @@ def seen_as(dataset: str) -> str:
         return "folder"
     if not entry.plugin:
         return dataset
-    what = f"{dataset} prepares volumes in its own way; the way back to a new scan is not known"
-    raise UsageError(what, where="predict", remedy="leave out its `prepare`", code="PFB-C42")
+    what = f"{dataset} prepares volumes in its own way; the way back to a scan is not known"
+    raise UsageError(what, where="--dataset", remedy="leave out its `prepare`", code="PFB-C42")
+
+
+def way(dataset: str, grid: Grid, view: View) -> tuple[str, Grid, View]:
+    """Return how volumes of `grid` see the scans of `dataset`, for `harness.data.scan_view`.
+
+    Raises UsageError as `seen_as` does.
+    """
+    from harness.data.scan_view import reduction
+
+    return "" if view.grid else seen_as(dataset), reduction(grid, view), view
 
 
 def _loaded(path: str | Callable[..., Any]) -> Callable[..., Any]:
@@ -584,6 +602,7 @@ def find_jobs(request: DataRequest) -> Jobs:
         recipe, blocks = partial(way, grid=view.grid, voxel_mm=view.voxel_mm), view.blocks
     labels = _labels(contents_of(request), request.target)
     seen = (request.modalities, labels, blocks, grid)
+    back = _way_back(request, view)
 
     def job(name: str, source: Case | FaultyCase | int) -> Job:
         return Job(
@@ -596,6 +615,8 @@ def find_jobs(request: DataRequest) -> Jobs:
             "" if view.grid else entry.plugin,
             view,
             drop_vanished=request.reading.drop_vanished,
+            seen_as=back,
+            by_blocks=back == "liver" and request.scored_on == "scan",
         )
 
     if request.root is None or request.dataset == "phantom":
@@ -607,6 +628,19 @@ def find_jobs(request: DataRequest) -> Jobs:
     jobs = tuple(job(case.id, case) for case in surveyed.cases)
     faulty = tuple(job(case.id, case) for case in surveyed.remains)
     return Jobs(jobs, surveyed.faults, surveyed.notes, faulty, surveyed.folds)
+
+
+def _way_back(request: DataRequest, view: View) -> str | None:
+    """Return the way to see a scan; None for a phantom, which has none, and a plug-in's own way.
+
+    Raises UsageError for a plug-in's own way where masks have to be scored on the scan.
+    """
+    if request.root is None or request.dataset == "phantom":
+        return None
+    if view.grid:
+        return ""
+    own_way = DATASETS[request.dataset].plugin and DATASETS[request.dataset].prepare != WHOLE
+    return None if own_way and request.scored_on == "grid" else seen_as(request.dataset)
 
 
 def _bring_in(jobs: Sequence[Job], cache_root: Path, workers: int) -> Iterator[Outcome]:

@@ -13,10 +13,11 @@ import numpy as np
 
 from harness.data.case import Case, Grid, Scan, Spacing
 from harness.data.datasets import DATASETS, DataRequest, complete, find_jobs, patterns_of
-from harness.data.ingest import Job
+from harness.data.ingest import Job, Score, ceiling
 from harness.data.patients import Groups, groups, suspicion
 from harness.data.prepare import region
 from harness.data.scans import examine
+from harness.data.target import Ceiling, ceiling_in_words
 from harness.errors import DataError, UsageError
 
 PICTURED = 12  # cases at most
@@ -77,6 +78,8 @@ class CaseSeen:
     grid_mm: Spacing
     """The sides of a voxel on the grid in mm, (D, H, W)."""
     notes: tuple[str, ...] = ()
+    ceiling: Ceiling | None = None
+    """The best scores that the grid allows on the scan; None without a target or a way back."""
     slice: Slice | None = field(default=None, compare=False)
 
 
@@ -126,11 +129,15 @@ def _plain(case: CaseSeen) -> dict[str, Any]:
 
 
 def describe(
-    request: DataRequest, group: str = "", progress: Progress | None = None
+    request: DataRequest,
+    group: str = "",
+    progress: Progress | None = None,
+    score: Score | None = None,
 ) -> Description:
     """Read and describe every case that a request finds; stores nothing.
 
-    `group` says whose a case is, as in `split.group`. Raises UsageError for what does not exist,
+    `group` says whose a case is, as in `split.group`; `score` tells how masks agree, for the
+    ceiling of the grid. Raises UsageError for what does not exist,
     DataError for a folder that cannot be followed.
     """
     if request.dataset == "phantom":
@@ -145,7 +152,8 @@ def describe(
     seen: list[CaseSeen] = []
     faults = list(found.faults)
     with ThreadPoolExecutor(WORKERS) as pool:
-        looked = pool.map(lambda job: _look(job, known, job.name in pictured), found.jobs)
+        jobs = [replace(job, score=score) for job in found.jobs]
+        looked = pool.map(lambda job: _look(job, known, job.name in pictured), jobs)
         for number, (job, one) in enumerate(zip(found.jobs, looked, strict=True), start=1):
             if isinstance(one, CaseSeen):
                 seen.append(one)
@@ -157,6 +165,8 @@ def describe(
     if not (known.patients or group or (layout and layout.patient)):
         notes += [text] if (text := suspicion(ids)) else []
     notes += _remarks(seen)
+    best = ceiling_in_words({case.id: case.ceiling for case in seen if case.ceiling})
+    notes += [best] if best else []
     grid = found.jobs[0].grid if found.jobs else (0, 0, 0)
     title = DATASETS[full.dataset].title
     return Description(
@@ -200,6 +210,7 @@ def _look(job: Job, known: Groups, pictured: bool) -> CaseSeen | tuple[DataError
         target,
         _rounded(volume.spacing_mm),
         scan.notes,
+        ceiling(job, mask, scan.spacing_mm),
         _slice(scan, mask) if pictured else None,
     )
 

@@ -125,10 +125,11 @@ def limits(
     `own_way`: a plug-in that prepares volumes itself, and scales them, too.
     """
     asked = reading.intensity
-    if asked == "auto" and (dataset in PAPERS_OWN or own_way):
+    if asked == "auto" and own_way:
         asked = "minmax"
     if asked == "auto":
-        return tuple(None if intensity.is_ct(name) else "robust" for name in modalities)
+        others: Limits = "minmax" if dataset in PAPERS_OWN else "robust"
+        return tuple(None if intensity.is_ct(name) else others for name in modalities)
     if asked == "foreground":
         return (None,) * len(modalities)
     return (asked,) * len(modalities)

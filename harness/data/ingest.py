@@ -3,19 +3,20 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache as once
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from harness.data import intensity, itk
-from harness.data.case import PAPER_GRID, Case, FaultyCase, Grid, Scan, Spacing, Volume
+from harness.data.case import PAPER_GRID, Case, FaultyCase, Grid, OnScan, Scan, Spacing, Volume
 from harness.data.nifti import place, unreadable
 from harness.data.prepare import region
 from harness.data.reading import PAPERS, View
-from harness.data.target import Target, measured, vanished
+from harness.data.scan_view import reduction, there_and_back, view_of
+from harness.data.target import Ceiling, Target, measured, on_scan, vanished
 from harness.errors import DataError
 
 if TYPE_CHECKING:
@@ -31,9 +32,24 @@ PREPARING = (
     "nifti",
     "phantom",
     "prepare",
+    "scan_view",
     "scans",
     "target",
 )
+
+
+class Agreement(Protocol):
+    """The scores of a mask, as `harness.systems.metrics.score` gives them."""
+
+    @property
+    def dice(self) -> float: ...
+
+    @property
+    def hd95_mm(self) -> float: ...
+
+
+Score = Callable[[np.ndarray, np.ndarray, Spacing], Agreement]
+"""A function of prediction and target (D, H, W) and the sides of a voxel in mm."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,12 @@ class Job:
     """The grid and the intensities that scans are brought to."""
     drop_vanished: bool = False
     """Whether a case is left out, and is no fault, when nothing of its target is on the grid."""
+    seen_as: str | None = None
+    """The way to see a scan, see `harness.data.datasets.way`; None where there is none back."""
+    by_blocks: bool = False
+    """Whether the blocks that cover a scan are kept beside the volume that its label chose."""
+    score: Score | None = None
+    """How masks are compared, for the ceiling of the grid; None: there is no ceiling."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +101,8 @@ class Outcome:
     """Modalities of which a thousandth of the voxels own more than half of the range."""
     dropped: bool = False
     """Whether the case is left out, because nothing of its target is left on the grid."""
+    ceiling: Ceiling | None = None
+    """The best that the grid allows on the scan; None without a target, or a way back."""
 
 
 def ingest(job: Job, cache_root: Path) -> Outcome:
@@ -103,7 +127,10 @@ def ingest(job: Job, cache_root: Path) -> Outcome:
     apart = tuple(known["outlying"])
     content = known["content"]
     z, y, x = known["spacing_mm"]
-    outcome = Outcome(job.name, key, labels, content, notes, (), target, (z, y, x), apart)
+    ceiling = Ceiling(**known["ceiling"]) if known["ceiling"] else None
+    outcome = Outcome(
+        job.name, key, labels, content, notes, (), target, (z, y, x), apart, ceiling=ceiling
+    )
     return _judged(outcome, job)
 
 
@@ -146,9 +173,35 @@ def _looked_at(job: Job, recipe: Callable[..., Volume]) -> tuple[Outcome, Volume
     volume = recipe(replace(scan, image=image, ends=ends), job.labels, job.reduce, job.name)
     mask = region(scan.label, job.labels)
     seen = measured(mask, scan.spacing_mm, volume.label > 0, volume.spacing_mm, volume.cut)
+    best = ceiling(job, mask, scan.spacing_mm)
     notes, grid_mm = scan.notes, volume.spacing_mm
-    looked = Outcome(job.name, "", found.labels, content, notes, (), seen, grid_mm, apart)
-    return looked, volume
+    looked = Outcome(
+        job.name, "", found.labels, content, notes, (), seen, grid_mm, apart, ceiling=best
+    )
+    return looked, replace(volume, scan=_on_scan(job, scan, mask))
+
+
+def ceiling(job: Job, mask: np.ndarray, spacing_mm: Spacing) -> Ceiling | None:
+    """Return how well the mask of a scan, brought to the grid and back, agrees with itself.
+
+    None without a target, a way back or a score.
+    """
+    if job.seen_as is None or job.score is None or not mask.any():
+        return None
+    way = (job.seen_as, reduction(job.grid, job.view), job.view)
+    found = job.score(there_and_back(mask, spacing_mm, *way), mask, spacing_mm)
+    return Ceiling(found.dice, found.hd95_mm)
+
+
+def _on_scan(job: Job, scan: Scan, mask: np.ndarray) -> OnScan | None:
+    """Return the target on the voxels of its scan; None where there is no way back to them."""
+    if job.seen_as is None:
+        return None
+    if not job.by_blocks:
+        return on_scan(mask, scan.spacing_mm)
+    way = (job.seen_as, reduction(job.grid, job.view), job.view)
+    blocks = view_of(scan.image, scan.spacing_mm, *way).images
+    return on_scan(mask, scan.spacing_mm, np.stack(blocks))
 
 
 def _noticed(outcome: Outcome) -> dict[str, Any]:
@@ -161,6 +214,7 @@ def _noticed(outcome: Outcome) -> dict[str, Any]:
         "content": outcome.content,
         "target": outcome.target.as_json(),
         "outlying": outcome.outlying,
+        "ceiling": asdict(outcome.ceiling) if outcome.ceiling else None,
     }
 
 
@@ -203,6 +257,7 @@ def _key(job: Job) -> str:
         job.labels,
         job.reduce,
         job.view.model_dump(mode="json"),
+        *(["blocks"] if job.by_blocks else []),
     )
     return digest([recipe, _files(job), _code()])[:32]
 

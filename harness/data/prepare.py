@@ -20,6 +20,7 @@ from harness.data.lowres import block_mean
 from harness.errors import DataError
 
 LIVER_SPACING_MM = 1.5
+SAME_SIZE = 1e-5  # of a voxel: what headers and rounded settings differ by
 
 Positions = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Where the paper's voxels lie on each axis (z, y, x) of a scan, in voxels of the scan."""
@@ -31,7 +32,7 @@ def brats(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     image = brats_image(scan.image, positions)
     z_mm, y_mm, x_mm = scan.spacing_mm
     spacing_mm = (z_mm * len(scan.label) / PAPER_GRID[0], y_mm, x_mm)
-    mask = region(_covering(scan.label, positions), labels)
+    mask = region(covering(scan.label, positions), labels)
     made = finish(case, image, mask, spacing_mm, reduce, scan.ends)
     return replace(made, cut=cut_off(region(scan.label, labels), positions))
 
@@ -57,7 +58,7 @@ def liver(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     """
     planes = max(1, round(len(scan.label) / (LIVER_SPACING_MM / scan.spacing_mm[0])))
     z, y, x = liver_positions(_grid(scan.label), scan.spacing_mm, planes)
-    mask = region(_covering(scan.label, (z, y, x)), labels)
+    mask = region(covering(scan.label, (z, y, x)), labels)
     used = np.flatnonzero(mask.any(axis=(1, 2)))
     if not len(used) and region(scan.label, labels).any():
         used = np.arange(planes)
@@ -119,7 +120,7 @@ def whole(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
     dark as the scan's darkest voxel. The image by linear interpolation.
     """
     positions = whole_positions(_grid(scan.label), scan.spacing_mm)
-    mask = region(_covering(scan.label, positions), labels)
+    mask = region(covering(scan.label, positions), labels)
     side_mm = whole_voxel_mm(_grid(scan.label), scan.spacing_mm)
     image = whole_image(scan.image, positions)
     made = finish(case, image, mask, (side_mm,) * 3, reduce, scan.ends)
@@ -169,7 +170,7 @@ def fitted(
     """
     shape = _grid(scan.label)
     positions = fitted_positions(shape, scan.spacing_mm, grid, voxel_mm, reduce)
-    mask = region(_covering(scan.label, positions), labels)
+    mask = region(covering(scan.label, positions), labels)
     larger = enlargement(shape, scan.spacing_mm, grid, voxel_mm)
     z, y, x = (mm * larger / by for mm, by in zip(voxel_mm, reduce, strict=True))
     image = whole_image(scan.image, positions)
@@ -195,8 +196,12 @@ def fitted_positions(
 
 
 def _around_the_middle(have: int, count: int, step: float) -> np.ndarray:
-    """`count` positions, `step` voxels apart, around the middle of an axis of `have` voxels."""
-    return (np.arange(count) - (count - 1) / 2) * step + (have - 1) / 2
+    """`count` positions, `step` voxels apart, around the middle of an axis of `have` voxels.
+
+    One voxel apart they are voxels: between two of them an image would be blurred, and its label
+    half a voxel off.
+    """
+    return centred(have, count, 1.0 if math.isclose(step, 1, rel_tol=SAME_SIZE) else step)
 
 
 def phantom(scan: Scan, labels: Sequence[int], reduce: Grid, case: str) -> Volume:
@@ -210,7 +215,7 @@ def _grid(label: np.ndarray) -> Grid:
     return depth, height, width
 
 
-def _covering(label: np.ndarray, positions: Positions) -> np.ndarray:
+def covering(label: np.ndarray, positions: Positions) -> np.ndarray:
     """(D, H, W) of a scan at `positions`, each from the voxel that covers it."""
     z, y, x = positions
     return nearest(nearest(nearest(label, 2, x), 1, y), 0, z)
@@ -253,9 +258,14 @@ def finish(
 
     `ends` are those of the scan, see `Scan`.
     """
-    label = block_mean(mask, reduce) >= 0.5 - 1e-6  # thirds and sevenths are not exact
+    label = majority(mask, reduce).astype(np.uint8)
     z, y, x = (mm * factor for mm, factor in zip(spacing_mm, reduce, strict=True))
-    return Volume(case, intensities(image, reduce, ends), label.astype(np.uint8), (z, y, x))
+    return Volume(case, intensities(image, reduce, ends), label, (z, y, x))
+
+
+def majority(mask: np.ndarray, reduce: Grid) -> np.ndarray:
+    """(D, H, W) on the paper's grid -> bool, where half of a block or more is target."""
+    return block_mean(mask, reduce) >= 0.5 - 1e-6  # thirds and sevenths are not exact
 
 
 def intensities(image: np.ndarray, reduce: Grid, ends: Sequence[Ends] = ()) -> np.ndarray:

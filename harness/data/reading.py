@@ -48,7 +48,7 @@ class Reading(BaseModel):
 
     Minimum and maximum of each volume (the paper's), percentiles 0.5 and 99.5 of each volume
     without its background (robust), those of the target's voxels in all training cases
-    (foreground), or two intensities. auto: minmax for the paper's data sets, else foreground for CT
+    (foreground), or two intensities. auto: foreground for CT, else minmax for the paper's data sets
     and robust for the rest.
     """
 

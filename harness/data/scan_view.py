@@ -9,7 +9,8 @@ spread, cover all of its slices. A scan too short for one block lies in the midd
 training each block has intensities of its own, from its darkest voxel to its brightest.
 
 The paper's voxels are evenly spaced along each axis of the scan, so the way back is one factor and
-one offset per axis.
+one offset per axis. The data set, its reduction and its view decide on the way; together they are
+the last three arguments of every function here, see `harness.data.datasets.way`.
 """
 
 import math
@@ -26,10 +27,12 @@ from harness.data.prepare import (
     Positions,
     brats_image,
     brats_positions,
+    covering,
     fitted_positions,
     intensities,
     liver_image,
     liver_positions,
+    majority,
     whole_image,
     whole_positions,
 )
@@ -37,13 +40,13 @@ from harness.data.reading import PAPERS, View
 
 
 @dataclass(frozen=True, eq=False)
-class ScanView:
-    """The images of one scan that a network sees, and their places in the scan.
+class WayBack:
+    """Where the voxels of one scan lie in what a network answers.
 
-    Answers for the images, one on top of the other, make a stack; blocks may overlap in it.
+    Answers for the images of a scan, one on top of the other, make a stack; blocks may overlap in
+    it.
     """
 
-    images: Sequence[np.ndarray]  # each (C, D, H, W) float32 in [0, 1]
     starts: tuple[int, ...]  # in the stack: the first slice of each image
     places: Positions  # in voxels of the stack: each slice, row and column of the scan
 
@@ -53,10 +56,13 @@ class ScanView:
         Where blocks overlap, half of them suffice. A voxel of the scan is what the voxel is that
         covers it, and 0 where the network saw nothing.
         """
-        answer = self._stack(masks) >= 0.5
+        return self.brought(self._stack(masks) >= 0.5).astype(np.uint8)
+
+    def brought(self, stack: np.ndarray) -> np.ndarray:
+        """Bring one mask (D, H, W) of the whole stack to the scan, with the values of the stack."""
         for axis, places in enumerate(self.places):
-            answer = nearest(answer, axis, places)
-        return answer.astype(np.uint8)
+            stack = nearest(stack, axis, places)
+        return stack
 
     def probability(self, probabilities: Sequence[np.ndarray]) -> np.ndarray:
         """Turn one probability (D, H, W) for each image into the scan's, (D, H, W) float32.
@@ -80,6 +86,13 @@ class ScanView:
         return total / count
 
 
+@dataclass(frozen=True, eq=False)
+class ScanView(WayBack):
+    """The images of one scan that a network sees, and the way back from its answers."""
+
+    images: Sequence[np.ndarray]  # each (C, D, H, W) float32 in [0, 1]
+
+
 def view_of(
     image: np.ndarray, spacing_mm: Spacing, dataset: str, reduce: Grid, view: View = PAPERS
 ) -> ScanView:
@@ -89,50 +102,79 @@ def view_of(
     bit.
     """
     image, ends = clipped(image, view.limits)
-    if view.grid:
-        whole, positions = _on_grid(image, spacing_mm, view)
-        images = [intensities(whole, view.blocks, ends)]
-        z, y, x = map(_places, image.shape[1:], positions, view.blocks)
-        return ScanView(images, (0,), (z, y, x))
-    whole, positions = _WHOLE[dataset](image, spacing_mm, reduce[0])
-    block = PAPER_GRID[0] // reduce[0]
-    starts = _spread(whole.shape[1] // reduce[0], block)
+    _, slices, rows, columns = image.shape
+    positions, blocks = _positions((slices, rows, columns), spacing_mm, dataset, reduce, view)
+    back = way_back((slices, rows, columns), spacing_mm, dataset, reduce, view)
+    whole = (whole_image if view.grid else _IMAGES[dataset])(image, positions)
+    depth = _depth(reduce, view) * blocks[0]
     images = [
-        intensities(whole[:, start * reduce[0] :][:, : PAPER_GRID[0]], reduce, ends)
-        for start in starts
+        intensities(whole[:, start * blocks[0] :][:, :depth], blocks, ends) for start in back.starts
     ]
-    z, y, x = map(_places, image.shape[1:], positions, reduce)
-    return ScanView(images, starts, (z, y, x))
+    return ScanView(back.starts, back.places, images)
 
 
-def _brats(image: np.ndarray, spacing_mm: Spacing, thickness: int) -> tuple[np.ndarray, Positions]:
-    _, slices, rows, columns = image.shape
-    positions = brats_positions((slices, rows, columns))
-    return brats_image(image, positions), positions
+def way_back(
+    shape: Grid, spacing_mm: Spacing, dataset: str, reduce: Grid, view: View = PAPERS
+) -> WayBack:
+    """Return the way back to a scan of `shape` (D, H, W), of which no voxel need be read."""
+    positions, blocks = _positions(shape, spacing_mm, dataset, reduce, view)
+    starts = _spread(len(positions[0]) // blocks[0], _depth(reduce, view))
+    z, y, x = map(_places, shape, positions, blocks)
+    return WayBack(starts, (z, y, x))
 
 
-def _liver(image: np.ndarray, spacing_mm: Spacing, thickness: int) -> tuple[np.ndarray, Positions]:
-    """Resample all slices, extended to one block or more and to a multiple of `thickness`."""
-    _, slices, rows, columns = image.shape
-    needed = math.ceil(slices * spacing_mm[0] / LIVER_SPACING_MM / thickness) * thickness
-    planes = max(PAPER_GRID[0], needed)
-    positions = liver_positions((slices, rows, columns), spacing_mm, planes)
-    return liver_image(image, positions), positions
+def there_and_back(
+    mask: np.ndarray, spacing_mm: Spacing, dataset: str, reduce: Grid, view: View = PAPERS
+) -> np.ndarray:
+    """Bring the mask (D, H, W) bool of a scan to the grid and back: the best a network can do."""
+    depth, height, width = mask.shape
+    shape = (depth, height, width)
+    positions, blocks = _positions(shape, spacing_mm, dataset, reduce, view)
+    back = way_back(shape, spacing_mm, dataset, reduce, view)
+    return back.brought(majority(covering(mask, positions), blocks))
 
 
-def _entire(image: np.ndarray, spacing_mm: Spacing, thickness: int) -> tuple[np.ndarray, Positions]:
-    _, slices, rows, columns = image.shape
-    positions = whole_positions((slices, rows, columns), spacing_mm)
-    return whole_image(image, positions), positions
+def _positions(
+    shape: Grid, spacing_mm: Spacing, dataset: str, reduce: Grid, view: View
+) -> tuple[Positions, Grid]:
+    """Return positions in a scan of `shape`, and how many of them a voxel is the mean of."""
+    if view.grid:
+        found = fitted_positions(shape, spacing_mm, view.grid, view.voxel_mm, view.blocks)
+        return found, view.blocks
+    return _POSITIONS[dataset](shape, spacing_mm, reduce[0]), reduce
 
 
-def _on_grid(image: np.ndarray, spacing_mm: Spacing, view: View) -> tuple[np.ndarray, Positions]:
-    """Resample all of a scan on a grid that is not the paper's."""
-    _, slices, rows, columns = image.shape
-    grid = view.grid or PAPER_GRID
-    shape = (slices, rows, columns)
-    positions = fitted_positions(shape, spacing_mm, grid, view.voxel_mm, view.blocks)
-    return whole_image(image, positions), positions
+def _depth(reduce: Grid, view: View) -> int:
+    """Return the number of slices of one image."""
+    return view.grid[0] if view.grid else PAPER_GRID[0] // reduce[0]
+
+
+def _brats(shape: Grid, spacing_mm: Spacing, thickness: int) -> Positions:
+    return brats_positions(shape)
+
+
+def _liver(shape: Grid, spacing_mm: Spacing, thickness: int) -> Positions:
+    """Return positions on all slices, extended to one block and to a multiple of `thickness`."""
+    needed = math.ceil(shape[0] * spacing_mm[0] / LIVER_SPACING_MM / thickness) * thickness
+    return liver_positions(shape, spacing_mm, max(PAPER_GRID[0], needed))
+
+
+def _entire(shape: Grid, spacing_mm: Spacing, thickness: int) -> Positions:
+    return whole_positions(shape, spacing_mm)
+
+
+_POSITIONS: dict[str, Callable[[Grid, Spacing, int], Positions]] = {
+    "brats": _brats,
+    "phantom": _brats,
+    "liver": _liver,
+    "folder": _entire,
+}
+_IMAGES: dict[str, Callable[[np.ndarray, Positions], np.ndarray]] = {
+    "brats": brats_image,
+    "phantom": brats_image,
+    "liver": liver_image,
+    "folder": whole_image,
+}
 
 
 def reduction(grid: Grid, view: View) -> Grid:
@@ -146,10 +188,6 @@ def reduction(grid: Grid, view: View) -> Grid:
         else (whole // side for whole, side in zip(PAPER_GRID, grid, strict=True))
     )
     return z, y, x
-
-
-Whole = Callable[[np.ndarray, Spacing, int], tuple[np.ndarray, Positions]]
-_WHOLE: dict[str, Whole] = {"brats": _brats, "phantom": _brats, "liver": _liver, "folder": _entire}
 
 
 def _spread(length: int, block: int) -> tuple[int, ...]:

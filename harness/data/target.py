@@ -5,13 +5,14 @@ Neither shows in a score, which compares masks on the grid: it is told here, cas
 """
 
 import math
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from harness.data.case import Spacing
+from harness.data.case import OnScan, Spacing
 from harness.data.wording import counted, listed
 from harness.errors import DataError
 
@@ -88,6 +89,15 @@ def bounds(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
     return found[0], found[1], found[2]
 
 
+def on_scan(label: np.ndarray, spacing_mm: Spacing, blocks: np.ndarray | None = None) -> OnScan:
+    """The target of a scan in its box; `label` (D, H, W) is coded as that of a volume."""
+    depth, height, width = label.shape
+    box = bounds(label > 0) or np.s_[0:0, 0:0, 0:0]
+    z, y, x = (part.start for part in box)
+    inside = label[box].astype(np.uint8)
+    return OnScan((depth, height, width), spacing_mm, (z, y, x), inside, blocks)
+
+
 def vanished(case: str, target: Target) -> DataError:
     """Return the fault of a case of whose target nothing is left."""
     cut = target.cut == 1
@@ -129,6 +139,29 @@ def summary(targets: Mapping[str, Target], dropped: Mapping[str, Target]) -> lis
             f"({_listed(dropped, lambda one: _ml(one.file_ml))})"
         )
     return notes
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """How well the label of a scan, brought to the grid and back, agrees with itself."""
+
+    dice: float
+    hd95_mm: float
+
+
+def ceiling_in_words(cases: Mapping[str, Ceiling]) -> str:
+    """A sentence on the best scores that the grid allows on the scans; "" without any case."""
+    if not cases:
+        return ""
+    low = min(cases, key=lambda case: cases[case].dice)
+    far = max(cases, key=lambda case: cases[case].hd95_mm)
+    dice = statistics.mean(one.dice for one in cases.values())
+    hd95_mm = statistics.median(one.hd95_mm for one in cases.values())
+    return (
+        f"ceiling of the grid, a label brought to it and back to its scan: Dice {100 * dice:.1f} % "
+        f"in the mean ({100 * cases[low].dice:.1f} % in {low}), HD95 {hd95_mm:.2g} mm in the "
+        f"median ({cases[far].hd95_mm:.2g} mm in {far})"
+    )
 
 
 def shown(targets: Mapping[str, Target]) -> list[str]:

@@ -19,9 +19,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from harness.data.datasets import seen_as
+from harness.data.datasets import way
 from harness.data.export import packed
-from harness.data.scan_view import ScanView, reduction, view_of
+from harness.data.scan_view import ScanView, view_of
 from harness.data.unlabelled import Unlabelled, find, read
 from harness.data.wording import listed
 from harness.errors import DataError, UsageError, together
@@ -30,7 +30,7 @@ from harness.runs.run_folder import RunFolder
 from harness.runs.spec import TrialSpec, code_version
 from harness.systems.memory import out_of_gpu_memory
 from harness.systems.methods import Method
-from harness.trials.network import Device, as_scored, as_trained
+from harness.trials.network import Device, as_scored, as_trained, threads_of
 from models.tpf import Strategy
 
 Progress = Callable[[int, int, str], None]
@@ -52,6 +52,8 @@ class PredictRequest:
     tpf: Strategy | Literal["none", ""] = ""
     """The way to fine-tune the trained network on the scans; "" takes the network as scored."""
     device: Device = "cpu"
+    threads: int = 0
+    """Processors for a network on the CPU; 0: as many as scored the trial, for the same masks."""
     overwrite: bool = False
 
 
@@ -84,6 +86,7 @@ def predict(
     UsageError before anything is written where a file is in the way or the trial cannot be
     fine-tuned; StateError for a trial that is not finished; StorageError when OUT is full.
     """
+    threads = torch.get_num_threads()
     try:
         return _predict(request, progress)
     except RuntimeError as error:
@@ -91,6 +94,8 @@ def predict(
             raise
         what = "out of GPU memory"
         raise UsageError(what, where="--device", remedy="--device cpu") from error
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _predict(request: PredictRequest, progress: Progress) -> Prediction:
@@ -98,6 +103,7 @@ def _predict(request: PredictRequest, progress: Progress) -> Prediction:
     where = (request.run, request.trial)
     tpf, device = request.tpf, request.device
     spec, method = as_trained(*where, tpf, device) if tpf else as_scored(*where, device)
+    torch.set_num_threads(request.threads or threads_of(*where))
     found = find(request.inputs, spec.data.modalities)
     if not found.cases:
         raise together(found.faults, "the data")
@@ -180,9 +186,8 @@ def _sights(
 
 def _sight(case: Unlabelled, spec: TrialSpec) -> _Sight:
     native = read(case, spec.data.view.unoriented)
-    view = spec.data.view
-    way = "" if view.grid else seen_as(spec.data.name)
-    field = view_of(native.image, native.spacing_mm, way, reduction(spec.data.grid, view), view)
+    data = spec.data
+    field = view_of(native.image, native.spacing_mm, *way(data.name, data.grid, data.view))
     return _Sight(case.id, field, native.stored_affine, native.place, native.notes)
 
 

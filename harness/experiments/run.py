@@ -24,6 +24,7 @@ from harness.runs.suite import Row
 from harness.runs.suites import suite
 from harness.runs.trial_folder import Action
 from harness.runs.tuned import refuse_other_split
+from harness.systems.metrics import score
 from harness.trials import gpu_sharing, probe_run
 from harness.trials.execute import execute, refuse_full_disk
 from harness.trials.placement import Phase, Placement
@@ -113,7 +114,11 @@ def prepare(request: RunRequest, screen: Screen) -> Plan:
             crash_point("volume")
 
         prepared = datasets.prepare(
-            request.data, request.cache, training=training_of(request), progress=progress
+            request.data,
+            request.cache,
+            training=training_of(request),
+            progress=progress,
+            score=score,
         )
     made = divided(request.settings, known.only([*prepared.keys, *prepared.dropped]))
     made = replace(made, split=made.split.without(prepared.dropped))

@@ -38,6 +38,7 @@ from harness.runs.settings import Settings
 from harness.runs.spec import Data, TrialSpec, code_version
 from harness.runs.suite import Row
 from harness.systems.catalogue import build, system
+from harness.systems.metrics import score
 from harness.trials.execute import ray_with_imports, refuse_full_disk
 from harness.trials.placement import Placement, cluster_faults, cluster_of, threads_of
 from harness.trials.preflight import refuse_unfit
@@ -149,6 +150,7 @@ def _prepare(request: StudyRequest, screen: Screen) -> StudyData:
             only=seen,
             training=runner.training_of(request),
             progress=advance,
+            score=score,
         )
     notes = (*prepared.notes, *made.notes)
     cases = cases.without(prepared.dropped)

@@ -39,13 +39,19 @@ def of_data(data: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def of_scoring(protocol: Mapping[str, Any]) -> list[str]:
+    """The departure of scores on the voxels of the scan; the paper's are on the grid."""
+    on_scan = protocol.get("scored_on", "grid") == "scan"
+    return ["masks scored on the voxels of the scan instead of the grid"] if on_scan else []
+
+
 def of_training(protocol: Mapping[str, Any]) -> list[str]:
     """The settings of `protocol` that differ from those of the profile `paper`."""
     paper = PAPER.protocol.model_dump(mode="json")
     return [
         f"{key} {in_words(value)} instead of {in_words(paper.get(key))}"
         for key, value in protocol.items()
-        if value != paper.get(key)
+        if value != paper.get(key) and key != "scored_on"
     ]
 
 
@@ -61,6 +67,7 @@ def departures(run: RunManifest) -> list[str]:
     found = [caveat.reason for caveat in caveats(run.synthetic, run.profile)]
     if not run.synthetic:
         found += of_data(run.protocol["data"])
+    found += of_scoring(run.settings["protocol"])
     if run.profile == "paper":
         found += of_training(run.settings["protocol"])
     return [*found, *of_systems(run.settings)]

@@ -156,7 +156,7 @@ def _trial_line(row: ResultRow, trial: TrialFolder) -> Record:
         "reason": result.reason if result else trial.state(),
         "trial": trial.id,
     }
-    beside_the_papers = not of_data(spec.data.model_dump())
+    beside_the_papers = not of_data(spec.data.model_dump()) and spec.protocol.scored_on == "grid"
     paper = printed(row.suite, row.key, spec.data.name) if beside_the_papers else {}
     for measure in PAPER:
         if measure.paper in paper:

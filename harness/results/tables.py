@@ -11,7 +11,7 @@ from rich.table import Table as RichTable
 
 from harness.data.wording import counted
 from harness.results.caveats import caveats
-from harness.results.departures import of_data, of_systems, of_training
+from harness.results.departures import of_data, of_scoring, of_systems, of_training
 from harness.results.markdown import markdown_table
 from harness.results.rows import merged_rows
 from harness.results.table_data import Record, ResultTable, tables
@@ -29,6 +29,7 @@ from harness.runs.measures import (
 from harness.runs.records import Failed, Measured, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
+from harness.systems.case_score import BESIDE
 
 STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
 TRANSDUCTIVE = "† fine-tuned on the test volumes, without their labels: its scores are transductive"
@@ -82,7 +83,8 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     if done < len(trials):
         notes.append(f"incomplete: {done} of {len(trials)} trials finished")
     notes += [caveat.note for caveat in caveats(run.synthetic, run.profile)]
-    if not run.synthetic and (others := of_data(run.protocol["data"])):
+    others = [*of_data(run.protocol["data"]), *of_scoring(run.settings["protocol"])]
+    if not run.synthetic and others:
         notes.append(NOT_BESIDE.format(", ".join(others)))
     if run.profile == "paper":
         notes += of_training(run.settings["protocol"])
@@ -90,6 +92,8 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     notes += unsteady_notes(shown)
     notes += several_scans(folders)
     notes += without_target(folders)
+    notes += _scored_on(run.settings["protocol"])
+    notes += _idle_validation(folders[0], run.settings["protocol"])
     notes += _windows(run.settings["protocol"], shown)
     notes += _bare_process(folders)
     notes += _memory_unknown(folders, shown)
@@ -187,6 +191,23 @@ def without_target(folders: Sequence[RunFolder]) -> list[str]:
         f"{some} of {of} test cases without target: an empty prediction scores Dice 100 and HD95 0 "
         "there, any other Dice 0 and the diagonal of the volume"
     ]
+
+
+def _scored_on(protocol: JsonObject) -> list[str]:
+    """The note on masks that were scored on the voxels of the scan."""
+    if protocol.get("scored_on", "grid") == "grid":
+        return []
+    beside = f"the scores on the grid stand beside, as {BESIDE}… in cases.csv"
+    return [f"scored on the voxels of the scan, in mm, where predict puts the masks; {beside}"]
+
+
+def _idle_validation(folder: RunFolder, protocol: JsonObject) -> list[str]:
+    """The note on validation cases that neither train nor choose anything."""
+    cases = len(folder.split().validation)
+    if protocol.get("selection", "last") != "last" or not cases:
+        return []
+    what = f"{counted(cases, 'validation case')}: not trained on, and nothing is chosen by them"
+    return [f"{what}, as weights are those of the last epoch (protocol.selection)"]
 
 
 def _windows(protocol: JsonObject, shown: Sequence[ResultTable]) -> list[str]:

@@ -67,6 +67,9 @@ class Settings(Frozen):
 
 def changed_protocol(protocol: Protocol, changes: Mapping[str, Any], where: str) -> Protocol:
     """The `protocol` with `changes`, checked. Raises UsageError that names the wrong field."""
+    if changes.get("scored_on", protocol.scored_on) != protocol.scored_on:
+        what, remedy = "scored_on: all systems are scored alike", "--set protocol.scored_on=scan"
+        raise UsageError(what, where=where, remedy=remedy, code="PFB-C09")
     return _validated(Protocol, {**protocol.model_dump(), **changes}, lambda keys: where)
 
 

@@ -82,6 +82,7 @@ LATER: dict[tuple[str, ...], object] = {
     ("plugins",): [],
     ("protocol", "windows_per_volume"): 1,
     ("protocol", "foreground_share"): 0.0,
+    ("protocol", "scored_on"): "grid",
     ("data", "view"): PAPERS.model_dump(mode="json"),
 }
 """Fields that came when trials had been kept already, with the value that those trials had.

@@ -247,18 +247,36 @@ class TrialFolder:
         with open(self.cases_file, newline="", encoding="utf-8") as file:
             return [row["case"] for row in csv.DictReader(file) if row["failed"] == "True"]
 
-    def write_mask(self, case: str, mask: NDArray[np.bool_]) -> None:
-        """Keep the mask (D, H, W) that is scored for `case`."""
+    def write_mask(
+        self, case: str, mask: NDArray[np.bool_], on_scan: NDArray[np.bool_] | None = None
+    ) -> None:
+        """Keep the mask (D, H, W) of `case` on the grid, and on its scan if it is scored there."""
         content = io.BytesIO()
-        np.savez_compressed(content, mask=mask)
+        if on_scan is None:
+            np.savez_compressed(content, mask=mask)
+        else:
+            np.savez_compressed(content, mask=mask, scan=on_scan)
         write_bytes(self.mask_path(case), content.getvalue())
 
     def mask(self, case: str) -> NDArray[np.bool_]:
-        """Read the mask (D, H, W) scored for `case`. Raises StateError for an unreadable file."""
+        """Read the mask (D, H, W) of `case` on the grid.
+
+        Raises StateError for an unreadable file.
+        """
+        return self._mask(case, "mask")
+
+    def mask_on_scan(self, case: str) -> NDArray[np.bool_]:
+        """Read the mask (D, H, W) of `case` on the voxels of its scan, where it was scored.
+
+        Raises StateError for an unreadable file, and for one of a mask scored on the grid.
+        """
+        return self._mask(case, "scan")
+
+    def _mask(self, case: str, name: str) -> NDArray[np.bool_]:
         path = self.mask_path(case)
         try:
             with np.load(path, allow_pickle=False) as content:
-                return content["mask"]
+                return content[name]
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             what = "has no readable mask"
             raise StateError(what, where=str(path), remedy=ANEW, code="PFB-K08") from error

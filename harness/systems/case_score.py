@@ -22,5 +22,8 @@ class CaseScore(NamedTuple):
     """Whether exactly one of the two masks is empty."""
 
 
+BESIDE = "grid_"
+"""Where masks are scored on the scan: before the names of the columns with the scores on the grid.
+"""
 MEANS = tuple(name for name in CaseScore._fields if name not in ("pred_ml", "target_ml", "failed"))
 """The scores that are averaged over the test cases."""

@@ -46,6 +46,11 @@ class Protocol(Frozen):
     """
     foreground_share: float = Field(0.0, ge=0, le=1)
     """The share of windows placed to hold a random target voxel; other windows lie anywhere."""
+    scored_on: Literal["grid", "scan"] = "grid"
+    """Where masks are scored: on the grid (the paper's way), or on the voxels of the scan.
+
+    On the scan, what resampling costs is in the score, and the scores of the grid stand beside it.
+    """
     precision: Literal["fp32", "bf16"] = "fp32"
     """The precision of the networks; losses, weights and metrics are float32 in both settings."""
     checkpointing: bool = False

@@ -18,7 +18,8 @@ import numpy as np
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from harness.data.scan_view import reduction, view_of
+from harness.data.datasets import way
+from harness.data.scan_view import view_of
 from harness.runs.spec import TrialSpec
 from harness.trials.checkpoint import parse_weights, put_in
 from harness.trials.network import build
@@ -62,7 +63,7 @@ class Servable(PythonModel):
 
     def _mask(self, image: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
         data = self.spec.data
-        field = view_of(image, spacing_mm, data.name, reduction(data.grid, data.view), data.view)
+        field = view_of(image, spacing_mm, *way(data.name, data.grid, data.view))
         return field.mask([self.method.segment(block) for block in field.images])
 
 

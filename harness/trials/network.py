@@ -8,7 +8,7 @@ import torch
 
 from harness.errors import StateError, UsageError
 from harness.runs import plugins as registry
-from harness.runs.records import RowRecord
+from harness.runs.records import RowRecord, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import Device, TrialSpec
 from harness.runs.trial_folder import TrialFolder
@@ -82,6 +82,13 @@ def as_trained(run: Path, trial: str, tpf: Strategy | Literal["none"], device: D
         folder = _finished(RunFolder(run).trial(spec.base.id))
     changed = spec.model_copy(update={"options": {**spec.options, "tpf": tpf}})
     return _load(changed, folder, device)
+
+
+def threads_of(run: Path, trial: str) -> int:
+    """The number of processors that scored a finished trial; another sums in another order."""
+    result = RunFolder(run).trial(trial).result()
+    known = result.environment.get("threads") if isinstance(result, Scored) else None
+    return int(known or torch.get_num_threads())
 
 
 def _finished(folder: TrialFolder) -> TrialFolder:

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save
 
 import harness
+from harness.data import datasets
 from harness.data.split import Split
 from harness.errors import StorageError
 from harness.runs import plugins
@@ -32,9 +33,9 @@ from harness.runs.spec import TrialSpec
 from harness.runs.trial_folder import Action, TrialFolder
 from harness.systems import catalogue, plugin_metrics
 from harness.systems.cost import adapt_gflops, cost
-from harness.systems.evaluate import evaluate, summary
+from harness.systems.evaluate import Masks, evaluate, summary
 from harness.systems.memory import peak_memory_mib, reset_peak, resident_mib
-from harness.systems.methods import Mask, Method
+from harness.systems.methods import Method
 from harness.systems.train import EpochRow, TrainingJob, TrainingState, train
 from harness.trials import probe
 from harness.trials.checkpoint import CheckpointStore, load_weights
@@ -179,13 +180,15 @@ def _score(
     weights = {key: value.contiguous() for key, value in method.network.state_dict().items()}
     write_bytes(folder.weights_file, save(weights))
 
-    def keep(case: str, mask: Mask, dice: float) -> None:
-        folder.write_mask(case, mask)
+    def keep(case: str, masks: Masks, dice: float) -> None:
+        folder.write_mask(case, *masks)
         emit({"event": "case", "case": case, "dice": dice})
 
     test = task.run_folder.volumes(task.run_folder.split().test, task.cache)
     extra = plugins.metrics(spec.plugins)
-    rows, faults, remarks = evaluate(method.for_inference(), test, keep, extra)
+    data, on_scan = spec.data, spec.protocol.scored_on == "scan"
+    way = datasets.way(data.name, data.grid, data.view) if on_scan else None
+    rows, faults, remarks = evaluate(method.for_inference(), test, keep, extra, way)
     training["remarks"] = [*training["remarks"], *remarks]
     folder.write_cases(rows)
     if extra:

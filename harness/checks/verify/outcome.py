@@ -12,22 +12,24 @@ import statistics
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from harness.checks.verify.inspection import CsvLine, Inspection, same
 from harness.checks.verify.trial import Trial
-from harness.data.case import Volume
+from harness.data.case import Spacing, Volume
 from harness.data.split import Split
 from harness.errors import StateError
 from harness.runs.records import Measured, RunManifest, Scored
 from harness.runs.spec import TrialSpec
 from harness.runs.trial_folder import CASES, HISTORY, RESULT_FILE, WEIGHTS
 from harness.systems import plugin_metrics as extra_metrics
-from harness.systems.case_score import CaseScore
+from harness.systems.case_score import BESIDE, CaseScore
 from harness.systems.catalogue import Kind
 from harness.systems.cost import parameters
 from harness.systems.evaluate import summary
@@ -44,7 +46,8 @@ def check_outcome(
         _sums(trial, trial.spec, trial.scored, split, found)
         kind = run.system(trial.spec.system).kind
         _result(trial, trial.spec, kind, trial.scored, base, found)
-        _scores(trial.scored, trial.folder.cases_file, split, found)
+        on_scan = trial.spec.protocol.scored_on == "scan"
+        _scores(trial.scored, trial.folder.cases_file, split, on_scan, found)
         _masks(trial, trial.spec, split, found)
         _weights(trial, base, found)
     if isinstance(trial.measurement, Measured):
@@ -91,12 +94,13 @@ def _result(
             found.fault(path, f"{key}: is {getattr(result, key)}, not {value}")
 
 
-def _scores(result: Scored, path: Path, split: Split, found: Inspection) -> None:
+def _scores(result: Scored, path: Path, split: Split, on_scan: bool, found: Inspection) -> None:
     """Check cases.csv against the split, and result.json against cases.csv."""
     lines = found.table(path)
     if not lines:
         return
-    columns = ("case", *CaseScore._fields)
+    beside = tuple(f"{BESIDE}{name}" for name in CaseScore._fields) if on_scan else ()
+    columns = ("case", *CaseScore._fields, *beside)
     if tuple(lines[0].cells)[: len(columns)] != columns:
         found.fault(path, f"columns are not {', '.join(columns)}", 1)
         return
@@ -107,7 +111,9 @@ def _scores(result: Scored, path: Path, split: Split, found: Inspection) -> None
             found.fault(path, what, line.number)
     if len(lines) != len(split.test):
         found.fault(path, f"{len(lines)} cases, but the split has {len(split.test)} for testing")
-    rows = [found.numbers(path, line, text=("case", "failed"), blank=set(extra)) for line in lines]
+    text = {"case", "failed", f"{BESIDE}failed"}
+    rows = [found.numbers(path, line, text=text, blank=set(extra)) for line in lines]
+    rows = [{name: row[name] for name in row if name not in beside} for row in rows]
     if all(row.keys() >= set(SCORES) for row in rows):
         for line, row in zip(lines, rows, strict=True):
             for what in _impossible(row, line):
@@ -175,29 +181,49 @@ def _masks(trial: Trial, spec: TrialSpec, split: Split, found: Inspection) -> No
 
 
 def check_case(trial: Trial, volume: Volume, found: Inspection) -> None:
-    """Check a case's line in cases.csv against the overlap and volume of its mask."""
+    """Check a case's line in cases.csv against the overlap and volume of its masks."""
     path = trial.folder.cases_file
     lines = found.table(path) if path.exists() else None
     line = next((line for line in lines or () if line.cells.get("case") == volume.case), None)
     try:
-        counts = overlap(trial.folder.mask(volume.case), volume.label)
+        given = _given(trial, volume)
     except (StateError, ValueError):
         return  # unreadable or on another grid, as `check_outcome` says
     if line is None:
         return
-    z, y, x = volume.spacing_mm
-    voxel_ml = z * y * x / 1000
-    given = {
-        "dice": counts.dice,
-        "jaccard": counts.jaccard,
-        "pred_ml": counts.pred * voxel_ml,
-        "target_ml": counts.target * voxel_ml,
-    }
     said = found.numbers(path, line, text=line.cells.keys() - given)
     for name, value in given.items():
         if name in said and not same(said[name], value):
             what = f"{name} is {said[name]!r}, but mask and label give {value!r}"
             found.fault(path, what, line.number)
+
+
+def _given(trial: Trial, volume: Volume) -> dict[str, float]:
+    """Return what masks and labels of a case give, by the column of cases.csv.
+
+    Raises StateError for a mask that cannot be read, ValueError for one on another grid.
+    """
+    on_grid = trial.folder.mask(volume.case), volume.label, volume.spacing_mm
+    if trial.spec is None or trial.spec.protocol.scored_on == "grid":
+        return _overlap(*on_grid)
+    on_scan = on_grid
+    if volume.scan:
+        mask = trial.folder.mask_on_scan(volume.case)
+        on_scan = mask, volume.scan.label, volume.scan.spacing_mm
+    return _overlap(*on_scan) | _overlap(*on_grid, BESIDE)
+
+
+def _overlap(
+    mask: NDArray[Any], label: NDArray[Any], spacing_mm: Spacing, before: str = ""
+) -> dict[str, float]:
+    counts = overlap(mask, label)
+    voxel_ml = math.prod(spacing_mm) / 1000
+    return {
+        f"{before}dice": counts.dice,
+        f"{before}jaccard": counts.jaccard,
+        f"{before}pred_ml": counts.pred * voxel_ml,
+        f"{before}target_ml": counts.target * voxel_ml,
+    }
 
 
 def _weights(trial: Trial, base: Trial | None, found: Inspection) -> None:
