@@ -17,9 +17,15 @@ gc.set_threshold(*gc.get_threshold()[:2], 100)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Share the whole suite among processes, file by file; `-n 0` and single files do without."""
+    """Share the whole suite among processes, file by file.
+
+    Not with `-n 0`, for single files, and for the long tests, which watch memory and kill.
+    """
+    if hasattr(config, "workerinput"):
+        return  # this is one of the processes, and starts none of its own
     named = [each for each in config.args if Path(each.partition("::")[0]).suffix == ".py"]
-    if config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None and not named:
+    alone = named or config.option.markexpr != "not long"
+    if config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None and not alone:
         config.option.numprocesses = min(WORKERS, os.cpu_count() or 1)
         config.option.dist = "loadfile"
         config.option.loadscopereorder = False
