@@ -243,7 +243,7 @@ def four_rows(path):
 
 def drawn(folder, **choice):
     """Name -> path of what is drawn."""
-    written = draw_sheets(folder, VOLUMES.__getitem__, folder.path / "figures", **choice)
+    written = draw_sheets(folder, lambda case, of: VOLUMES[case], folder.path / "figures", **choice)
     return {path.name: path for path in written}
 
 

@@ -380,6 +380,8 @@ def test_x16_passwords_in_uris_are_starred(text):
         (f"--data-root /scans/{PATIENT} --out x", "--data-root DATA_ROOT --out x"),
         (f"--data-root={PATIENT}", "--data-root=DATA_ROOT"),
         (f"--data-root '/my scans/{PATIENT}'", "--data-root DATA_ROOT"),
+        (f"--test b=/scans/{PATIENT} --out x", "--test b=TEST_ROOT --out x"),
+        (f"--test=b={PATIENT}", "--test=b=TEST_ROOT"),
         ("--out 'a b'", "--out 'a b'"),
     ],
 )

@@ -18,6 +18,9 @@ from harness.data.split import Split
 from harness.data.target import Target, bounds, measured
 from harness.errors import DataError
 from harness.results import tables
+from harness.results.claims.verdicts import judge
+from harness.results.compare import compare
+from harness.runs.run_folder import RunFolder
 
 PAPER = Reading(grid="paper")
 DROP = Reading(grid="paper", drop_vanished=True)
@@ -208,3 +211,16 @@ def test_a_mean_over_no_target_is_no_score(tmp_path):
     made = written(tmp_path, 12)
     assert made.frame["dice_mean"].isna().all() and made.frame["hd95_mean"].isna().all()
     assert "none of the 12 test cases has any target" in " ".join(made.notes)
+
+
+def test_where_no_test_case_has_a_target_nothing_is_concluded(tmp_path):
+    made = written(tmp_path, 12)
+    assert made.frame[["dice_std", "hd95_median"]].isna().all().all()
+    folder = RunFolder(tmp_path / "run")
+    judged = [each for each in judge([folder]) if each.claim.source == "Table V"]
+    assert {each.word for each in judged if each.why == "no test case has a target"} == {
+        "undecided"
+    }
+    compared = compare([folder], [])
+    assert compared.notes == ("no test case has a target: nothing can be compared",)
+    assert not any(found.comparisons for found in compared.found)

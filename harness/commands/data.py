@@ -82,7 +82,8 @@ def check_data(options: CheckOptions) -> None:
     from harness.systems.metrics import score
 
     use_plugins(options.plugins)
-    settings = resolve(options.profile, None, options.changes or (), None)
+    changes = [*(options.changes or ()), *options.sight.changes]
+    settings = resolve(options.profile, None, changes, None)
     faults, notes, targets, found = check(
         options.root,
         options.dataset,
@@ -136,13 +137,14 @@ def describe_data(options: DescribeOptions) -> None:
     use_plugins(options.plugins)
     if not options.root.is_dir():
         raise no_folder(options.root)
-    reduce = resolve(options.profile, None, (), None).reduce
+    settings = resolve(options.profile, None, options.sight.changes, None)
     asked = request_of_all(
         options.root,
         options.dataset,
         words(options.modalities),
         target=options.target,
-        reduce=reduce,
+        reading=settings.data,
+        reduce=settings.reduce,
         **options.files.fields,
     )
     with Screen(quiet=options.as_json).bar("reading volumes") as advance:

@@ -137,21 +137,9 @@ class FileOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """The options on data: the volumes that a run or study reads, and the region to segment."""
+class GridOptions:
+    """The options on the grid: the voxels that systems see, and targets that it loses."""
 
-    dataset: Annotated[
-        str,
-        typer.Option(
-            help="phantom (built in), brats, liver, lits, kits … (`pfbench list datasets`), or "
-            "folder: nnU-Net's layout, Decathlon's, or --image and --label.",
-            autocompletion=completion.datasets,
-        ),
-    ] = "phantom"
-    data_root: DataRoot = None
-    modalities: Modalities = ""
-    target: Target = ""
-    files: FileOptions = FileOptions()
     grid: Annotated[
         str,
         typer.Option(
@@ -185,6 +173,25 @@ def _listed(text: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """The options on data: the volumes that a run or study reads, and the region to segment."""
+
+    dataset: Annotated[
+        str,
+        typer.Option(
+            help="phantom (built in), brats, liver, lits, kits … (`pfbench list datasets`), or "
+            "folder: nnU-Net's layout, Decathlon's, or --image and --label.",
+            autocompletion=completion.datasets,
+        ),
+    ] = "phantom"
+    data_root: DataRoot = None
+    modalities: Modalities = ""
+    target: Target = ""
+    files: FileOptions = FileOptions()
+    sight: GridOptions = GridOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckOptions:
     """The options of `pfbench data check`."""
 
@@ -193,6 +200,7 @@ class CheckOptions:
     modalities: Modalities = ""
     target: Target = ""
     files: FileOptions = FileOptions()
+    sight: GridOptions = GridOptions()
     profile: Annotated[
         str,
         typer.Option(help="The grid of paper or quick.", autocompletion=completion.profiles),
@@ -214,6 +222,7 @@ class DescribeOptions:
     modalities: Modalities = ""
     target: Target = ""
     files: FileOptions = FileOptions()
+    sight: GridOptions = GridOptions()
     group: Annotated[
         str,
         typer.Option(help="Whose a case is: a pattern such as '{patient}_*', or a CSV."),
@@ -288,6 +297,48 @@ class MlflowOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CrossingOptions:
+    """The options on tests beyond one split: folds, sites, and data of other origins."""
+
+    folds: Annotated[
+        str,
+        typer.Option(
+            help="Cross-validation, in which each case tests once: all, a number of folds such as "
+            "10, or a list such as 0,2."
+        ),
+    ] = ""
+    leave_one_out: Annotated[
+        str,
+        typer.Option(
+            help="site: a fold for each site, which tests while the others train; the sites stand "
+            "in the CSV of split.group.",
+        ),
+    ] = ""
+    tests: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--test",
+            help="NAME=DIR: score the trained networks on the data in DIR, too; may be repeated.",
+        ),
+    ] = None
+    test_images: Annotated[
+        list[str] | None,
+        typer.Option("--test-image", help="NAME:MODALITY=PATTERN, where its files differ."),
+    ] = None
+    test_labels: Annotated[
+        list[str] | None,
+        typer.Option("--test-label", help="NAME:PATTERN, where its files differ."),
+    ] = None
+
+    @property
+    def changes(self) -> list[str]:
+        """The changes of settings by these options, written as for `--set`."""
+        if self.leave_one_out:
+            one_of("leave-one-out", self.leave_one_out, Literal["site"])
+        return ["split.kind=site"] if self.leave_one_out else []
+
+
+@dataclass(frozen=True, kw_only=True)
 class SuiteOptions:
     """The options on a suite's trials: which trials there are, and how they are carried out."""
 
@@ -310,6 +361,7 @@ class SuiteOptions:
         ),
     ] = None
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Trials of each row.")] = 1
+    crossing: CrossingOptions = CrossingOptions()
     settings: SettingOptions = SettingOptions()
     tuned: Annotated[
         Path | None, typer.Option(help="The best.yaml of `pfbench tune`: use what it found.")
@@ -432,6 +484,7 @@ class TuneOptions:
 
     spaces: SpaceOptions
     search: SearchOptions = SearchOptions()
+    folds: Annotated[str, typer.Option(hidden=True)] = ""  # refused with the way to search in each
     data: DataOptions = DataOptions()
     settings: SettingOptions = SettingOptions()
     placement: PlacementOptions = PlacementOptions()
@@ -486,6 +539,10 @@ class PredictOptions:
         ),
     ] = ""
     seed: Annotated[int | None, typer.Option(min=0, help="Default: the lowest.")] = None
+    fold: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of a cross-validation: whose network. Default: the lowest."),
+    ] = None
     probability: Annotated[
         bool, typer.Option("--probability", help="Write the probability of each voxel, too.")
     ] = False

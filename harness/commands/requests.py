@@ -5,12 +5,13 @@ A request is made within the cluster that it names, because shares of a machine 
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.commands.options import (
+    CrossingOptions,
     DataOptions,
     MlflowOptions,
     SettingOptions,
@@ -23,7 +24,10 @@ from harness.commands.placement import joined_cluster, placement_of
 from harness.commands.plugins import use_plugins
 from harness.commands.spaces import spaces_of
 from harness.data import datasets
+from harness.errors import UsageError
 from harness.experiments import run as runner
+from harness.experiments.elsewhere import asked
+from harness.experiments.folds import FoldChoice
 from harness.experiments.session import Mirroring
 from harness.runs import suite_file
 from harness.runs.redact import redact
@@ -49,7 +53,8 @@ def run_request(
     use_plugins(options.plugins, options.models or ())
     suite = suite_file.use(options.suite)
     profile = _profile(options.settings, options.data)
-    settings = _settings(options.settings, options.data, profile, options.tuned)
+    changes = options.crossing.changes
+    settings = _settings(options.settings, options.data, profile, options.tuned, changes)
     tables = chosen(suite, profile, options.models or (), options.rows or ())
     folder = options.out or RUNS / f"{suite}-{options.data.dataset}-{profile}"
     with joined_cluster(options.placement, options.executor):
@@ -64,8 +69,20 @@ def run_request(
             mirroring=_mirroring(mlflow, folder),
             retry_failed=retry_failed,
             tuned=None if options.tuned_elsewhere else options.tuned,
+            folds=_folds(options.crossing),
+            tests=asked(
+                options.crossing.tests or (),
+                options.crossing.test_images or (),
+                options.crossing.test_labels or (),
+            ),
             command=typed_command(),
         )
+
+
+def _folds(options: CrossingOptions) -> FoldChoice | None:
+    """The folds that were asked for; all of them where one site after the other is left out."""
+    asked_for = options.folds or ("all" if options.leave_one_out else "")
+    return FoldChoice.of(asked_for) if asked_for else None
 
 
 @contextmanager
@@ -76,6 +93,10 @@ def study_request(options: TuneOptions) -> Iterator["StudyRequest"]:
     """
     from harness.experiments.tune import StudyRequest  # Optuna and its forests; a run needs neither
 
+    if options.folds:
+        what = "a study searches within one fold, whose validation cases test in another"
+        remedy = "a study for each fold: --set split.fold=0, and `pfbench run` with the same"
+        raise UsageError(what, where="--folds", remedy=remedy, code="PFB-C56")
     search, mlflow = options.search, options.mlflow
     sampler = one_of("search", search.search, Sampler)
     pruner = one_of("scheduler", search.scheduler, Pruner)
@@ -110,9 +131,13 @@ def _profile(options: SettingOptions, data: DataOptions) -> str:
 
 
 def _settings(
-    options: SettingOptions, data: DataOptions, profile: str, tuned: Path | None = None
+    options: SettingOptions,
+    data: DataOptions,
+    profile: str,
+    tuned: Path | None = None,
+    more: Sequence[str] = (),
 ) -> Settings:
-    changes = [*(options.changes or ()), *data.changes]
+    changes = [*(options.changes or ()), *data.sight.changes, *more]
     return resolve(profile, options.config, changes, options.epochs, tuned)
 
 

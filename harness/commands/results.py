@@ -194,7 +194,7 @@ def predict(options: PredictOptions) -> None:
     use_plugins(options.plugins)
     request = predictor.PredictRequest(
         run=options.run_dir,
-        trial=choose_trial(options.run_dir, options.model or None, options.seed),
+        trial=choose_trial(options.run_dir, options.model or None, options.seed, options.fold),
         inputs=tuple(options.inputs),
         out=options.out,
         probability=options.probability,

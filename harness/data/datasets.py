@@ -14,7 +14,7 @@ from harness.data.by_pattern import Layout
 from harness.data.case import PAPER_GRID, Case, Contents, FaultyCase, Grid, Scan, Survey, Volume
 from harness.data.divide import Roster
 from harness.data.exclude import note_of, refuse_strangers
-from harness.data.ingest import Job, Outcome, Score, digest, ingest, inspect
+from harness.data.ingest import Job, Outcome, Score, content_key, digest, ingest, inspect
 from harness.data.layout import no_folder, same_but_for_case
 from harness.data.pattern import Tree
 from harness.data.presets import GLIOMA, PRESETS
@@ -169,6 +169,8 @@ class Prepared:
     notes: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     """The cases that were left out, because nothing of their target is on the grid."""
+    contents: Mapping[str, str] = field(default_factory=dict)
+    """Case -> a hash of its voxels as stored, equal for any file format; nothing for a phantom."""
 
 
 def case_ids(request: DataRequest) -> list[str]:
@@ -216,7 +218,8 @@ def prepare(
     found = find_jobs(full)
     jobs = [job for job in found.jobs if only is None or job.name in only]
     examples = _examples(jobs, [job.name for job in found.jobs], training)
-    limits = _limits(full, examples, cache_root, workers, progress)
+    given = full.view.limits if full.view else ()
+    limits = given or _limits(full, examples, cache_root, workers, progress)
     view = (full.view or PAPERS).model_copy(update={"limits": limits})
     jobs = [replace(job, view=view, score=score) for job in jobs]
     outcomes: list[Outcome] = []
@@ -236,6 +239,7 @@ def prepare(
         notes=tuple(all_notes(full, found, outcomes, limits)),
         view=view,
         dropped=tuple(outcome.name for outcome in outcomes if outcome.dropped),
+        contents={outcome.name: outcome.content for outcome in outcomes if outcome.content},
     )
 
 
@@ -326,6 +330,25 @@ def _asked_limits(request: DataRequest) -> tuple[Limits | None, ...]:
     entry = DATASETS[request.dataset]
     own_way = bool(entry.plugin) and entry.prepare != WHOLE
     return fit.limits(request.reading, request.dataset, own_way, request.modalities)
+
+
+def learns_intensities(request: DataRequest) -> bool:
+    """Return whether the targets of training cases decide the intensities that become 0 and 1.
+
+    `request` is complete.
+    """
+    return None in _asked_limits(request)
+
+
+def content_fingerprint(request: DataRequest, only: Collection[str] | None = None) -> str:
+    """Return a text that is equal for equal files that are read in the same way.
+
+    Unlike `Prepared.fingerprint` it depends on no training case. `request` is complete; `only`
+    these cases.
+    """
+    jobs = find_jobs(request).jobs
+    keys = [(job.name, content_key(job)) for job in jobs if only is None or job.name in only]
+    return digest(sorted(keys))[:16]
 
 
 def _limits(

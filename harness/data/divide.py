@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.data import given_split
-from harness.data.given_split import IGNORED, GivenSplit, refuse_other_cases
+from harness.data.given_split import IGNORED, SITES, GivenSplit, refuse_other_cases
 from harness.data.patients import Groups, groups, suspicion
 from harness.data.split import FOLDS, Kind, Split, carved, split
 from harness.errors import DataError, UsageError
@@ -42,38 +42,55 @@ class Division:
     split: Split
     folds: int
     """The number of folds, of which this split is one."""
+    name: str
+    """The name of the fold, such as the site that tests; "" where folds have numbers alone."""
     notes: tuple[str, ...]
     group: str
     """The rule for patients; a file stands by name and content, without its place."""
     file: str
 
 
-def divide(roster: Roster, *, kind: Kind, seed: int, fold: int, group: str, file: str) -> Division:
+def divide(
+    roster: Roster,
+    *,
+    kind: Kind,
+    seed: int,
+    fold: int,
+    group: str,
+    file: str,
+    folds: int = FOLDS,
+) -> Division:
     """Divide cases by the settings of a split; reads no voxels.
 
     Raises UsageError for a rule, a file or a fold that does not fit the data, DataError where
     there are too few patients.
     """
     known = groups(group, roster.cases, roster.patient)
-    given, notes = _given(roster, known, file)
+    given, notes = _given(roster, known, kind, file)
     if given and given.whole and not (group or known.patients):
         known = replace(known, patients=given.whole.patients, sites=given.whole.sites)
     if not group and not roster.patient and not known.patients:
         notes += [text] if (text := suspicion(roster.cases)) else []
     if given is None:
-        made = split(roster.cases, kind=kind, seed=seed, fold=fold, patients=known.patients)
-        folds = 1 if kind == "official" else FOLDS
+        how = {"seed": seed, "fold": fold, "folds": folds}
+        made = split(roster.cases, kind=kind, **how, patients=known.patients)
+        folds = 1 if kind == "official" else folds
     else:
         made, folds = _followed(given, roster, known.patients, seed, fold), given.count
     made = replace(made, patients=dict(known.patients), sites=dict(known.sites))
     _refuse_shared_patients(made, given)
     notes += _counted(made)
     followed = (given.said or given.name) if given else file
-    return Division(made, folds, tuple(notes), known.said, followed)
+    name = given.names[fold] if given and given.names else ""
+    return Division(made, folds, name, tuple(notes), known.said, followed)
 
 
-def _given(roster: Roster, known: Groups, file: str) -> tuple[GivenSplit | None, list[str]]:
+def _given(
+    roster: Roster, known: Groups, kind: Kind, file: str
+) -> tuple[GivenSplit | None, list[str]]:
     """Return the split of a file, of the data set's own list or of the table of patients."""
+    if kind == "site":
+        return _by_site(known, file), []
     if file == IGNORED:
         return None, []
     if file:
@@ -83,6 +100,17 @@ def _given(roster: Roster, known: Groups, file: str) -> tuple[GivenSplit | None,
         return None, []
     given = given_split.of_folds(folds, name)
     return given, [f"{given.count} folds as {name} gives them; split.file=none divides anew"]
+
+
+def _by_site(known: Groups, file: str) -> GivenSplit:
+    if file not in ("", IGNORED):
+        what, remedy = "the sites are the folds, so no file can give them", "leave out split.file"
+        raise UsageError(what, where=SITES, remedy=remedy, code="PFB-C53")
+    if not known.sites:
+        what = "the site of a case is not known"
+        remedy = "--set split.group=patients.csv with the columns case,patient,site"
+        raise UsageError(what, where=SITES, remedy=remedy, code="PFB-C53")
+    return given_split.of_sites(known.sites, known.said)
 
 
 def _followed(

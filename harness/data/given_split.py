@@ -5,13 +5,13 @@
     a data list         MONAI's {"training": [{"image": …, "label": …, "fold": 0}]}
     a CSV               case,fold
 
-Lists of folds have no third part: the fold that is asked for tests, and of the others a tenth
-validates, as in a seeded split.
+The sites of a table of patients are folds, too. Lists of folds have no third part: the fold that is
+asked for tests, and of the others a tenth validates, as in a seeded split.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from harness.data.split import Split
 from harness.errors import DataError, UsageError
 
 SETTING = "split.file"
+SITES = "split.kind=site"
 IGNORED = "none"  # the folds that a data set brings along are not taken
 
 
@@ -33,6 +34,8 @@ class GivenSplit:
     whole: Split | None = None
     said: str = ""
     """The name of the file and a digest of its content."""
+    names: tuple[str, ...] = ()
+    """The name of each fold, where folds have names; else ()."""
 
     @property
     def count(self) -> int:
@@ -65,6 +68,17 @@ def of_folds(folds: Mapping[str, int], name: str, said: str = "") -> GivenSplit:
         for number in numbers
     )
     return GivenSplit(name, made, said=said)
+
+
+def of_sites(sites: Mapping[str, str], name: str) -> GivenSplit:
+    """Make a fold for each site from case -> site, in order of the sites' names."""
+    names = sorted(set(sites.values()))
+    if len(names) < 2:
+        what, remedy = f"{name}: all cases are of site {names[0]}", "cases of two sites or more"
+        raise UsageError(what, where=SITES, remedy=remedy, code="PFB-C53")
+    numbers = {site: number for number, site in enumerate(names)}
+    made = of_folds({case: numbers[site] for case, site in sites.items()}, name)
+    return replace(made, names=tuple(names))
 
 
 def read(path: Path) -> GivenSplit:

@@ -16,7 +16,7 @@ from harness.data.wording import listed
 from harness.errors import DataError, UsageError
 
 FOLDS = 5
-Kind = Literal["seeded", "official"]
+Kind = Literal["seeded", "official", "site"]
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,12 @@ def split(
     kind: Kind = "seeded",
     seed: int = 0,
     fold: int = 0,
+    folds: int = FOLDS,
     patients: Mapping[str, str] | None = None,
 ) -> Split:
     """Divide patients 80 : 20; validation is a tenth of the 80 (at least one patient).
 
-    seeded    a random fifth tests, another one for each fold (0-4): 369 -> 295 + 74
+    seeded    one of `folds` random parts tests, another one for each fold: 369 -> 295 + 74
     official  the authors' code: int(0.8 n) + 1 train, one validates, the rest tests, in order
               of id: 369 -> 296 + 1 + 72
 
@@ -117,21 +118,21 @@ def split(
     twice, UsageError for a fold that does not exist.
     """
     _refuse_twice(ids, DataError)
-    if fold not in range(FOLDS) or (kind == "official" and fold):
-        known = "fold 0 only" if kind == "official" else f"folds 0 to {FOLDS - 1}"
+    if fold not in range(folds) or (kind == "official" and fold):
+        known = "fold 0 only" if kind == "official" else f"folds 0 to {folds - 1}"
         what, remedy = f"there is no fold {fold}: a {kind} split has {known}", "--set split.fold=0"
         raise UsageError(what, where="split.fold", remedy=remedy, code="PFB-C02")
     cases = _by_patient(ids, patients or {})
-    least = FOLDS if fold else 3
+    least = max(3, folds) if fold else 3
     if len(cases) < least:
         who = "cases" if len(cases) == len(ids) else f"patients with {len(ids)} cases"
         raise DataError(
             f"{len(cases)} {who}, but this split needs at least {least}",
-            remedy="add cases" if not fold else "add cases, or use fold 0",
+            remedy="add cases" if not fold else "add cases, or fewer folds: --set split.folds=3",
             code="PFB-D09",
         )
     ordered = sorted(cases)
-    made = _official(ordered) if kind == "official" else _seeded(ordered, seed, fold)
+    made = _official(ordered) if kind == "official" else _seeded(ordered, seed, fold, folds)
     train, validation, test = (_cases_of(part, cases) for part in made)
     return Split(train, validation, test)
 
@@ -170,9 +171,9 @@ def _official(ids: list[str]) -> Parts:
     return ids[:trained], [ids[trained]], ids[trained + 1 :]
 
 
-def _seeded(ids: list[str], seed: int, fold: int) -> Parts:
+def _seeded(ids: list[str], seed: int, fold: int, folds: int) -> Parts:
     shuffled = _shuffled(ids, seed)
-    parts = np.array_split(np.arange(len(ids)), FOLDS)  # the first ones are the larger ones
+    parts = np.array_split(np.arange(len(ids)), folds)  # the first ones are the larger ones
     test = {shuffled[i] for i in parts[fold]}
     rest = [case for case in shuffled if case not in test]
     validated = _tenth(rest)

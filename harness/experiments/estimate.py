@@ -46,7 +46,11 @@ class Estimate:
 
 
 def estimate(spec: TrialSpec, probe: Probe, split: Split, processes: int) -> Estimate:
-    """The estimate of a trial from its probe; the trial is measured in `processes` processes."""
+    """The estimate of a trial from its probe; the trial is measured in `processes` processes.
+
+    The test part of `split` has the cases that test the trial, also where these are of another
+    origin.
+    """
     found, measured = probe.training, probe.inference
     measure_s = 0.0 if measured is None else None
     if isinstance(found, Failed):
@@ -63,7 +67,7 @@ def estimate(spec: TrialSpec, probe: Probe, split: Split, processes: int) -> Est
 def _steps(spec: TrialSpec, split: Split, networks: int) -> int:
     """The number of optimiser steps; fine-tuning is one epoch over the test cases."""
     if spec.base:
-        return len(split.test)
+        return len(split.test) if spec.tuned else 0
     return networks * spec.protocol.epochs * spec.protocol.windows_per_volume * len(split.train)
 
 
@@ -105,16 +109,19 @@ class Forecast:
     def estimates(self) -> dict[str, Estimate]:
         processes = self.placement.processes
         return {
-            trial: estimate(self.planned.trials[trial], probe, self.planned.split, processes)
+            trial: estimate(spec, probe, self.planned.cases_of(spec), processes)
             for trial, probe in self.probes.items()
+            for spec in [self.planned.trials[trial]]
         }
 
     @cached_property
     def rows(self) -> list[Record]:
-        """One row for all trials that differ in their seed alone, in the order of the table."""
+        """One row for all trials that differ in seed and fold, in the order of the table."""
         alike: dict[str, list[str]] = {}
         for trial, spec in self.planned.trials.items():
-            alike.setdefault(spec.model_copy(update={"seed": 0}).id, []).append(trial)
+            test = spec.test and spec.test.model_copy(update={"fingerprint": ""})
+            same = {"seed": 0, "fold": 0, "split": "", "data": self.planned.data, "test": test}
+            alike.setdefault(spec.model_copy(update=same).id, []).append(trial)
         return [self._row(trials) for trials in alike.values()]
 
     def _row(self, trials: Sequence[str]) -> Record:
@@ -126,7 +133,7 @@ class Forecast:
         measured = probe.inference if isinstance(probe.inference, ProbedInference) else None
         faults = [part for part in (probe.training, probe.inference) if isinstance(part, Failed)]
         return {
-            "name": self.planned.names[trial].removesuffix(f" seed {spec.seed}"),
+            "name": _without_training(self.planned.names[trial], spec),
             "model": spec.system,
             "trials": len(trials),
             "steps": made.steps,
@@ -207,9 +214,16 @@ class Forecast:
         return any(row["reason"] for row in self.rows)
 
 
+def _without_training(name: str, spec: TrialSpec) -> str:
+    """The name of a trial for all its seeds and folds: "PFSeg", "PFSeg on hospital_b"."""
+    title = name.rpartition(f" seed {spec.seed}")[0]
+    return f"{title} on {spec.test.name}" if spec.test else title
+
+
 def _mean_step_s(found: ProbedTraining | None) -> float | None:
     """Mean seconds of a step over all networks of a trial, which take equally many steps."""
-    return sum(pace.step_s for pace in found.paces) / len(found.paces) if found else None
+    paces = found.paces if found else []
+    return sum(pace.step_s for pace in paces) / len(paces) if paces else None
 
 
 def forecast(request: runner.RunRequest, limit_s: float, screen: Screen) -> Forecast:

@@ -6,8 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.data import datasets
+from harness.data.datasets import DataRequest, Prepared
 from harness.data.split import NO_CASES
-from harness.errors import FAILED_TRIALS
+from harness.data.wording import counted
+from harness.errors import FAILED_TRIALS, together
+from harness.experiments.elsewhere import OtherRequest, elsewhere, request_of
+from harness.experiments.folds import FoldChoice, crossed, divisions, settings_of
 from harness.experiments.session import ExperimentRequest, Session, divided, hold, recorded
 from harness.experiments.stopping import Stopped
 from harness.report import figures
@@ -16,7 +20,7 @@ from harness.runs.crash_points import crash_point
 from harness.runs.events import Event
 from harness.runs.files import JsonObject
 from harness.runs.manifest import open_run
-from harness.runs.plan import Plan, plan
+from harness.runs.plan import Elsewhere, Fold, Plan, described, plan
 from harness.runs.records import ProbedTraining
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
@@ -41,13 +45,21 @@ class RunRequest(ExperimentRequest):
     retry_failed: bool = False
     tuned: Path | None = None
     """The file of settings that a study found on the split of this run."""
+    folds: FoldChoice | None = None
+    """The folds of a cross-validation; None for a single split."""
+    tests: tuple[OtherRequest, ...] = ()
+    """The data sets of other origins, on which the trained networks are scored."""
 
 
 def fitted(request: RunRequest) -> RunRequest:
     """The request with the grid of its volumes, decided by the headers of the training cases.
 
-    Raises UsageError for a wrong name or a missing root.
+    In a cross-validation each case trains in some fold. Raises UsageError for a wrong name or a
+    missing root, or folds that there cannot be.
     """
+    if request.folds:
+        settings = settings_of(request.settings, request.folds)
+        return replace(request, settings=settings, data=datasets.fitted(request.data))
     return replace(request, data=datasets.fitted(request.data, training_of(request)))
 
 
@@ -99,39 +111,98 @@ def _run(request: RunRequest, session: Session) -> int:
 def refuse_impossible(request: RunRequest) -> None:
     """UsageError for errors that no data can mend, before a folder is made or a volume is read."""
     request.mirroring.refuse_unusable()
+    for other in request.tests:
+        request_of(other, request.data)
     plan(request.suites, request.settings, datasets.expected(request.data), NO_CASES)
 
 
 def prepare(request: RunRequest, screen: Screen) -> Plan:
     """Read and preprocess the volumes (once), split them, and resolve every trial."""
+    return (_prepare_folds if request.folds else _prepare_split)(request, screen)
+
+
+def _prepare_split(request: RunRequest, screen: Screen) -> Plan:
+    """The plan for a single split."""
     known = datasets.roster(request.data)
     if not known.faults:
         divided(request.settings, known)  # a wrong split is refused before volumes are read
-    with screen.bar("preparing volumes") as advance:
-
-        def progress(done: int, total: int, what: str) -> None:
-            advance(done, total, what)
-            crash_point("volume")
-
-        prepared = datasets.prepare(
-            request.data,
-            request.cache,
-            training=training_of(request),
-            progress=progress,
-            score=score,
-        )
+    prepared = _volumes(request, request.data, training_of(request), "volumes", screen)
     made = divided(request.settings, known.only([*prepared.keys, *prepared.dropped]))
     made = replace(made, split=made.split.without(prepared.dropped))
     if request.tuned:
         refuse_other_split(request.tuned, made.split.digest)
+    settings = recorded(request.settings, made)
+    fold = Fold(settings.split.fold, made.split, described(prepared), prepared.keys)
     return plan(
         request.suites,
-        recorded(request.settings, made),
+        settings,
         replace(prepared, notes=(*prepared.notes, *made.notes)),
         made.split,
         seeds=request.seeds,
         device=request.placement.device,
+        elsewhere=_elsewhere(request, prepared, [fold], screen),
     )
+
+
+def _prepare_folds(request: RunRequest, screen: Screen) -> Plan:
+    """The plan of a cross-validation."""
+    assert request.folds
+    known = datasets.roster(request.data)
+    if known.faults:
+        raise together(known.faults, "the data")
+    made = divisions(request.settings, request.folds, known)
+    if request.tuned:
+        for each in made:
+            refuse_other_split(request.tuned, each.division.split.digest)
+
+    def prepare_for(train: Sequence[str], what: str) -> Prepared:
+        return _volumes(request, request.data, lambda ids: train, what, screen)
+
+    validation, first, notes = crossed(request.data, request.folds, made, prepare_for)
+    return plan(
+        request.suites,
+        recorded(request.settings, made[0].division),
+        replace(first, notes=tuple(notes)),
+        validation.folds[0].split,
+        seeds=request.seeds,
+        device=request.placement.device,
+        crossed=validation,
+        elsewhere=_elsewhere(request, first, validation.folds, screen),
+    )
+
+
+def _elsewhere(
+    request: RunRequest, prepared: Prepared, folds: Sequence[Fold], screen: Screen
+) -> list[Elsewhere]:
+    """The data sets of other origins; `prepared` are the volumes that train."""
+
+    def prepare_other(asked: DataRequest, what: str) -> Prepared:
+        return _volumes(request, asked, None, what, screen)
+
+    contents, group = prepared.contents, request.settings.split.group
+    return [
+        elsewhere(other, request.data, contents, folds, group, prepare_other)
+        for other in request.tests
+    ]
+
+
+def _volumes(
+    request: RunRequest,
+    asked: DataRequest,
+    training: Callable[[Sequence[str]], Sequence[str]] | None,
+    what: str,
+    screen: Screen,
+) -> Prepared:
+    """Prepare volumes with a progress bar."""
+    with screen.bar(f"preparing {what}") as advance:
+
+        def progress(done: int, total: int, name: str) -> None:
+            advance(done, total, name)
+            crash_point("volume")
+
+        return datasets.prepare(
+            asked, request.cache, training=training, progress=progress, score=score
+        )
 
 
 def dry_run(request: RunRequest, screen: Screen) -> list[JsonObject]:
@@ -147,6 +218,7 @@ def dry_run(request: RunRequest, screen: Screen) -> list[JsonObject]:
             "model": spec.system,
             "seed": spec.seed,
             "fold": spec.fold,
+            "test": spec.test.name if spec.test else "",
             "base": spec.base.id if spec.base else "",
             "state": folder.trial(spec.id).state(),
         }
@@ -158,11 +230,18 @@ def _announce(request: RunRequest, folder: RunFolder, planned: Plan, screen: Scr
     done = sum(folder.trial(trial).state() in ("ok", "failed") for trial in planned.trials)
     data = planned.data
     kind = ", synthetic" if data.synthetic else ""
-    cases = planned.split
-    sizes = f"{len(cases.train)} train, {len(cases.validation)} validation, {len(cases.test)} test"
     for name in planned.suites:
         screen.say(f"suite       {name}: {suite(name).title}")
+    for fold in planned.folds:
+        sizes = ", ".join(f"{len(cases)} {part}" for part, cases in fold.split.parts.items())
+        if planned.crossed:
+            name = f", {fold.name}" if fold.name else ""
+            screen.say(f"fold {fold.number:<6} {sizes}{name}")
+    if planned.crossed:
+        sizes = f"{len(planned.folds)} of {planned.crossed.count} folds"
     screen.say(f"dataset     {data.name} ({sizes}; {', '.join(data.modalities)}{kind})")
+    for other in planned.elsewhere:
+        screen.say(f"test        {other.name}: {counted(len(other.cases), 'case')}")
     screen.say(f"protocol    {planned.protocol_hash}  profile {planned.settings.profile}")
     screen.say(f"trials      {len(planned.trials)}, of these already done: {done}")
     screen.say(f"output      {folder.path}")

@@ -30,7 +30,7 @@ from harness.runs import study_folder as study
 from harness.runs.events import Event
 from harness.runs.files import JsonObject
 from harness.runs.manifest import open_study
-from harness.runs.plan import Plan, PlannedRow, described, trials_of
+from harness.runs.plan import Fold, Plan, PlannedRow, described, trials_of
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.search_space import Space, changes, even
@@ -105,6 +105,7 @@ def _tune(request: StudyRequest, session: Session) -> int:
         _protocol(request, prepared),
         request.cache,
         request.command,
+        prepared.notes,
     )
     _announce(request, folder, prepared, screen)
     session.begin()
@@ -342,8 +343,7 @@ def trials_of_point(
     trials = trials_of(
         row,
         request.settings,
-        prepared.data,
-        prepared.split,
+        (Fold(request.settings.split.fold, prepared.split, prepared.data, prepared.keys),),
         request.seeds,
         request.placement.device,
     )

@@ -23,13 +23,15 @@ from harness.errors import StateError, unknown
 from harness.report.case_sheet import Sheet, SystemPanel, draw
 from harness.report.style import write_picture
 from harness.results.caveats import SYNTHETIC
-from harness.results.rows import ResultRow, rows
+from harness.results.rows import ResultRow, rows, trainings
 from harness.runs.records import Failed
 from harness.runs.run_folder import RunFolder
 from harness.runs.trial_folder import TrialFolder
 from harness.systems.overlap import dice as dice_of
 
 Mask = NDArray[Any]  # (D, H, W), non-zero is foreground
+OpenVolume = Callable[[str, str], Volume]
+"""A function that opens the volume of a case, of the volumes with a fingerprint."""
 
 REASONS = {
     "only": "the only test case, mean Dice {dice:.3f}",
@@ -78,7 +80,7 @@ def largest_slice(label: Mask) -> int:
 
 def draw_sheets(
     folder: RunFolder,
-    volume_of: Callable[[str], Volume],
+    volume_of: OpenVolume,
     out: Path,
     *,
     suite: str | None = None,
@@ -94,7 +96,7 @@ def draw_sheets(
 
 def sheets(
     folder: RunFolder,
-    volume_of: Callable[[str], Volume],
+    volume_of: OpenVolume,
     *,
     suite: str | None = None,
     cases: Sequence[str] = (),
@@ -109,22 +111,27 @@ def sheets(
     suite = suite or ("table5" if "table5" in run.suites else next(iter(run.suites)))
     entries = [_Entry.of(row) for row in rows(folder, suite)]
     dice = _dice_table(entries, folder)
-    reasons = _asked_for(cases, dice) if cases else _by_rule(entries, dice, volume_of)
+
+    def opened(case: str) -> Volume:
+        found = (entry for entry in entries if case in entry.dice)
+        return volume_of(case, next(found).trial_of(case).spec().tested)
+
+    reasons = _asked_for(cases, dice) if cases else _by_rule(entries, dice, opened)
     about = f"{run.suite(suite).title}, profile {run.profile}"
     about += f"\n{SYNTHETIC.note}" if run.synthetic else ""
     for case, why in reasons.items():
         yield (
             "-".join([*why, case]),
-            _sheet(volume_of(case), "; ".join(why.values()), about, entries),
+            _sheet(opened(case), "; ".join(why.values()), about, entries),
         )
 
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
-    """One row of the table, represented by the trial of its first seed."""
+    """One row of the table, represented by the trials of its first seed: one, or one a fold."""
 
     row: ResultRow
-    trial: TrialFolder
+    trials: tuple[TrialFolder, ...]
     missing: str
     """The reason why there are no masks, or ""."""
     dice: pd.Series
@@ -132,20 +139,24 @@ class _Entry:
 
     @classmethod
     def of(cls, row: ResultRow) -> "_Entry":
-        trial = row.trials[0]
-        result = trial.result()
-        if result is None:
-            return cls(row, trial, "not finished", pd.Series(dtype=float))
-        if isinstance(result, Failed):
-            return cls(row, trial, f"failed: {result.reason}", pd.Series(dtype=float))
-        return cls(row, trial, "", pd.Series(trial.scores("dice")))
+        trials, nothing = trainings(row.trials)[0], pd.Series(dtype=float)
+        for result in (trial.result() for trial in trials):
+            if result is None:
+                return cls(row, trials, "not finished", nothing)
+            if isinstance(result, Failed):
+                return cls(row, trials, f"failed: {result.reason}", nothing)
+        return cls(row, trials, "", pd.Series(row.by_training("dice", trials)[0]))
+
+    def trial_of(self, case: str) -> TrialFolder:
+        """The trial that tested the case."""
+        return next(trial for trial in self.trials if case in trial.scores("dice"))
 
     def panel(self, volume: Volume, index: int) -> SystemPanel:
         """The panel of this row for slice `index`."""
         missing = self.missing or ("" if volume.case in self.dice else "case not tested")
         if missing:
             return SystemPanel(self.row.title, self.row.kind, missing, None)
-        mask = _scored_mask(self.trial, volume, self.dice[volume.case])
+        mask = _scored_mask(self.trial_of(volume.case), volume, self.dice[volume.case])
         caption = f"Dice {self.dice[volume.case]:.2f}\nstray {stray_components(mask, volume.label)}"
         return SystemPanel(self.row.title, self.row.kind, caption, mask[index])
 
@@ -200,7 +211,7 @@ def _stray(
     counts = {}
     for case in cases if patched else ():
         label = volume_of(case).label
-        tested = [entry.trial for entry in patched if case in entry.dice]
+        tested = [entry.trial_of(case) for entry in patched if case in entry.dice]
         counts[case] = sum(stray_components(trial.mask(case), label) for trial in tested)
     return pd.Series(counts, dtype=int)
 
@@ -209,11 +220,13 @@ def _sheet(volume: Volume, why: str, about: str, entries: Sequence[_Entry]) -> S
     index = largest_slice(volume.label)
     image = np.asarray(volume.image[0])
     slice_mm, *pixel_mm = volume.spacing_mm
-    spec = entries[0].trial.spec()
+    there = [entry for entry in entries if volume.case in entry.dice]
+    spec = there[0].trial_of(volume.case).spec()
+    fold = f", fold {spec.fold}" if entries[0].row.folds else ""
     where = f"Axial slice {index + 1} of {len(image)}, {index * slice_mm:.0f} mm above the lowest"
     return Sheet(
         title=f"{volume.case}: {why}",
-        details=f"{where}; seed {spec.seed}; {about}",
+        details=f"{where}; seed {spec.seed}{fold}; {about}",
         modality=spec.data.modalities[0],
         image=image[index],
         window=_window(image, spec.data.modalities[0]),

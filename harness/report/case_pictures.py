@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from math import prod
 
+from harness.data.case import Volume
 from harness.errors import PfbenchError
 from harness.report.case_choice import sheets
 from harness.report.case_sheet import Sheet, draw
@@ -23,7 +24,7 @@ LEAD = (
 def quick(folders: Sequence[RunFolder]) -> bool:
     """Whether drawing takes seconds, not minutes: components are counted in every test case."""
     found = merged_rows(folders)
-    cases = folders[0].split().test
+    cases = [case for split in folders[0].splits().values() for case in split.test]
     grid = folders[0].run().protocol["data"]["grid"]
     patched = sum(row.kind == "patch-based" for row in found)
     return len(cases) * prod(grid) * max(patched, 1) <= QUICK_VOXELS
@@ -34,11 +35,16 @@ def sheets_section(folders: Sequence[RunFolder]) -> Section:
     reasons = []
     for folder in folders:
         try:
-            pictures = [_picture(sheet) for _, sheet in sheets(folder, folder.volume)]
+            volume = partial(_volume, folder)
+            pictures = [_picture(sheet) for _, sheet in sheets(folder, volume)]
             return Section("pictures", "Pictures", LEAD, tuple(pictures))
         except PfbenchError as error:
             reasons.append(f"Not drawn: {error.what.replace(str(folder.path), 'RUN_DIR')}.")
     return Section("pictures", "Pictures", LEAD, (Bullets(tuple(dict.fromkeys(reasons))),))
+
+
+def _volume(folder: RunFolder, case: str, of: str) -> Volume:
+    return folder.volume(case, of=of)
 
 
 def _picture(sheet: Sheet) -> Picture:

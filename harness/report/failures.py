@@ -7,6 +7,7 @@ from harness.report.document import Block, Bullets, Cell, Section, Table
 from harness.results.rows import ResultRow
 from harness.runs.records import Ended, Failed, Scored
 from harness.runs.run_folder import RunFolder
+from harness.runs.spec import TrialSpec
 
 SHOWN = 8  # case ids in a cell
 LEAD = (
@@ -51,6 +52,12 @@ def _failed(folder: RunFolder) -> list[tuple[Cell, ...]]:
     return found
 
 
+def _training(spec: TrialSpec) -> str:
+    """The training in few words: "0", "0, fold 2", "0, on hospital_b"."""
+    fold = f", fold {spec.fold}" if spec.fold else ""
+    return f"{spec.seed}{fold}" + (f", on {spec.test.name}" if spec.test else "")
+
+
 def _missed(rows: Mapping[str, Sequence[ResultRow]]) -> list[tuple[Cell, ...]]:
     """A line for each network that missed a target, once even if several rows share the network."""
     trials = {
@@ -65,6 +72,6 @@ def _missed(rows: Mapping[str, Sequence[ResultRow]]) -> list[tuple[Cell, ...]]:
         if isinstance(result, Scored) and result.n_failed:
             cases = trial.missed_cases()
             share = f"{result.n_failed} of {result.n_cases}"
-            texts = (title, str(trial.spec().seed), share, listed(cases, SHOWN))
+            texts = (title, _training(trial.spec()), share, listed(cases, SHOWN))
             found.append(tuple(map(Cell, texts)))
     return found

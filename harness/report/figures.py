@@ -1,9 +1,9 @@
 """`pfbench figures`: draws case sheets in `figures/<suite>/` and Fig. 1 in `figures/`."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
+from harness.data.case import Volume
 from harness.report.case_choice import draw_sheets
 from harness.report.patch_size_plot import ladder_plot
 from harness.results import tables as table
@@ -24,7 +24,10 @@ def draw(run_dir: Path, suite: str | None, cases: Sequence[str], cache: Path | N
     folder = RunFolder(run_dir)
     suites = list(folder.run().suites)
     chosen = suite or ("table5" if "table5" in suites else suites[0])
-    volume = partial(folder.volume, cache=cache)
+
+    def volume(case: str, of: str) -> Volume:
+        return folder.volume(case, cache, of)
+
     place = folder.path / FOLDER / chosen
     before = set(place.glob("*"))
     sheets = draw_sheets(folder, volume, place, suite=chosen, cases=cases)

@@ -13,7 +13,7 @@ from harness.report.costs import cost_plots
 from harness.report.document import Block, Bullets, Document, Section, Table
 from harness.report.failures import failures_section
 from harness.report.reproduce import environment_section, reproduce_section
-from harness.report.results_table import result_table
+from harness.report.results_table import drop_table, fold_table, result_table
 from harness.results import tables as table
 from harness.results.caveats import caveats
 from harness.results.rows import ResultRow, merged_rows
@@ -73,7 +73,7 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
     """
     found = Gathered.of(folders)
     run = folders[0].run()
-    names = ", ".join(found.title(name).partition(":")[0] for name in found.rows)
+    names = ", ".join(dict.fromkeys(found.title(name).partition(":")[0] for name in found.rows))
     makers: list[Callable[[], Section | None]] = [
         lambda: Section("question", "The question", QUESTION),
         lambda: protocol.section(folders, found.systems),
@@ -138,7 +138,13 @@ def _key_figures(found: Gathered) -> tuple[tuple[str, str, str], ...]:
 
 
 def _results(found: Gathered) -> Section:
-    tables = [result_table(shown, found.standings[shown.suite]) for shown in found.results.tables]
+    tables: list[Table] = []
+    for shown in found.results.tables:
+        tables.append(result_table(shown, found.standings[shown.suite]))
+        if worse := found.results.drops.get(shown.suite):
+            tables.append(drop_table(shown.about.title, worse))
+        if crossed := fold_table(shown, found.folders):
+            tables.append(crossed)
     return Section("results", "Results", (), tuple(tables))
 
 

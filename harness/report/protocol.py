@@ -60,16 +60,24 @@ def section(folders: Sequence[RunFolder], systems: Sequence[str]) -> Section:
 def _facts(folder: RunFolder) -> Facts:
     run = folder.manifest()
     data, split = run.protocol["data"], run.settings["split"]
-    made = folder.split()
+    made, tested = folder.split(), [len(one.test) for one in folder.splits().values()]
     sizes = ", ".join(f"{len(cases)} for {part}" for part, cases in made.parts.items())
-    how = {"seeded": f"by patient, from seed {split.get('seed')}", "official": "of the authors"}
+    how = {
+        "seeded": f"by patient, from seed {split.get('seed')}",
+        "official": "of the authors",
+        "site": "by site",
+    }
     given = split.get("file", "") not in ("", "none")
     way = f"as {split['file']} gives it" if given else how.get(split.get("kind", ""), "")
+    drawn = f"fold {split.get('fold', 0)}, {way}"
+    if isinstance(run, RunManifest) and run.folds:
+        sizes = f"{sum(tested)} cases, each tested once"
+        names = ", ".join(one.said(int(number)) for number, one in run.folds.items())
+        drawn = f"{len(tested)} of {run.protocol['folds']} folds, {way}: {names}"
     if made.patients:
         sizes += f" of {len(set(made.patients.values()))} patients"
     kind = "synthetic" if data["synthetic"] else "patients"
     which = f"target {data['target']}; content {data['fingerprint']}"
-    drawn = f"fold {split.get('fold', 0)}, {way}"
     return Facts(
         (
             ("Protocol", run.protocol_hash),
@@ -93,8 +101,12 @@ def deviations(folders: Sequence[RunFolder], systems: Sequence[str]) -> tuple[st
         found.append(f"volumes are averaged over blocks of {blocks} voxels of the paper's grid")
     if run.profile != "paper":
         found.append(f"networks of profile {run.profile}, smaller than the paper's")
+    if isinstance(run, RunManifest) and run.folds:
+        found.append("each case is tested, in cross-validation; the paper tests one part of them")
     if settings["split"].get("file", "") not in ("", "none"):
         found.append(f"the split is that of {settings['split']['file']}, not the authors'")
+    elif settings["split"]["kind"] == "site":
+        found.append("each site tests while the others train; the authors' code cuts one list")
     elif settings["split"]["kind"] != "official":
         found.append(
             "the split is seeded, with validation cases of its own; the authors' code "

@@ -1,12 +1,15 @@
 """The tables of the paper with our figures, our intervals and the paper's figures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from harness.report.document import Cell, Table
+from harness.results import drops
 from harness.results import tables as table
+from harness.results.drops import Drop
 from harness.results.standings import Standing
 from harness.results.table_data import Record, ResultTable
-from harness.runs.measures import HD95, Measure
+from harness.runs.measures import DICE, HD95, Measure
+from harness.runs.run_folder import RunFolder
 
 INTERVALS = (
     "Below a figure: its 95 % interval. Dice, Jaccard: of the mean, at either end the farther of "
@@ -43,6 +46,33 @@ def result_table(shown: ResultTable, standings: Mapping[str, Standing]) -> Table
     notes = _notes(shown, standings)
     notes += (PAPER,) if any(cell.paper for row in rows for cell in row) else ()
     return Table(about.title, headings, tuple(rows), len(about.headings), notes)
+
+
+def drop_table(title: str, worse: Sequence[Drop]) -> Table:
+    """The table of how much worse systems are on data of another origin."""
+    rows = tuple(tuple(map(Cell, drops.cells(drop))) for drop in worse)
+    return Table(f"{title}: beside the internal test", drops.HEADINGS, rows, 2, (f"{drops.RULE}.",))
+
+
+def fold_table(shown: ResultTable, folders: Sequence[RunFolder]) -> Table | None:
+    """The table of Dice in each fold of a cross-validation; None for a single split."""
+    found = table.dice_by_fold(shown, folders)
+    if not found:
+        return None
+    folds = list(dict.fromkeys(fold for of_folds, _ in found.values() for fold in of_folds))
+    rows = tuple(
+        (
+            Cell(title),
+            *(
+                Cell(table.number(v, DICE) if (v := of_folds.get(f)) is not None else "")
+                for f in folds
+            ),
+            Cell("" if table.absent(apart) else table.number(apart, DICE)),
+        )
+        for title, (of_folds, apart) in found.items()
+    )
+    headings = ("System", *folds, "Standard deviation")
+    return Table(f"{shown.about.title}: Dice (%) by fold", headings, rows, 1)
 
 
 def _column(

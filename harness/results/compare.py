@@ -90,8 +90,9 @@ def _compare_runs(
     first: RunFolder, second: RunFolder, names: Sequence[str], suite: str
 ) -> Compared:
     before, after = first.run().protocol, second.run().protocol
+    folds = [folder.run().folds.keys() for folder in (first, second)]
     for key in ("data", "cases"):
-        if before.get(key) != after.get(key):
+        if before.get(key) != after.get(key) or folds[0] != folds[1]:
             what = f"was scored on other cases than {first.path}, so that nothing can be paired"
             raise UsageError(
                 what, where=str(second.path), remedy="two runs of one split", code="PFB-C05"

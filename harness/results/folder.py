@@ -12,6 +12,7 @@ import pandas as pd
 
 from harness.errors import StateError
 from harness.results import study, tables
+from harness.results.drops import record
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 
@@ -35,7 +36,12 @@ class RunResults:
     def as_json(self) -> str:
         """The lines of all tables and the notes under them, as JSON."""
         rows = json.loads(self.frame.to_json(orient="records"))
-        return json.dumps({"rows": rows, "notes": self.found.notes}, indent=2)
+        content = {"rows": rows, "notes": self.found.notes}
+        if self.found.drops:
+            content["drops"] = [
+                record(suite, d) for suite, ds in self.found.drops.items() for d in ds
+            ]
+        return json.dumps(content, indent=2)
 
     def write_tables(self) -> None:
         """Write table.csv and table.md."""

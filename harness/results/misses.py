@@ -6,6 +6,7 @@ A mean of distances is ruled by them, so that their count stands beside it where
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from harness.runs.records import Scored
 from harness.runs.trial_folder import TrialFolder
 
 
@@ -16,6 +17,12 @@ class Misses(NamedTuple):
     """Cases with a target and an empty prediction."""
     false_alarms: int
     """Cases without a target and with a prediction that is not empty."""
+
+
+def without_target(trials: Sequence[TrialFolder]) -> bool:
+    """Whether no test case of finished trials has a target, so that scores say nothing."""
+    found = [result for trial in trials if isinstance(result := trial.result(), Scored)]
+    return bool(found) and all(one.n_without_target == one.n_cases for one in found)
 
 
 def misses(trials: Sequence[TrialFolder]) -> Misses:

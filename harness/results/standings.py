@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness.results.intervals import Interval, mean_interval, median_interval
-from harness.results.misses import Misses, misses
+from harness.results.misses import Misses, misses, without_target
 from harness.results.rankings import Comparison, Ranking, compare_all, ranking
-from harness.results.rows import ResultRow
+from harness.results.rows import ResultRow, trainings
 from harness.results.scores import Scores
 from harness.runs.measures import Measure
 from harness.runs.records import Failed
@@ -71,24 +71,45 @@ def stand(rows: Sequence[ResultRow], metric: Measure) -> Standing:
     for row in rows:
         trials, why = _finished(row)
         notes += why
-        if trials:
+        if without_target(trials):
+            notes.append("no test case has a target: nothing can be compared")
+        elif trials:
             scores[row.key] = row.scores(metric.key, metric.scale, trials)
             missed[row.key] = misses(trials)
     titles = {row.key: row.title for row in rows if row.key in scores}
-    return Standing(metric, titles, scores, missed, tuple(notes))
+    return Standing(metric, titles, scores, missed, tuple(dict.fromkeys(notes)))
 
 
 def _finished(row: ResultRow) -> tuple[list[TrialFolder], list[str]]:
-    """The trials that have scores, none while one is unfinished; and notes on trials left out."""
-    finished, notes = [], []
-    for trial in row.trials:
-        result, seed = trial.result(), trial.spec().seed
-        if result is None:
-            return [], [f"{row.title} is left out: seed {seed} is not finished"]
-        if isinstance(result, Failed):
-            notes.append(f"{row.title}, seed {seed}, is left out: it failed ({result.reason})")
+    """The trials that have scores, none while one is unfinished; and notes on trials left out.
+
+    A seed of which a fold failed, or was not run, is left out whole: its other folds say nothing of
+    the patients of that fold.
+    """
+    finished: list[TrialFolder] = []
+    notes = []
+    for group in trainings(row.trials):
+        failed = []
+        missing = set(row.folds) - {trial.spec().fold for trial in group}
+        for trial in group:
+            result = trial.result()
+            if result is None:
+                return [], [f"{row.title} is left out: {_training(row, trial)} is not finished"]
+            if isinstance(result, Failed):
+                failed.append(f"{_training(row, trial)}, is left out: it failed ({result.reason})")
+        if failed:
+            notes += [f"{row.title}, {why}" for why in failed]
+        elif missing:
+            seed, folds = group[0].spec().seed, ", ".join(map(str, sorted(missing)))
+            notes.append(f"{row.title}, seed {seed}, is left out: it has no fold {folds}")
         else:
-            finished.append(trial)
+            finished += group
     if notes and not finished:
         notes.append(f"{row.title} is left out: no training of it is left")
     return finished, notes
+
+
+def _training(row: ResultRow, trial: TrialFolder) -> str:
+    spec = trial.spec()
+    folds = row.run.run().folds
+    return f"seed {spec.seed}" + (f" fold {spec.fold}" if folds else "")

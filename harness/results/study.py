@@ -125,7 +125,7 @@ def notes(folder: RunFolder) -> list[str]:
         points = study.points(folder, name)
         epochs = sum(max(point.values(), default=0) for point in points)
         said.append(f"{name}: {counted(len(points), 'point')}, {counted(epochs, 'epoch')} in all")
-    return said
+    return [*said, *run.notes]
 
 
 def markdown(folder: RunFolder) -> str:

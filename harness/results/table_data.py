@@ -11,10 +11,19 @@ import numpy as np
 import pandas as pd
 
 from harness.results.departures import of_data
-from harness.results.misses import misses
+from harness.results.misses import misses, without_target
 from harness.results.paper import printed
 from harness.results.rows import ResultRow, merged_rows
-from harness.runs.measures import HD95, MEASURES, SCORES, measures_of, of_plugin
+from harness.runs.measures import (
+    CASES,
+    DICE,
+    HD95,
+    MEASURES,
+    SCORES,
+    Measure,
+    measures_of,
+    of_plugin,
+)
 from harness.runs.records import Measurement, MetricRecord, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.suite import Suite
@@ -46,6 +55,7 @@ COLUMNS = (
     "trial",
     *(measure.paper_column for measure in PAPER),
 )
+OVER_CASES = tuple(m for m in MEASURES if m.where == CASES and m.key)
 AVERAGED = {name for measure in MEASURES if not measure.counted for name in measure.columns}
 BOUND = {measure.column: measure.place for measure in MEASURES if measure.place}
 """A column of table.csv -> the column naming the device that its figures depend on."""
@@ -149,14 +159,15 @@ def _trial_line(row: ResultRow, trial: TrialFolder) -> Record:
         "model": row.system,
         "kind": row.kind,
         "end_to_end": row.entry.end_to_end,
-        "dataset": spec.data.name,
+        "dataset": spec.test.name if spec.test else spec.data.name,
         "seed": spec.seed,
         "fold": spec.fold,
         "status": result.status if result else "unfinished",
         "reason": result.reason if result else trial.state(),
         "trial": trial.id,
     }
-    beside_the_papers = not of_data(spec.data.model_dump()) and spec.protocol.scored_on == "grid"
+    on_papers = not of_data(spec.data.model_dump()) and spec.protocol.scored_on == "grid"
+    beside_the_papers = on_papers and not spec.test
     paper = printed(row.suite, row.key, spec.data.name) if beside_the_papers else {}
     for measure in PAPER:
         if measure.paper in paper:
@@ -188,19 +199,48 @@ def _over_patients(row: ResultRow, trials: Sequence[TrialFolder]) -> Record:
     """
     scores = {measure: row.scores(measure.key, trials=trials) for measure in SCORES}
     missed = misses(trials)
-    found: Record = {measure.spread: each.spread for measure, each in scores.items()}
-    return found | {
-        "hd95_median": float(np.median(scores[HD95].values)),
-        "n_missed": missed.missed,
-        "n_false_alarms": missed.false_alarms,
-    }
+    found: Record = {"n_missed": missed.missed, "n_false_alarms": missed.false_alarms}
+    if without_target(trials):
+        return found | dict.fromkeys(("hd95_median", *(measure.spread for measure in scores)))
+    found |= {measure.spread: each.spread for measure, each in scores.items()}
+    return found | {"hd95_median": float(np.median(scores[HD95].values))}
+
+
+def _over_folds(row: ResultRow, lines: pd.DataFrame) -> Record:
+    """The figures of a cross-validation: over all cases of all folds, as if of one test."""
+    cases = row.by_training(DICE.key)[0]
+    found: Record = {"n_cases": len(cases), "fold": " ".join(map(str, row.folds))}
+    for measure in OVER_CASES:
+        if lines[measure.column].notna().any():  # else no case of any fold has a target
+            found |= _crossed(measure, row, lines)
+    for measure in (of_plugin(name, name, "") for name in _plugin_metrics(lines)):
+        if lines[measure.column].notna().all():  # else it has failed in some case
+            values = [*row.by_training(measure.key)[0].values()]
+            found |= _crossed(measure, row, lines) | {measure.spread: np.std(values, ddof=1)}
+    return found
+
+
+def _crossed(measure: Measure, row: ResultRow, lines: pd.DataFrame) -> Record:
+    """The mean over the cases of all folds, and its spread over the seeds and over the folds."""
+    means = [float(np.mean([*run.values()])) for run in row.by_training(measure.key).values()]
+    found: Record = {measure.column: float(np.mean(means))}
+    if measure.spread:
+        there = lines[lines[measure.column].notna()]
+        of_folds = there[measure.column].astype(float).groupby(there["fold"].astype(int)).mean()
+        found[measure.spread_of_seeds] = _deviation(means)
+        found[measure.spread_of_folds] = _deviation([*of_folds])
+    return found
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def _mean_line(lines: pd.DataFrame, row: ResultRow) -> Record:
     """The line with the mean over the seeds of a row; blank figures unless every seed finished."""
     group = lines[lines["row"] == "trial"]
     line: Record = group.iloc[0].to_dict() | {"row": "mean", "trial": "", "fold": ""}
-    line["seed"] = " ".join(str(seed) for seed in group["seed"])
+    line["seed"] = " ".join(str(seed) for seed in dict.fromkeys(group["seed"]))
     figures = [name for name in map(str, lines) if name in AVERAGED or name not in COLUMNS]
     bad = group[group["status"] != "ok"]
     if len(bad):
@@ -212,6 +252,8 @@ def _mean_line(lines: pd.DataFrame, row: ResultRow) -> Record:
             of_seeds = group[measure.column].astype(float).std()
             line |= {measure.spread: None, measure.spread_of_seeds: of_seeds}
     line |= _over_patients(row, row.trials)
+    if row.folds:
+        line |= _over_folds(row, group)
     for column, place in BOUND.items():
         devices = where(lines[lines[column].notna()], column).unique()
         if len(devices) > 1:

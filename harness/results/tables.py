@@ -1,8 +1,9 @@
 """The tables of the paper, from run folders: as CSV, as Markdown and on the terminal."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -12,8 +13,10 @@ from rich.table import Table as RichTable
 from harness.data.wording import counted
 from harness.results.caveats import caveats
 from harness.results.departures import of_data, of_scoring, of_systems, of_training
+from harness.results.drops import HEADINGS, RULE, Drop, drops
+from harness.results.drops import cells as drop_cells
 from harness.results.markdown import markdown_table
-from harness.results.rows import merged_rows
+from harness.results.rows import merged_rows, trainings
 from harness.results.table_data import Record, ResultTable, tables
 from harness.runs.files import JsonObject, write_bytes
 from harness.runs.measures import (
@@ -29,6 +32,7 @@ from harness.runs.measures import (
 from harness.runs.records import Failed, Measured, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
+from harness.runs.suite import parted
 from harness.systems.case_score import BESIDE
 
 STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
@@ -59,6 +63,9 @@ class Results:
 
     tables: tuple[ResultTable, ...]
     notes: tuple[str, ...]
+    drops: Mapping[str, Sequence[Drop]] = field(default_factory=dict)
+    """Suite -> how much worse its systems are there than on their own test cases; of tables on data
+    of another origin."""
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -70,8 +77,12 @@ def build(*folders: RunFolder) -> Results:
 
     Raises UsageError for runs of different protocols, StateError for a folder that is no run.
     """
-    found = tables(folders)
-    return Results(found, _notes(folders, found))
+    found, by_suite = tables(folders), defaultdict(list)
+    for row in merged_rows(folders):
+        if parted(row.suite)[1]:
+            by_suite[row.suite].append(row)
+    worse = {suite: drops(its_rows) for suite, its_rows in by_suite.items()}
+    return Results(found, _notes(folders, found), worse)
 
 
 def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[str, ...]:
@@ -104,7 +115,9 @@ def _notes(folders: Sequence[RunFolder], shown: Sequence[ResultTable]) -> tuple[
     for table in shown:
         notes += table.about.notes
     notes += of_systems(run.settings)
+    notes += by_fold(shown, folders)
     told = [note for folder in folders for note in (*folder.run().notes, *_failures(folder))]
+    told += [note for f in folders for other in f.run().tests.values() for note in other.notes]
     return (*notes, *dict.fromkeys(told), *unit_notes(shown))
 
 
@@ -167,8 +180,9 @@ def unsteady_notes(shown: Sequence[ResultTable]) -> list[str]:
 
 def several_scans(folders: Sequence[RunFolder]) -> list[str]:
     """The note on test cases of the same patient, and on which figures count the patient once."""
-    split = folders[0].split()
-    cases, patients = len(split.test), len({split.patient_of(case) for case in split.test})
+    splits = [split for folder in folders for split in folder.splits().values()]
+    tested = {case: split.patient_of(case) for split in splits for case in split.test}
+    cases, patients = len(tested), len({*tested.values()})
     if cases == patients:
         return []
     return [
@@ -179,18 +193,62 @@ def several_scans(folders: Sequence[RunFolder]) -> list[str]:
 
 
 def without_target(folders: Sequence[RunFolder]) -> list[str]:
-    """The note on how many test cases have no target, and how such cases are scored."""
-    results = (trial.result() for folder in folders for trial in folder.trials())
-    known = [one for one in results if isinstance(one, Scored) and one.n_without_target]
-    if not known:
-        return []
-    some, of = known[0].n_without_target, known[0].n_cases
-    if some == of:
-        return [f"none of the {of} test cases has any target: there is nothing to score"]
+    """The notes on how many test cases have no target, and how such cases are scored.
+
+    One for the run's own test cases, and one for those of each other origin.
+    """
+    counts: dict[str, tuple[int, int]] = {}
+    for row in merged_rows(folders):
+        where = parted(row.suite)[1]
+        found = [trial.result() for trial in trainings(row.trials)[0]]
+        known = [one for one in found if isinstance(one, Scored)]
+        of, some = (sum(getattr(one, n) for one in known) for n in ("n_cases", "n_without_target"))
+        counts[where] = max(counts.get(where, (0, 0)), (of, some))
     return [
+        (f"{where}: " if where else "") + _in_words(some, of)
+        for where, (of, some) in counts.items()
+        if some
+    ]
+
+
+def _in_words(some: int, of: int) -> str:
+    if some == of:
+        return f"none of the {of} test cases has any target: there is nothing to score"
+    return (
         f"{some} of {of} test cases without target: an empty prediction scores Dice 100 and HD95 0 "
         "there, any other Dice 0 and the diagonal of the volume"
-    ]
+    )
+
+
+def by_fold(shown: Sequence[ResultTable], folders: Sequence[RunFolder]) -> list[str]:
+    """One note for each row of a cross-validation: Dice of each fold, and their deviation."""
+    notes = []
+    for table in shown:
+        for title, (of_folds, apart) in dice_by_fold(table, folders).items():
+            each = ", ".join(f"{number(value, DICE)} ({fold})" for fold, value in of_folds.items())
+            said = "" if absent(apart) else f"; standard deviation {number(apart, DICE)}"
+            notes.append(f"{title}, Dice by fold: {each}{said}")
+    return notes
+
+
+def dice_by_fold(
+    table: ResultTable, folders: Sequence[RunFolder]
+) -> dict[str, tuple[dict[str, float], float | None]]:
+    """Dice in each fold, over the seeds, by its name, and its deviation, for each finished row.
+
+    Empty for a single split.
+    """
+    names = {int(at): one.said(int(at)) for f in folders for at, one in f.run().folds.items()}
+    found = {}
+    for line in table.means.to_dict("records"):
+        if not line.get("fold") or line["status"] != "ok" or absent(line[DICE.column]):
+            continue
+        its = (table.frame["key"] == line["key"]) & (table.frame["row"] == "trial")
+        lines = table.frame[its & table.frame[DICE.column].notna()]
+        of_folds = lines[DICE.column].astype(float).groupby(lines["fold"].astype(int)).mean()
+        known = {names[int(fold)]: float(value) for fold, value in of_folds.items()}
+        found[line["title"]] = known, line.get(DICE.spread_of_folds)
+    return found
 
 
 def _scored_on(protocol: JsonObject) -> list[str]:
@@ -206,7 +264,10 @@ def _idle_validation(folder: RunFolder, protocol: JsonObject) -> list[str]:
     cases = len(folder.split().validation)
     if protocol.get("selection", "last") != "last" or not cases:
         return []
-    what = f"{counted(cases, 'validation case')}: not trained on, and nothing is chosen by them"
+    where = " of the first fold" if folder.run().folds else ""
+    what = (
+        f"{counted(cases, 'validation case')}{where}: not trained on, and nothing is chosen by them"
+    )
     return [f"{what}, as weights are those of the last epoch (protocol.selection)"]
 
 
@@ -400,6 +461,8 @@ def markdown(results: Results) -> str:
     for table in results.tables:
         lines += [f"# {table.about.title}", ""]
         lines += [*markdown_table(headings(table), cells(table)), ""]
+        if worse := results.drops.get(table.suite):
+            lines += [*markdown_table(HEADINGS, map(drop_cells, worse)), "", f"{RULE}.", ""]
     return "\n".join([*lines, *(f"- {note}" for note in results.notes)]) + "\n"
 
 
@@ -407,6 +470,8 @@ def show(results: Results, screen: Screen) -> None:
     """Print the tables and their notes on the terminal."""
     for table in results.tables:
         screen.show(_terminal(table))
+        if worse := results.drops.get(table.suite):
+            screen.show(_terminal_drops(worse))
     for note in results.notes:
         screen.say(f"- {note}")
 
@@ -420,6 +485,16 @@ def _terminal(table: ResultTable) -> RichTable:
         shown.add_column(heading, justify="left" if number < texts else "right")
     for row in cells(table):
         shown.add_row(*(_bold(cell) for cell in row))
+    return shown
+
+
+def _terminal_drops(worse: Sequence[Drop]) -> RichTable:
+    """The drops of one table for a rich console."""
+    shown = RichTable(header_style="bold", caption=RULE, caption_justify="left")
+    for place, heading in enumerate(HEADINGS):
+        shown.add_column(heading.replace("[", r"\["), justify="left" if place < 2 else "right")
+    for drop in worse:
+        shown.add_row(*(cell.replace("[", r"\[") for cell in drop_cells(drop)))
     return shown
 
 

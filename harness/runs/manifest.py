@@ -5,7 +5,7 @@ Plan ─► open_run ───► run.json, split.json, data.json, plugins/, tri
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from harness.runs import plugins, suite_file
 from harness.runs.files import JsonObject
 from harness.runs.nested import difference
 from harness.runs.plan import Plan
-from harness.runs.records import RowRecord, RunManifest, StudyManifest
+from harness.runs.records import FoldRecord, OtherRecord, RowRecord, RunManifest, StudyManifest
 from harness.runs.redact import storable
 from harness.runs.run_folder import RunFolder
 from harness.runs.search_space import Space
@@ -35,9 +35,17 @@ def open_run(
     """
     earlier = folder.run() if folder.begun else None
     refuse_other_protocol(folder, planned.protocol, planned.keys)
+    refuse_other_tests(folder, planned)
     _refuse_damaged(folder, planned)
     used = {plugin for spec in planned.trials.values() for plugin in spec.plugins}
-    _write_sources(folder, planned.split, planned.keys, cache, used)
+    folder.write_volume_keys(planned.keys, cache, _sets(folder, planned, earlier))
+    if planned.crossed:
+        before = folder.splits() if earlier else {}
+        now = {fold.number: fold.split for fold in planned.folds}
+        folder.write_folds(dict(sorted({**before, **now}.items())))
+    else:
+        folder.write_split(planned.split)
+    folder.keep(plugins.sources(sorted(used)))
     for spec in planned.trials.values():
         folder.trial(spec.id).write_spec(spec)
     manifest = RunManifest(
@@ -50,7 +58,7 @@ def open_run(
         protocol=planned.protocol,
         protocol_hash=planned.protocol_hash,
         synthetic=planned.data.synthetic,
-        fingerprint=planned.data.fingerprint,
+        fingerprint=planned.protocol["data"]["fingerprint"],
         settings=planned.settings.model_dump(mode="json"),
         notes=list(planned.notes),
         suite_files={
@@ -63,9 +71,64 @@ def open_run(
         names={**planned.names, **(earlier.names if earlier else {})},
         trials=list(dict.fromkeys([*(earlier.trials if earlier else ()), *planned.trials])),
         status="running",
+        folds={**(earlier.folds if earlier else {}), **_folds(planned)},
+        tests={**(earlier.tests if earlier else {}), **_tests(planned)},
     )
     folder.write(manifest)
     return manifest
+
+
+def _folds(planned: Plan) -> dict[str, FoldRecord]:
+    """The folds of a cross-validation, by number, in the form that run.json keeps."""
+    if planned.crossed is None:
+        return {}
+    return {
+        str(fold.number): FoldRecord(name=fold.name, data=fold.data.model_dump(mode="json"))
+        for fold in planned.folds
+    }
+
+
+def _tests(planned: Plan) -> dict[str, OtherRecord]:
+    """The data sets of other origins, by name, in the form that run.json keeps."""
+    return {
+        other.name: OtherRecord(
+            cases=list(other.cases),
+            synthetic=other.synthetic,
+            content=other.content,
+            patients=dict(other.patients),
+            notes=list(other.notes),
+        )
+        for other in planned.elsewhere
+    }
+
+
+def _sets(
+    folder: RunFolder, planned: Plan, earlier: RunManifest | None
+) -> dict[str, dict[str, str]]:
+    """The volumes beside those of the (first) split, by fingerprint, with those of before."""
+    known = folder.volume_keys().sets if earlier else {}
+    apart = {fold.data.fingerprint: dict(fold.keys) for fold in planned.folds}
+    further = apart if len(apart) > 1 or known.keys() & apart.keys() else {}
+    others = {
+        fingerprint: dict(keys)
+        for other in planned.elsewhere
+        for fingerprint, keys in other.volumes.items()
+    }
+    return {**known, **further, **others}
+
+
+def refuse_other_tests(folder: RunFolder, planned: Plan) -> None:
+    """Refuse a data set of another origin under a name that means other volumes in the folder.
+
+    Raises UsageError that names it.
+    """
+    known = folder.run().tests if folder.begun else {}
+    for other in planned.elsewhere:
+        before = known.get(other.name)
+        if before and before.content != other.content:
+            what = f"{other.name} are other volumes than in {folder.path}"
+            remedy = "another name, or another --out"
+            raise UsageError(what, where="--test", remedy=remedy, code="PFB-C55")
 
 
 def open_study(
@@ -77,13 +140,16 @@ def open_study(
     protocol: Mapping[str, Any],
     cache: Path,
     command: str,
+    notes: Sequence[str] = (),
 ) -> StudyManifest:
     """Write the study. Raises UsageError or StateError for a folder of another study."""
     searched = tuple(spaces)
     earlier = folder.study() if folder.begun else None
     refuse_other_protocol(folder, protocol, keys)
     used = {plugin for s in searched for plugin in plugins.used_by(s.system, data.name)}
-    _write_sources(folder, split, keys, cache, used)
+    folder.write_split(split)
+    folder.write_volume_keys(keys, cache)
+    folder.keep(plugins.sources(sorted(used)))
     manifest = StudyManifest(
         schema=3,
         kind="study",
@@ -95,21 +161,13 @@ def open_study(
         protocol_hash=digest(protocol),
         synthetic=data.synthetic,
         references={space.name: space.reference for space in searched},
+        notes=list(notes),
         plugins=plugins.merged(earlier.plugins if earlier else (), used),
         command=storable(command),
         status="running",
     )
     folder.write(manifest)
     return manifest
-
-
-def _write_sources(
-    folder: RunFolder, split: Split, keys: Mapping[str, str], cache: Path, used: Iterable[str]
-) -> None:
-    """Write the files that the processes of trials read: split, list of volumes and plug-ins."""
-    folder.write_split(split)
-    folder.write_volume_keys(keys, cache)
-    folder.keep(plugins.sources(sorted(used)))
 
 
 def _refuse_damaged(folder: RunFolder, planned: Plan) -> None:

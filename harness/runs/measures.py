@@ -112,6 +112,12 @@ class Measure:
         return f"{self.name}_seed_std" if self.spread else ""
 
     @property
+    def spread_of_folds(self) -> str:
+        """The column of table.csv with the standard deviation over the means of the folds of a
+        cross-validation, which other tables do not have; "" without one."""
+        return f"{self.name}_fold_std" if self.spread else ""
+
+    @property
     def paper_column(self) -> str:
         """The column of table.csv with the value in the paper; "" where the paper prints none."""
         return self.paper and f"paper_{self.paper}"

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from itertools import product
 
 from harness.data.datasets import Prepared
 from harness.data.split import Split
@@ -12,8 +13,8 @@ from harness.runs import plugins as registry
 from harness.runs.files import JsonObject
 from harness.runs.nested import merged
 from harness.runs.settings import Settings, changed_protocol
-from harness.runs.spec import Data, Device, TrialSpec, code_version, digest
-from harness.runs.suite import MEASURED, Row
+from harness.runs.spec import Data, Device, OtherSet, TrialSpec, code_version, digest
+from harness.runs.suite import ELSEWHERE, MEASURED, Row
 from harness.runs.suites import refuse_overruled, suite
 from harness.systems.catalogue import options, system
 from harness.systems.protocol import Options
@@ -22,8 +23,61 @@ WHOLE = {"windows_per_volume": 1, "foreground_share": 0.0}
 
 
 @dataclass(frozen=True)
+class Fold:
+    """One fold of a cross-validation, or the single split of a run."""
+
+    number: int
+    split: Split
+    data: Data
+    keys: Mapping[str, str]
+    """The entry in the cache of each case."""
+    name: str = ""
+    """The name of the fold, such as the site that tests; "" where folds have numbers alone."""
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """The folds of a run, and what all folds of the division have in common."""
+
+    folds: tuple[Fold, ...]
+    """The folds of this run: all of the division, or some."""
+    count: int
+    """The number of folds of the division."""
+    cases: str
+    """A digest of the splits of all folds of the division."""
+    data: Data
+    """The volumes, without what differs between folds."""
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A data set of another origin on which the trained networks are scored."""
+
+    name: str
+    synthetic: bool
+    content: str
+    """The fingerprint of the files and of how they are read, whatever the fold."""
+    volumes: Mapping[str, Mapping[str, str]]
+    """Fingerprint -> case -> the entry in the cache: one for all folds, or one for each, where the
+    training cases of a fold decide how scans are seen."""
+    of_fold: Mapping[int, str]
+    """The fingerprint of the volumes that test the networks of a fold, by fold."""
+    patients: Mapping[str, str]
+    """Case -> patient; empty where every case is a patient of its own."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        return tuple(sorted(next(iter(self.volumes.values()))))
+
+    def set_of(self, fold: int) -> OtherSet:
+        """The volumes that test the networks of a fold, as a specification names them."""
+        return OtherSet(name=self.name, fingerprint=self.of_fold[fold], synthetic=self.synthetic)
+
+
+@dataclass(frozen=True)
 class PlannedRow:
-    """One row of a table with its trials, one for each seed."""
+    """One row of a table with its trials, one for each seed and fold."""
 
     suite: str
     row: Row
@@ -41,6 +95,25 @@ class Plan:
     keys: dict[str, str]
     """The entry in the cache of each case."""
     notes: tuple[str, ...] = ()
+    crossed: CrossValidation | None = None
+    """The folds of a cross-validation; None for a single split."""
+    elsewhere: tuple[Elsewhere, ...] = ()
+    """The data sets of other origins, on which the trained networks are scored."""
+
+    @property
+    def folds(self) -> tuple[Fold, ...]:
+        """The folds of the run: one for a single split."""
+        if self.crossed:
+            return self.crossed.folds
+        return (Fold(self.settings.split.fold, self.split, self.data, self.keys),)
+
+    def cases_of(self, spec: TrialSpec) -> Split:
+        """The cases of a trial: those of its fold, with the cases of another origin that test."""
+        made = next(fold.split for fold in self.folds if fold.number == spec.fold)
+        if spec.test is None:
+            return made
+        [other] = [other for other in self.elsewhere if other.name == spec.test.name]
+        return replace(made, test=other.cases)
 
     @property
     def suites(self) -> tuple[str, ...]:
@@ -68,9 +141,13 @@ class Plan:
 
     @property
     def to_measure(self) -> list[str]:
-        """Ids of the trials to measure: their row is in a table that shows a measured figure."""
+        """Ids of the trials to measure: their row is in a table that shows a measured figure.
+
+        In a cross-validation, those of its first fold: all folds have the same network.
+        """
         shown = [row for row in self.rows if MEASURED & set(suite(row.suite).shows)]
-        measured = {spec.id for row in shown for spec in row.trials}
+        first = self.folds[0].number
+        measured = {spec.id for row in shown for spec in row.trials if spec.fold == first}
         return [trial for trial in self.trials if trial in measured]
 
     @cached_property
@@ -79,12 +156,23 @@ class Plan:
         names: dict[str, str] = {}
         for row in self.rows:
             for spec in row.trials:
-                names.setdefault(spec.id, f"{row.row.title} seed {spec.seed}")
+                names.setdefault(spec.id, f"{row.row.title} {self._which(spec)}")
         for row in self.rows:
             for spec in row.trials:
                 if spec.base:
-                    names.setdefault(spec.base.id, f"{row.row.title} as trained seed {spec.seed}")
+                    title = f"{row.row.title} as trained"
+                    names.setdefault(spec.base.id, f"{title} {self._which(spec)}")
         return names
+
+    def _which(self, spec: TrialSpec) -> str:
+        """The training in words: "seed 0", "seed 0 fold 2", "seed 0 fold 2 (site_b)"."""
+        words = [f"seed {spec.seed}"]
+        if self.crossed:
+            [fold] = [fold for fold in self.folds if fold.number == spec.fold]
+            words.append(f"fold {fold.number}" + (f" ({fold.name})" if fold.name else ""))
+        if spec.test:
+            words.append(f"on {spec.test.name}")
+        return " ".join(words)
 
     @property
     def protocol(self) -> JsonObject:
@@ -95,9 +183,10 @@ class Plan:
             "systems": self.settings.systems,
             "exceptions": self.settings.exceptions,
             "split": self.settings.split.model_dump(mode="json"),
-            "data": self.data.model_dump(mode="json"),
-            "cases": self.split.digest,
+            "data": (self.crossed or self).data.model_dump(mode="json"),
+            "cases": self.crossed.cases if self.crossed else self.split.digest,
             "code": code_version(),
+            **({"folds": self.crossed.count} if self.crossed else {}),
         }
 
     @property
@@ -113,18 +202,42 @@ def plan(
     *,
     seeds: int = 1,
     device: Device = "cpu",
+    crossed: CrossValidation | None = None,
+    elsewhere: Sequence[Elsewhere] = (),
 ) -> Plan:
-    """Plan every row of every suite in `tables`, with a resolved specification for each seed.
+    """Plan every row of every suite in `tables`, with a specification for each seed and fold.
 
-    Raises UsageError for settings that no network can be built from.
+    In a cross-validation, `prepared` and `split` are those of its first fold. Each data set in
+    `elsewhere` makes a further table of each suite. Raises UsageError for settings that no network
+    can be built from.
     """
-    data = described(prepared)
+    data, keys = described(prepared), dict(prepared.keys)
+    empty = Plan(settings, data, split, (), keys, prepared.notes, crossed, tuple(elsewhere))
     planned = tuple(
-        PlannedRow(name, row, tuple(trials_of(row, settings, data, split, seeds, device)))
+        PlannedRow(name, row, tuple(trials_of(row, settings, empty.folds, seeds, device)))
         for name, table in tables.items()
         for row in table
     )
-    return Plan(settings, data, split, planned, dict(prepared.keys), prepared.notes)
+    others = [row for other in elsewhere for row in _tested_on(other, planned)]
+    return replace(empty, rows=(*planned, *others))
+
+
+def _tested_on(other: Elsewhere, planned: Sequence[PlannedRow]) -> Iterator[PlannedRow]:
+    """The rows again, tested on another data set, each fine-tuned row after its untuned network."""
+    for each in planned:
+        table = f"{each.suite}{ELSEWHERE}{other.name}"
+        trained = [row.trials for row in planned if row.suite == each.suite]
+        bases = tuple(spec.base or spec for spec in each.trials)
+        if bases not in trained:
+            title = f"{each.row.title} w/o TPF"
+            cells = (title, *each.row.cells[1:])
+            row = replace(each.row, key=f"{each.row.key}/untuned", title=title, cells=cells)
+            yield PlannedRow(table, row, tuple(_moved(spec, other) for spec in bases))
+        yield PlannedRow(table, each.row, tuple(_moved(spec, other) for spec in each.trials))
+
+
+def _moved(spec: TrialSpec, other: Elsewhere) -> TrialSpec:
+    return spec.model_copy(update={"test": other.set_of(spec.fold)})
 
 
 def described(prepared: Prepared) -> Data:
@@ -141,9 +254,10 @@ def described(prepared: Prepared) -> Data:
 
 
 def trials_of(
-    row: Row, settings: Settings, data: Data, split: Split, seeds: int, device: Device
+    row: Row, settings: Settings, folds: Sequence[Fold], seeds: int, device: Device
 ) -> Iterator[TrialSpec]:
-    """One trial specification for each seed; the values of the row win over the settings."""
+    """One specification for each seed and fold; the values of the row win over the settings."""
+    data = folds[0].data
     changed = settings.systems.get(row.system, {})
     refuse_overruled(row, changed)
     asked = merged(merged(options(row.system, settings.profile, data.name), changed), row.options)
@@ -152,14 +266,14 @@ def trials_of(
     protocol = changed_protocol(settings.protocol_of(row.system), row.protocol, where)
     if system(row.system).kind == "patch-free":  # is the same whatever is said of windows
         protocol = protocol.model_copy(update=WHOLE)
-    for seed in range(seeds):
+    for seed, fold in product(range(seeds), folds):
         yield TrialSpec(
             system=row.system,
             options=settled,
             protocol=protocol,
-            data=data,
-            split=split.digest,
-            fold=settings.split.fold,
+            data=fold.data,
+            split=fold.split.digest,
+            fold=fold.number,
             seed=seed,
             device=device,
             code=code_version(),

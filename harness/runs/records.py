@@ -1,7 +1,7 @@
 """The JSON files of a run folder as types, for the code that writes and the code that reads them.
 
 run.json           RunManifest | StudyManifest      what was asked
-split.json         SplitRecord                      which case trains, validates, tests
+split.json         SplitRecord | FoldsRecord        which case trains, validates, tests
 data.json          VolumeKeys                       which entry of the cache is a case
 result.json        Scored | Failed                  how training and scoring ended
 measurement.json   Measured | Failed                time and memory of inference
@@ -30,7 +30,7 @@ from pydantic import (
 from harness.errors import StateError
 from harness.runs.files import JsonObject, damaged, read_json, write_json
 from harness.runs.plugin_file import COPY
-from harness.runs.suite import Suite
+from harness.runs.suite import Suite, elsewhere, parted
 from harness.runs.suites import suite
 from harness.systems import catalogue
 from harness.systems.case_score import MEANS
@@ -39,6 +39,11 @@ from harness.systems.catalogue import SYSTEMS, Kind, SystemEntry
 TrialId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """A name that is safe as that of a file or folder: of a case, suite, system, data set, …"""
+TableName = Annotated[
+    str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[A-Za-z0-9][A-Za-z0-9_-]{0,31})?$")
+]
+"""The name of a suite, or of one on a data set of another origin: "table5@hospital_b"."""
+FoldNumber = Annotated[str, Field(pattern="^[0-9]{1,4}$")]
 STATISTICS = {f"{name}_{part}" for name in MEANS for part in ("mean", "std")}
 SCHEMA: Literal[3] = 3
 """Version of run.json."""
@@ -245,6 +250,12 @@ class SplitRecord(Record):
         return self.model_dump(mode="json", exclude_unset=True)
 
 
+class FoldsRecord(Record):
+    """split.json of a cross-validation: the split of each fold."""
+
+    folds: dict[FoldNumber, SplitRecord] = Field(min_length=1)
+
+
 class VolumeKeys(Record):
     """data.json: where the prepared volumes are."""
 
@@ -252,6 +263,9 @@ class VolumeKeys(Record):
     """The entry in the cache of each case."""
     cache: str = "cache"
     """Folder of the cache: below the run folder, or absolute."""
+    sets: dict[Name, dict[Name, Name]] = Field(default_factory=dict)
+    """The entries of further volumes, by their fingerprint: those of folds whose intensities
+    differ, and those of other origins."""
 
     @field_validator("cache")
     @classmethod
@@ -260,12 +274,17 @@ class VolumeKeys(Record):
             raise ValueError("leads out of the run folder")
         return cache
 
-    def key(self, case: str) -> str:
+    def of(self, fingerprint: str) -> dict[str, str]:
+        """The entry in the cache of each case of the volumes with this fingerprint."""
+        return self.sets.get(fingerprint, self.keys)
+
+    def key(self, case: str, fingerprint: str = "") -> str:
         """The entry in the cache of `case`. Raises StateError for a case outside the run."""
-        if case not in self.keys:
+        known = self.of(fingerprint)
+        if case not in known:
             what, remedy = f"has no case '{case}'", "the data of this run, or its own command again"
             raise StateError(what, where="data.json", remedy=remedy, code="PFB-K08")
-        return self.keys[case]
+        return known[case]
 
 
 class SystemRecord(BaseModel):
@@ -330,7 +349,32 @@ class RowRecord(Record):
     cells: list[str]
     system: Name
     trials: list[TrialId]
-    """Ids of the trials of the row, one for each seed, in order of seed."""
+    """Ids of the trials of the row, one for each seed and fold, in order of seed, then fold."""
+
+
+class FoldRecord(Record):
+    """One fold of a cross-validation, as run.json keeps it."""
+
+    name: str = ""
+    """The name of the fold, such as the site that tests; "" where folds have numbers alone."""
+    data: JsonObject
+    """The volumes of the fold, as the specifications of its trials name them."""
+
+    def said(self, number: int) -> str:
+        """The fold in words: "fold 2", "fold 2 (site_b)"."""
+        return f"fold {number} ({self.name})" if self.name else f"fold {number}"
+
+
+class OtherRecord(Record):
+    """A data set of another origin on which the trained networks are scored."""
+
+    cases: list[Name]
+    synthetic: bool
+    content: str
+    """The fingerprint of the files and of how they are read, whatever the fold."""
+    patients: dict[Name, str] = Field(default_factory=dict)
+    """Case -> patient; empty where every case is a patient of its own."""
+    notes: list[str] = Field(default_factory=list)
 
 
 class Manifest(Record):
@@ -372,16 +416,23 @@ class RunManifest(Manifest):
     """The fingerprint of the content of the data."""
     settings: JsonObject
     notes: list[str]
-    suites: dict[Name, list[RowRecord]]
+    suites: dict[TableName, list[RowRecord]]
     suite_files: dict[Name, SuiteColumns] = Field(default_factory=dict)
     names: dict[TrialId, str]
     """The name of each trial for people, by trial id."""
     trials: list[TrialId]
     mlflow: Literal["off", "here", "elsewhere"] = "off"
+    folds: dict[FoldNumber, FoldRecord] = Field(default_factory=dict)
+    """The folds of a cross-validation, by number; empty for a single split."""
+    tests: dict[Name, OtherRecord] = Field(default_factory=dict)
+    """The data sets of other origins, by name."""
 
     def suite(self, name: str) -> Suite:
         """The suite called `name`, with the columns that it had in this run."""
-        return self.suite_files[name].suite if name in self.suite_files else suite(name)
+        table, where = parted(name)
+        if table not in self.suite_files:
+            return suite(name)
+        return elsewhere(self.suite_files[table].suite, where)
 
 
 class StudyManifest(Manifest):
@@ -392,6 +443,8 @@ class StudyManifest(Manifest):
     """The names of the searches."""
     references: dict[Name, dict[str, float]]
     """The present settings of each search, with which every point is compared."""
+    notes: list[str] = Field(default_factory=list)
+    """Notes on the volumes and the split."""
 
     @property
     def settings(self) -> JsonObject:
@@ -437,6 +490,7 @@ MANIFEST: TypeAdapter[AnyManifest] = TypeAdapter(
 )
 MEASURING = TypeAdapter(Measuring)
 SPLIT = TypeAdapter(SplitRecord)
+FOLDS = TypeAdapter(FoldsRecord)
 VOLUME_KEYS = TypeAdapter(VolumeKeys)
 POINT = TypeAdapter(PointRecord)
 POINT_END = TypeAdapter(PointEnd)

@@ -6,7 +6,9 @@ import shlex
 _HOST = re.compile(r"(\w+://)[^/\s]*@")  # up to the last @: a password may hold one
 _QUERY = re.compile(r"([?&](?:password|passwd|pwd|token|access_token|secret)=)[^&\s]*", re.I)
 _SPLIT = re.compile(r"(split\.(?:file|group)=).*/")  # where a split's files lie
+_TEST = re.compile(r"([^=]+=).*")  # the folder of a data set of another origin
 DATA_ROOT = "--data-root"
+TEST = "--test"
 
 
 def redact(text: str) -> str:
@@ -25,6 +27,10 @@ def storable(command: str) -> str:
             words[at] = f"{DATA_ROOT}=DATA_ROOT"
         elif at and words[at - 1] == DATA_ROOT:
             words[at] = "DATA_ROOT"
+        elif word.startswith(f"{TEST}="):
+            words[at] = f"{TEST}=" + _TEST.sub(r"\1TEST_ROOT", word.removeprefix(f"{TEST}="))
+        elif at and words[at - 1] == TEST:
+            words[at] = _TEST.sub(r"\1TEST_ROOT", word)
         else:
             words[at] = _SPLIT.sub(r"\1", word)
     return shlex.join(words)

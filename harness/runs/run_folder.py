@@ -1,7 +1,7 @@
 """The run folder: the one truth, from which tables, reports and MLflow are derived.
 
     RUN/run.json                 what was asked, and the trials that belong to it
-    RUN/split.json               which case trains, validates, tests
+    RUN/split.json               which case trains, validates, tests, in each fold if there are any
     RUN/data.json                which entry of the cache is a case
     RUN/plugins/<name>-<hash>.py source of plug-ins that were used; never executed from here unasked
     RUN/trials/<id>/             one trial, see harness.runs.trial_folder
@@ -33,16 +33,31 @@ from harness.runs.files import (
 )
 from harness.runs.locks import held
 from harness.runs.records import (
+    FOLDS,
     MANIFEST,
     SCHEMA,
     SPLIT,
     VOLUME_KEYS,
     AnyManifest,
+    FoldsRecord,
     RunManifest,
+    SplitRecord,
     StudyManifest,
     VolumeKeys,
 )
+from harness.runs.spec import TrialSpec
 from harness.runs.trial_folder import TrialFolder
+
+
+def splits_of(record: SplitRecord | FoldsRecord) -> dict[int, Split]:
+    """The splits in split.json, by fold; a single split under 0.
+
+    Raises ValueError for a case or patient in two parts.
+    """
+    folds = record.folds if isinstance(record, FoldsRecord) else {"0": record}
+    return {
+        int(number): Split.from_json(folds[number].content) for number in sorted(folds, key=int)
+    }
 
 
 class RunFolder:
@@ -112,17 +127,42 @@ class RunFolder:
         manifest.write(self.manifest_file)
 
     def split(self) -> Split:
-        """Read which case trains, validates, tests.
+        """Read which case trains, validates, tests; in a cross-validation, in its first fold.
 
         Raises StateError for a missing or damaged split.json.
         """
+        return next(iter(self.splits().values()))
+
+    def splits(self) -> dict[int, Split]:
+        """Read the splits of a cross-validation, by fold; a single split stands alone, under 0.
+
+        Raises StateError for a missing or damaged split.json.
+        """
+        content = read_json(self.split_file)
         try:
-            return Split.from_json(records.read(self.split_file, SPLIT).content)
+            if "folds" in content:
+                return splits_of(records.read(self.split_file, FOLDS))
+            return splits_of(records.read(self.split_file, SPLIT))
         except ValueError as error:
             raise damaged(self.split_file, str(error)) from error
 
+    def split_of(self, spec: TrialSpec) -> Split:
+        """Read the split of a trial, with the errors of `splits`."""
+        known = self.splits()
+        return known.get(spec.fold) or next(iter(known.values()))
+
     def write_split(self, split: Split) -> None:
         write_json(self.split_file, split.to_json())
+
+    def write_folds(self, splits: Mapping[int, Split]) -> None:
+        """Write the splits of a cross-validation, by fold."""
+        write_json(self.split_file, {"folds": {n: s.to_json() for n, s in splits.items()}})
+
+    def test_cases(self, spec: TrialSpec) -> tuple[str, ...]:
+        """Read the cases that test a trial: of its split, or all of another origin."""
+        if spec.test is None:
+            return self.split_of(spec).test
+        return tuple(sorted(self.volume_keys().of(spec.test.fingerprint)))
 
     def volume_keys(self) -> VolumeKeys:
         """Read where the prepared volumes are.
@@ -131,26 +171,43 @@ class RunFolder:
         """
         return records.read(self.volume_keys_file, VOLUME_KEYS)
 
-    def write_volume_keys(self, keys: Mapping[str, str], cache: Path) -> None:
-        """Write where the volumes are; a cache within the folder can be moved with it."""
+    def write_volume_keys(
+        self,
+        keys: Mapping[str, str],
+        cache: Path,
+        sets: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        """Write where the volumes are; a cache within the folder can be moved with it.
+
+        `sets` are those of further volumes, by fingerprint.
+        """
         cache = cache.absolute()
         inside = cache.is_relative_to(self.path)
         place = str(cache.relative_to(self.path) if inside else cache)
-        VolumeKeys(keys=dict(keys), cache=place).write(self.volume_keys_file)
+        further = {"sets": {name: dict(one) for name, one in sets.items()}} if sets else {}
+        VolumeKeys(keys=dict(keys), cache=place, **further).write(self.volume_keys_file)
 
-    def volumes(self, cases: Sequence[str], cache: Path | None = None) -> list[Volume]:
+    def volumes(
+        self, cases: Sequence[str], cache: Path | None = None, of: str = ""
+    ) -> list[Volume]:
         """Open the prepared volumes of `cases`, memory-mapped.
 
-        `cache` is given where the cache is no longer where the run left it. Raises DataError for a
-        missing volume, StateError for a case that the run does not have.
+        `cache` is given where the cache is no longer where the run left it; `of` is a fingerprint,
+        where the run has several sets of volumes. Raises DataError for a missing volume, StateError
+        for a case that the run does not have.
         """
         known = self.volume_keys()
-        return [open_volume(cache or self.path / known.cache, known.key(case)) for case in cases]
+        place = cache or self.path / known.cache
+        return [open_volume(place, known.key(case, of)) for case in cases]
 
-    def volume(self, case: str, cache: Path | None = None) -> Volume:
+    def volume(self, case: str, cache: Path | None = None, of: str = "") -> Volume:
         """Open the prepared volume of one case, with the errors of `volumes`."""
-        [found] = self.volumes([case], cache)
+        [found] = self.volumes([case], cache, of)
         return found
+
+    def test_volumes(self, spec: TrialSpec, cache: Path | None = None) -> list[Volume]:
+        """Open the volumes that test a trial, with the errors of `volumes`."""
+        return self.volumes(self.test_cases(spec), cache, spec.tested)
 
     def write_probe_limit(self, limit_s: float) -> None:
         write_json(self.probe_file, {"limit_s": limit_s})

@@ -22,11 +22,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class SplitSettings(Frozen):
-    kind: Literal["seeded", "official"] = "seeded"
-    """80/20 by patient from a seed, or the released code's cut (sorted, one validation case)."""
+    kind: Literal["seeded", "official", "site"] = "seeded"
+    """By patient from a seed, the released code's cut (sorted, one validation case), or a site of
+    the table of patients that tests while the others train."""
     seed: int = Field(0, ge=0, lt=2**32)
     fold: int = Field(0, ge=0, le=9999)
     """The number of the fold that is tested; a seeded split has 0 to 4."""
+    folds: int = Field(5, ge=2, le=1000)
+    """The number of folds that a seeded split makes: with 5, a fifth of the patients tests."""
     group: str = ""
     """How cases are grouped by patient: a pattern on ids such as {patient}_frame#, a CSV of
     case,patient, or none for cases that are patients of their own; "" for the grouping that the

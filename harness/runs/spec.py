@@ -36,6 +36,15 @@ class Data(Frozen):
     """The view of the scans in training, which new scans have to have."""
 
 
+class OtherSet(Frozen):
+    """Volumes of another origin, on which a trained network is scored and from which none learns
+    with a label; named by content."""
+
+    name: str
+    fingerprint: str
+    synthetic: bool
+
+
 class TrialSpec(Frozen):
     """Everything that determines the numbers of one trial."""
 
@@ -54,6 +63,8 @@ class TrialSpec(Frozen):
     plugins: tuple[Annotated[str, Field(pattern=f"^{COPY.pattern}$")], ...] = ()
     """Ids of the plug-ins of the system, the data set and the metrics: "name-<hash of the source>",
     in order."""
+    test: OtherSet | None = None
+    """The volumes that test in place of the test cases of the split; None for those."""
 
     @property
     def id(self) -> str:
@@ -69,13 +80,25 @@ class TrialSpec(Frozen):
 
     @property
     def base(self) -> "TrialSpec | None":
-        """The trial whose network this one fine-tunes on the test volumes; None if it trains.
+        """The trial whose network this one takes; None if it trains its own.
 
-        Rows of a table that differ in test-phase fine-tuning alone share their trained network.
+        Rows of a table that differ in test-phase fine-tuning alone share their trained network,
+        and so do the tests of a network on data of several origins.
         """
-        if self.options.get("tpf", "none") == "none":
+        if not self.tuned and self.test is None:
             return None
-        return self.model_copy(update={"options": {**self.options, "tpf": "none"}})
+        options = {**self.options, "tpf": "none"} if self.tuned else self.options
+        return self.model_copy(update={"options": options, "test": None})
+
+    @property
+    def tuned(self) -> bool:
+        """Whether the network is fine-tuned on the test volumes."""
+        return self.options.get("tpf", "none") != "none"
+
+    @property
+    def tested(self) -> str:
+        """The fingerprint of the volumes that test."""
+        return self.test.fingerprint if self.test else self.data.fingerprint
 
 
 LATER: dict[tuple[str, ...], object] = {
@@ -84,6 +107,7 @@ LATER: dict[tuple[str, ...], object] = {
     ("protocol", "foreground_share"): 0.0,
     ("protocol", "scored_on"): "grid",
     ("data", "view"): PAPERS.model_dump(mode="json"),
+    ("test",): None,
 }
 """Fields that came when trials had been kept already, with the value that those trials had.
 

@@ -13,6 +13,8 @@ MEASURED = {measure.name for measure in MEASURES if measure.where == MEASUREMENT
 """Columns that need the phase of measuring; trials of suites without these columns are not
 measured."""
 
+ELSEWHERE = "@"  # between the name of a suite and that of a data set of another origin
+
 
 @dataclass(frozen=True)
 class Row:
@@ -57,3 +59,19 @@ class Suite:
     headings: tuple[str, ...] = ("Model",)
     shows: tuple[str, ...] = FIGURES + COSTS
     notes: tuple[str, ...] = ()
+
+
+def parted(name: str) -> tuple[str, str]:
+    """The suite and the data set of another origin in a name: "table5@b" -> "table5", "b"."""
+    table, _, where = name.partition(ELSEWHERE)
+    return table, where
+
+
+def elsewhere(table: Suite, where: str) -> Suite:
+    """The table of the same rows on the data set `where`; without a name, the table itself.
+
+    Costs are those of the table itself: the networks are the same.
+    """
+    if not where:
+        return table
+    return replace(table, title=f"{table.title}, tested on {where}", shows=FIGURES, notes=())

@@ -5,7 +5,7 @@ from typing import Any
 
 from harness.errors import UsageError, unknown
 from harness.runs.paper_suites import EQUAL_VOXELS, FIG1, TABLE1, TABLE2, TABLE3, TABLE4, TABLE5
-from harness.runs.suite import FIGURES, Row, Suite
+from harness.runs.suite import FIGURES, Row, Suite, elsewhere, parted
 from harness.systems.catalogue import system
 
 SUITES: dict[str, Suite] = {
@@ -25,12 +25,16 @@ TUNED = Suite("Default and tuned settings", (), ("System", "Settings"), FIGURES)
 
 
 def suite(name: str) -> Suite:
-    """The suite called `name`. Raises UsageError with the nearest name for an unknown one."""
-    if name == "tuned":
-        return TUNED
-    if name not in SUITES:
+    """The suite called `name`. Raises UsageError with the nearest name for an unknown one.
+
+    "table5@b" is Table V on the data set b of another origin.
+    """
+    table, where = parted(name)
+    if table == "tuned":
+        return elsewhere(TUNED, where)
+    if table not in SUITES:
         raise unknown("suite", name, [*SUITES, ALL])
-    return SUITES[name]
+    return elsewhere(SUITES[table], where)
 
 
 def chosen(

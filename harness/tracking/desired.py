@@ -100,6 +100,8 @@ class ParentRun:
     """The metric by which children are ordered."""
     searched: dict[str, tuple[str, ...]]
     """For a study, the parameters in which the points of each table differ, by table."""
+    crossed: bool = False
+    """Whether the children are folds of a cross-validation."""
 
 
 def parent_of(folder: RunFolder) -> ParentRun:
@@ -119,6 +121,7 @@ def parent_of(folder: RunFolder) -> ParentRun:
         tuple(run.suites),
         SCORE if run.kind == "study" else DICE.mlflow,
         {name: tuple(map(allowed, params)) for name, params in searched.items()},
+        isinstance(run, RunManifest) and bool(run.folds),
     )
 
 
@@ -131,7 +134,10 @@ def _description(folder: RunFolder, run: AnyManifest) -> str:
 
 def _dataset(folder: RunFolder, run: AnyManifest) -> ShownDataset:
     data = run.protocol["data"]
+    splits = folder.splits()
     counts = {part: len(cases) for part, cases in folder.split().parts.items()}
+    if isinstance(run, RunManifest) and run.folds:
+        counts = {"folds": len(splits), "test": sum(len(one.test) for one in splits.values())}
     profile = {key: data[key] for key in ("modalities", "target", "grid", "synthetic")}
     return ShownDataset(f"{data['name']} {data['target']}", data["fingerprint"], profile | counts)
 
@@ -204,7 +210,7 @@ def _of_trial(trial: TrialFolder, run: RunManifest, tables: str) -> ChildRun:
         status = result.status
     entry = run.system(spec.system)
     names = {"Model": entry.title, "Type": entry.kind, "View": entry.view}
-    if spec.base:
+    if spec.tuned:
         names["Model"] += " †"
     return ChildRun(
         trial.id,
@@ -215,6 +221,7 @@ def _of_trial(trial: TrialFolder, run: RunManifest, tables: str) -> ChildRun:
             "pfbench.kind": entry.kind,
             "pfbench.seed": str(spec.seed),
             "pfbench.fold": str(spec.fold),
+            **({"pfbench.test": spec.test.name} if spec.test else {}),
         },
         {**names, **_params(spec.model_dump(mode="json"))},
         trial.history,

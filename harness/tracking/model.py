@@ -61,6 +61,8 @@ def _log_all(folder: RunFolder, uri: str, experiment: str) -> list[str]:
     mlflow.set_experiment(experiment_id=store.experiment)
     logged = []
     for trial, stored in store.children.items():
+        if folder.trial(trial).spec().test:
+            continue  # the network of another trial, scored on other data
         if stored.status == "FINISHED" and TAG not in stored.tags:
             logged.append(_log(folder, trial, stored.run_id))
             store.client.set_tag(stored.run_id, TAG, logged[-1])

@@ -59,6 +59,7 @@ def _view(parent: ParentRun) -> JsonObject:
         columns += [*(_column("params", name) for name in names), _column("tags", STATE)]
     else:
         columns += [_column("params", "Type"), _column("tags", "pfbench.seed")]
+        columns += [_column("tags", "pfbench.fold")] * parent.crossed
     columns.append(_column("tags", "pfbench.reason"))
     return {
         "searchFilter": rows(parent.id),

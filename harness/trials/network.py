@@ -11,6 +11,7 @@ from harness.runs import plugins as registry
 from harness.runs.records import RowRecord, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import Device, TrialSpec
+from harness.runs.suite import parted
 from harness.runs.trial_folder import TrialFolder
 from harness.systems import catalogue as systems
 from harness.systems.methods import Method
@@ -25,26 +26,29 @@ class Trained(NamedTuple):
     method: Method
 
 
-def choose_trial(run: Path, name: str | None, seed: int | None) -> str:
-    """The id of the one trial of the run that `name` and `seed` select.
+def choose_trial(run: Path, name: str | None, seed: int | None, fold: int | None = None) -> str:
+    """The id of the one trial of the run that `name`, `seed` and `fold` select.
 
     `name` is an id, the key or title of a row, or a system with one row; None will do where there
-    is one row. Without `seed` it is the lowest. Raises UsageError that lists the candidates when
-    none or several are meant.
+    is one row. Without `seed` it is the lowest, without `fold` the lowest, too. Raises UsageError
+    that lists the candidates when none or several are meant.
     """
     folder = RunFolder(run)
     manifest = folder.run()
     if name in manifest.trials:
         return str(name)
-    meant = _meant([row for rows in manifest.suites.values() for row in rows], name)
-    seeds = {trial: folder.trial(trial).spec().seed for trial in meant}
-    wanted = min(seeds.values(), default=0) if seed is None else seed
-    chosen = [trial for trial in meant if seeds[trial] == wanted]
+    own = [rows for table, rows in manifest.suites.items() if not parted(table)[1]]
+    meant = _meant([row for rows in own for row in rows], name)
+    networks = {t: (spec.seed, spec.fold) for t in meant for spec in [folder.trial(t).spec()]}
+    lowest = tuple(min(each, default=0) for each in zip(*networks.values(), strict=True)) or (0, 0)
+    wanted = (lowest[0] if seed is None else seed, lowest[1] if fold is None else fold)
+    chosen = [trial for trial in meant if networks[trial] == wanted]
     if len(chosen) == 1:
         return chosen[0]
     candidates = "\n".join(f"  {t}  {manifest.names[t]}" for t in meant or manifest.trials)
     fit = f"{len(chosen)} trials fit" if chosen else "no trial fits"
-    asked = f"'{name}', seed {wanted}" if name else f"seed {wanted}"
+    asked = f"'{name}', seed {wanted[0]}" if name else f"seed {wanted[0]}"
+    asked += f", fold {wanted[1]}" if manifest.folds else ""
     what = f"{fit} {asked}; pass the id of one of\n{candidates}"
     raise UsageError(what, where="--model", code="PFB-C01")
 
@@ -67,7 +71,10 @@ def as_scored(run: Path, trial: str, device: Device) -> Trained:
     Raises StateError for a trial that did not finish and for weights that cannot be used.
     """
     folder = _finished(RunFolder(run).trial(trial))
-    return _load(folder.spec(), folder, device)
+    spec = folder.spec()
+    if spec.base and not spec.tuned:  # scored elsewhere with the weights of its base
+        folder = _finished(RunFolder(run).trial(spec.base.id))
+    return _load(spec, folder, device)
 
 
 def as_trained(run: Path, trial: str, tpf: Strategy | Literal["none"], device: Device) -> Trained:

@@ -101,11 +101,16 @@ def _validating(stage: Stage, volumes: Sequence[Volume], limit_s: float) -> floa
     return mean(timed(lambda: stage.segment(volumes[0].image), limit_s)[1:])
 
 
-def adapting(method: Method, volume: Volume, split: Split, limit_s: float) -> dict[str, Any]:
-    """Probe fine-tuning on test volumes (label one, learn from it): pace and memory peak."""
+def adapting(method: Method, volume: Volume, cases: int, limit_s: float) -> dict[str, Any]:
+    """Probe fine-tuning on `cases` volumes (label one, learn from it): pace and memory peak."""
     first, *steps = timed(lambda: method.adapt([volume.image]), limit_s, STEPS)
     pace = Pace(len(steps), mean(steps), max(0.0, first - mean(steps)))
-    return _record(method, [pace], volume, len(split.test) - 1)
+    return _record(method, [pace], volume, cases - 1)
+
+
+def moving(method: Method, volume: Volume, cases: int) -> dict[str, Any]:
+    """Probe a network that is scored on `cases` volumes of another origin: memory peak, no pace."""
+    return _record(method, [], volume, cases - 1)
 
 
 def _record(method: Method, paces: Sequence[Pace], volume: Volume, unseen: int) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Probe trials before they run: each kind of trial once, on the machines that will run them.
 
-Trials that differ in seed and schedule alone are of one kind. Their probes are actions of trials
-in a run folder of their own, which lies within the cache, as every machine reaches that, and is
-gone afterwards. See harness.trials.probe for what is done there.
+Trials that differ in seed, fold and schedule alone are of one kind. Their probes are actions of
+trials in a run folder of their own, which lies within the cache, as every machine reaches that, and
+is gone afterwards. See harness.trials.probe for what is done there.
 """
 
 import shutil
@@ -57,6 +57,10 @@ class Probe:
 def kind_of(spec: TrialSpec) -> str:
     """The kind of a trial, equal for trials whose steps take the same time and memory."""
     content = spec.model_dump(mode="json", exclude={"seed": True, "protocol": SCHEDULE})
+    content |= {"fold": 0, "split": ""}
+    content["data"] |= {"fingerprint": "", "view": {}}
+    if spec.test:
+        content["test"] |= {"fingerprint": ""}
     return digest(content)
 
 

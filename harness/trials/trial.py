@@ -118,7 +118,8 @@ def _train_to(task: Task, emit: Emit) -> None:
 
 def _lesson(task: Task, method: Method, emit: Emit, split: Split | None = None) -> TrainingJob:
     """The training job for `method`, on the cases of the run or on those of another split."""
-    spec, cases = task.folder.spec(), split or task.run_folder.split()
+    spec, run = task.folder.spec(), task.run_folder
+    cases, of = split or run.split_of(spec), spec.data.fingerprint
 
     def warn(message: str) -> None:
         """Write a warning to the log of the trial and to that of the run."""
@@ -129,8 +130,8 @@ def _lesson(task: Task, method: Method, emit: Emit, split: Split | None = None) 
         emit({"event": "epoch", "of": spec.protocol.epochs * len(method.stages), **row})
 
     return TrainingJob(
-        task.run_folder.volumes(cases.train, task.cache),
-        task.run_folder.volumes(cases.validation, task.cache),
+        run.volumes(cases.train, task.cache, of),
+        run.volumes(cases.validation, task.cache, of),
         spec.protocol,
         spec.seed,
         CheckpointStore(task.folder, warn),
@@ -140,32 +141,40 @@ def _lesson(task: Task, method: Method, emit: Emit, split: Split | None = None) 
 
 
 def _adapt(task: Task, emit: Emit) -> None:
-    """Fine-tune the base trial's network on the test volumes, of which it sees images only."""
+    """Take the base trial's network and score it on the test volumes.
+
+    Where the trial is fine-tuned, the network first learns from them, of which it sees images only.
+    """
     spec = task.folder.spec()
     if spec.base is None:
-        raise BaseMissing("it has no network to fine-tune: it trains its own")
+        raise BaseMissing("it takes no other network: it trains its own")
     base = task.run_folder.trial(spec.base.id)
     trained = base.result()
     if not isinstance(trained, Scored):
-        raise BaseMissing(f"the trial that it fine-tunes, {base.id}, did not finish")
+        raise BaseMissing(f"the trial whose network it takes, {base.id}, did not finish")
     method = build(spec)
     load_weights(method.network, base)
-    test = task.run_folder.volumes(task.run_folder.split().test, task.cache)
-    reset_peak(method.device)
-    began = time.perf_counter()
-    method = method.adapt([volume.image for volume in test])
-    seconds = {**trained.seconds, "adapt": time.perf_counter() - began}
-    memory = {} if _mixed(task, method) else peak_memory_mib(method.device)
-    found = {
+    found: dict[str, Any] = {
         "epochs": trained.epochs,
-        "memory": {**trained.memory, **{f"adapt_{name}": mib for name, mib in memory.items()}},
+        "memory": trained.memory,
         "memory_unknown": trained.memory_unknown,
         "remarks": trained.remarks,
         "base": base.id,
-        "adapt_gflops": adapt_gflops(
-            spec.system, spec.options, len(spec.data.modalities), spec.data.grid
-        ),
     }
+    seconds = dict(trained.seconds)
+    if not spec.tuned:
+        _score(task, method, seconds, emit, **found)
+        return
+    test = task.run_folder.test_volumes(spec, task.cache)
+    reset_peak(method.device)
+    began = time.perf_counter()
+    method = method.adapt([volume.image for volume in test])
+    seconds["adapt"] = time.perf_counter() - began
+    memory = {} if _mixed(task, method) else peak_memory_mib(method.device)
+    found["memory"] = {**trained.memory, **{f"adapt_{name}": mib for name, mib in memory.items()}}
+    found["adapt_gflops"] = adapt_gflops(
+        spec.system, spec.options, len(spec.data.modalities), spec.data.grid
+    )
     _score(task, method, seconds, emit, **found)
 
 
@@ -174,17 +183,19 @@ def _score(
 ) -> None:
     """Write weights, masks, scores and, last, the result, which shows that all are there.
 
+    A network that was only moved to other data has its weights in the folder of its base.
     `training` are the fields of the result that training or fine-tuning has found.
     """
     folder, spec, began = task.folder, task.folder.spec(), time.perf_counter()
-    weights = {key: value.contiguous() for key, value in method.network.state_dict().items()}
-    write_bytes(folder.weights_file, save(weights))
+    if spec.tuned or spec.base is None:
+        weights = {key: value.contiguous() for key, value in method.network.state_dict().items()}
+        write_bytes(folder.weights_file, save(weights))
 
     def keep(case: str, masks: Masks, dice: float) -> None:
         folder.write_mask(case, *masks)
         emit({"event": "case", "case": case, "dice": dice})
 
-    test = task.run_folder.volumes(task.run_folder.split().test, task.cache)
+    test = task.run_folder.test_volumes(spec, task.cache)
     extra = plugins.metrics(spec.plugins)
     data, on_scan = spec.data, spec.protocol.scored_on == "scan"
     way = datasets.way(data.name, data.grid, data.view) if on_scan else None
@@ -221,7 +232,7 @@ def _measure(task: Task, emit: Emit) -> None:
     """
     folder, bare_mib = task.folder, resident_mib()
     method = _for_inference(folder)
-    test = task.run_folder.volumes(task.run_folder.split().test, task.cache)
+    test = task.run_folder.test_volumes(folder.spec(), task.cache)
     found = measure(method, test[0], bare_mib)
     emit({"event": "measured", "seconds": statistics.median(found.inference_s)})
     processes = [*alike(folder.measured_so_far(), found)[: task.processes - 1], found]
@@ -251,10 +262,13 @@ def _probe_training(task: Task, emit: Emit) -> None:
     built = time.perf_counter()
     cost(spec.system, spec.options, len(spec.data.modalities), spec.data.grid)
     counted = time.perf_counter()
-    split, limit_s = run.split(), run.probe_limit_s()
-    test = run.volume(split.test[0], task.cache)
-    if spec.base:
-        figures = probe.adapting(method, test, split, limit_s)
+    split, limit_s = run.split_of(spec), run.probe_limit_s()
+    cases = run.test_cases(spec)
+    test = run.volume(cases[0], task.cache, spec.tested)
+    if spec.tuned:
+        figures = probe.adapting(method, test, len(cases), limit_s)
+    elif spec.base:
+        figures = probe.moving(method, test, len(cases))
     else:
         lesson = _lesson(task, method, emit, probe.few_cases(split))
         figures = probe.training(method, lesson, split, limit_s)
@@ -270,7 +284,8 @@ def _probe_inference(task: Task, emit: Emit) -> None:
     """Write the cost of one volume in the measuring of the trial."""
     run = task.run_folder
     method = build(task.folder.spec()).for_inference()
-    volume = run.volume(run.split().test[0], task.cache)
+    spec = task.folder.spec()
+    volume = run.volume(run.test_cases(spec)[0], task.cache, spec.tested)
     figures = probe.inference(method, volume.image, run.probe_limit_s())
     emit({"event": "measured", "seconds": figures["inference_s"]})
     found = ProbedInference(schema=1, status="ok", **figures)

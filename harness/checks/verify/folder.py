@@ -24,14 +24,17 @@ from harness.data.wording import counted
 from harness.errors import ClusterError, DataError, StateError
 from harness.runs.files import JsonObject
 from harness.runs.records import (
+    FOLDS,
     MANIFEST,
     SPLIT,
     VOLUME_KEYS,
     AnyManifest,
+    FoldsRecord,
     RunManifest,
+    SplitRecord,
     StudyManifest,
 )
-from harness.runs.run_folder import RunFolder
+from harness.runs.run_folder import RunFolder, splits_of
 from harness.runs.spec import code_version, digest
 
 MENDING = (
@@ -87,15 +90,15 @@ def _check(folder: RunFolder, cache: Path | None, found: Inspection) -> int:
     """Check one folder, and the comparison inside a study; returns the number of trials."""
     with _undisturbed(folder):
         content = found.record(folder.manifest_file, MANIFEST)
-        split = _split(folder, found)
-        if content is None or split is None:
+        splits = _splits(folder, found)
+        if content is None or splits is None:
             return 0
-        _protocol(content, split, folder, found)
-        _data(content, split, folder, found)
+        _protocol(content, splits, folder, found)
+        _data(content, splits, folder, found)
         if isinstance(content, StudyManifest):
             trials = check_study(content, folder, found)
         else:
-            trials = _check_run(content, split, folder, cache, found)
+            trials = _check_run(content, splits, folder, cache, found)
         _strays(trials, folder, found)
     comparison = RunFolder(folder.path / "comparison")
     if isinstance(content, RunManifest) or not comparison.path.exists():
@@ -123,25 +126,31 @@ def _undisturbed(folder: RunFolder) -> Iterator[None]:
         yield
 
 
-def _split(folder: RunFolder, found: Inspection) -> Split | None:
-    record = found.record(folder.split_file, SPLIT)
+def _splits(folder: RunFolder, found: Inspection) -> dict[int, Split] | None:
+    path = folder.split_file
+    crossed = "folds" in (found.json(path) or {})
+    record: SplitRecord | FoldsRecord | None
+    record = found.record(path, FOLDS) if crossed else found.record(path, SPLIT)
     if record is None:
         return None
     try:
-        return Split.from_json(record.content)
+        return splits_of(record)
     except ValueError as error:
-        found.fault(folder.split_file, str(error))
+        found.fault(path, str(error))
         return None
 
 
-def _protocol(content: AnyManifest, split: Split, folder: RunFolder, found: Inspection) -> None:
-    """Check run.json against itself and the split."""
+def _protocol(
+    content: AnyManifest, splits: dict[int, Split], folder: RunFolder, found: Inspection
+) -> None:
+    """Check run.json against itself and the split, or the splits of all folds."""
     path, protocol = folder.manifest_file, content.protocol
     if digest(protocol) != content.protocol_hash:
         what = f"protocol: has hash {digest(protocol)}, not {content.protocol_hash}"
         found.fault(path, what)
-    if protocol.get("cases") != split.digest:
-        what = f"has digest {split.digest}, not {protocol.get('cases')} as in run.json"
+    said = _digest(splits, protocol.get("folds"))
+    if said and protocol.get("cases") != said:
+        what = f"has digest {said}, not {protocol.get('cases')} as in run.json"
         found.fault(folder.split_file, what)
     data = protocol.get("data", {})
     expected = {"dataset": data.get("name"), "synthetic": data.get("synthetic")}
@@ -157,33 +166,88 @@ def _protocol(content: AnyManifest, split: Split, folder: RunFolder, found: Insp
         found.note(f"written by {protocol.get('code')}, looked at by {code_version()}")
 
 
-def _data(content: AnyManifest, split: Split, folder: RunFolder, found: Inspection) -> None:
+def _digest(splits: dict[int, Split], folds: object) -> str:
+    """The digest of the split, or of the splits of all folds; "" where some folds are elsewhere."""
+    if folds is None:
+        return splits[0].digest if 0 in splits else ""
+    return digest([one.digest for one in splits.values()]) if len(splits) == folds else ""
+
+
+def _data(
+    content: AnyManifest, splits: dict[int, Split], folder: RunFolder, found: Inspection
+) -> None:
     """Check the volumes named in data.json against the split; a study's have no test cases."""
     path = folder.volume_keys_file
     data = found.record(path, VOLUME_KEYS)
     if data is None:
         return
     keys, protocol_data = data.keys, content.protocol.get("data", {})
-    cases = {*split.train, *split.validation}
+    cases = {case for split in splits.values() for case in (*split.train, *split.validation)}
+    known = {protocol_data.get("fingerprint")}
     if isinstance(content, RunManifest):
-        cases |= {*split.test}
+        cases |= {case for split in splits.values() for case in split.test}
+        known |= {fold.data.get("fingerprint") for fold in content.folds.values()}
     if keys.keys() != cases:
         found.fault(path, "keys: are not the cases of split.json")
-    elif fingerprint(sorted(keys.items()))[:16] != protocol_data.get("fingerprint"):
+    elif _fingerprint(keys) not in known:
         found.fault(path, "keys: are not those of the run's fingerprint")
+    for name, further in data.sets.items():
+        if _fingerprint(further) != name:
+            found.fault(path, f"sets.{name}: are not the volumes of this fingerprint")
+
+
+def _fingerprint(keys: dict[str, str]) -> str:
+    return fingerprint(sorted(keys.items()))[:16]
 
 
 def _check_run(
-    run: RunManifest, split: Split, folder: RunFolder, cache: Path | None, found: Inspection
+    run: RunManifest,
+    splits: dict[int, Split],
+    folder: RunFolder,
+    cache: Path | None,
+    found: Inspection,
 ) -> list[str]:
     trials = {name: read(folder.trial(name), found) for name in run.trials}
     _rows(run, trials, folder.manifest_file, found)
+    alike: dict[tuple[str, tuple[str, ...]], list[Trial]] = {}
     for trial in trials.values():
-        check_training(trial, run.protocol, found)
-        check_outcome(trial, _base(trial, trials, found), run, split, found)
-    _labels([trial for trial in trials.values() if trial.scored], split, folder, cache, found)
+        cases = _cases(trial, run, splits)
+        check_training(trial, _of_fold(trial, run, splits), found)
+        check_outcome(trial, _base(trial, trials, found), run, cases, found)
+        if trial.spec and trial.scored:
+            alike.setdefault((trial.spec.tested, cases), []).append(trial)
+    for (volumes, cases), scored in alike.items():
+        _labels(scored, cases, volumes, folder, cache, found)
     check_tables(run, folder, found)
     return list(trials)
+
+
+def _cases(trial: Trial, run: RunManifest, splits: dict[int, Split]) -> tuple[str, ...]:
+    """The cases that test a trial: of its split, or of another origin."""
+    if trial.spec and trial.spec.test:
+        other = run.tests.get(trial.spec.test.name)
+        return tuple(other.cases) if other else ()
+    split = _split(trial, splits)
+    return split.test if split else ()
+
+
+def _split(trial: Trial, splits: dict[int, Split]) -> Split | None:
+    first = next(iter(splits.values()))
+    if trial.spec is None or len(splits) == 1:
+        return first
+    return splits.get(trial.spec.fold)
+
+
+def _of_fold(trial: Trial, run: RunManifest, splits: dict[int, Split]) -> JsonObject:
+    """The protocol as the specification of a trial has to repeat it: with cases of its fold."""
+    if trial.spec is None or not run.folds:
+        return run.protocol
+    fold, split = run.folds.get(str(trial.spec.fold)), _split(trial, splits)
+    return {
+        **run.protocol,
+        "data": fold.data if fold else None,
+        "cases": split.digest if split else None,
+    }
 
 
 def _rows(run: RunManifest, trials: dict[str, Trial], path: Path, found: Inspection) -> None:
@@ -202,28 +266,36 @@ def _rows(run: RunManifest, trials: dict[str, Trial], path: Path, found: Inspect
 
 
 def _base(trial: Trial, trials: dict[str, Trial], found: Inspection) -> Trial | None:
-    """The trial whose network this trial fine-tunes; a fault where that trial is not in the run."""
+    """The trial whose network this trial takes; a fault where that trial is not in the run."""
     if trial.spec is None or trial.spec.base is None:
         return None
     base = trials.get(trial.spec.base.id)
     if base is None or base.spec is None:
-        what = f"the trial that it fine-tunes, {trial.spec.base.id}, is not in the run"
+        what = f"the trial whose network it takes, {trial.spec.base.id}, is not in the run"
         found.fault(trial.folder.spec_file, what)
     return base
 
 
 def _labels(
-    trials: list[Trial], split: Split, folder: RunFolder, cache: Path | None, found: Inspection
+    trials: list[Trial],
+    cases: tuple[str, ...],
+    volumes: str,
+    folder: RunFolder,
+    cache: Path | None,
+    found: Inspection,
 ) -> None:
-    """Score the masks again, case by case, so that each label is read once."""
+    """Score the masks again, case by case, so that each label is read once.
+
+    `volumes` is the fingerprint of the volumes with these `cases`.
+    """
     data = found.record(folder.volume_keys_file, VOLUME_KEYS)
     place = cache or folder.path / (data.cache if data else "")
     if data is None or not place.is_dir():
         found.note("masks are not compared with labels: the prepared volumes are not there")
         return
-    for case in split.test:
+    for case in cases:
         try:
-            volume = open_volume(place, data.keys.get(case, "no-entry"))
+            volume = open_volume(place, data.of(volumes).get(case, "no-entry"))
         except DataError:
             found.note(f"masks of {case} are not compared with its label, which cannot be read")
             continue

@@ -23,7 +23,6 @@ from torch import Tensor
 from harness.checks.verify.inspection import CsvLine, Inspection, same
 from harness.checks.verify.trial import Trial
 from harness.data.case import Spacing, Volume
-from harness.data.split import Split
 from harness.errors import StateError
 from harness.runs.records import Measured, RunManifest, Scored
 from harness.runs.spec import TrialSpec
@@ -39,24 +38,37 @@ SCORES = tuple(name for name in CaseScore._fields if name != "failed")
 
 
 def check_outcome(
-    trial: Trial, base: Trial | None, run: RunManifest, split: Split, found: Inspection
+    trial: Trial, base: Trial | None, run: RunManifest, cases: Sequence[str], found: Inspection
 ) -> None:
-    """Check everything but the masks' scores; `base` is the trial that this trial fine-tunes."""
+    """Check everything but the masks' scores.
+
+    `base` is the trial whose network this trial takes, `cases` are those that test it.
+    """
     if trial.spec and trial.scored:
-        _sums(trial, trial.spec, trial.scored, split, found)
+        _sums(trial, trial.spec, trial.scored, cases, found)
         kind = run.system(trial.spec.system).kind
         _result(trial, trial.spec, kind, trial.scored, base, found)
         on_scan = trial.spec.protocol.scored_on == "scan"
-        _scores(trial.scored, trial.folder.cases_file, split, on_scan, found)
-        _masks(trial, trial.spec, split, found)
-        _weights(trial, base, found)
+        _scores(trial.scored, trial.folder.cases_file, cases, on_scan, found)
+        _masks(trial, trial.spec, cases, found)
+        if has_weights(trial.spec):
+            _weights(trial, base, found)
     if isinstance(trial.measurement, Measured):
         _measurement(trial.measurement, trial.folder.measurement_file, found)
 
 
-def _sums(trial: Trial, spec: TrialSpec, result: Scored, split: Split, found: Inspection) -> None:
+def has_weights(spec: TrialSpec) -> bool:
+    """Whether a trial has weights of its own, and is not merely moved to other data."""
+    return spec.base is None or spec.tuned
+
+
+def _sums(
+    trial: Trial, spec: TrialSpec, result: Scored, cases: Sequence[str], found: Inspection
+) -> None:
     path = trial.folder.path
-    names = {WEIGHTS, CASES, *(f"masks/{case}.npz" for case in split.test)}
+    names = {CASES, *(f"masks/{case}.npz" for case in cases)}
+    if has_weights(spec):
+        names.add(WEIGHTS)
     if spec.base is None:
         names.add(HISTORY)
     if different := result.sha256.keys() ^ names:
@@ -79,7 +91,7 @@ def _result(
     expected: dict[str, object] = {
         "system": spec.system,
         "kind": kind,
-        "transductive": spec.base is not None,
+        "transductive": spec.tuned,
         "base": spec.base.id if spec.base else None,
     }
     if trial.method:
@@ -94,8 +106,10 @@ def _result(
             found.fault(path, f"{key}: is {getattr(result, key)}, not {value}")
 
 
-def _scores(result: Scored, path: Path, split: Split, on_scan: bool, found: Inspection) -> None:
-    """Check cases.csv against the split, and result.json against cases.csv."""
+def _scores(
+    result: Scored, path: Path, cases: Sequence[str], on_scan: bool, found: Inspection
+) -> None:
+    """Check cases.csv against the cases that test, and result.json against cases.csv."""
     lines = found.table(path)
     if not lines:
         return
@@ -105,12 +119,12 @@ def _scores(result: Scored, path: Path, split: Split, on_scan: bool, found: Insp
         found.fault(path, f"columns are not {', '.join(columns)}", 1)
         return
     extra = tuple(lines[0].cells)[len(columns) :]
-    for line, case in zip(lines, split.test, strict=False):
+    for line, case in zip(lines, cases, strict=False):
         if line.cells["case"] != case:
             what = f"case {line.cells['case']}, where the split has {case}"
             found.fault(path, what, line.number)
-    if len(lines) != len(split.test):
-        found.fault(path, f"{len(lines)} cases, but the split has {len(split.test)} for testing")
+    if len(lines) != len(cases):
+        found.fault(path, f"{len(lines)} cases, but the split has {len(cases)} for testing")
     text = {"case", "failed", f"{BESIDE}failed"}
     rows = [found.numbers(path, line, text=text, blank=set(extra)) for line in lines]
     rows = [{name: row[name] for name in row if name not in beside} for row in rows]
@@ -165,9 +179,9 @@ def _summed_up(
             found.fault(path, f"{name}: is {getattr(result, name)}, but cases.csv has {count}")
 
 
-def _masks(trial: Trial, spec: TrialSpec, split: Split, found: Inspection) -> None:
+def _masks(trial: Trial, spec: TrialSpec, cases: Sequence[str], found: Inspection) -> None:
     for path in sorted(trial.folder.path.glob("masks/*.npz")):
-        if path.stem not in split.test:
+        if path.stem not in cases:
             found.fault(path, "is of no test case")
             continue
         try:

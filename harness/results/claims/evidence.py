@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from harness.results.departures import departures
 from harness.results.intervals import Interval
-from harness.results.misses import Misses, misses
+from harness.results.misses import Misses, misses, without_target
 from harness.results.paper import printed
 from harness.results.rows import ResultRow, merged_rows
 from harness.results.scores import Scores
@@ -89,7 +89,12 @@ class RowEvidence:
         return self.row.trials
 
     def scores(self, metric: Measure) -> Scores:
-        """The scores by patient and seed, times `metric.scale`."""
+        """The scores by patient and seed, times `metric.scale`.
+
+        NoEvidence where no test case has a target, so that there is nothing to find.
+        """
+        if without_target(self.trials):
+            raise NoEvidence("no test case has a target")
         return self.row.scores(metric.key, metric.scale)
 
     def misses(self) -> Misses:
@@ -102,7 +107,8 @@ class RowEvidence:
         NoEvidence when a training was not timed.
         """
         records = []
-        for trial in self.trials:
+        first = self.trials[0].spec().fold  # folds have one network, of which the first is timed
+        for trial in (trial for trial in self.trials if trial.spec().fold == first):
             record = trial.measurement()
             if not isinstance(record, Measured):
                 why = record.reason if record else "not measured"
