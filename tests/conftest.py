@@ -10,6 +10,8 @@ TESTS = Path(__file__).parent
 WORKERS = 2  # more wait for each other: the tests of real runs take two processors each
 BEGUN_FIRST = ("crash_points", "run", "tune", "report", "catalogue_data", "catalogue_state")
 """Files that take long: begun last, one of them would keep a single process busy at the end."""
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads that wait would take processors from the others
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Ten times fewer full collections: each goes over all that torch and MLflow are, for a third of a
 # second, and a twelfth of the suite's time went into them.
 gc.set_threshold(*gc.get_threshold()[:2], 100)
