@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.results.drops import difference
 from harness.results.intervals import (
     mean_interval,
     median_interval,
@@ -159,6 +160,28 @@ def ratio_coverage(processes, repetitions=5):
         return each * rng.lognormal(0, 0.01, (processes, repetitions))
 
     return rate(lambda rng: covers(ratio_interval(side(rng, 4), side(rng, 1)), 4), 5, processes)
+
+
+@pytest.mark.parametrize("n", [6, 20, 50])
+def test_the_interval_of_a_drop_between_other_patients_covers(n):
+    rng, drop = np.random.default_rng(n), 100 * (8 / 9.5 - 6 / 8.5)
+    covered = []
+    for _ in range(STUDIES // 4):
+        home = mean_interval(scores(dice(rng, n)), DICE)
+        away = mean_interval(scores(100 * rng.beta(6, 2.5, (n, 1))), DICE)
+        covered.append(covers(difference(home, away), drop))
+    assert np.mean(covered) > 0.93
+
+
+@pytest.mark.parametrize("n", [6, 20, 50])
+def test_the_interval_of_a_rise_of_the_median_distance_covers(n):
+    rng, truth = np.random.default_rng(n), 2.0 * median_of(distances) - median_of(distances)
+    covered = []
+    for _ in range(STUDIES // 4):
+        home = median_interval(scores(distances(rng, n)))
+        away = median_interval(scores(2.0 * distances(rng, n)))
+        covered.append(covers(difference(away, home), truth))
+    assert np.mean(covered) > 0.93
 
 
 @pytest.mark.parametrize("n", CASES)

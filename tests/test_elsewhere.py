@@ -112,11 +112,12 @@ def scored_on(folder, its_spec, cases, level):
     return trial
 
 
-def moved_run(path):
+def moved_run(path, seeds=(0,)):
+    """Networks at home and on other data; on both, each is 3 points better than the one before."""
     folder = RunFolder(path)
-    home = scored_on(folder, spec("unet3d"), HERE, 0.8)
-    away = scored_on(folder, spec("unet3d", test=OTHER), THERE, 0.6)
-    tables = {"table5": [row([home])], "table5@b": [row([away])]}
+    home = [scored_on(folder, spec("unet3d", s), HERE, 0.8 + 0.03 * s) for s in seeds]
+    away = [scored_on(folder, spec("unet3d", s, test=OTHER), THERE, 0.6 + 0.03 * s) for s in seeds]
+    tables = {"table5": [row(home)], "table5@b": [row(away)]}
     made_run(path, tables, cases=HERE)
     content = json.loads(folder.manifest_file.read_text())
     record = OtherRecord(cases=THERE, synthetic=True, content="c", notes=["b: 9 cases"])
@@ -143,6 +144,13 @@ def test_the_interval_of_a_drop_is_as_wide_as_those_of_both_sides_together():
     found = difference(first, second)
     assert (found.estimate, found.low, found.high) == (10.0, 5.0, 15.0)
     assert found.n_patients == 40
+
+
+def test_a_drop_is_about_the_networks_that_both_sides_have(tmp_path):
+    run = moved_run(tmp_path / "run", seeds=(0, 1, 2))
+    [dice, _, _] = drops(rows(run, "table5@b"))
+    [alone, _, _] = drops(rows(moved_run(tmp_path / "one"), "table5@b"))
+    assert dice.worse[:3] == pytest.approx(alone.worse[:3])
 
 
 def test_too_few_patients_on_one_side_leave_a_drop_without_an_interval():

@@ -319,7 +319,8 @@ def test_a_mask_and_a_probability_of_one_name_are_refused(request_for, tmp_path)
 def test_fine_tuning_starts_from_the_network_as_trained_and_learns_from_the_scans_given(
     request_for, run, scans, prepared
 ):
-    done = predict(request_for(TUNED, tpf="tfm", probability=True))
+    threads = torch.get_num_threads()
+    done = predict(request_for(TUNED, tpf="tfm", probability=True, threads=threads))
     method = as_trained(run, TUNED.id, "tfm", "cpu").method
     before = method.probability(prepared[CASE])
     after = method.adapt([prepared[CASE], prepared[OTHER]]).probability(prepared[CASE])

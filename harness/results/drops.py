@@ -3,8 +3,9 @@
     rows of table5@b ─► the same networks on the cases of their split ─► Drop
 
 The patients of the two sides are not the same, so nothing is paired: the interval of the difference
-is made from the intervals of the sides (Zou & Donner, Statistics in Medicine 27 (2008) 1693), which
-are those of the tables.
+is made from the intervals of the sides (Zou & Donner, Statistics in Medicine 27 (2008) 1693). The
+networks are the same on both sides, so that a patient counts with the mean over them, and the
+interval speaks of new patients for these networks.
 """
 
 import math
@@ -14,7 +15,8 @@ from typing import NamedTuple
 
 from harness.results.intervals import Interval
 from harness.results.rows import ResultRow
-from harness.results.standings import stand
+from harness.results.scores import Scores
+from harness.results.standings import Standing, stand
 from harness.runs.files import JsonObject
 from harness.runs.measures import SCORES, Measure
 from harness.runs.suite import parted
@@ -23,7 +25,8 @@ from harness.runs.trial_folder import TrialFolder
 HEADINGS = ("System", "Metric", "Internal test", "Here", "Worse by [95 %]")
 RULE = (
     "worse by: of Dice and Jaccard the difference of the means in percentage points, of HD95 that "
-    "of the medians in mm; the patients of the two tests are not the same, so nothing is paired"
+    "of the medians in mm, with its interval for new patients and these networks; the patients of "
+    "the two tests are not the same, so that nothing is paired"
 )
 
 
@@ -44,7 +47,7 @@ def drops(rows: Sequence[ResultRow]) -> list[Drop]:
     inside = [_at_home(row) for row in rows]
     found = []
     for metric in SCORES:
-        here, home = stand(rows, metric), stand(inside, metric)
+        here, home = (_of_networks(stand(side, metric)) for side in (rows, inside))
         for key, external in here.intervals.items():
             if (internal := home.intervals.get(key)) is not None:
                 worse = difference(internal, external)
@@ -53,6 +56,15 @@ def drops(rows: Sequence[ResultRow]) -> list[Drop]:
                 found.append(Drop(key, here.titles[key], metric, internal, external, worse))
     order = {row.key: place for place, row in enumerate(rows)}
     return sorted(found, key=lambda drop: order[drop.key])
+
+
+def _of_networks(standing: Standing) -> Standing:
+    """The standing with the mean over the networks in place of the score of each."""
+    means = {
+        key: Scores({0: dict(zip(scores.patients, map(float, scores.values), strict=True))})
+        for key, scores in standing.scores.items()
+    }
+    return replace(standing, scores=means)
 
 
 def difference(first: Interval, second: Interval) -> Interval:

@@ -229,8 +229,8 @@ def _tested_on(other: Elsewhere, planned: Sequence[PlannedRow]) -> Iterator[Plan
         trained = [row.trials for row in planned if row.suite == each.suite]
         bases = tuple(spec.base or spec for spec in each.trials)
         if bases not in trained:
-            title = f"{each.row.title} w/o TPF"
-            cells = (title, *each.row.cells[1:])
+            title = f"{each.row.title}, as trained"
+            cells = (f"{each.row.cells[0]}, as trained", *each.row.cells[1:])
             row = replace(each.row, key=f"{each.row.key}/untuned", title=title, cells=cells)
             yield PlannedRow(table, row, tuple(_moved(spec, other) for spec in bases))
         yield PlannedRow(table, each.row, tuple(_moved(spec, other) for spec in each.trials))
