@@ -5,6 +5,7 @@ import gc
 import io
 import os
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -14,6 +15,7 @@ from harness.commands.experiments import plan, run, tune
 from harness.commands.plugins import check_plugin, init
 from harness.commands.results import claims, compare, figures, mlflow_app, predict, report, ui
 from harness.errors import INTERRUPTED, PfbenchError
+from harness.trials.fork_server import leave
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,6 +51,21 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
+def entry() -> NoReturn:
+    """Run one command as a process of its own, which ends with it.
+
+    Python itself would wait for every thread that a plug-in has left running.
+    """
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    else:
+        code = 0
+    atexit._run_exitfuncs()
+    leave(code)
+
+
 def _seldom_collect() -> None:
     """Make Python's full garbage collections rare: they are slow, as each scans all of torch.
 
@@ -61,4 +78,4 @@ def _seldom_collect() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry()

@@ -19,6 +19,15 @@ FAILED_TRIALS = 4
 INTERRUPTED = 130
 
 
+def printable(text: str) -> str:
+    """The text as a terminal may show it: control sequences and the like are spelled out."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text
+    )
+
+
 class PfbenchError(Exception):
     """A fault that a user can understand and act upon; printed without a traceback.
 
@@ -39,7 +48,7 @@ class PfbenchError(Exception):
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
         remedy = f". Try: {self.remedy}" if self.remedy else ""
-        return f"error[{self.code}]: {place}{self.what}{remedy}"
+        return printable(f"error[{self.code}]: {place}{self.what}{remedy}")
 
     def __reduce__(self) -> tuple[object, ...]:  # crosses process borders with its fields intact
         return _rebuild, (type(self), self.what, self.where, self.remedy, self.code)

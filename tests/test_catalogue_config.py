@@ -17,6 +17,10 @@ from pathlib import Path
 import pytest
 from helper_in_process import contents, pfbench
 
+from harness.errors import UsageError
+from harness.experiments.session import refuse_nested
+from harness.runs.yaml_file import parse_value
+
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of a trial belong to its log
 
 TOP = Path(__file__).parent.parent
@@ -303,3 +307,35 @@ def test_every_code_is_explained_and_every_explanation_has_a_code():
     sources = [*TOP.glob("harness/**/*.py"), *TOP.glob("tuning/*.py")]
     given = set.union(*(codes(path.read_text()) for path in sources))
     assert codes((TOP / "docs" / "errors.md").read_text()) == given
+
+
+@pytest.mark.parametrize(
+    ("out", "cache", "root"),
+    [("X", "Y", "X"), ("X", "Y", "X/scans"), ("Y", "X", "X"), ("RUN/trials/mine", "Y", None)],
+)
+def test_folders_within_each_other_are_refused(tmp_path, out, cache, root):
+    (tmp_path / "X" / "scans").mkdir(parents=True)
+    (tmp_path / "RUN").mkdir()
+    (tmp_path / "RUN" / "run.json").write_text("{}")
+    with pytest.raises(UsageError) as refused:
+        refuse_nested(tmp_path / out, tmp_path / cache, root and tmp_path / root)
+    assert refused.value.code == "PFB-C46"
+
+
+def test_a_cache_in_the_output_folder_and_a_comparison_in_a_study_are_not_refused(tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "run.json").write_text("{}")
+    refuse_nested(tmp_path / "study" / "comparison", tmp_path / "study" / "cache", tmp_path / "X")
+
+
+@pytest.mark.parametrize("value", ["010", "1:30", "1_000", "0b1", "-007"])
+def test_numbers_that_versions_of_yaml_read_differently_are_refused(value):
+    with pytest.raises(UsageError, match="read differently by different versions of YAML"):
+        parse_value(value, "--set")
+
+
+@pytest.mark.parametrize(
+    ("value", "number"), [("0", 0), ("-3", -3), ("1e-3", 0.001), (".5", 0.5), ("0x1f", 31)]
+)
+def test_numbers_are_those_of_yaml_1_2(value, number):
+    assert parse_value(value, "--set") == number

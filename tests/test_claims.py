@@ -288,6 +288,7 @@ def test_memory_is_judged_by_the_seeds_that_differ_most(tmp_path):
     found = run.verdict("MSRes in the SGM takes at most 1 % more memory to train")
     assert (found.word, found.why) == ("undecided", "in some trainings more than 1 %")
     assert (round(found.interval.low, 3), round(found.interval.high, 3)) == (0, 1.667)
+    assert (found.interval.n_patients, found.interval.n_seeds) == (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -457,6 +458,12 @@ def test_real_data_in_full_size_have_no_warning_and_no_mark(table5):
     text = shown(table5)
     assert "say nothing" not in text
     assert "supported*" not in text
+
+
+def test_a_verdict_is_shown_with_its_reason(tmp_path):
+    text = shown(Run(tmp_path, "table5", seeds=(0,)))
+    assert "undecided: one training" in " ".join(text.split())
+    assert "supported: │" not in " ".join(text.split())
 
 
 def test_suites_that_were_not_run_take_one_line(table5):

@@ -11,7 +11,7 @@ from harness.errors import ClusterError, UsageError
 from harness.runs.screen import Screen
 from harness.trials.machine_facts import installed, look
 from harness.trials.measuring_machine import chosen
-from harness.trials.placement import Placement
+from harness.trials.placement import Placement, cluster_faults
 from harness.trials.preflight import NUMBERS, PLUMBING, lacks_of, refuse_unfit
 from tuning.capacity import Capacity, MachineLost
 from tuning.cluster import Cluster, ClusterLost, Unreachable, ray_cluster
@@ -297,3 +297,17 @@ def test_machines_of_one_host_have_names_of_their_own(monkeypatch):
     dead = node | {"NodeID": "dddddddd", "Alive": False}
     monkeypatch.setattr("ray.nodes", lambda: [*nodes, named, dead])
     assert [one.name for one in machines()] == ["gpu-1", "host-aaaaaa", "host-bbbbbb"]
+
+
+def test_a_ray_that_does_not_start_is_told_with_the_way_without_it(monkeypatch):
+    import ray
+
+    def init(**options):
+        raise Exception("The current node timed out during startup. This could happen")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ClusterError, match="--executor inline") as told, cluster_faults():  # noqa: SIM117
+        with ray_cluster(Cluster()):
+            pass
+    assert told.value.code == "PFB-R07"
+    assert "Ray did not start: The current node timed out during startup" in str(told.value)

@@ -74,3 +74,9 @@ def test_a_transposed_convolution_has_the_values_and_gradients_of_pytorch(kernel
 def test_a_transposed_convolution_leaves_its_channels_last_as_onednn_computes_them():
     out = ConvTranspose3d(8, 8, 4, stride=2, padding=1)(torch.randn(1, 8, 4, 8, 8))
     assert out.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("side, kind", [(3, torch.bfloat16), (2, torch.float32)])
+def test_only_what_a_kernel_overreaches_leaves_bfloat16(side, kind):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert Conv3d(1, 1, 3, padding=1)(torch.rand(1, 1, side, 4, 4)).dtype == kind

@@ -11,11 +11,12 @@ import nibabel
 import numpy as np
 import pytest
 
-from harness.data import liver, phantom
+from harness.data import brats, liver, phantom
 from harness.data.cache import open_volume
-from harness.data.case import valid_case_id
+from harness.data.case import Contents, valid_case_id
 from harness.data.check import check
 from harness.data.datasets import DATASETS, DataRequest, complete, prepare, survey
+from harness.data.scans import is_rim
 from harness.errors import DataError, UsageError
 
 TOP = Path(__file__).parent.parent
@@ -511,3 +512,35 @@ def test_a_real_image_and_masks_that_fit_or_do_not(tmp_path, label, expected):
         (tmp_path / folder).mkdir()
         shutil.copy(DATA / "real" / f"{source}.nii.gz", tmp_path / folder / "a.nii.gz")
     assert [fault.code for fault in check(tmp_path, "liver", ()).faults] == expected
+
+
+def test_labels_mean_what_the_organisers_say_in_each_edition_of_brats():
+    """Rim (enhancing) 4 until 2021 and 3 since; of children 1 is enhancing, 3 cyst, 4 oedema."""
+    assert {name: edition.targets for name, edition in brats.EDITIONS.items()} == {
+        "2016": {"wt": (1, 2, 3, 4), "tc": (1, 3, 4), "et": (4,)},
+        "2021": {"wt": (1, 2, 4), "tc": (1, 4), "et": (4,)},
+        "2023": {"wt": (1, 2, 3), "tc": (1, 3), "et": (3,)},
+        "2025": {"wt": (1, 2, 3), "tc": (1, 3), "et": (3,), "rc": (4,)},
+        "ped": {"wt": (1, 2, 3, 4), "tc": (1, 2, 3), "et": (1,)},
+    }
+    most = {name: max(edition.labels) for name, edition in brats.EDITIONS.items()}
+    assert most == {"2016": 4, "2021": 4, "2023": 3, "2025": 4, "ped": 4}
+
+
+@pytest.mark.parametrize(
+    "asked, expected", [("7", (7,)), ("255", (255,)), ("256", None), ("0", None), ("0007", None),
+                        ("xy", None), ("liver", (1, 2))],
+)  # fmt: skip
+def test_a_number_is_a_target_where_labels_have_no_names(asked, expected):
+    assert Contents((), {"liver": (1, 2)}).labels_of(asked) == expected
+    assert Contents((), {}, labels=frozenset({7})).labels_of("8") is None
+
+
+@pytest.mark.parametrize(
+    "planes, rim",
+    [([0, 4, 1, 4, 4], False), ([0, 0, 1, 4, 4], True), ([0, 1, 1, 1, 4], False),
+     ([4, 4, 1, 0, 0], True), ([0, 0, 4, 4, 4], False)],
+)  # fmt: skip
+def test_a_rim_is_a_thin_label_between_a_lower_and_a_higher_one(planes, rim):
+    label = np.zeros((5, 6, 6), np.uint8) + np.array(planes, np.uint8)[:, None, None]
+    assert is_rim(label, max(1, min(planes[2], 4))) == rim

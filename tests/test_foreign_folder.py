@@ -127,3 +127,27 @@ def test_links_within_the_folder_are_its_own_affair(sent):
 def test_a_link_to_the_folder_itself_is_no_matter(sent, tmp_path):
     (tmp_path / "link").symlink_to(sent)
     assert RunFolder(Path(tmp_path / "link")).run().suites.keys() == {"table5"}
+
+
+TITLE = "<script>x()</script>[a](javascript:b) \x1b]0;title\x07|\u202e"
+
+
+def test_titles_are_words_in_every_output(tmp_path):
+    run = MadeRun(tmp_path / "run", rows=("resunet3d", "pfseg"), cases=3)
+    content = json.loads(run.folder.manifest_file.read_text())
+    for row, title in zip(content["suites"]["table5"], (TITLE, "=1+1"), strict=True):
+        row.update(title=title, cells=[title])
+    content["notes"] = [TITLE]
+    run.folder.manifest_file.write_text(json.dumps(content))
+    shown = [pfbench(*command, run.path).out for command in (["report"], ["compare"], ["claims"])]
+    shown += [pfbench("report", run.path, "--format", kind).out for kind in ("md", "csv", "html")]
+    shown += [(run.path / name).read_text() for name in ("table.md", "table.csv")]
+    for text in shown:
+        assert not any(sign in text for sign in ("\x1b", "\x07", "\u202e"))
+    markdown = (run.path / "table.md").read_text()
+    assert "\\<script>x()\\</script>[a]\\(javascript:b)" in markdown and "\\|" in markdown
+    assert "'=1+1" in (run.path / "table.csv").read_text()
+
+
+def test_errors_show_no_control_sequences(tmp_path):
+    assert "\\x1b[31m" in str(StateError("is\x1b[31m", where="a\nb"))

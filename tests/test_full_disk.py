@@ -13,9 +13,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import helper_in_process as in_process
 import pytest
 import torch
 from helper_forked import RUN, assert_killed, assert_same, checkpoint_of
+from helper_made_run import MadeRun
 
 from harness.trials import checkpoint
 
@@ -123,3 +125,11 @@ def test_two_hundred_kills_while_a_checkpoint_of_50_mb_is_saved(fork_server, tmp
     print(f"\n200 kills: {seen[0]} left generation n, {seen[1]} generation n-1, others: "
           f"{seen.total() - seen[0] - seen[1]}; {newest} generations in all")  # fmt: skip
     assert set(seen) <= {0, 1}
+
+
+@pytest.mark.parametrize("command", [["report"], ["mlflow", "sync"]])
+def test_a_read_only_folder_is_named_with_the_way_out(disk, command):
+    MadeRun(disk / "run", rows=("resunet3d",), cases=3)
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    done = in_process.pfbench(*command, disk / "run", expect=7)
+    assert "PFB-S01" in done.err and "--out elsewhere" in done.err

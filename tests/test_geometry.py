@@ -204,3 +204,19 @@ def test_a_mask_of_a_nifti_2_scan_is_nifti_2(tmp_path):
     mask = nibabel.load(tmp_path / "mask.nii.gz")
     assert isinstance(mask, nibabel.Nifti2Image)
     np.testing.assert_array_equal(mask.affine, affine)
+
+
+@pytest.mark.parametrize(
+    "side, kind", [(32_767, nibabel.Nifti1Image), (32_768, nibabel.Nifti2Image)]
+)
+def test_an_axis_too_long_for_nifti_1_makes_nifti_2(tmp_path, side, kind):
+    (tmp_path / "mask.nii.gz").write_bytes(packed(np.zeros((2, 2, side), np.uint8), np.eye(4)))
+    assert type(nibabel.load(tmp_path / "mask.nii.gz")) is kind
+
+
+def test_a_mask_of_a_nifti_1_scan_is_nifti_1(tmp_path):
+    array = np.random.default_rng(0).random((4, 5, 6), np.float32)
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / "scan.nii")
+    scan = read_image(tmp_path / "scan.nii")
+    (tmp_path / "mask.nii.gz").write_bytes(packed(scan.array, scan.stored_affine, scan.place))
+    assert type(nibabel.load(tmp_path / "mask.nii.gz")) is nibabel.Nifti1Image

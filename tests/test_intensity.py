@@ -233,3 +233,9 @@ def test_the_setting_is_one_word_or_two_numbers_in_order():
     for wrong in ("bright", "[240, -160]", "[1]"):
         with pytest.raises(UsageError, match="--set"):
             resolve("paper", None, [f"data.intensity={wrong}"], None)
+
+
+def test_of_many_cases_a_note_names_three():
+    few = intensity.outliers({name: ["ct"] for name in "abc"}, clipped=True)
+    assert "(a, b, c): they are clipped" in few
+    assert "(a, b, c, …)" in intensity.outliers({name: ["ct"] for name in "abcd"}, clipped=True)

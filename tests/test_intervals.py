@@ -361,6 +361,36 @@ def test_the_seeds_needed_find_a_difference_in_80_percent_of_studies():
     assert power(needed - 3) < 0.75
 
 
+def test_the_seeds_needed_are_the_least_by_students_t():
+    """Of many patients their variance hardly counts: t (0.975) + t (0.8), each of 2 (k - 1)."""
+    first, second = spread(0, 0.6), spread(0, 0.6, seed=1)
+
+    def needed(gap):
+        error = (math.sqrt(2 * 0.36 / k) for k in range(2, 99))
+        powers = (stats.t.ppf(0.975, 2 * k - 2) + stats.t.ppf(0.8, 2 * k - 2) for k in range(2, 99))
+        return next(k for k, e, t in zip(range(2, 99), error, powers, strict=False) if e * t <= gap)
+
+    for gap in (0.4, 0.7, 1.0, 1.4, 2.0):
+        assert seeds_needed(first, second, gap) == needed(gap)
+
+
+@pytest.mark.parametrize("gap", [0.9, 1.0, 1.1, 1.2, 1.3, 1.5])
+def test_of_few_patients_the_seeds_needed_count_their_variance_and_freedom(gap):
+    """Satterthwaite's degrees of freedom, from the parts as they are defined."""
+    first, second = spread(1, 0.3, n=8, seeds=4), spread(0, 0.3, n=8, seeds=4, seed=1)
+    differences = first.values - second.values
+    of_patients = differences.var(ddof=1) / 8
+
+    def found(k):
+        parts = [(of_patients, 7), (0.09 / k, k - 1), (0.09 / k, k - 1)]
+        whole = sum(variance for variance, _ in parts)
+        freedom = whole**2 / sum(variance**2 / free for variance, free in parts)
+        reach = stats.t.ppf(0.975, freedom) + stats.t.ppf(0.8, freedom)
+        return reach * math.sqrt(whole) <= gap
+
+    assert seeds_needed(first, second, gap) == next(filter(found, range(2, 500)), 0)
+
+
 def test_too_few_patients_are_not_mended_by_seeds():
     assert seeds_needed(spread(20, 0.5), spread(0, 0.5, seed=1), 1) == 0
 

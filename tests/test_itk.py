@@ -182,3 +182,22 @@ def test_real_nrrd_volumes_are_read_as_simpleitk_reads_them(tmp_path, name):
     np.testing.assert_allclose(found.affine, same.affine, atol=1e-3)
     label = read_label(REAL / "pyradiomics-nrrd" / f"{name}_label.nrrd")
     assert label.array.shape == found.array.shape and label.array.any()
+
+
+def test_a_volume_has_two_voxels_or_more_on_each_axis(tmp_path):
+    for side, code in ((2, None), (1, "PFB-V26")):
+        array = np.random.default_rng(0).integers(0, 99, (side, 7, 8))
+        sitk.WriteImage(image(array), str(tmp_path / f"{side}.mha"))
+        if code:
+            assert code_of(tmp_path / f"{side}.mha") == code
+        else:
+            assert read_image(tmp_path / f"{side}.mha").array.shape == (side, 7, 8)
+
+
+def test_of_several_values_in_a_voxel_a_channel_has_to_be_named(tmp_path):
+    both = sitk.Compose(image(), image() + 1000)
+    sitk.WriteImage(both, str(tmp_path / "both.mha"))
+    assert code_of(tmp_path / "both.mha") == code_of(tmp_path / "both.mha", channel=2) == "PFB-V26"
+    sitk.WriteImage(image() + 1000, str(tmp_path / "second.mha"))
+    second = read_image(tmp_path / "second.mha").array
+    np.testing.assert_array_equal(read_image(tmp_path / "both.mha", 1).array, second)

@@ -1,5 +1,6 @@
 """One driver on a folder, one process on a trial; the dead hold nothing."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -85,3 +86,14 @@ def test_what_has_ended_is_neither_done_again_nor_made_a_failure(
     fork_server("harness.trials.preload:main", *by_hand)
     assert (trial.path / "result.json").read_bytes() == before
     assert trial.starts("train") == 1
+
+
+def test_a_reader_is_named_and_not_the_driver_that_was_there_before(fork_server, tmp_path):
+    (tmp_path / "driver.lock").write_text("host elsewhere, process 1\n")
+    with open(tmp_path / "driver.lock", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        with pytest.raises(ClusterError) as refused, RunFolder(tmp_path).lock():
+            pass
+    named = f"in use by host {socket.gethostname()}, process {os.getpid()}, which reads it"
+    if Path("/proc/locks").exists():
+        assert named in str(refused.value)

@@ -1,6 +1,7 @@
 """The terms of the objective against numbers worked out by hand and against their definitions."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -9,7 +10,13 @@ from torch.nn import functional
 
 from models import losses, moments
 from models.losses import spatial_similarity_loss
-from models.objective import LossWeights, fusion_terms, pfseg_objective
+from models.objective import (
+    EQUATION_19,
+    LossWeights,
+    fusion_terms,
+    pfseg_objective,
+    weights_of,
+)
 from models.pfseg import Output
 
 GRID = (2, 3, 4)
@@ -477,3 +484,29 @@ def test_binarised_probabilities_enter_dice_and_fusion_and_keep_a_gradient():
 def test_a_weight_that_is_no_weight_is_refused(weight):
     with pytest.raises(ValueError, match="L_tel"):
         LossWeights(tel=weight)
+
+
+@pytest.mark.parametrize(
+    "losing",
+    [
+        losses.spatial_similarity_loss_pooled_fixed,
+        partial(
+            losses.spatial_similarity_loss_pooled_official, volume(1, 1, 8, 8, 8, seed=2).float()
+        ),
+    ],
+)
+def test_pooled_similarity_stays_in_float32_under_autocast(losing):
+    pair = [volume(1, 1, 8, 8, 8, seed=seed).float() for seed in (0, 1)]
+    alone = losing(*pair, pool=2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(losing(*pair, pool=2), alone)
+
+
+def test_weights_are_those_of_equation_19_but_for_what_is_given():
+    every = {"srt": True, "sgm": True, "tel": True, "ssl": "exact"}
+    assert weights_of({}, **every) == EQUATION_19
+    assert weights_of({"tel": 0.5}, **every) == replace(EQUATION_19, tel=0.5)
+    without = weights_of({"tel": 0}, **every | {"tel": False, "ssl": "none"})
+    assert without == replace(EQUATION_19, tel=0.0, ssl=0.0)
+    with pytest.raises(ValueError, match="L_tel needs tel=true"):
+        weights_of({"tel": 0.5}, **every | {"tel": False})

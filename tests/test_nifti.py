@@ -271,6 +271,13 @@ def test_labels_that_are_not_small_whole_numbers_are_refused(tmp_path, stored, p
     assert code_of(read_label, path) == f"PFB-{expected}"
 
 
+def test_labels_outside_of_a_byte_are_counted_and_no_others(tmp_path):
+    stored = (textured() % 3).astype(np.int16)
+    stored[0, 0, :2] = -5
+    with pytest.raises(DataError, match=r"\(label: voxels\) -5: 2\."):
+        read_label(put(tmp_path, content(stored)))
+
+
 def test_a_foreign_label_is_named_with_its_count(tmp_path):
     stored = np.zeros((5, 4, 3), np.int16)
     stored[0, 0, :2] = 300

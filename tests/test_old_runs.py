@@ -84,3 +84,20 @@ def test_deviations_of_the_population_are_no_fault_of_an_old_run(old):
     metrics = {k: v * factor if k.endswith("_std") else v for k, v in result.metrics.items()}
     rewrite(trial.result_file, result, metrics=metrics)
     assert "metrics." not in pfbench("verify", old.path, expect=5).out
+
+
+@pytest.mark.parametrize("command", ["report", "compare", "claims"])
+def test_what_only_its_own_version_reads_is_named_and_never_to_be_removed(old, command):
+    for trial in old.trials.values():
+        content = dict(read_json(trial.spec_file))
+        content["protocol"]["learning_rate"] *= 2  # stands for another way to make the id
+        write_json(trial.spec_file, content)
+    said = pfbench(command, old.path, expect=5).err
+    assert "PFB-K07" in said and "the run was begun by 0.1.0+abc, this is 0.1.0+" in said
+    assert "nothing has to be removed" in said and "Try: remove" not in said
+
+
+@pytest.mark.parametrize("command", ["report", "compare", "claims"])
+def test_who_wrote_the_run_is_said_first(old, command):
+    said = pfbench(command, old.path).err
+    assert said.startswith(f"note: {old.path} was written by 0.1.0+abc, this is 0.1.0+")

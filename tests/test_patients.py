@@ -176,3 +176,8 @@ def test_a_written_split_with_a_patient_in_two_parts_is_refused():
     content = {"train": ["a1"], "validation": ["b"], "test": ["a2"]}
     with pytest.raises(ValueError, match="patient a"):
         Split.from_json({**content, "patients": {"a1": "a", "a2": "a"}})
+
+
+def test_a_pattern_that_fits_an_id_in_two_ways_is_refused():
+    with pytest.raises(UsageError, match="and"):
+        groups("{patient}_*", ["a_b_c"])

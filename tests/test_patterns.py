@@ -380,3 +380,37 @@ def test_the_liver_is_the_organ_with_its_tumours(tmp_path):
         int(open_volume(tmp_path / "cache", made.keys["0"]).label.sum()) for made in (whole, part)
     ]
     assert sums[0] >= sums[1] and whole.fingerprint != part.fingerprint
+
+
+@pytest.mark.parametrize(
+    "name, targets",
+    [("braintumour", {"wt": (1, 2, 3), "tc": (2, 3), "et": (3,)}), ("heart", {"atrium": (1,)}),
+     ("hippocampus", {"hippocampus": (1, 2), "anterior": (1,), "posterior": (2,)}),
+     ("prostate", {"prostate": (1, 2), "pz": (1,), "tz": (2,)}), ("lung", {"tumour": (1,)}),
+     ("pancreas", {"pancreas": (1, 2), "tumour": (2,)}),
+     ("hepaticvessel", {"vessel": (1,), "tumour": (2,)}), ("spleen", {"spleen": (1,)}),
+     ("colon", {"tumour": (1,)}), ("bids", {"mask": (1,)}),
+     ("kits", {"kidney": (1, 2, 3), "masses": (2, 3), "tumour": (2,), "cyst": (3,)}),
+     ("lits", {"liver": (1, 2), "tumour": (2,)})],
+)  # fmt: skip
+def test_labels_mean_what_the_dataset_json_of_the_organisers_says(name, targets):
+    assert PRESETS[name].targets == targets
+
+
+def test_a_folder_whose_dataset_json_has_other_cases_or_labels_is_no_preset(tmp_path):
+    """Names of one preset in the layout of nnU-Net: dataset.json and cases decide."""
+    for number in (1, 2):
+        for place in ("imagesTr", "labelsTr"):
+            (tmp_path / place).mkdir(exist_ok=True)
+            (tmp_path / place / f"spleen_{number}.nii.gz").touch()
+    told = tmp_path / "dataset.json"
+    told.write_text('{"labels": {"background": 0, "spleen": 1}}')
+    assert recognised(tmp_path) == "spleen"
+    told.write_text('{"labels": {"background": 0, "spleen": 1, "hole": 2}}')
+    assert recognised(tmp_path) == "folder"
+    told.write_text('{"labels": {"background": 0, "liver": 1, "hole": 2}}')
+    assert recognised(tmp_path) == "liver"
+    told.write_text('{"labels": {"background": 0, "spleen": 1}}')
+    for place in ("imagesTr", "labelsTr"):
+        (tmp_path / place / "another_1.nii.gz").touch()
+    assert recognised(tmp_path) == "folder"

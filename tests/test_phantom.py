@@ -140,3 +140,34 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     with pytest.raises(UsageError, match="not empty"):
         phantom.write(tmp_path, 1, (16, 16, 16))
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_patient_stays_the_same_from_version_to_version():
+    """Another picture would be another benchmark: a change here moves every number."""
+    made = phantom.scan(0, 1, (32, 64, 64))
+    assert np.bincount(made.label.ravel(), minlength=5).tolist() == [126005, 341, 3945, 0, 781]
+    means, spreads = made.image.mean((1, 2, 3)), made.image.std((1, 2, 3))
+    np.testing.assert_allclose(means, [0.1186, 0.1520, 0.2044, 0.1523], atol=1e-4)
+    np.testing.assert_allclose(spreads, [0.1818, 0.2312, 0.3066, 0.2325], atol=1e-4)
+
+
+def test_what_was_cut_off_is_continued_by_the_same_request_alone(tmp_path, monkeypatch):
+    whole = nibabel.save
+
+    def cut(image, path):
+        if "003_t2" in path.name:
+            raise KeyboardInterrupt
+        whole(image, path)
+
+    monkeypatch.setattr(nibabel, "save", cut)
+    with pytest.raises(KeyboardInterrupt):
+        phantom.write(tmp_path, 3, (16, 16, 16))
+    monkeypatch.setattr(nibabel, "save", whole)
+    with pytest.raises(UsageError, match="exists and is not empty"):
+        phantom.write(tmp_path, 4, (16, 16, 16))
+    first = tmp_path / "BraTS20_Training_001"
+    before = first.stat().st_mtime_ns
+    folders = phantom.write(tmp_path, 3, (16, 16, 16))
+    assert first.stat().st_mtime_ns == before
+    assert sorted(tmp_path.iterdir()) == sorted([*folders, tmp_path / phantom.MARKER])
+    assert [len(list(folder.iterdir())) for folder in folders] == [5, 5, 5]

@@ -1,16 +1,21 @@
 """Models, metrics, suites and folders that pfbench does not bring: as their users bring them."""
 
 import json
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from helper_in_process import pfbench
 
 from harness.checks import contract
+from harness.runs.run_folder import RunFolder
 from harness.runs.spec import Data, TrialSpec, digest
 from harness.runs.suites import OURS, SUITES
 from harness.systems.protocol import Protocol
@@ -72,6 +77,94 @@ def test_the_run_keeps_the_source_under_its_hash_for_its_owner_only(mine):
     [copy] = (out / "plugins").iterdir()
     assert copy.read_bytes() == (home / "mine.py").read_bytes()
     assert copy.name.startswith("mine-") and stat.S_IMODE(copy.stat().st_mode) == 0o600
+
+
+def test_with_a_plug_in_every_trial_has_a_process_of_its_own(mine):
+    _, out, _ = mine
+    unknown = [trial.result().memory_unknown for trial in RunFolder(out).trials()]
+    assert unknown == ["", ""]
+
+
+MISCHIEF = """
+import os, subprocess, sys, threading, time
+import torch
+from torch import nn
+from harness.plugin import LowResolution, System
+
+threading.Thread(target=time.sleep, args=(10**6,)).start()
+os.environ["OMP_NUM_THREADS"] = "1000"
+os.chdir("/")
+os.write(1, b"NOISE\\n")
+print("NOISE")
+whole = nn.Conv3d.forward
+nn.Conv3d.forward = lambda self, x: whole(self, x) / 2
+
+class Network(nn.Module):
+    def __init__(self, modalities, does="nothing"):
+        super().__init__()
+        self.last, self.does = nn.Conv3d(modalities, 1, 1, dtype=torch.float32), does
+
+    def forward(self, volume):
+        if volume.device.type == "meta" or self.training:
+            return self.last(volume)
+        if self.does == "nan":
+            torch.set_default_dtype(torch.float64)
+        if self.does == "quit":
+            os._exit(0)
+        subprocess.run(["echo", "hello"])
+        return self.last(volume) * (float("nan") if self.does == "nan" else 1)
+
+def system(does):
+    return System(does, network=Network, sees=LowResolution, reference="none",
+                  options={"does": does})
+
+SYSTEMS = {"noisy": system("say"), "quits": system("quit"), "blank": system("nan")}
+"""
+
+
+@pytest.mark.long
+def test_what_a_plug_in_does_concerns_its_own_trial_alone(mine, tmp_path):
+    """Patches, global settings, threads, prints, processes, os._exit and NaN, in one run."""
+    (tmp_path / "mischief.py").write_text(MISCHIEF)
+    models = [word for name in ("noisy", "quits", "blank", "resunet3d_up")
+              for word in ("--model", name)]  # fmt: skip
+    command = ["run", "--suite", "table5", "--plugin", tmp_path / "mischief.py", *models,
+               "--out", tmp_path / "out", *TINY, "--json"]  # fmt: skip
+    code = "import sys; from harness.cli import entry; entry()"
+    done = subprocess.run([sys.executable, "-c", code, *map(str, command)], cwd=TOP, check=False,
+                          capture_output=True, text=True, timeout=300)  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    rows = json.loads(done.stdout)["rows"]  # nothing else was printed there
+    reasons = {row["model"]: row["reason"] for row in rows if row["row"] == "trial"}
+    assert reasons == {"noisy": "", "quits": "crash", "blank": "nan_prediction",
+                       "resunet3d_up": ""}  # fmt: skip
+    cases = [
+        (trial.path / "cases.csv").read_bytes()
+        for folder in (mine[1], tmp_path / "out")
+        for trial in RunFolder(folder).trials()
+        if trial.spec().system == "resunet3d_up"
+    ]
+    assert cases[0] == cases[1]
+
+
+def test_a_plug_in_that_ends_the_process_is_told(tmp_path):
+    (tmp_path / "quits.py").write_text("import os\nos._exit(0)\n")
+    done = pfbench("check-plugin", tmp_path / "quits.py", expect=2)
+    assert "quits.py:2: EndsProcess: it ends the process (os._exit(0))" in done.said
+
+
+def test_what_a_plug_in_changes_around_it_is_put_back(tmp_path, capfd):
+    (tmp_path / "moves.py").write_text(
+        "import os, sys\nos.environ['NEW'] = 'x'\nos.chdir('/')\nsys.path.insert(0, '/new')\n"
+        "os.write(1, b'NOISE')\nprint('NOISE')\n"
+        "import torch\ntorch.set_default_dtype(torch.float64)\n" + METRIC
+    )
+    before = os.getcwd(), dict(os.environ), [*sys.path]
+    assert torch.get_default_dtype() == torch.float32
+    done = pfbench("list", "metrics", "--plugin", tmp_path / "moves.py")
+    assert (os.getcwd(), dict(os.environ), [*sys.path]) == before
+    assert torch.get_default_dtype() == torch.float32
+    assert "NOISE" not in done.out + capfd.readouterr().out
 
 
 def test_the_same_command_trains_nothing_and_a_changed_source_is_another_trial(mine, tmp_path):

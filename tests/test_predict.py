@@ -278,6 +278,25 @@ def test_bad_scans_are_all_reported_and_the_others_are_predicted(request_for, sc
     assert told == [(3, 4, CASE), (4, 4, "text")]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -7.0])
+def test_an_answer_that_is_no_probability_is_an_error_and_no_mask(
+    request_for, tmp_path, monkeypatch, value
+):
+    whole = Method.probability
+
+    def broken(method, image):
+        found = whole(method, image)
+        if method.case == OTHER:
+            found[0, 0, 0] = value
+        return found
+
+    monkeypatch.setattr(Method, "probability", broken)
+    with pytest.raises(DataError, match=f"{OTHER}: the network's answer is no mask") as caught:
+        predict(request_for())
+    assert caught.value.code == "PFB-D17"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{CASE}.nii.gz"]
+
+
 def test_progress_counts_every_case_once(request_for):
     told = []
     predict(request_for(), lambda *state: told.append(state))
@@ -299,6 +318,29 @@ def test_results_that_are_there_stay_unless_told_otherwise(request_for, tmp_path
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{OTHER}.nii.gz"]
     predict(request_for(overwrite=True))
     assert set(np.unique(read_label(tmp_path / "out" / f"{OTHER}.nii.gz").array)) == {0, 1}
+
+
+@pytest.mark.parametrize(("spec", "tpf"), [(UP, ""), (PLAIN, "srt")])
+def test_the_same_command_goes_on_where_it_was_cut_off_and_no_other(
+    request_for, tmp_path, monkeypatch, spec, tpf
+):
+    def cut(done, total, what):
+        if what == CASE:
+            monkeypatch.setattr("shutil.rmtree", lambda place: None)  # as if it were killed
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(request_for(spec, tpf=tpf), cut)
+    monkeypatch.undo()
+    first = tmp_path / "out" / f"{CASE}.nii.gz"
+    written = first.stat().st_mtime_ns
+    (tmp_path / "out" / ".pfbench" / "left.npy").touch()
+    with pytest.raises(UsageError, match="there already"):
+        predict(request_for(spec, tpf=tpf, probability=True))
+    done = predict(request_for(spec, tpf=tpf))
+    assert {path.name for path in done.files} == {f"{CASE}.nii.gz", f"{OTHER}.nii.gz"}
+    assert first.stat().st_mtime_ns == written
+    assert sorted((tmp_path / "out").iterdir()) == sorted(done.files)
 
 
 def test_a_scan_is_never_replaced_by_its_mask(request_for, scans, tmp_path):

@@ -195,6 +195,14 @@ def test_cubic_is_the_spline_of_scipy(axis, step):
     np.testing.assert_allclose(cubic(array, axis, positions), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("side, places", [(2, [-0.4, 0, 0.3, 1, 1.4]), (1, [-0.4, 0, 0.4])])
+def test_the_spline_of_one_or_two_voxels_is_scipy_s(side, places):
+    line = np.array([3, 7], np.float32)[:side]
+    found = cubic(line, 0, np.array(places))
+    expected = ndimage.map_coordinates(line, [places], order=3, mode="mirror")
+    np.testing.assert_allclose(found, expected if side > 1 else [3] * 3, atol=1e-5)
+
+
 @pytest.mark.parametrize("side", [5, 8, 20])
 def test_linear_over_a_whole_axis_is_that_of_scipy(side):
     array = np.random.default_rng(0).random((8, 3, 3), dtype=np.float32)

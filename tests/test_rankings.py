@@ -18,6 +18,7 @@ from harness.results.rankings import (
     significance_map,
     verdict,
 )
+from harness.results.resampling import counts
 from harness.results.scores import MIN_PATIENTS, Scores
 
 
@@ -187,3 +188,8 @@ def test_no_scores_lead_to_nan_or_a_warning(pairs):
     found = ranking({"first": first, "second": second}, higher_is_better=True)
     assert all(math.isfinite(number) for number in (found.kendall_tau or ())[:3])
     assert (found.kendall_tau is None) == (len(pairs) < MIN_PATIENTS)
+
+
+def test_resamples_that_are_kept_cannot_be_written_to():
+    with pytest.raises(ValueError, match="read-only"):
+        counts(6)[0, 0] = 1

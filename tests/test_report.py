@@ -23,6 +23,7 @@ from harness.report.document import Picture, Section
 from harness.report.panels import SCREEN
 from harness.report.score_plots import strip
 from harness.report.write import render
+from harness.results.compare import p_value
 from harness.results.rows import merged_rows
 from harness.results.standings import stand
 from harness.results.tables import build, markdown
@@ -346,6 +347,25 @@ def test_two_systems_are_compared_by_case(run):
     assert (dice["centre"], hd95["centre"]) == ("mean", "median")
     assert (dice["about"], dice["n_seeds"]) == ("the methods", 2)
     assert (dice["seeds_for_1_point"], hd95["seeds_for_1_point"]) == (0, None)  # too few patients
+
+
+def test_two_systems_have_a_ranking_and_one_has_none(run):
+    rows = {row.key: row for row in merged_rows([run.folder])}
+    assert stand([rows["pfseg"], rows["resunet3d"]], DICE).ranking.ranks.to_dict() == {
+        "pfseg": 1, "resunet3d": 2,
+    }  # fmt: skip
+    assert stand([rows["pfseg"]], DICE).ranking is None
+
+
+@pytest.mark.parametrize("p, said", [(None, ""), (0.0312, "0.031"), (0.00099, "< 0.001")])
+def test_a_p_value_has_three_digits(p, said):
+    assert p_value(p) == said
+
+
+def test_why_no_number_of_seeds_is_told_stands_in_its_place(run, tmp_path):
+    once = MadeRun(tmp_path, rows=PAIR)
+    for each, said in ((once, "one training: unknown"), (run, "too few patients")):
+        assert said in pfbench("compare", each.path, *PAIR).said
 
 
 def test_a_verdict_from_one_training_is_about_these_networks(tmp_path):

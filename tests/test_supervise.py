@@ -92,6 +92,21 @@ def complain(arguments):
     return finish()
 
 
+def chatter(arguments):
+    """What a plug-in's libraries and processes may do with the standard output."""
+    os.write(1, b'no JSON\n[1, 2]\n"end"\n{"no": "event"}\n')
+    return finish()
+
+
+def leave_a_process_behind(arguments):
+    """One that keeps this one's output open, and says who it is."""
+    if not os.fork():
+        say(pid=os.getpid())
+        time.sleep(600)
+    time.sleep(0.5)
+    os._exit(0)
+
+
 def look_around(arguments):
     place = {"cwd": os.getcwd(), "device": os.environ["CUDA_VISIBLE_DEVICES"]}
     say(**place, arguments=arguments, ignored=signal.getsignal(signal.SIGINT) == signal.SIG_IGN)
@@ -121,8 +136,9 @@ def train(arguments):
     """A real trial, and which modules it had to import."""
     from harness.trials.preload import main
 
-    before = set(sys.modules)
+    before, events = set(sys.modules), os.dup(1)
     main(arguments)
+    os.dup2(events, 1)
     return say(imported=sorted(set(sys.modules) - before))
 
 
@@ -171,6 +187,19 @@ def test_a_crash_is_tried_once_more_and_says_what_it_was(task, function, action,
     assert outcome == {"reason": "crash", "detail": detail}
     assert [event["attempt"] for event in events if event["event"] == "start"] == [1, 2]
     assert (task.folder.result().reason, task.folder.result().detail) == ("crash", detail)
+
+
+def test_lines_that_are_no_events_are_passed_over(task):
+    assert watched(task, "chatter") == ({"reason": "ok", "detail": ""},
+                                        [{"event": "start", "attempt": 1}])  # fmt: skip
+
+
+def test_a_process_that_a_trial_leaves_behind_is_neither_waited_for_nor_left(task):
+    began = time.monotonic()
+    outcome, events = watched(task, "leave_a_process_behind")
+    assert outcome["detail"] == "the process ended with exit code 0 and no word; see stderr.log"
+    assert all(gone(event["pid"]) for event in events if "pid" in event)
+    assert time.monotonic() - began < task.silence_s
 
 
 def test_a_trial_that_crashes_once_is_no_failure(task):

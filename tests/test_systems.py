@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from baselines.point_unet.randla import PointNorm
 from harness.commands.listing import COSTS, costs
 from harness.data.case import PAPER_GRID, Volume
 from harness.runs.settings import PROFILES
@@ -166,6 +167,11 @@ def test_what_is_random_at_test_belongs_to_the_case(name, options):
 def test_without_guidance_there_is_no_patch_to_tell_about():
     options = {**systems.options("pfseg", "quick"), "sgm": False, "msres": "none"}
     assert systems.build("pfseg", options, 1, GRID).particulars([of(volume()[0])]) == {}
+
+
+def test_the_batch_norms_of_few_steps_keep_nine_tenths_of_their_statistics():
+    norms = [part for part in built("point_unet").network.modules() if isinstance(part, PointNorm)]
+    assert norms and {part.momentum for part in norms} == {0.1}
 
 
 def test_an_unknown_system_is_named_with_its_nearest_neighbour():

@@ -15,7 +15,7 @@ from harness.data.datasets import DataRequest, prepare
 from harness.data.prepare import brats_positions, cut_off
 from harness.data.reading import Reading
 from harness.data.split import Split
-from harness.data.target import Target, bounds, measured
+from harness.data.target import Target, bounds, measured, shown
 from harness.errors import DataError
 from harness.results import tables
 from harness.results.claims.verdicts import judge
@@ -211,6 +211,21 @@ def test_a_mean_over_no_target_is_no_score(tmp_path):
     made = written(tmp_path, 12)
     assert made.frame["dice_mean"].isna().all() and made.frame["hd95_mean"].isna().all()
     assert "none of the 12 test cases has any target" in " ".join(made.notes)
+
+
+def test_between_two_positions_what_is_near_to_either_is_seen():
+    """Positions 4 voxels apart see 2 voxels to each side: slices 1 to 9 of 12."""
+    mask = np.ones((12, 2, 2), bool)
+    both = np.array([0.0, 1.0])
+    assert cut_off(mask, (np.array([3.0, 7.0]), both, both)) == pytest.approx(1 - 9 / 12)
+
+
+@pytest.mark.parametrize("cases, lines", [(20, 21), (21, 22)])
+def test_twenty_cases_that_lost_are_listed_and_the_others_counted(cases, lines):
+    lost = {f"c{n:02}": Target(2.0, 1, 1.0, 1) for n in range(cases)}
+    told = shown(lost)
+    assert len(told) == lines
+    assert ("and 1 more" in told[20]) == (cases == 21)
 
 
 def test_where_no_test_case_has_a_target_nothing_is_concluded(tmp_path):

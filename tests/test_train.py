@@ -126,3 +126,17 @@ def test_selection_by_validation_keeps_the_best_epoch_of_the_validation_part():
     from harness.systems.overlap import dice
 
     assert dice(stage.segment(case.image), case.label > 0) == pytest.approx(progress.best_dice)
+
+
+def test_each_network_of_a_system_is_trained_for_all_epochs():
+    torch.manual_seed(0)
+    options = systems.options("point_unet", "quick") | {
+        "points": 4000,
+        "dims": (8, 16),
+        "ratios": (4, 4),
+    }
+    made = systems.build("point_unet", options, 1, (32, 32, 64))
+    cases = [Volume(v.case, np.tile(v.image, 2), np.tile(v.label, 2), v.spacing_mm)
+             for v in volumes()]  # fmt: skip
+    done = train(made, lesson(Memory(), epochs=2, cases=cases))
+    assert [row["epoch"] for row in done.history] == [1, 2, 3, 4]

@@ -218,3 +218,9 @@ def test_the_fourth_axis_holds_the_channels_that_dataset_json_names(tmp_path):
     volumes = np.random.default_rng(0).normal(size=(4, 5, 6, 2)).astype(np.float32)
     nibabel.save(nibabel.Nifti1Image(volumes, np.eye(4)), root / "imagesTs/p.nii.gz")
     np.testing.assert_array_equal(read(case).image[0], volumes[..., 1].T)
+
+
+def test_a_single_channel_is_not_looked_for_on_a_fourth_axis(tmp_path):
+    root = listed(touch(tmp_path, "imagesTs/p.nii.gz"), "T2")
+    [case] = find([root / "imagesTs"], ("T2",)).cases
+    assert case.channels == {}

@@ -293,6 +293,23 @@ def test_a_network_that_is_not_finite_is_found_although_its_sum_is_right(run):
     assert f"{name}: is not finite" in whats(run)
 
 
+def test_a_distance_forged_with_its_sums_is_found_when_masks_are_scored_again(run, whole):
+    trial = trained(run)
+    result = trial.result()
+    rows = [*csv.DictReader(trial.cases_file.read_text().splitlines())]
+    for line, row in enumerate(rows, 2):
+        edit_cell(trial.cases_file, line, "hd95_mm", "1.0")
+        assert row["hd95_mm"] != "1.0"
+    metrics = result.metrics | {"hd95_mm_mean": 1.0, "hd95_mm_std": 0.0}
+    sums = {"metrics": metrics, "sha256": trial.sums(), "gflops_per_volume": 0.001}
+    result.model_copy(update=sums).write(trial.result_file)
+    assert not any(fault.file.startswith("trials") for fault in verify(run.path).faults)
+    said = " | ".join(map(str, verify(run.path, deep=True).faults))
+    assert "cases.csv:2: hd95_mm is 1.0, but mask and label give" in said
+    assert "gflops_per_volume: is 0.001, but" in said
+    assert verify(whole.path, deep=True).faults == ()
+
+
 def test_weights_of_another_network_are_found_although_their_sum_is_right(run):
     path = trained(run).path / "weights.safetensors"
     weights = load_file(path)
@@ -333,7 +350,7 @@ def test_a_run_that_was_cut_off_has_notes_and_no_fault(run):
     (first / "checkpoints" / "epoch-000003.sha256").unlink()
     lines = (first / "history.csv").read_text().splitlines(keepends=True)
     (first / "history.csv").write_text("".join(lines[:3]))
-    edit_json(run.path / "run.json", lambda content: content.update(status="running"))
+    run.write(run.run().model_copy(update={"status": "running"}))
     report = verify(run.path)
     assert report.faults == ()
     assert any("cut off while it wrote epoch-000003.pt" in note for note in report.notes)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuning.machines import LaunchError, machines
+from tuning.machines import LaunchError, in_short, machines
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -55,6 +55,10 @@ _joined: str | None = None  # the address of the cluster that this process is pa
 
 class Unreachable(LaunchError):
     """The error for an address with no cluster, or with a cluster that refuses the connection."""
+
+
+class NotStarted(LaunchError):
+    """The error for a machine on which Ray does not start: memory, processes or files are few."""
 
 
 SOCKET_BYTES = 103  # of the address of a socket on macOS; Linux has 107
@@ -189,7 +193,7 @@ def _start(folder: str | None) -> None:
     _start_no_dashboard()
     umask = os.umask(0o077)  # Ray writes its token readable by everyone otherwise
     try:
-        with chdir(Path(__file__).parent.parent):
+        with _started(), chdir(Path(__file__).parent.parent):
             ray.init(
                 address="local",
                 include_dashboard=False,
@@ -200,6 +204,18 @@ def _start(folder: str | None) -> None:
             )
     finally:
         os.umask(umask)
+
+
+@contextmanager
+def _started() -> Iterator[None]:
+    """Raise NotStarted for whatever Ray raises in the block; none of its processes stays."""
+    import ray
+
+    try:
+        yield
+    except Exception as error:  # Ray has many, one of them called Exception
+        ray.shutdown()
+        raise NotStarted(f"Ray did not start: {in_short(error)}") from error
 
 
 def _join(address: str, code: tuple[Path, ...]) -> None:

@@ -21,7 +21,7 @@ from harness.checks.finding import Diagnosis
 from harness.data.datasets import reduced_grid
 from harness.data.wording import listed
 from harness.runs import plugins as registry
-from harness.runs.plugin_file import Plugin
+from harness.runs.plugin_file import Plugin, contained
 from harness.runs.settings import PROFILES
 from harness.systems import catalogue as systems
 from harness.systems import plugin_metrics as extra_metrics
@@ -46,7 +46,8 @@ def check(path: Path, data_root: Path | None = None) -> Iterator[Diagnosis]:
 
     Raises UsageError when the file cannot be loaded.
     """
-    [plugin] = registry.add([path])
+    with contained():
+        [plugin] = registry.add([path])
     brings = {"systems": plugin.systems, "metrics": plugin.metrics, "data sets": plugin.datasets}
     listed = "; ".join(f"{kind} {', '.join(names)}" for kind, names in brings.items() if names)
     yield Diagnosis(plugin.name, "ok", f"loads as {plugin.id}: {listed}")
@@ -81,7 +82,9 @@ def _guarded(name: str, source: str, steps: dict[str, Step]) -> Iterator[Diagnos
     for title, step in steps.items():
         where = f"{name} {title}"
         try:
-            yield Diagnosis(where, "ok", step())
+            with contained():
+                said = step()
+            yield Diagnosis(where, "ok", said)
         except Broken as error:
             yield Diagnosis(where, "fail", str(error), error.remedy)
             return

@@ -12,9 +12,12 @@ from harness.commands.options import DataRoot, Json, RunCache, RunDir, TrackingU
 def verify(
     run_dir: RunDir,
     cache: RunCache = None,
+    deep: Annotated[
+        bool, typer.Option(help="Score the kept masks again, distances too; count GFLOPs again.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check a run or study after the fact: nothing is trained, scored anew or written.
+    """Check a run or study after the fact: nothing is trained or written.
 
     Every trial has one start per attempt and one end, epochs follow each other, files are what
     was written (SHA-256), weights load, masks give the scores, tables say what the results say.
@@ -22,7 +25,7 @@ def verify(
     """
     from harness.checks.verify import folder as verification
 
-    report = verification.verify(run_dir, cache)
+    report = verification.verify(run_dir, cache, deep=deep)
     if as_json:
         print(json.dumps(report.record, indent=2, ensure_ascii=False))
     else:

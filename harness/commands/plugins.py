@@ -71,7 +71,9 @@ def init(
 def use_plugins(files: Iterable[Path] | None, models: Iterable[str] = ()) -> None:
     """Execute the plug-ins `files`, and the installed plug-ins that bring one of `models`."""
     from harness.runs import plugins as registry
+    from harness.runs.plugin_file import contained, restored
     from harness.systems.catalogue import SYSTEMS
 
-    registry.add(files or ())
-    registry.add_installed({name for name in models if name not in SYSTEMS})
+    with contained(), restored():
+        registry.add(files or ())
+        registry.add_installed({name for name in models if name not in SYSTEMS})

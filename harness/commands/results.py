@@ -1,6 +1,8 @@
 """The commands on the results of a run: tables, pictures, claims, predictions, MLflow."""
 
 import json
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +18,22 @@ from harness.commands.options import (
 )
 from harness.commands.plugins import use_plugins
 from harness.commands.signature import with_options
+from harness.errors import printable
 
 mlflow_app = typer.Typer(no_args_is_help=True, help="Bring results over to MLflow.")
+
+
+def tell_version(run_dirs: Iterable[Path]) -> None:
+    """Print on standard error which other version wrote the runs."""
+    from harness.runs.records import written_by
+    from harness.runs.run_folder import RunFolder
+    from harness.runs.spec import code_version
+
+    for folder in map(RunFolder, run_dirs):
+        code = written_by(folder.manifest_file) if folder.begun else ""
+        if code not in ("", code_version()):
+            what = f"{folder.path} was written by {code}, this is {code_version()}"
+            print(f"note: {printable(what)}: its numbers are as they were", file=sys.stderr)
 
 
 def report(
@@ -59,6 +75,7 @@ def report(
     from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
 
+    tell_version(run_dirs)
     folders = [RunFolder(path) for path in run_dirs]
     writer.known(format)
     if as_json:
@@ -87,6 +104,7 @@ def figures(options: FiguresOptions) -> None:
 
     screen = Screen(quiet=options.as_json)
     run_dir, cases = options.run_dir, tuple(options.cases or ())
+    tell_version([run_dir])
     files = pictures.draw(run_dir, options.suite or None, cases, options.cache)
     drawn = list(map(str, files))
     print(json.dumps(drawn, indent=2) if options.as_json else "\n".join(drawn))
@@ -129,6 +147,7 @@ def compare(
 
     first, *others = what
     runs = [first, *(word for word in others[:1] if RunFolder(Path(word)).begun)]
+    tell_version(map(Path, runs))
     folders = [RunFolder(Path(word)) for word in runs]
     found = comparing.compare(folders, what[len(runs) :], suite)
     if as_json:
@@ -166,6 +185,7 @@ def claims(
     from harness.runs.screen import Screen
 
     margins = Margins(margin_points, margin_mm)
+    tell_version(run_dirs)
     verdicts = tested.judge([RunFolder(path) for path in run_dirs], margins)
     if as_json:
         print(json.dumps(tested.records(verdicts), indent=2, ensure_ascii=False))

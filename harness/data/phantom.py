@@ -20,6 +20,7 @@ from harness.data.case import Grid, Scan, Spacing
 from harness.errors import StorageError, UsageError
 
 MARKER = "SYNTHETIC.txt"
+UNFINISHED = "UNFINISHED.txt"
 WRITERS = 2  # compression is the slow part, and runs outside the interpreter lock
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 BRATS_SHAPE = (155, 240, 240)  # D, H, W
@@ -66,18 +67,26 @@ def scan(
 def write(out: Path, cases: int, shape: Grid = BRATS_SHAPE, seed: int = 0) -> list[Path]:
     """Write `cases` patients as NIfTI files in the layout of BraTS; returns their folders.
 
-    Raises UsageError when `out` holds something already, StorageError when it cannot be written.
+    A call that was cut off is continued by the same call. Raises UsageError when `out` holds
+    something else already, StorageError when it cannot be written.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    asked = f"{cases} cases of {'x'.join(map(str, shape))}, seed {seed}, are being written.\n"
+    unfinished = out / UNFINISHED
+    going_on = unfinished.is_file() and unfinished.read_text(encoding="utf-8") == asked
+    if not going_on and out.exists() and (not out.is_dir() or any(out.iterdir())):
         what = "exists and is not empty"
         raise UsageError(what, where=str(out), remedy="another folder", code="PFB-C05")
     try:
         out.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(asked, encoding="utf-8")
         (out / MARKER).write_text(
             f"Made by pfbench, seed {seed}: shows no person.\n", encoding="utf-8"
         )
         with ThreadPoolExecutor(WRITERS) as pool:
-            return list(pool.map(lambda index: _write_case(out, seed, index, shape), range(cases)))
+            made = pool.map(lambda index: _write_case(out, seed, index, shape), range(cases))
+            folders = list(made)
+        unfinished.unlink()
+        return folders
     except OSError as error:
         what = f"cannot be written: {(error.strerror or str(error)).lower()}"
         remedy = "a folder that you may write to"
@@ -87,14 +96,17 @@ def write(out: Path, cases: int, shape: Grid = BRATS_SHAPE, seed: int = 0) -> li
 def _write_case(out: Path, seed: int, index: int, shape: Grid) -> Path:
     import nibabel
 
-    made = scan(seed, index, shape)
     folder = out / case_id(index)
-    folder.mkdir(exist_ok=True)
+    if folder.exists():
+        return folder
+    made = scan(seed, index, shape)
+    part = out / f".{folder.name}"
+    part.mkdir(exist_ok=True)
     arrays = dict(zip(MODALITIES, (made.image * 1000).astype(np.int16), strict=True))
     for name, array in (*arrays.items(), ("seg", made.label)):
         stored = nibabel.Nifti1Image(array.transpose(2, 1, 0), made.affine)
-        nibabel.save(stored, folder / f"{folder.name}_{name}.nii.gz")
-    return folder
+        nibabel.save(stored, part / f"{folder.name}_{name}.nii.gz")
+    return part.rename(folder)
 
 
 def case_id(index: int) -> str:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -25,11 +24,12 @@ from harness.data.scan_view import ScanView, view_of
 from harness.data.unlabelled import Unlabelled, find, read
 from harness.data.wording import listed
 from harness.errors import DataError, UsageError, together
-from harness.runs.files import write_bytes
+from harness.experiments.prediction_folder import at_work, begun
+from harness.runs.files import JsonObject, write_bytes
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import TrialSpec, code_version
 from harness.systems.memory import out_of_gpu_memory
-from harness.systems.methods import Method
+from harness.systems.methods import Method, UnsoundPrediction
 from harness.trials.network import Device, as_scored, as_trained, threads_of
 from models.tpf import Strategy
 
@@ -107,34 +107,59 @@ def _predict(request: PredictRequest, progress: Progress) -> Prediction:
     found = find(request.inputs, spec.data.modalities)
     if not found.cases:
         raise together(found.faults, "the data")
-    _refuse_overwriting(request, found.cases)
+    asked = _record(request, found.cases)
+    there = _already(request, found.cases) if begun(request.out, asked) else {}
+    _refuse_overwriting(request, [case for case in found.cases if case.id not in there])
     RunFolder(request.out).create()
     faults = [*found.faults]
-    files: list[Path] = []
+    files = [path for paths in there.values() for path in paths]
     notes = [*_doubts(spec), *found.notes]
-    total = len(found.faults) + len(found.cases) * (2 if tpf else 1)
+    cases = found.cases if tpf else [case for case in found.cases if case.id not in there]
+    total = len(found.faults) + len(cases) * (2 if tpf else 1)
     done = count(len(found.faults) + 1)
 
     def tell(what: str) -> None:
         progress(next(done), total, what)
 
-    with TemporaryDirectory(prefix=".pfbench-", dir=request.out) as waiting:
-        sights = _sights(found.cases, spec, faults, tell)
+    with at_work(request.out, asked) as waiting:
+        sights = _sights(cases, spec, faults, tell)
         if tpf:
             kept = []
             for sight in sights:
-                kept.append(_on_disk(sight, Path(waiting)))
+                kept.append(_on_disk(sight, waiting))
                 tell(f"reading {sight.case}")
-            total -= len(found.cases) - len(kept)
+            total -= len(cases) - len(kept)
             method, sights = _adapted(method, kept), iter(kept)
         method = method.for_inference()
         for sight in sights:
-            files += _write(request, method, sight)
-            notes += sight.notes
+            try:
+                if sight.case not in there:
+                    files += _write(request, method, sight)
+                notes += sight.notes
+            except UnsoundPrediction as error:
+                faults.append(_unsound(sight.case, error))
             tell(sight.case)
     if faults:
         raise together(faults, "the data")
     return Prediction(tuple(files), tuple(notes))
+
+
+def _record(request: PredictRequest, cases: Sequence[Unlabelled]) -> JsonObject:
+    """What decides the content of the files: the network, and the scans as they are on disk."""
+    scans = sorted(path.absolute() for case in cases for path in case.images.values())
+    return {
+        "run": str(request.run.absolute()),
+        "trial": request.trial,
+        "tpf": request.tpf,
+        "probability": request.probability,
+        "scans": [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in scans],
+    }
+
+
+def _already(request: PredictRequest, cases: Sequence[Unlabelled]) -> dict[str, list[Path]]:
+    """The files of each case that a command which was cut off has written."""
+    outputs = {case.id: _outputs(request, case.id) for case in cases}
+    return {case: paths for case, paths in outputs.items() if all(p.exists() for p in paths)}
 
 
 def _doubts(spec: TrialSpec) -> list[str]:
@@ -209,6 +234,12 @@ def _adapted(method: Method, sights: Sequence[_Sight]) -> Method:
         return method.adapt([image for sight in sights for image in sight.field.images])
     except FloatingPointError as error:
         raise DataError(str(error), where="--tpf", remedy="leave it out") from error
+
+
+def _unsound(case: str, error: UnsoundPrediction) -> DataError:
+    what = f"the network's answer is no mask: {error}"
+    remedy = "look for values in this scan that the training scans do not have"
+    return DataError(what, where=case, remedy=remedy, code="PFB-D17")
 
 
 def _write(request: PredictRequest, method: Method, sight: _Sight) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.data import datasets
 from harness.data.divide import Division, Roster, divide
-from harness.errors import StateError, TrackingError
+from harness.errors import StateError, TrackingError, UsageError
 from harness.experiments.stopping import Stopped, carry_on
 from harness.runs.manifest import MlflowPlace
 from harness.runs.records import AnyManifest
@@ -19,6 +19,9 @@ from harness.runs.screen import Screen
 from harness.runs.settings import Settings
 from harness.tracking import mirror
 from harness.trials.placement import Placement
+
+COMPARISON = "comparison"
+"""The folder, in that of a study, of the run that compares what it found."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +111,25 @@ def hold(request: ExperimentRequest, screen: Screen, work: Callable[[Session], i
 
     Raises ClusterError while another process holds the folder.
     """
+    refuse_nested(request.out, request.cache, request.data.root)
     folder = RunFolder(request.out)
     folder.create()
     with folder.lock():
         session = Session(request, folder, screen)
         return carry_on(lambda: work(session), request.command, screen)
+
+
+def refuse_nested(out: Path, cache: Path, root: Path | None) -> None:
+    """UsageError for an output folder or cache that holds the scans, and for a run within a run."""
+    remedy = "a folder of its own"
+    for option, folder in (("--out", out.resolve()), ("--cache", cache.resolve())):
+        if root is not None and root.resolve().is_relative_to(folder):
+            what = f"{folder} is the data root, or lies around it"
+            raise UsageError(what, where=option, remedy=remedy, code="PFB-C46")
+    for outer in out.resolve().parents:
+        if RunFolder(outer).begun and out.resolve() != outer / COMPARISON:
+            what = f"{out} lies in the folder of another run, {outer}"
+            raise UsageError(what, where="--out", remedy=remedy, code="PFB-C46")
 
 
 def divided(settings: Settings, known: Roster) -> Division:

@@ -15,6 +15,7 @@ from harness.data.wording import counted
 from harness.errors import UsageError, together
 from harness.experiments import run as runner
 from harness.experiments.session import (
+    COMPARISON,
     ExperimentRequest,
     Session,
     divided,
@@ -373,7 +374,7 @@ def _conclude(request: StudyRequest, folder: RunFolder, screen: Screen) -> int:
         screen.say(f"compare     nothing to: {why}")
         return 0
     screen.say("compare     default and tuned settings, trained anew and scored on the test cases")
-    out = folder.path / "comparison"
+    out = folder.path / COMPARISON
     code = _compare(request, rows, out, screen)
     for line in study_report.differences(RunFolder(out)):
         screen.say(line)

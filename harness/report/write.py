@@ -9,6 +9,7 @@ import pandas as pd
 from harness.errors import UsageError, unknown
 from harness.report import html, latex, markdown, of_run
 from harness.report.document import Document
+from harness.results.csv_text import csv_text
 from harness.results.folder import RunResults, StudyResults, opened
 from harness.runs.files import write_bytes
 from harness.runs.run_folder import RunFolder
@@ -45,7 +46,7 @@ def render(folders: Sequence[RunFolder], format: str = "html", *, pictures: bool
     if isinstance(results, StudyResults):
         return _of_study(results, format)
     if format == "csv":
-        return _with_intervals(folders).to_csv(index=False)
+        return csv_text(_with_intervals(folders))
     if format == "html":
         return html.render(of_run.document(folders, pictures=pictures))
     found = of_run.document(folders, pictures=False)
@@ -76,7 +77,7 @@ def rebuild(folder: RunFolder) -> RunResults | StudyResults:
 
 def _of_study(results: StudyResults, format: str) -> str:
     if format == "csv":
-        return results.frame.to_csv(index=False)
+        return csv_text(results.frame)
     from harness.report import of_study  # Optuna and its forests; the report of a run needs neither
 
     return RENDER[format](of_study.document(results.folder))

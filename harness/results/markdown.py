@@ -1,5 +1,6 @@
 """Tables as Markdown, for the text files beside the results."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -16,5 +17,13 @@ def markdown_table(
 
 
 def _line(cells: Sequence[str]) -> str:
-    plain = (cell.replace("|", r"\|").replace("\n", " ") for cell in cells)
-    return f"| {' | '.join(plain)} |"
+    return f"| {' | '.join(plain(cell).replace('|', BAR) for cell in cells)} |"
+
+
+BAR = r"\|"
+MARKUP = re.compile(r"<(?=[A-Za-z/!?])|(?<=\])[(:]")
+
+
+def plain(text: str) -> str:
+    """The text for Markdown, without tags and links of its own; a line break becomes a space."""
+    return MARKUP.sub(r"\\\g<0>", " ".join(text.splitlines()))

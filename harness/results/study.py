@@ -7,8 +7,9 @@ from rich.table import Table
 from harness.data.wording import counted
 from harness.errors import StateError
 from harness.results.caveats import SYNTHETIC
+from harness.results.csv_text import csv_text
 from harness.results.intervals import paired_difference
-from harness.results.markdown import markdown_table
+from harness.results.markdown import markdown_table, plain
 from harness.results.rows import rows
 from harness.runs import study_folder as study
 from harness.runs.files import JsonObject, write_bytes
@@ -41,7 +42,7 @@ def _record(point: study.Point) -> JsonObject:
 
 def write_tables(folder: RunFolder) -> None:
     """Write study.csv, study.md, and best.yaml once a point is complete."""
-    write_bytes(folder.path / "study.csv", frame(folder).to_csv(index=False).encode())
+    write_bytes(folder.path / "study.csv", csv_text(frame(folder)).encode())
     write_bytes(folder.path / "study.md", markdown(folder).encode())
     found = settings(folder)
     if found:
@@ -134,7 +135,7 @@ def markdown(folder: RunFolder) -> str:
     for name in folder.study().suites:
         table = markdown_table(headings(folder, name), lines(folder, name))
         text += [f"# {name}", "", *table, ""]
-    return "\n".join([*text, *(f"- {note}" for note in notes(folder))]) + "\n"
+    return "\n".join([*text, *(f"- {plain(note)}" for note in notes(folder))]) + "\n"
 
 
 def show(folder: RunFolder, screen: Screen) -> None:

@@ -12,10 +12,11 @@ from rich.table import Table as RichTable
 
 from harness.data.wording import counted
 from harness.results.caveats import caveats
+from harness.results.csv_text import csv_text
 from harness.results.departures import of_data, of_scoring, of_systems, of_training
 from harness.results.drops import HEADINGS, RULE, Drop, drops
 from harness.results.drops import cells as drop_cells
-from harness.results.markdown import markdown_table
+from harness.results.markdown import markdown_table, plain
 from harness.results.rows import merged_rows, trainings
 from harness.results.table_data import Record, ResultTable, tables
 from harness.runs.files import JsonObject, write_bytes
@@ -334,7 +335,7 @@ def _failures(folder: RunFolder) -> list[str]:
 
 def write(folder: RunFolder, results: Results) -> None:
     """Write table.csv and table.md into the run folder."""
-    write_bytes(folder.path / "table.csv", results.frame.to_csv(index=False).encode())
+    write_bytes(folder.path / "table.csv", csv_text(results.frame).encode())
     write_bytes(folder.path / "table.md", markdown(results).encode())
 
 
@@ -462,11 +463,11 @@ def markdown(results: Results) -> str:
     """The text of table.md: the tables and their notes."""
     lines: list[str] = []
     for table in results.tables:
-        lines += [f"# {table.about.title}", ""]
+        lines += [f"# {plain(table.about.title)}", ""]
         lines += [*markdown_table(headings(table), cells(table)), ""]
         if worse := results.drops.get(table.suite):
             lines += [*markdown_table(HEADINGS, map(drop_cells, worse)), "", f"{RULE}.", ""]
-    return "\n".join([*lines, *(f"- {note}" for note in results.notes)]) + "\n"
+    return "\n".join([*lines, *(f"- {plain(note)}" for note in results.notes)]) + "\n"
 
 
 def show(results: Results, screen: Screen) -> None:

@@ -4,6 +4,8 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,7 +34,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only disk that fails, too
+            temporary.unlink(missing_ok=True)
         raise storage_error(error, path, len(content)) from error
     crash_while_writing(path, named=True)
 
@@ -112,6 +115,8 @@ def storage_error(error: OSError, path: Path, size: int) -> Exception:
         done = f"cannot write {size:,} bytes" if size else "cannot be made"
         what = f"{done}: {os.strerror(error.errno or errno.EIO)}"
         remedy = "free space or pass another --out; the same command continues this run"
+        if error.errno == errno.EROFS:
+            remedy = "a copy of the folder on a disk that can be written, or --out elsewhere"
         return StorageError(what, where=str(path), remedy=remedy, code="PFB-S01")
     return error
 
@@ -153,14 +158,18 @@ def read_json(path: Path) -> JsonObject:
     return _Record(content, path)
 
 
-def outcome(path: Path) -> JsonObject | None:
-    """Read the record of how something ended; None while there is no such file."""
-    if not path.exists():
-        return None
-    content = read_json(path)
-    if content["status"] not in ("ok", "failed"):
-        raise damaged(path, f"has status {content['status']!r}, neither ok nor failed")
-    return content
+@contextmanager
+def reading(path: Path, what: str, remedy: str) -> Iterator[None]:
+    """Let whatever a reader raises in the block say that the file is damaged.
+
+    Raises StateError that names the file; those raised in the block pass.
+    """
+    try:
+        yield
+    except StateError:
+        raise
+    except Exception as error:  # damage has no limits: zlib, tokenize, memory
+        raise StateError(what, where=str(path), remedy=remedy, code="PFB-K08") from error
 
 
 def damaged(path: Path, what: str, kind: type[StateError] = StateError) -> StateError:

@@ -5,18 +5,20 @@ name of a model of an installed package's entry point. What lies in a run folder
 """
 
 import hashlib
+import os
 import re
 import stat
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.abc import SourceLoader
 from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness.errors import UsageError
 from harness.systems.catalogue import SystemEntry
@@ -127,6 +129,50 @@ def _execute(path: Path, source: bytes, name: str) -> ModuleType:
         del sys.modules[name]
         raise _failed(path, error) from error
     return module
+
+
+class EndsProcess(Exception):
+    """The error for a plug-in that would have ended the process."""
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Keep a plug-in's code, in the block, from ending this process or printing to its output."""
+    end = os._exit
+
+    def refuse(code: int) -> NoReturn:
+        raise EndsProcess(f"it ends the process (os._exit({code}))")
+
+    sys.stdout.flush()
+    output = os.dup(1)
+    os.dup2(2, 1)
+    setattr(os, "_exit", refuse)  # noqa: B010  mypy knows functions
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        setattr(os, "_exit", end)  # noqa: B010
+        os.dup2(output, 1)
+        os.close(output)
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Put back, after the block, what the processes of other trials would inherit.
+
+    And torch's defaults, with which networks are built to be counted.
+    """
+    environment, folder, paths = dict(os.environ), os.getcwd(), [*sys.path]
+    try:
+        yield
+    finally:
+        sys.path[:] = paths
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        if torch := sys.modules.get("torch"):
+            torch.set_default_dtype(torch.float32)
+            torch.set_default_device(None)
 
 
 def _failed(path: Path, error: BaseException) -> UsageError:

@@ -13,10 +13,14 @@ points/…/result.json   PointEnd
 Names from a record become names of files and folders, so that they are checked as they are read.
 """
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -27,9 +31,10 @@ from pydantic import (
     field_validator,
 )
 
-from harness.errors import StateError
+from harness.errors import StateError, printable
 from harness.runs.files import JsonObject, damaged, read_json, write_json
 from harness.runs.plugin_file import COPY
+from harness.runs.spec import code_version
 from harness.runs.suite import Suite, elsewhere, parted
 from harness.runs.suites import suite
 from harness.systems import catalogue
@@ -39,6 +44,8 @@ from harness.systems.catalogue import SYSTEMS, Kind, SystemEntry
 TrialId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """A name that is safe as that of a file or folder: of a case, suite, system, data set, …"""
+Text = Annotated[str, AfterValidator(printable)]
+"""A text for people, without what a terminal would obey."""
 TableName = Annotated[
     str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[A-Za-z0-9][A-Za-z0-9_-]{0,31})?$")
 ]
@@ -60,7 +67,29 @@ class Record(BaseModel):
         write_json(path, self.model_dump(mode="json", by_alias=True, exclude_unset=True))
 
 
-class Ended(Record):
+class Sealed(Record):
+    """A record with a checksum of itself: what was changed in it afterwards is found."""
+
+    seal: str | None = None
+    """SHA-256 of the other keys; None in records of earlier versions."""
+
+    def write(self, path: Path) -> None:
+        content = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        write_json(path, content | {"seal": seal_of(content)})
+
+
+def seal_of(content: Mapping[str, object]) -> str:
+    """The SHA-256 of a record's keys, without that of its seal."""
+    rest = {key: value for key, value in content.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def broken_seal(content: Mapping[str, object]) -> bool:
+    """Whether a record was changed after it was written."""
+    return "seal" in content and content["seal"] != seal_of(content)
+
+
+class Ended(Sealed):
     """The record of how an action of a trial ended."""
 
     schema_: Literal[1] = Field(1, alias="schema")
@@ -78,9 +107,9 @@ class Failed(Ended):
     model_config = ConfigDict(extra="forbid")
 
     status: Literal["failed"]
-    reason: str = Field(min_length=1)
+    reason: Text = Field(min_length=1)
     """The reason as one word for tables, see harness.trials.failure."""
-    detail: str
+    detail: Text
 
 
 class Scored(Ended):
@@ -94,9 +123,9 @@ class Scored(Ended):
     """Mean and standard deviation over the test cases, of each score of cases.csv."""
     extra_metrics: dict[str, float] = Field(default_factory=dict)
     """Mean and standard deviation over the test cases, of each metric that plug-ins brought."""
-    extra_faults: dict[str, str] = Field(default_factory=dict)
+    extra_faults: dict[Text, Text] = Field(default_factory=dict)
     """The reason why a plug-in's metric has no value, by metric and case."""
-    remarks: list[str] = Field(default_factory=list)
+    remarks: list[Text] = Field(default_factory=list)
     """Remarks on the training or the masks, which are printed under every table."""
     n_cases: int
     n_failed: int
@@ -114,10 +143,10 @@ class Scored(Ended):
     """Seconds of each phase, by phase."""
     memory: dict[str, NonNegativeFloat]
     """Memory of training, in MiB; empty where `memory_unknown` says why."""
-    memory_unknown: str = ""
+    memory_unknown: Text = ""
     sha256: dict[str, str]
     """SHA-256 of each file of the trial, by file."""
-    environment: dict[str, str | int] = Field(min_length=1)
+    environment: dict[Text, Text | int] = Field(min_length=1)
     base: TrialId | None = None
     """The id of the trial whose network was fine-tuned."""
 
@@ -151,10 +180,10 @@ class Footprint(Record):
     """Seconds to choose one guidance patch."""
     crop_variance: float | None = None
     """Richness of the guidance patch, as a share of the richest patch there is."""
-    device: str
+    device: Text
     threads: int
-    precision: str
-    layout: str = ""
+    precision: Text
+    layout: Text = ""
 
 
 class MeasuredProcess(Footprint):
@@ -176,7 +205,7 @@ class Measured(Footprint, Ended):
     inference_s_p90: PositiveFloat
     warm_up_s: NonNegativeFloat | None = None
     """Seconds for which, at least, each process predicted before it was timed."""
-    node: str = ""
+    node: Text = ""
 
     @property
     def by_process(self) -> list[list[float]]:
@@ -218,9 +247,9 @@ class ProbedTraining(Ended):
     reserved_mib: float | None = None
     device_mib: float | None
     """Memory of the whole GPU, in MiB; None on a CPU."""
-    device: str
+    device: Text
     threads: int
-    precision: str
+    precision: Text
     layout: str
 
 
@@ -231,7 +260,7 @@ class ProbedInference(Ended):
     inference_s: float
     peak_mib: float
     reserved_mib: float | None = None
-    device: str
+    device: Text
     threads: int
 
 
@@ -292,11 +321,11 @@ class SystemRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    title: str
+    title: Text
     kind: Kind
-    reference: str
+    reference: Text
     end_to_end: bool
-    deviation: str
+    deviation: Text
 
     @property
     def entry(self) -> SystemEntry:
@@ -309,7 +338,7 @@ class MetricRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    title: str
+    title: Text
     better: Literal["max", "min", ""]
 
 
@@ -321,7 +350,7 @@ class PluginRecord(BaseModel):
     id: str = Field(pattern=f"^{COPY.pattern}$")
     systems: dict[Name, SystemRecord]
     metrics: dict[Name, MetricRecord]
-    datasets: dict[Name, str]
+    datasets: dict[Name, Text]
     """The title of each data set, by name."""
 
 
@@ -330,10 +359,10 @@ class SuiteColumns(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    title: str = Field(min_length=1)
-    headings: list[str] = Field(min_length=1)
+    title: Text = Field(min_length=1)
+    headings: list[Text] = Field(min_length=1)
     shows: list[str] = Field(min_length=1)
-    notes: list[str]
+    notes: list[Text]
 
     @property
     def suite(self) -> Suite:
@@ -344,9 +373,9 @@ class SuiteColumns(BaseModel):
 class RowRecord(Record):
     """One row of a table, as run.json keeps it."""
 
-    key: str
-    title: str
-    cells: list[str]
+    key: Text
+    title: Text
+    cells: list[Text]
     system: Name
     trials: list[TrialId]
     """Ids of the trials of the row, one for each seed and fold, in order of seed, then fold."""
@@ -355,7 +384,7 @@ class RowRecord(Record):
 class FoldRecord(Record):
     """One fold of a cross-validation, as run.json keeps it."""
 
-    name: str = ""
+    name: Text = ""
     """The name of the fold, such as the site that tests; "" where folds have numbers alone."""
     data: JsonObject
     """The volumes of the fold, as the specifications of its trials name them."""
@@ -374,10 +403,10 @@ class OtherRecord(Record):
     """The fingerprint of the files and of how they are read, whatever the fold."""
     patients: dict[Name, str] = Field(default_factory=dict)
     """Case -> patient; empty where every case is a patient of its own."""
-    notes: list[str] = Field(default_factory=list)
+    notes: list[Text] = Field(default_factory=list)
 
 
-class Manifest(Record):
+class Manifest(Sealed):
     """The part of run.json that a run and a study have in common."""
 
     schema_: Literal[3] = Field(SCHEMA, alias="schema")
@@ -389,7 +418,7 @@ class Manifest(Record):
     """The settings that must be equal for two numbers to be comparable."""
     protocol_hash: str
     plugins: list[PluginRecord] = Field(default_factory=list)
-    command: str
+    command: Text
     status: Literal["running", "interrupted", "finished"]
 
     def system(self, name: str) -> SystemEntry:
@@ -415,10 +444,10 @@ class RunManifest(Manifest):
     fingerprint: str
     """The fingerprint of the content of the data."""
     settings: JsonObject
-    notes: list[str]
+    notes: list[Text]
     suites: dict[TableName, list[RowRecord]]
     suite_files: dict[Name, SuiteColumns] = Field(default_factory=dict)
-    names: dict[TrialId, str]
+    names: dict[TrialId, Text]
     """The name of each trial for people, by trial id."""
     trials: list[TrialId]
     mlflow: Literal["off", "here", "elsewhere"] = "off"
@@ -443,7 +472,7 @@ class StudyManifest(Manifest):
     """The names of the searches."""
     references: dict[Name, dict[str, float]]
     """The present settings of each search, with which every point is compared."""
-    notes: list[str] = Field(default_factory=list)
+    notes: list[Text] = Field(default_factory=list)
     """Notes on the volumes and the split."""
 
     @property
@@ -462,13 +491,13 @@ class PointRecord(Record):
     trials: list[TrialId] = Field(min_length=1)
 
 
-class PointEnd(Record):
+class PointEnd(Sealed):
     """result.json of a point."""
 
     schema_: Literal[1] = Field(1, alias="schema")
     state: Literal["complete", "stopped", "failed"]
-    reason: str
-    detail: str
+    reason: Text
+    detail: Text
     value: float | None
 
 
@@ -503,18 +532,49 @@ def read(path: Path, kind: TypeAdapter[T]) -> T:
     """
     content = read_json(path)
     try:
-        return kind.validate_python(content)
+        record = kind.validate_python(content)
     except ValidationError as error:
         key, what = wrong_keys(error)[0]
-        raise damaged(path, f"lacks '{key}'" if what == MISSING else f"{key}: {what}") from error
+        said = f"lacks '{key}'" if what == MISSING else f"{key}: {what}"
+        if what in (MISSING, FOREIGN) and (other := written_by_another(path, said)):
+            raise other from error
+        raise damaged(path, said) from error
+    if isinstance(record, Ended | PointEnd) and broken_seal(content):
+        raise damaged(path, CHANGED)
+    return record
 
 
 MISSING = "is missing"
+FOREIGN = "does not belong here"
+CHANGED = "was changed after it was written (its seal)"
+
+
+def written_by_another(path: Path, what: str) -> StateError | None:
+    """The error for a file that the version of pfbench which began its run can read.
+
+    None where this version began it, or nothing says which.
+    """
+    for folder in path.parents[:4]:
+        if (folder / "run.json").is_file():
+            code = written_by(folder / "run.json")
+            if code in ("", code_version()):
+                return None
+            what = f"{what}: the run was begun by {code}, this is {code_version()}"
+            remedy = "that version of pfbench, which reads it; nothing has to be removed"
+            return StateError(what, where=str(path), remedy=remedy, code="PFB-K07")
+    return None
+
+
+def written_by(manifest: Path) -> str:
+    """The version and code that began the run of this run.json; "" where it does not say."""
+    protocol = read_json(manifest).get("protocol")
+    code = protocol.get("code") if isinstance(protocol, dict) else None
+    return code if isinstance(code, str) else ""
 
 
 def wrong_keys(error: ValidationError) -> list[tuple[str, str]]:
     """The faults of a record in few words, each after its dotted key."""
-    plain = {"missing": MISSING, "extra_forbidden": "does not belong here"}
+    plain = {"missing": MISSING, "extra_forbidden": FOREIGN}
     return [
         (".".join(map(str, fault["loc"])), plain.get(fault["type"], fault["msg"]))
         for fault in error.errors(include_url=False, include_context=False, include_input=False)

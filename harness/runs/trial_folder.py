@@ -13,7 +13,6 @@ TRIAL/spec.json                      everything that determines the trial; the f
 import csv
 import io
 import time
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -27,9 +26,17 @@ from pydantic import ValidationError
 from harness.data.case import valid_case_id
 from harness.data.layout import unusable_id
 from harness.errors import StateError
-from harness.runs import records
+from harness.runs import mask_file, records
 from harness.runs.crash_points import crash_point
-from harness.runs.files import damaged, read_json, remove_temporary, sha256, write_bytes, write_json
+from harness.runs.files import (
+    damaged,
+    read_json,
+    reading,
+    remove_temporary,
+    sha256,
+    write_bytes,
+    write_json,
+)
 from harness.runs.locks import held
 from harness.runs.records import (
     MEASUREMENT,
@@ -43,6 +50,7 @@ from harness.runs.records import (
     ProbedInference,
     ProbedTraining,
     Result,
+    Scored,
 )
 from harness.runs.spec import TrialSpec
 
@@ -113,8 +121,12 @@ class TrialFolder:
         try:
             spec = TrialSpec.model_validate(read_json(path))
         except ValidationError as error:
-            raise damaged(path, f"is no specification ({error.error_count()} faults)") from error
+            what = f"is no specification ({error.error_count()} faults)"
+            raise records.written_by_another(path, what) or damaged(path, what) from error
         if spec.id != self.id:
+            what = f"describes trial {spec.id} for this version, not {self.id}"
+            if other := records.written_by_another(path, what):
+                raise other
             raise StateError(
                 f"describes trial {spec.id}, not {self.id}",
                 where=str(path),
@@ -216,15 +228,13 @@ class TrialFolder:
         """
         if not self.history_file.exists():
             return []
-        try:
+        with reading(self.history_file, "has no readable epochs", ANEW):
+            self._refuse_changed(self.history_file)
             with open(self.history_file, newline="", encoding="utf-8") as file:
                 return [
                     {key: float(value) for key, value in row.items() if value}
                     for row in csv.DictReader(file)
                 ]
-        except (OSError, ValueError, TypeError) as error:
-            what, place = "has no readable epochs", str(self.history_file)
-            raise StateError(what, where=place, remedy=ANEW, code="PFB-K08") from error
 
     def write_cases(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Write one line of scores for each test case."""
@@ -235,28 +245,33 @@ class TrialFolder:
 
         Raises StateError when cases.csv is not as the trial wrote it.
         """
-        try:
+        with reading(self.cases_file, "has no readable scores", ANEW):
+            self._refuse_changed(self.cases_file)
             columns = _cases(self.cases_file, self.cases_file.stat().st_mtime_ns)
             return dict(zip(columns["case"], map(_number, columns[column]), strict=True))
-        except (OSError, ValueError, KeyError, csv.Error) as error:
-            what, place = "has no readable scores", str(self.cases_file)
-            raise StateError(what, where=place, remedy=ANEW, code="PFB-K08") from error
 
     def missed_cases(self) -> list[str]:
         """The test cases without any overlap, which have the worst score."""
-        with open(self.cases_file, newline="", encoding="utf-8") as file:
-            return [row["case"] for row in csv.DictReader(file) if row["failed"] == "True"]
+        with reading(self.cases_file, "has no readable scores", ANEW):
+            self._refuse_changed(self.cases_file)
+            with open(self.cases_file, newline="", encoding="utf-8") as file:
+                return [row["case"] for row in csv.DictReader(file) if row["failed"] == "True"]
+
+    def _refuse_changed(self, path: Path) -> None:
+        """Raise StateError for a file of a finished trial that is not what the trial wrote."""
+        result = self.result()
+        name = path.relative_to(self.path).as_posix()
+        written = result.sha256.get(name) if isinstance(result, Scored) else None
+        if written and path.exists() and sha256(path) != written:
+            what = "is not what the trial wrote (SHA-256)"
+            raise StateError(what, where=str(path), remedy=ANEW, code="PFB-K08")
 
     def write_mask(
         self, case: str, mask: NDArray[np.bool_], on_scan: NDArray[np.bool_] | None = None
     ) -> None:
         """Keep the mask (D, H, W) of `case` on the grid, and on its scan if it is scored there."""
-        content = io.BytesIO()
-        if on_scan is None:
-            np.savez_compressed(content, mask=mask)
-        else:
-            np.savez_compressed(content, mask=mask, scan=on_scan)
-        write_bytes(self.mask_path(case), content.getvalue())
+        arrays = {"mask": mask} if on_scan is None else {"mask": mask, "scan": on_scan}
+        mask_file.write(self.mask_path(case), arrays)
 
     def mask(self, case: str) -> NDArray[np.bool_]:
         """Read the mask (D, H, W) of `case` on the grid.
@@ -274,12 +289,8 @@ class TrialFolder:
 
     def _mask(self, case: str, name: str) -> NDArray[np.bool_]:
         path = self.mask_path(case)
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                return content[name]
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            what = "has no readable mask"
-            raise StateError(what, where=str(path), remedy=ANEW, code="PFB-K08") from error
+        with reading(path, "has no readable mask", ANEW):
+            return mask_file.read(path, name)
 
     def mask_path(self, case: str) -> Path:
         """The path of the mask of `case`.

@@ -150,7 +150,22 @@ class _Loader(yaml.SafeLoader):
         remedy = "write plain values"
         raise _Refused(f"unsafe tag '{tag}'", node.start_mark, remedy, "PFB-C10")
 
+    def number(self, node: Any) -> Any:
+        """The number of YAML 1.2; what YAML 1.1 alone reads as one is refused: 010, 1:30, 1_000."""
+        if not _NUMBER.fullmatch(node.value):
+            what = f"'{node.value}' is read differently by different versions of YAML"
+            remedy = "a decimal number without leading zeros, or quotes around a text"
+            raise _Refused(what, node.start_mark, remedy, "PFB-C10")
+        whole = node.tag.endswith(":int")
+        return self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
 
+
+_NUMBER = re.compile(
+    r"[-+]?(0|[1-9]\d*|0x[0-9a-fA-F]+|(\d+\.\d*|\.\d+)([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(inf|Inf|INF))"
+    r"|\.(nan|NaN|NAN)"
+)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.number)
 _Loader.add_constructor(None, _Loader.refuse_tag)
 # YAML 1.1 takes 1e-3 for text because it has no point; people mean the number.
 _EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")

@@ -119,8 +119,8 @@ class Method(ABC):
             return self.forward(self.tensor(image)).cpu().numpy()
 
     def segment(self, image: Image) -> Mask:
-        """Return the predicted mask that is scored, (D, H, W)."""
-        return self.probability(image) >= 0.5
+        """Return the predicted mask that is scored, (D, H, W). Raises UnsoundPrediction."""
+        return sound(self.probability(image)) >= 0.5
 
     def at(self, case: str) -> Self:
         """Return a copy of the method for `case`, whose name seeds all random draws at test.
@@ -181,6 +181,24 @@ def _suited(what: str, sides: Sequence[int]) -> Iterator[None]:
         yield
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"a {what} of {list(sides)} does not suit the network: {error}") from error
+
+
+class UnsoundPrediction(ValueError):
+    """The error for a network whose answer is no probability; the text names the values."""
+
+
+def sound(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the probability itself. Raises UnsoundPrediction for NaN and values far from [0, 1].
+
+    Cubic upsampling of a probability overshoots by less than one half.
+    """
+    low, high = float(probability.min()), float(probability.max())
+    if -0.5 <= low <= high <= 1.5:
+        return probability
+    missing = np.count_nonzero(np.isnan(probability))
+    if missing:
+        raise UnsoundPrediction(f"{missing:,} of {probability.size:,} voxels are NaN")
+    raise UnsoundPrediction(f"values from {low:g} to {high:g} are no probabilities")
 
 
 def binary_losses(logits: Tensor, target: Tensor) -> dict[str, Tensor]:

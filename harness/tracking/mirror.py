@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import harness
 from harness.errors import PfbenchError, TrackingError, UsageError
-from harness.runs.files import open_own
+from harness.runs.files import open_own, open_to_append
 from harness.runs.redact import redact
 from harness.runs.run_folder import RunFolder
 
@@ -152,7 +152,7 @@ class Synchroniser:
 @contextlib.contextmanager
 def _alone(folder: RunFolder) -> Iterator[IO[str]]:
     """Hold the lock of the mirror: one mirror of a run at a time; another one waits."""
-    with open_own(folder.path / "mlflow.lock", "a+") as file:
+    with open_to_append(folder.path / "mlflow.lock", "a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file
 

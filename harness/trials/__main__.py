@@ -7,15 +7,16 @@ With probe_training or probe_inference it is found out what those actions would 
 RUN_DIR/plugins holds copies.
 
 Prints one JSON line for each event ("epoch", "case", "end"); all other text goes to standard
-error. Results are on disk before they are printed.
+error, also that of a plug-in's own processes and libraries. Results are on disk before they are
+printed.
 """
 
-import contextlib
 import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import IO
 
 from harness.errors import StorageError
 from harness.trials.parent_watch import end_with_parent
@@ -26,7 +27,16 @@ from harness.trials.trial import Event, perform
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out the task in `arguments`; returns the exit code of the process."""
     task = Task.from_arguments(arguments)
-    events = sys.stdout
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which ends this one
+    sys.stdout.flush()
+    with open(os.dup(1), "w", encoding="utf-8") as events:  # no process started by this one has it
+        os.dup2(2, 1)
+        return _carry_out(task, events)
+
+
+def _carry_out(task: Task, events: IO[str]) -> int:
+    """Carry out the task, with a line in `events` for each event; returns the exit code."""
 
     def emit(event: Event) -> None:
         try:
@@ -34,14 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # who started this one is gone: it is unfinished, not failed
             os._exit(1)
 
-    end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which ends this one
-    with contextlib.redirect_stdout(sys.stderr):
-        try:
-            reason = perform(task, emit)
-        except StorageError as error:
-            emit({"event": "storage", "message": f"{error.where}: {error.what}"})
-            return error.exit_code
+    try:
+        reason = perform(task, emit)
+    except StorageError as error:
+        emit({"event": "storage", "message": f"{error.where}: {error.what}"})
+        return error.exit_code
     emit({"event": "end", "reason": reason})
     return 0
 

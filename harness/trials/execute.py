@@ -36,8 +36,10 @@ def execute(workplace: Workplace, phases: Sequence[tuple[Action, Phase]]) -> Non
 def _inline(workplace: Workplace, phases: Sequence[tuple[Action, Phase]]) -> None:
     """Carry out the phases in this process, one trial after another.
 
-    Probes and measurements have a process of their own, so that their memory is counted alone.
+    Probes and measurements have a process of their own, so that their memory is counted alone; all
+    have where a plug-in is in use, so that what its code changes concerns its own trial.
     """
+    from harness.runs import plugins
     from harness.trials.supervise import supervise
     from harness.trials.trial import perform
 
@@ -46,7 +48,7 @@ def _inline(workplace: Workplace, phases: Sequence[tuple[Action, Phase]]) -> Non
         for trial in trials():
             threads = (os.cpu_count() or 1) if action in ALONE else threads_of(placement, trial)
             task = workplace.task(action, trial, threads)
-            if action in (*PROBES, *ALONE):
+            if action in (*PROBES, *ALONE) or plugins.active():
                 outcome = supervise(task, partial(tell, trial))
             else:
                 tell(trial, {"event": "start"})

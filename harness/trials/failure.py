@@ -5,6 +5,7 @@ import torch
 from harness.errors import DataError, PfbenchError, StateError
 from harness.runs.records import CUDA_OOM
 from harness.systems.memory import MIB, out_of_gpu_memory
+from harness.systems.methods import UnsoundPrediction
 from harness.systems.train import NotFinite
 
 
@@ -21,6 +22,8 @@ def classify(error: BaseException) -> tuple[str, str]:
         return "host_oom", "out of host memory; lower --max-concurrent"
     if isinstance(error, NotFinite | FloatingPointError):
         return "nan_loss", str(error)
+    if isinstance(error, UnsoundPrediction):
+        return "nan_prediction", str(error)
     if isinstance(error, BaseMissing):
         return "base_failed", str(error)
     if isinstance(error, DataError | OSError):

@@ -204,9 +204,11 @@ def _serve(owner: socket.socket) -> Callable[[], int] | None:
             return partial(function, call.arguments)
         for handle in handles:
             os.close(handle)
+        with suppress(OSError):  # the child does the same
+            os.setpgid(child, child)
         owner.sendall(NUMBER.pack(child))
         told = owner.recv(NUMBER.size)
-        os.kill(child, signal.SIGKILL)
+        os.killpg(child, signal.SIGKILL)  # and what it started
         _, status = os.waitpid(child, 0)
         if told:
             owner.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
@@ -214,6 +216,7 @@ def _serve(owner: socket.socket) -> Callable[[], int] | None:
 
 def _settle(call: Call, handles: list[int], server: int) -> None:
     """Give a fresh child the state of a process that was started with this call."""
+    os.setpgid(0, 0)
     end_with_parent(server)
     for handle, standard in zip(handles, (1, 2), strict=True):
         os.dup2(handle, standard)

@@ -11,7 +11,7 @@ from harness.errors import ClusterError, UsageError
 from harness.runs.spec import Device
 from harness.runs.trial_folder import Action
 from tuning.capacity import Size
-from tuning.cluster import Cluster, ClusterLost, Unreachable, ray_cluster
+from tuning.cluster import Cluster, ClusterLost, NotStarted, Unreachable, ray_cluster
 from tuning.machines import LaunchError
 
 CODE = tuple(
@@ -92,6 +92,9 @@ def cluster_faults() -> Iterator[None]:
         yield
     except Unreachable as error:
         raise ClusterError(str(error), where="--address", code="PFB-R01") from error
+    except NotStarted as error:
+        remedy = "--executor inline, which needs no Ray; or more memory, processes and open files"
+        raise ClusterError(str(error), remedy=remedy, code="PFB-R07") from error
     except LaunchError as error:
         raise UsageError(str(error), code="PFB-C02") from error
     except ClusterLost as error:

@@ -10,6 +10,7 @@ import json
 import os
 import select
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -19,7 +20,7 @@ from harness.errors import StorageError
 from harness.runs.events import Event
 from harness.runs.files import open_to_append
 from harness.runs.records import Failed
-from harness.trials.fork_server import Call, ForkServer, Lost
+from harness.trials.fork_server import Call, Child, ForkServer, Lost
 from harness.trials.shared_fork_server import connected
 from harness.trials.task import Task
 
@@ -76,7 +77,7 @@ def _attempt(task: Task, report: Report, function: str) -> tuple[str, str, bool]
     with open_to_append(place / "stderr.log", "ab") as log:
         try:
             with _living_fork_server(log).child(call, log, task.silence_s) as child:
-                for event in _events(child.output, task.silence_s):
+                for event in _events(child, task.silence_s):
                     if event["event"] == "end":
                         return event["reason"], "", True
                     if event["event"] == "storage":
@@ -113,15 +114,43 @@ def trial_environment() -> dict[str, str]:
     return {**os.environ, **fixed}
 
 
-def _events(output: IO[bytes], silence_s: float) -> Iterator[Event]:
-    """The events that the process prints as JSON lines; raises Silence after too long a wait."""
+def _events(child: Child, silence_s: float) -> Iterator[Event]:
+    """The events that the process prints as JSON lines; raises Silence after too long a wait.
+
+    They end with the process, also where a process that it left behind keeps its output open.
+    """
     pending = b""
-    while True:
-        ready, _, _ = select.select([output], [], [], silence_s)
-        if not ready:
-            raise Silence
-        chunk = os.read(output.fileno(), 65536)
-        if not chunk:
-            return
-        *lines, pending = (pending + chunk).split(b"\n")
-        yield from (json.loads(line) for line in lines)
+    with _end_of(child.pid) as ended:
+        while True:
+            output = child.output.fileno()
+            ready, _, _ = select.select([output, *ended], [], [], silence_s)
+            if not ready:
+                raise Silence
+            chunk = os.read(output, 65536) if output in ready else b""
+            if not chunk:
+                return
+            *lines, pending = (pending + chunk).split(b"\n")
+            yield from filter(None, map(_event, lines))
+
+
+@contextmanager
+def _end_of(pid: int) -> Iterator[list[int]]:
+    """A descriptor that can be read once the process has ended; none where the system has none."""
+    try:
+        handle = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # macOS
+        yield []
+        return
+    try:
+        yield [handle]
+    finally:
+        os.close(handle)
+
+
+def _event(line: bytes) -> Event | None:
+    """The event in a line; None for what is no event, whoever wrote it."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None

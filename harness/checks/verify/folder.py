@@ -2,8 +2,8 @@
 
     run.json ─► split.json, data.json ─► every trial ─► masks against labels ─► the tables
 
-Nothing is trained, scored anew or written. What is wrong is a fault with its file and line; what
-could not be looked at, or only looks odd, is a note.
+Nothing is trained or written. What is wrong is a fault with its file and line; what could not be
+looked at, or only looks odd, is a note.
 """
 
 import fcntl
@@ -73,14 +73,16 @@ class Report:
         return [*map(str, self.faults), *notes, total, *remedy]
 
 
-def verify(run: Path, cache: Path | None = None) -> Report:
+def verify(run: Path, cache: Path | None = None, *, deep: bool = False) -> Report:
     """Check the folder of a run or study; `cache` is the place of the volumes if they were moved.
+
+    `deep`: score every kept mask again, distances too, and count the operations of the networks.
 
     Raises StateError when it is no such folder, ClusterError while a driver works on it.
     """
     folder = RunFolder(run)
     folder.recognise()
-    found = Inspection(folder.path)
+    found = Inspection(folder.path, deep=deep)
     trials = _check(folder, cache, found)
     _access(found)
     return Report(trials, tuple(sorted(found.faults)), tuple(found.notes))

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import StateError
 from harness.runs.files import JsonObject, read_json, sha256
-from harness.runs.records import wrong_keys
+from harness.runs.records import CHANGED, broken_seal, wrong_keys
 
 T = TypeVar("T")
 
@@ -43,8 +43,10 @@ class CsvLine(NamedTuple):
 class Inspection:
     """The faults and notes of a folder, collected as they are found."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, deep: bool = False) -> None:
         self.root = root
+        self.deep = deep
+        """Whether distances are scored and operations counted again, too, which takes long."""
         self.faults: set[Fault] = set()
         self.notes: dict[str, None] = {}
         """The notes in order of appearance; a file that is read twice is noted once."""
@@ -91,6 +93,8 @@ class Inspection:
         content = self.json(path)
         if content is None:
             return None
+        if broken_seal(content):
+            self.fault(path, CHANGED)
         try:
             return kind.validate_python(content)
         except ValidationError as error:

@@ -9,7 +9,7 @@ measurement.json     has the quantiles of its own times
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,13 @@ from harness.runs.trial_folder import CASES, HISTORY, RESULT_FILE, WEIGHTS
 from harness.systems import plugin_metrics as extra_metrics
 from harness.systems.case_score import BESIDE, CaseScore
 from harness.systems.catalogue import Kind
-from harness.systems.cost import parameters
+from harness.systems.cost import cost, parameters
 from harness.systems.evaluate import summary
+from harness.systems.metrics import score
 from harness.systems.overlap import overlap
 
+Scores = Callable[[NDArray[Any], NDArray[Any], Spacing, str], dict[str, float]]
+"""A function from mask, label, spacing and a prefix of names to scores by name."""
 SCORES = tuple(name for name in CaseScore._fields if name != "failed")
 
 
@@ -53,6 +56,8 @@ def check_outcome(
         _masks(trial, trial.spec, cases, found)
         if has_weights(trial.spec):
             _weights(trial, base, found)
+        if found.deep and trial.method:
+            _counts(trial.spec, trial.scored, trial.folder.result_file, found)
     if isinstance(trial.measurement, Measured):
         _measurement(trial.measurement, trial.folder.measurement_file, found)
 
@@ -76,6 +81,15 @@ def _sums(
     for name in sorted(names & result.sha256.keys()):
         if found.sum_of(path / name) not in (None, result.sha256[name]):
             found.fault(path / name, "is not what was written (SHA-256)")
+
+
+def _counts(spec: TrialSpec, result: Scored, path: Path, found: Inspection) -> None:
+    """Count the operations of the network again."""
+    channels, grid = len(spec.data.modalities), spec.data.grid
+    again = cost(spec.system, spec.options, channels, grid)["gflops_per_volume"]
+    if not same(result.gflops_per_volume, again):
+        what = f"gflops_per_volume: is {result.gflops_per_volume}, but {again} were counted again"
+        found.fault(path, what)
 
 
 def _result(
@@ -200,7 +214,7 @@ def check_case(trial: Trial, volume: Volume, found: Inspection) -> None:
     lines = found.table(path) if path.exists() else None
     line = next((line for line in lines or () if line.cells.get("case") == volume.case), None)
     try:
-        given = _given(trial, volume)
+        given = _given(trial, volume, _all_scores if found.deep else _overlap)
     except (StateError, ValueError):
         return  # unreadable or on another grid, as `check_outcome` says
     if line is None:
@@ -212,23 +226,31 @@ def check_case(trial: Trial, volume: Volume, found: Inspection) -> None:
             found.fault(path, what, line.number)
 
 
-def _given(trial: Trial, volume: Volume) -> dict[str, float]:
+def _given(trial: Trial, volume: Volume, scores: Scores) -> dict[str, float]:
     """Return what masks and labels of a case give, by the column of cases.csv.
 
     Raises StateError for a mask that cannot be read, ValueError for one on another grid.
     """
     on_grid = trial.folder.mask(volume.case), volume.label, volume.spacing_mm
     if trial.spec is None or trial.spec.protocol.scored_on == "grid":
-        return _overlap(*on_grid)
+        return scores(*on_grid, "")
     on_scan = on_grid
     if volume.scan:
         mask = trial.folder.mask_on_scan(volume.case)
         on_scan = mask, volume.scan.label, volume.scan.spacing_mm
-    return _overlap(*on_scan) | _overlap(*on_grid, BESIDE)
+    return scores(*on_scan, "") | scores(*on_grid, BESIDE)
+
+
+def _all_scores(
+    mask: NDArray[Any], label: NDArray[Any], spacing_mm: Spacing, before: str
+) -> dict[str, float]:
+    """Return every score of a mask, distances too, as when the trial was scored."""
+    found = score(mask, label > 0, spacing_mm)
+    return {f"{before}{name}": getattr(found, name) for name in SCORES}
 
 
 def _overlap(
-    mask: NDArray[Any], label: NDArray[Any], spacing_mm: Spacing, before: str = ""
+    mask: NDArray[Any], label: NDArray[Any], spacing_mm: Spacing, before: str
 ) -> dict[str, float]:
     counts = overlap(mask, label)
     voxel_ml = math.prod(spacing_mm) / 1000

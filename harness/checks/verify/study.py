@@ -7,6 +7,7 @@ from harness.checks.verify.tables import DAMAGED, in_words, same_csv, same_text
 from harness.checks.verify.trial import check_training, read
 from harness.errors import UsageError
 from harness.results import study as study_report
+from harness.results.csv_text import csv_text
 from harness.runs.records import POINT, POINT_END, PointEnd, PointRecord, StudyManifest
 from harness.runs.run_folder import RunFolder
 from harness.runs.study_folder import END_FILE, place, scores
@@ -103,7 +104,7 @@ def _derived(study: StudyManifest, folder: RunFolder, found: Inspection) -> None
         found.fault(path, f"cannot be made again from the points: {in_words(error)}")
         return
     if len(table):
-        same_csv(path, table.to_csv(index=False), ("study", "number"), found)
+        same_csv(path, csv_text(table), ("study", "number"), found)
     same_text(path.with_suffix(".md"), text, found)
     if settings:
         _settings(settings, folder.path / "best.yaml", found)

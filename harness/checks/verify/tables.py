@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.checks.verify.inspection import Inspection, same
 from harness.errors import PfbenchError
 from harness.results import tables as table
+from harness.results.csv_text import csv_text
 from harness.runs.records import RunManifest
 from harness.runs.run_folder import RunFolder
 
@@ -31,7 +32,7 @@ def check_tables(run: RunManifest, folder: RunFolder, found: Inspection) -> None
     except DAMAGED as error:
         found.fault(path, f"cannot be made again from the results: {in_words(error)}")
         return
-    same_csv(path, results.frame.to_csv(index=False), ("key", "seed"), found)
+    same_csv(path, csv_text(results.frame), ("key", "seed"), found)
     same_text(path.with_suffix(".md"), table.markdown(results), found)
 
 
