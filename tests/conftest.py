@@ -1,4 +1,4 @@
-"""`pfbench` in processes forked from one that has imported everything."""
+"""The whole suite in several processes, and `pfbench` in some that have imported everything."""
 
 import gc
 import os
@@ -7,9 +7,44 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
+WORKERS = 2  # more wait for each other: the tests of real runs take two processors each
+BEGUN_FIRST = ("crash_points", "run", "tune", "report", "catalogue_data", "catalogue_state")
+"""Files that take long: begun last, one of them would keep a single process busy at the end."""
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads that wait would take processors from the others
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Ten times fewer full collections: each goes over all that torch and MLflow are, for a third of a
 # second, and a twelfth of the suite's time went into them.
 gc.set_threshold(*gc.get_threshold()[:2], 100)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Share the whole suite among processes, file by file.
+
+    Not with `-n 0`, for single files, and for the long tests, which watch memory and kill.
+    """
+    if hasattr(config, "workerinput"):
+        return  # this is one of the processes, and starts none of its own
+    named = [each for each in config.args if Path(each.partition("::")[0]).suffix == ".py"]
+    alone = named or config.option.markexpr != "not long"
+    if config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None and not alone:
+        config.option.numprocesses = min(WORKERS, os.cpu_count() or 1)
+        config.option.dist = "loadfile"
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    """Put the files that take long first; the others keep their order."""
+    first = [f"test_{name}.py" for name in BEGUN_FIRST]
+    items.sort(key=lambda item: first.index(item.path.name) if item.path.name in first else 99)
+
+
+def pytest_configure(config):
+    """Give each process its share of the processors."""
+    if hasattr(config, "workerinput"):
+        import torch
+
+        torch.set_num_threads(max(1, torch.get_num_threads() // WORKERS))
 
 
 @pytest.fixture(scope="session")

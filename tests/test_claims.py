@@ -4,9 +4,11 @@ import json
 from io import StringIO
 
 import pytest
+import torch
 from helper_made_run import MadeRun, made_study
 from rich.console import Console
 
+from harness.data.case import PAPER_GRID
 from harness.errors import StateError, UsageError
 from harness.results.claims.evidence import MARGINS, Margins
 from harness.results.claims.paper_claims import CLAIMS
@@ -14,6 +16,8 @@ from harness.results.claims.verdicts import judge, records, show
 from harness.runs.nested import merged
 from harness.runs.screen import Screen
 from harness.runs.suites import SUITES, suite
+from harness.systems import catalogue
+from harness.systems.cost import parameters
 
 LEAD = "PFSeg is better than ResUNet3D in Dice"
 BEST = "PFSeg has the best Dice of all systems"
@@ -288,16 +292,22 @@ def test_memory_is_judged_by_the_seeds_that_differ_most(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "which, word, ours",
+    "which, row, word, ours",
     [
-        ("Res blocks", "supported", "442,912 of 9,355,249 (4.7 %)"),
-        ("final model", "not supported", "2,260,080 of 23,861,633 (9.5 %)"),
+        ("Res blocks", "resunet/sgm", "supported", "442,912 of 9,355,249 (4.7 %)"),
+        ("final model", "resunet/tpf", "not supported", "2,260,080 of 23,861,633 (9.5 %)"),
     ],
 )
-def test_the_guidance_modules_share_is_counted_on_the_full_network(table5, which, word, ours):
+def test_the_guidance_modules_share_is_that_of_the_full_network(table5, which, row, word, ours):
     """Parameters of the authors' code; the paper's "5 %" holds without MSRes blocks only."""
     found = table5.verdict(f"The SGM has 5 % of the parameters at inference, {which}")
     assert (found.word, found.ours) == (word, ours)
+    [options] = [each.options for each in suite("table4").rows if each.key == row]
+    options = catalogue.options("pfseg", "paper") | options
+    with torch.device("meta"):
+        network = catalogue.build("pfseg", options, 1, PAPER_GRID).for_inference().network
+    counted = parameters(network.get_submodule("sgm")), parameters(network)
+    assert ours.startswith("{:,} of {:,} ".format(*counted))
 
 
 # ── several runs ────────────────────────────────────────────────────────────────────────────────

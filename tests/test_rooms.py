@@ -9,6 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from helper_made_run import MadeRun
 
 TOP = Path(__file__).parent.parent
 HARNESS = TOP / "harness"
@@ -210,3 +211,25 @@ def test_help_and_lists_load_no_heavy_library(arguments):
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=TOP,
                           capture_output=True, text=True, check=True)  # fmt: skip
     assert done.stdout.endswith("HEAVY []\n"), done.stdout + done.stderr
+
+
+FAST = {"torch", "ray", "mlflow", "scipy.stats", "matplotlib", "optuna", "skimage"}
+DRAWS = {"matplotlib", "skimage"}
+
+
+@pytest.mark.parametrize(
+    "command, heavy", [("compare", FAST), ("claims", FAST), ("report", FAST - DRAWS)]
+)
+def test_who_reads_a_finished_run_waits_for_no_library_of_training(tmp_path, command, heavy):
+    MadeRun(tmp_path / "run", rows=["pfseg", "resunet3d"])
+    code = (
+        "import sys; sys.argv = ['pfbench', *sys.argv[1:]]\n"
+        "from harness.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print('LOADED', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, command, tmp_path / "run"], cwd=TOP,
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    _, _, loaded = done.stdout.rpartition("LOADED ")
+    assert heavy & set(loaded.split()) == set()

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.commands.options import (
     CrossingOptions,
@@ -25,7 +26,6 @@ from harness.commands.spaces import spaces_of
 from harness.data import datasets
 from harness.errors import UsageError
 from harness.experiments import run as runner
-from harness.experiments import tune as tuner
 from harness.experiments.elsewhere import asked
 from harness.experiments.folds import FoldChoice
 from harness.experiments.session import Mirroring
@@ -35,6 +35,9 @@ from harness.runs.settings import Settings, resolve
 from harness.runs.suites import chosen
 from harness.tracking.mirror import default_uri
 from tuning.search import Pruner, Sampler
+
+if TYPE_CHECKING:
+    from harness.experiments.tune import StudyRequest
 
 RUNS = Path("pfbench-runs")
 
@@ -83,11 +86,13 @@ def _folds(options: CrossingOptions) -> FoldChoice | None:
 
 
 @contextmanager
-def study_request(options: TuneOptions) -> Iterator[tuner.StudyRequest]:
+def study_request(options: TuneOptions) -> Iterator["StudyRequest"]:
     """The request of a study by the options, within the cluster that the options name.
 
     Raises UsageError for names that there are not and options that do not go together.
     """
+    from harness.experiments.tune import StudyRequest  # Optuna and its forests; a run needs neither
+
     if options.folds:
         what = "a study searches within one fold, whose validation cases test in another"
         remedy = "a study for each fold: --set split.fold=0, and `pfbench run` with the same"
@@ -101,7 +106,7 @@ def study_request(options: TuneOptions) -> Iterator[tuner.StudyRequest]:
     spaces = spaces_of(options.spaces, settings)
     folder = options.out or RUNS / f"tune-{options.spaces.what}-{options.data.dataset}-{profile}"
     with joined_cluster(options.placement):
-        yield tuner.StudyRequest(
+        yield StudyRequest(
             spaces=spaces,
             settings=settings,
             data=_data(options.data, settings),

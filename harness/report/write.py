@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.errors import UsageError, unknown
-from harness.report import html, latex, markdown, of_run, of_study, study_files
+from harness.report import html, latex, markdown, of_run
 from harness.report.document import Document
 from harness.results import tables
 from harness.results.csv_text import csv_text
@@ -71,6 +71,8 @@ def rebuild(folder: RunFolder) -> RunResults | StudyResults:
     """Write the tables of a run or study anew, and a study's pictures; returns the results."""
     results = opened(folder)
     if isinstance(results, StudyResults):
+        from harness.report import study_files
+
         study_files.write(folder)
     else:
         results.write_tables()
@@ -80,6 +82,8 @@ def rebuild(folder: RunFolder) -> RunResults | StudyResults:
 def _of_study(results: StudyResults, format: str) -> str:
     if format == "csv":
         return csv_text(results.frame)
+    from harness.report import of_study  # Optuna and its forests; the report of a run needs neither
+
     return RENDER[format](of_study.document(results.folder))
 
 

@@ -8,11 +8,10 @@ Interval, test, verdict and rank speak of one quantity, the `Centre` of the metr
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
-from scipy.stats import rankdata
+from numpy.typing import NDArray
 
 from harness.results.intervals import (
     ALPHA,
@@ -24,6 +23,9 @@ from harness.results.intervals import (
 )
 from harness.results.resampling import resampled_means, resampled_medians
 from harness.results.scores import DECIMALS, Floats, Scores, aligned, too_small
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Verdict = Literal["better", "worse", "open", "n too small"]
 TURNED = {"better": "worse", "worse": "better"}
@@ -43,7 +45,7 @@ class Ranking(NamedTuple):
 
     ranks: "pd.Series[int]"
     """The rank of each system in the whole sample."""
-    frequencies: pd.DataFrame | None
+    frequencies: "pd.DataFrame | None"
     """Systems × ranks: the share of resamples in which a system took a rank."""
     kendall_tau: Interval | None
     """tau-b between `ranks` and those of a resample: mean and central 95 % of the resamples."""
@@ -112,8 +114,12 @@ def verdict(comparison: Comparison, *, higher_is_better: bool) -> Verdict:
     return "better" if (paired.difference.estimate > 0) == higher_is_better else "worse"
 
 
-def significance_map(comparisons: Sequence[Comparison], *, higher_is_better: bool) -> pd.DataFrame:
+def significance_map(
+    comparisons: Sequence[Comparison], *, higher_is_better: bool
+) -> "pd.DataFrame":
     """Systems × systems: the `verdict` on the row against the column, "" on the diagonal."""
+    import pandas as pd
+
     names = list(dict.fromkeys(name for pair in comparisons for name in pair[:2]))
     verdicts = pd.DataFrame("", index=names, columns=names)
     for comparison in comparisons:
@@ -131,18 +137,20 @@ def ranking(
     Wiesenfarth et al., Sci. Rep. 11 (2021) 2369. A resample in which all systems tie agrees with
     no order: its tau is 0. Raises ValueError for fewer than two systems or unequal patients.
     """
+    import pandas as pd  # for who draws; a comparison goes without
+
     if len(systems) < 2:
         raise ValueError(f"a ranking needs two systems, not {len(systems)}")
     table = aligned(systems)
     losses = -table if higher_is_better else table
     of_all = np.mean if centre == "mean" else np.median
     whole = of_all(losses, axis=0).round(DECIMALS)
-    ranks = pd.Series(rankdata(whole, method="min").astype(int), index=list(systems))
+    ranks = pd.Series(_places(whole), index=list(systems))
     if few := too_small(len(table), "a bootstrap"):
         return Ranking(ranks, None, None, few)
     drawn = (resampled_means if centre == "mean" else resampled_medians)(losses)
     places = np.arange(1, len(systems) + 1)
-    taken = rankdata(drawn, method="min", axis=1)[:, :, None] == places  # (resamples, system, rank)
+    taken = _places(drawn)[:, :, None] == places  # (resamples, system, rank)
     shares = pd.DataFrame(taken.mean(axis=0), index=list(systems), columns=places)
     taus = _kendall_taus(whole, drawn)
     n_seeds = min(scores.n_seeds for scores in systems.values())
@@ -150,6 +158,12 @@ def ranking(
     low, high = map(float, np.quantile(taus, TAILS))
     tau = Interval(float(taus.mean()), low, high, len(table), n_seeds, note)
     return Ranking(ranks, shares, tau)
+
+
+def _places(losses: Floats) -> NDArray[np.int64]:
+    """The place of each loss along the last axis, from 1 on; equals share the better place."""
+    smaller = losses[..., None, :] < losses[..., :, None]
+    return 1 + smaller.sum(axis=-1)
 
 
 def _kendall_taus(whole: Floats, drawn: Floats) -> Floats:

@@ -9,12 +9,15 @@ eight patients are eight observations. How far trainings lie apart is kept besid
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from harness.data.wording import counted, listed
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float64]
 
@@ -74,6 +77,8 @@ class Scores:
     @property
     def means(self) -> "pd.Series[float]":
         """The scores in `values`, indexed by patient."""
+        import pandas as pd  # for who draws; intervals and tests go without
+
         return pd.Series(self.values, index=list(self.patients))
 
     @property
