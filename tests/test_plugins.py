@@ -202,7 +202,7 @@ def test_trials_without_plug_ins_keep_their_ids():
         "plugins": True,
         "test": True,
         "protocol": {"windows_per_volume", "foreground_share", "scored_on"},
-        "data": {"view"},
+        "data": {"view", "targets"},
     }
     before_there_were_any = spec.model_dump(mode="json", exclude=came_later)
     assert spec.id == digest(before_there_were_any)
