@@ -119,7 +119,7 @@ def _sets(
     folder: RunFolder, planned: Plan, earlier: RunManifest | None
 ) -> dict[str, dict[str, str]]:
     """The volumes beside those of the (first) split, by fingerprint, with those of before."""
-    known = folder.volume_keys().sets if earlier else {}
+    known = folder.volume_keys().sets if earlier and folder.volume_keys_file.exists() else {}
     apart = {fold.data.fingerprint: dict(fold.keys) for fold in planned.folds}
     further = apart if len(apart) > 1 or known.keys() & apart.keys() else {}
     others = {
