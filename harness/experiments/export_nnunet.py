@@ -24,7 +24,7 @@ from harness.data.prepare import region
 from harness.data.split import Split
 from harness.errors import UsageError
 from harness.experiments.score import jobs_of, refuse_several
-from harness.runs.files import write_bytes, write_json
+from harness.runs.files import JsonObject, write_bytes, write_json
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import Data
 
@@ -90,7 +90,7 @@ def export(request: ExportRequest, progress: Progress = lambda done, total, what
     return commands
 
 
-def _dataset(data: Data, split: Split) -> dict[str, Any]:
+def _dataset(data: Data, split: Split) -> JsonObject:
     """The content of dataset.json: channels, the one target, the number of training cases."""
     channels = {str(number): _channel(name) for number, name in enumerate(data.modalities)}
     return {

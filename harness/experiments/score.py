@@ -28,6 +28,7 @@ from harness.runs.run_folder import RunFolder
 from harness.runs.settings import Settings
 from harness.runs.spec import Data
 from harness.runs.suite import parted
+from harness.systems.evaluate import Line
 from harness.systems.metrics import score as scores_of
 
 Progress = Callable[[int, int, str], None]
@@ -61,7 +62,7 @@ class GivenSet:
     seed: int
     folder: Path
     found: MaskFiles
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[Line] = field(default_factory=list)
     masks: list[tuple[str, np.ndarray, tuple[int, ...]]] = field(default_factory=list)
     """Case, the bits of its mask on the grid, and the shape of the grid."""
     values: set[int] = field(default_factory=set)

@@ -19,6 +19,7 @@ from harness.data.split import Split
 from harness.errors import DataError, UsageError, together
 from harness.experiments.score import GivenSet, gathered, values_in
 from harness.runs import given
+from harness.runs.files import JsonObject
 from harness.runs.nested import difference
 from harness.runs.records import GIVEN_ALONE, RunManifest, SuiteColumns
 from harness.runs.redact import storable
@@ -159,7 +160,7 @@ def _data(request: FoldersRequest, truth: MaskFiles) -> Data:
     )
 
 
-def _protocol(data: Data, split: Split) -> dict[str, Any]:
+def _protocol(data: Data, split: Split) -> JsonObject:
     """The settings that must be equal for two numbers to be comparable: nothing was trained."""
     paper = PAPER.model_dump(mode="json")
     return {

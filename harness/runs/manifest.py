@@ -51,8 +51,10 @@ def open_run(
     used = {plugin for spec in planned.trials.values() for plugin in spec.plugins}
     folder.write_volume_keys(planned.keys, cache, _sets(folder, planned, earlier))
     if planned.crossed:
-        before = folder.splits() if earlier else {}
         now = {fold.number: fold.split for fold in planned.folds}
+        known = set(map(int, earlier.folds)) if earlier else set()
+        lost = not folder.split_file.exists() and known <= now.keys()  # all of it is made anew
+        before = folder.splits() if earlier and not lost else {}
         folder.write_folds(dict(sorted({**before, **now}.items())))
     else:
         folder.write_split(planned.split)

@@ -22,6 +22,8 @@ from harness.systems.methods import Mask, Method, counted
 from harness.systems.metrics import score
 from harness.systems.plugin_metrics import Metric
 
+Line = dict[str, Any]
+"""One line of cases.csv: a case, and the target where there are several, with its scores."""
 Way = tuple[str, Grid, View]
 """How volumes see the scans of a data set, see `harness.data.datasets.way`."""
 
@@ -37,7 +39,7 @@ class Masks(NamedTuple):
 class Evaluation(NamedTuple):
     """The scores of a method on test volumes."""
 
-    rows: list[dict[str, Any]]
+    rows: list[Line]
     """One row for each volume, and in it for each of several targets: its case and its scores."""
     faults: dict[str, str]
     """The reason why an extra metric has no value: "metric of case" -> one sentence."""
@@ -59,7 +61,7 @@ def evaluate(
     the `way` of the data set, masks are scored on the voxels of the scan. `targets` are the names
     of several, in the order of the method's channels.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Line] = []
     faults: dict[str, str] = {}
     remarked: dict[str, list[str]] = {}
     for volume in volumes:
@@ -121,9 +123,7 @@ def there(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return found or list(known)
 
 
-def of_cases(
-    rows: Sequence[dict[str, Any]], names: Sequence[str] = MEANS
-) -> Sequence[dict[str, Any]]:
+def of_cases(rows: Sequence[Line], names: Sequence[str] = MEANS) -> Sequence[Line]:
     """Return one row for each case: of several targets with the mean of each of `names` over them.
 
     None where a target has no value.
@@ -131,7 +131,7 @@ def of_cases(
     if not rows or "target" not in rows[0]:
         return rows
     counted_in = there(rows)
-    cases: dict[str, list[dict[str, Any]]] = {}
+    cases: dict[str, list[Line]] = {}
     for row in rows:
         if row["target"] in counted_in:
             cases.setdefault(row["case"], []).append(row)
@@ -152,7 +152,7 @@ def without_target(rows: Sequence[Mapping[str, Any]]) -> int:
     return len({row["case"] for row in rows} - found)
 
 
-def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+def summary(rows: Sequence[Line]) -> dict[str, float]:
     """Return mean and sample standard deviation of each metric; deviation 0 for a single case.
 
     Of rows with several targets, those of the mean over the targets of a case.

@@ -34,7 +34,7 @@ from harness.runs.spec import TrialSpec
 from harness.runs.trial_folder import Action, TrialFolder
 from harness.systems import catalogue, plugin_metrics
 from harness.systems.cost import adapt_gflops, cost
-from harness.systems.evaluate import Masks, evaluate, of_cases, summary, without_target
+from harness.systems.evaluate import Line, Masks, evaluate, of_cases, summary, without_target
 from harness.systems.memory import peak_memory_mib, reset_peak, resident_mib
 from harness.systems.methods import Method
 from harness.systems.train import EpochRow, TrainingJob, TrainingState, train
@@ -229,7 +229,7 @@ def _score(
     ).write(folder.result_file)
 
 
-def _of_target(rows: Sequence[dict[str, Any]], name: str, extra: Sequence[str]) -> TargetScored:
+def _of_target(rows: Sequence[Line], name: str, extra: Sequence[str]) -> TargetScored:
     """The scores of one of several targets."""
     own = [{k: v for k, v in row.items() if k != "target"} for row in rows if row["target"] == name]
     return TargetScored(

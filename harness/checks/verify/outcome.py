@@ -32,7 +32,7 @@ from harness.systems import plugin_metrics as extra_metrics
 from harness.systems.case_score import BESIDE, CaseScore
 from harness.systems.catalogue import Kind
 from harness.systems.cost import cost, parameters
-from harness.systems.evaluate import of_cases, summary, without_target
+from harness.systems.evaluate import Line, of_cases, summary, without_target
 from harness.systems.metrics import score
 from harness.systems.overlap import overlap
 
@@ -169,7 +169,7 @@ def _scores(
 
 def _all_summed_up(
     result: Scored,
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[Line],
     targets: Sequence[str],
     path: Path,
     found: Inspection,
@@ -210,7 +210,7 @@ def _missed(row: dict[str, float]) -> bool:
 
 def _summed_up(
     result: Scored,
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[Line],
     path: Path,
     found: Inspection,
     of: str = "",
