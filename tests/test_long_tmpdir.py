@@ -33,7 +33,7 @@ def test_a_name_is_too_long_where_the_address_of_a_socket_has_no_room():
 
 
 def test_without_a_short_folder_ray_is_refused_with_the_remedy(long_tmpdir, monkeypatch):
-    monkeypatch.setattr(cluster, "SHORT", "/nonexistent")
+    monkeypatch.setattr(cluster, "SHORT", "/dev/null/absent")
     with (
         pytest.raises(cluster.Unreachable, match="export RAY_TMPDIR=DIR"),
         cluster.ray_cluster(cluster.Cluster()),
@@ -43,7 +43,7 @@ def test_without_a_short_folder_ray_is_refused_with_the_remedy(long_tmpdir, monk
 
 @pytest.mark.parametrize(
     ("short", "state", "said"),
-    [("/tmp", "ok", "they go to /tmp"), ("/nonexistent", "fail", "cannot be written")],
+    [("/tmp", "ok", "they go to /tmp"), ("/dev/null/absent", "fail", "cannot be written")],
 )
 def test_doctor_says_so_before(long_tmpdir, monkeypatch, tmp_path, short, state, said):
     monkeypatch.setattr(machine, "SHORT", short)

@@ -175,7 +175,7 @@ def measured(tmp_path, monkeypatch):
     [folder] = MadeRun(tmp_path, cases=4, rows=["resunet3d_up"]).trials.values()
     folder.measurement_file.unlink(missing_ok=True)
     monkeypatch.setattr(trials, "_for_inference", lambda folder: built("resunet3d_up"))
-    monkeypatch.setattr(RunFolder, "volumes", lambda folder, cases, cache: [volume()])
+    monkeypatch.setattr(RunFolder, "volumes", lambda folder, cases, cache, tested: [volume()])
 
     def once(processes):
         task = Task("measure", tmp_path, folder.id, tmp_path, 1, processes=processes)

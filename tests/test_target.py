@@ -223,7 +223,7 @@ def test_between_two_positions_what_is_near_to_either_is_seen():
 @pytest.mark.parametrize("cases, lines", [(20, 21), (21, 22)])
 def test_twenty_cases_that_lost_are_listed_and_the_others_counted(cases, lines):
     lost = {f"c{n:02}": Target(2.0, 1, 1.0, 1) for n in range(cases)}
-    told = shown(lost)
+    told = shown({"wt": lost})
     assert len(told) == lines
     assert ("and 1 more" in told[20]) == (cases == 21)
 
