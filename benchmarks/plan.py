@@ -67,9 +67,9 @@ def _pairs(row: dict[str, Any], trial: TrialFolder) -> Iterator[Pair]:
     result, measurement = trial.result(), trial.measurement()
     assert isinstance(result, Scored)
     adapts = trial.spec().base is not None
-    spent = result.seconds["adapt" if adapts else "train"]
+    spent = _training_s(trial)
     yield Pair("fine-tuning" if adapts else "training", "s", row["train_s"], spent)
-    if not adapts:  # a fine-tuned trial's record has the memory of the training it started from
+    if not trial.spec().after:  # the record has the memory of the training it started from, too
         yield Pair("training memory", "MiB", row["train_peak_mib"], _peak(result))
     if isinstance(measurement, Measured):
         yield Pair("inference", "s", row["inference_s"], measurement.inference_s_p50)
@@ -82,8 +82,20 @@ def _peak(result: Scored) -> float:
 
 
 def _spent_s(trial: TrialFolder) -> float:
-    """What the trial's process did itself: a fine-tuned one did not train."""
+    """What the trial's process did itself."""
     result = trial.result()
     assert isinstance(result, Scored)
-    did = ("adapt", "test") if trial.spec().base else ("train", "test")
-    return sum(result.seconds[part] for part in did)
+    return _training_s(trial) + result.seconds["test"]
+
+
+def _training_s(trial: TrialFolder) -> float:
+    """The training or fine-tuning in the trial's process, without what another one trained."""
+    spec, result = trial.spec(), trial.result()
+    assert isinstance(result, Scored)
+    if spec.base:
+        return result.seconds["adapt"]
+    if spec.first_stage is None:
+        return result.seconds["train"]
+    first = TrialFolder(trial.path.with_name(spec.first_stage.id)).result()
+    assert isinstance(first, Scored)
+    return result.seconds["train"] - first.seconds["train"]

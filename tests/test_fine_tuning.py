@@ -55,7 +55,7 @@ def test_it_never_reads_a_test_label(finished, tmp_path):
     garble_test_labels(garbled)
     for name in ("result.json", "weights.safetensors", "cases.csv"):
         (tuned.path / name).unlink()
-    task = Task("adapt", garbled.path, tuned.id, garbled.path / "cache")
+    task = Task("train", garbled.path, tuned.id, garbled.path / "cache")
     assert perform(task, lambda event: None) == "ok"
     assert (tuned.path / "cases.csv").read_text() != scores  # the labels are others indeed
     assert (tuned.path / "weights.safetensors").read_bytes() == before
@@ -77,7 +77,7 @@ def test_without_its_base_it_is_a_failed_row_with_the_reason(finished, tmp_path)
     (trained.path / "result.json").unlink()
     trained.write_failure("train", "nan_loss", "loss=nan")
     (tuned.path / "result.json").unlink()
-    task = Task("adapt", broken.path, tuned.id, broken.path / "cache")
+    task = Task("train", broken.path, tuned.id, broken.path / "cache")
     assert perform(task, lambda event: None) == "base_failed"
     assert trained.id in tuned.result().detail
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tuning.launch import (  # noqa: E402
     ClusterLost,
     Job,
     LaunchError,
+    _Listed,
     ray_cluster,
     run_jobs,
 )
@@ -262,3 +264,27 @@ def test_a_fraction_of_a_gpu_lies_on_one_gpu(monkeypatch, cpus, gpus, held):
 def test_sizes_that_ray_does_not_know_are_refused(gpus, why):
     with pytest.raises(LaunchError, match=why):
         refuse_unplaceable(0, gpus)
+
+
+def test_a_job_waits_for_the_one_that_it_comes_after(cluster):
+    first, second, third = jobs("work", "work", "work")
+    heard = []
+    found = run_jobs(
+        [replace(second, after=first.id), first, third],
+        work_by_value(), cluster, lambda job, event: heard.append((job, event["event"])),
+    )  # fmt: skip
+    assert heard.index((first.id, "end")) < heard.index((second.id, "placed"))
+    assert {job: one["reason"] for job, one in found.items()} == dict.fromkeys(found, "ok")
+    assert len(found) == 3
+
+
+def test_what_waits_for_a_job_has_its_turn_also_where_that_is_lost():
+    first, second = jobs("work", "work")
+    source = _Listed([replace(second, after=first.id), first], lambda job, event: None)
+    board = JobBoard(source, lambda: 2)
+    for tune in "ab":
+        assert board.take(tune).id == first.id
+        assert board.take("meanwhile") is None
+        board.lose(tune, "the job's process ended without a word")
+    assert source.outcomes[first.id]["reason"] == "lost" and not board.empty
+    assert board.take("c").id == second.id

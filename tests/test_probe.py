@@ -18,7 +18,7 @@ from harness.commands.placement import MachineSize, placement_of, share
 from harness.data.split import Split
 from harness.errors import UsageError
 from harness.experiments import run
-from harness.experiments.estimate import Forecast, estimate, makespan
+from harness.experiments.estimate import Forecast, Timed, estimate, makespan
 from harness.runs import plugins as registry
 from harness.runs.plan import Plan, PlannedRow
 from harness.runs.records import Failed, Paced, ProbedInference, ProbedTraining
@@ -253,7 +253,13 @@ def test_what_failed_has_no_estimate():
     ],
 )
 def test_jobs_begin_in_order_as_soon_as_there_is_room(jobs, seconds):
-    assert makespan(jobs) == pytest.approx(seconds)
+    timed = [Timed(f"job{n}", *job) for n, job in enumerate(jobs)]
+    assert makespan(timed) == pytest.approx(seconds)
+
+
+def test_a_job_that_waits_for_another_lets_those_behind_it_go_first():
+    jobs = [Timed("a", 4, 1 / 2), Timed("b", 1, 1 / 2, "a"), Timed("c", 4, 1 / 2)]
+    assert makespan(jobs) == 5
 
 
 def test_seeds_and_schedules_do_not_change_what_a_step_takes():

@@ -119,6 +119,43 @@ def test_table_5_has_pfseg_as_trained_beside_its_rivals_without_training_it_agai
     assert len(every) == len(rows) == 9
 
 
+def test_point_unet_begins_with_the_trial_of_the_san_row():
+    rows, every = specs("table5"), planned("table5").trials
+    assert rows["point_unet"].first_stage == rows["san"]
+    assert rows["point_unet"].base is None
+    ids = list(every)
+    assert ids.index(rows["san"].id) < ids.index(rows["point_unet"].id)
+
+
+@pytest.mark.parametrize("profile", ["quick", "paper"])
+def test_point_unet_alone_has_its_first_network_trained_by_a_trial_of_its_own(profile):
+    alone = planned("table5", models=["point_unet"], profile=profile)
+    [san, point_unet] = alone.trials.values()
+    assert san.id == specs("table5", profile=profile)["san"].id
+    assert alone.order == [san.id, point_unet.id]
+    assert alone.names == {
+        san.id: "SAN of Point-Unet seed 0", point_unet.id: "Point-Unet seed 0",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change", ["systems.point_unet.san_width=4", "exceptions.point_unet.learning_rate=1e-3"]
+)
+def test_settings_of_point_unet_alone_part_its_first_network_from_the_san_row(change):
+    made = planned("table5", change, models=["san", "point_unet"])
+    san, point_unet = (row.trials[0] for row in made.rows)
+    assert point_unet.first_stage.id != san.id
+    assert len(made.trials) == 3
+
+
+def test_a_trial_has_its_turn_after_the_one_whose_network_it_takes():
+    made = planned("all")
+    for trial in made.trials.values():
+        if trial.after:
+            assert made.order.index(trial.after.id) < made.order.index(trial.id)
+    assert sorted(made.order) == sorted(made.trials)
+
+
 def test_all_suites_together_train_each_model_once():
     everything = planned("all")
     trained = [spec for spec in everything.trials.values() if spec.base is None]

@@ -1,5 +1,7 @@
 """Training: the same every time, and the same after an interruption."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from harness.data.case import Volume
 from harness.runs.settings import resolve
 from harness.systems import catalogue as systems
-from harness.systems.train import NotFinite, Plateau, TrainingJob, train
+from harness.systems.train import NotFinite, Plateau, TrainingJob, TrainingState, train
 
 GRID = (32, 32, 32)
 SMALL = {"widths": (4, 4, 4, 4)}
@@ -128,15 +130,32 @@ def test_selection_by_validation_keeps_the_best_epoch_of_the_validation_part():
     assert dice(stage.segment(case.image), case.label > 0) == pytest.approx(progress.best_dice)
 
 
-def test_each_network_of_a_system_is_trained_for_all_epochs():
+def wide(name, **options):
     torch.manual_seed(0)
-    options = systems.options("point_unet", "quick") | {
-        "points": 4000,
-        "dims": (8, 16),
-        "ratios": (4, 4),
-    }
-    made = systems.build("point_unet", options, 1, (32, 32, 64))
+    return systems.build(name, options, 1, (32, 32, 64))
+
+
+def of_wide_cases():
     cases = [Volume(v.case, np.tile(v.image, 2), np.tile(v.label, 2), v.spacing_mm)
              for v in volumes()]  # fmt: skip
-    done = train(made, lesson(Memory(), epochs=2, cases=cases))
+    return lesson(Memory(), epochs=2, cases=cases)
+
+
+def point_unet():
+    options = {"san_width": 8, "points": 4000, "dims": (8, 16), "ratios": (4, 4)}
+    return wide("point_unet", **systems.options("point_unet", "quick") | options)
+
+
+def test_a_first_network_that_a_trial_of_its_own_trained_changes_nothing_of_the_second():
+    whole, san = point_unet(), wide("san", width=8)
+    done = train(whole, of_wide_cases())
     assert [row["epoch"] for row in done.history] == [1, 2, 3, 4]
+    first = train(san, of_wide_cases())
+    halves = point_unet()
+    halves.stages[0].network.load_state_dict(san.network.state_dict())
+    begun = TrainingState(stage=1, history=first.history)
+    second = train(halves, replace(of_wide_cases(), begun=begun))
+    assert [row["loss"] for row in second.history] == [row["loss"] for row in done.history]
+    expected = whole.network.state_dict()
+    for name, part in halves.network.state_dict().items():
+        assert torch.equal(part, expected[name]), name

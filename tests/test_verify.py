@@ -149,7 +149,7 @@ def edit_a_mean(run):
 
 def add_metrics_to_a_failure(run):
     (tuned(run).path / "result.json").unlink()
-    tuned(run).write_failure("adapt", "nan_loss", "loss=nan")
+    tuned(run).write_failure("train", "nan_loss", "loss=nan")
     edit_json(tuned(run).path / "result.json", lambda result: result.update(metrics={"dice": 1.0}))
 
 

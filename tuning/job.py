@@ -17,13 +17,15 @@ class Job:
     payload: Any
     cpus: float
     gpus: float = 0.0
+    after: str = ""
+    """The job of the same list that has to be over before this one; "" for none."""
 
 
 class Source(Protocol):
     """The interface that supplies jobs and receives reports; called by one thread at a time."""
 
     def next(self) -> Job | None:
-        """Return the next job, now that there is room for it; None when no more jobs will come."""
+        """Return the next job, now that there is room for it; None while there is none."""
 
     def left(self) -> int:
         """Return the largest number of jobs that may still come."""

@@ -56,9 +56,8 @@ class JobBoard:
             if len(self.running) >= places:
                 return None
             job = self.again.popleft() if self.again else self.source.next()
-            if job is None:
-                self.drained = True
-            else:
+            self.drained = job is None
+            if job:
                 self.running[trial] = job
             return job
 
@@ -75,7 +74,7 @@ class JobBoard:
             if "event" in result:
                 over = self.source.heard(job.id, result["event"][0])
             elif "outcome" in result:
-                self.source.ended(job.id, result["outcome"][0])
+                self._end(job, result["outcome"][0])
                 over = True
             if over:
                 del self.running[trial]
@@ -92,7 +91,11 @@ class JobBoard:
             if own < ATTEMPTS and len(losses) < MACHINES:
                 self.again.append(job)
             else:
-                self.source.ended(job.id, {"reason": "lost", "detail": why})
+                self._end(job, {"reason": "lost", "detail": why})
+
+    def _end(self, job: Job, outcome: dict[str, Any]) -> None:
+        self.source.ended(job.id, outcome)
+        self.drained = False  # another job may have waited for this one
 
     def restart(self, error: Exception) -> None:
         """Handle the end of Tune and of its trials. Raises ClusterLost when no job had begun."""

@@ -6,7 +6,6 @@ temporary folder and are never read back: what counts is what the jobs leave beh
 """
 
 import tempfile
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -54,15 +53,20 @@ def run_jobs(
 
 
 class _Listed:
-    """A source that supplies the jobs of a list in its order."""
+    """A source that supplies the jobs of a list in its order, each after the one it waits for."""
 
     def __init__(self, jobs: Sequence[Job], on_event: OnEvent) -> None:
-        self.waiting = deque(jobs)
+        self.waiting = list(jobs)
+        self.jobs = jobs
         self.on_event = on_event
         self.outcomes: dict[str, dict[str, Any]] = {}
 
     def next(self) -> Job | None:
-        return self.waiting.popleft() if self.waiting else None
+        there = {job.id for job in self.jobs} - self.outcomes.keys()
+        ready = next((job for job in self.waiting if job.after not in there), None)
+        if ready:
+            self.waiting.remove(ready)
+        return ready
 
     def left(self) -> int:
         return len(self.waiting)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.table import Table
 
@@ -82,18 +82,33 @@ def _training_s(spec: TrialSpec, pace: Paced, split: Split) -> float:
     return pace.once_s + protocol.epochs * epoch_s + validated * pace.validate_s
 
 
-def makespan(jobs: Sequence[tuple[float, float]]) -> float:
-    """Seconds until all jobs (seconds, share of the room) are done, begun in this order."""
-    now, used, last = 0.0, 0.0, 0.0
-    running: list[tuple[float, float]] = []
-    for seconds, share in jobs:
-        while running and used + share > 1 + 1e-9:
-            now, freed = heapq.heappop(running)
-            used -= freed
-        heapq.heappush(running, (now + seconds, share))
-        used += share
-        last = max(last, now + seconds)
-    return last
+class Timed(NamedTuple):
+    """A job of known length."""
+
+    id: str
+    seconds: float
+    share: float
+    """The share of all room that it takes."""
+    after: str = ""
+    """The job that has to be over before it begins; "" for none."""
+
+
+def makespan(jobs: Sequence[Timed]) -> float:
+    """Seconds until all jobs are done, begun in this order as far as none waits for another."""
+    now, free = 0.0, 1.0
+    waiting, unfinished = [*jobs], {job.id for job in jobs}
+    running: list[tuple[float, str, float]] = []
+    while unfinished:
+        ready = next((job for job in waiting if job.after not in unfinished), None)
+        if ready and (ready.share <= free + 1e-9 or not running):
+            waiting.remove(ready)
+            heapq.heappush(running, (now + ready.seconds, ready.id, ready.share))
+            free -= ready.share
+        else:
+            now, ended, share = heapq.heappop(running)
+            unfinished.remove(ended)
+            free += share
+    return now
 
 
 @dataclass(frozen=True)
@@ -160,8 +175,7 @@ class Forecast:
         if any(None in (one.trial_s, one.measure_s) for one in estimates.values()):
             return {"unit": self.unit, "device_hours": None, "wall_s": None}
         used = sum(self._device_s(trial, one) for trial, one in estimates.items())
-        phases = (self.planned.to_train, self.planned.to_adapt)
-        wall_s = sum(makespan([*self._jobs(phase)]) for phase in phases)
+        wall_s = makespan([*self._jobs(self.planned.order)])
         wall_s += sum(one.measure_s or 0.0 for one in estimates.values())
         return {"unit": self.unit, "device_hours": used / 3600, "wall_s": wall_s}
 
@@ -175,11 +189,13 @@ class Forecast:
             share, whole = cpus, alone.threads if isinstance(alone, ProbedInference) else 1
         return share * (made.trial_s or 0.0) + whole * (made.measure_s or 0.0)
 
-    def _jobs(self, trials: Sequence[str]) -> Iterator[tuple[float, float]]:
+    def _jobs(self, trials: Sequence[str]) -> Iterator[Timed]:
         sizes = {trial: self.placement.size_of(trial) for trial in trials}
         places = {size: packing.room(self.placement, size) for size in set(sizes.values())}
         for trial, size in sizes.items():
-            yield self.estimates[trial].trial_s or 0.0, 1 / places[size]
+            needed = self.planned.trials[trial].after
+            seconds, share = self.estimates[trial].trial_s or 0.0, 1 / places[size]
+            yield Timed(trial, seconds, share, needed.id if needed else "")
 
     @property
     def unit(self) -> str:

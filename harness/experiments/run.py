@@ -258,7 +258,7 @@ def _announce(request: RunRequest, folder: RunFolder, planned: Plan, screen: Scr
 def _carry_out(
     request: RunRequest, folder: RunFolder, planned: Plan, screen: Screen
 ) -> Stopped | None:
-    """Train, fine-tune and measure unfinished trials; returns the interruption, if there was one.
+    """Train and measure unfinished trials; returns the interruption, if there was one.
 
     The first trial that finds the disk full ends it all: the others would find the same.
     """
@@ -267,10 +267,7 @@ def _carry_out(
         return [t for t in trials if folder.trial(t).state() in ("new", "interrupted")]
 
     def to_train() -> Sequence[str]:
-        return unfinished(planned.to_train)
-
-    def to_adapt() -> Sequence[str]:
-        return unfinished(planned.to_adapt)
+        return unfinished(planned.order)
 
     def to_measure() -> Sequence[str]:
         trials = [folder.trial(t) for t in planned.to_measure]
@@ -280,14 +277,9 @@ def _carry_out(
         screen.event(trial, event)
         refuse_full_disk(event)
 
-    phases: list[tuple[Action, Phase]] = [
-        ("train", to_train),
-        ("adapt", to_adapt),
-        ("measure", to_measure),
-    ]
+    phases: list[tuple[Action, Phase]] = [("train", to_train), ("measure", to_measure)]
     try:
-        trials = [*to_train(), *to_adapt()]
-        placement = packed(request.placement, request.cache, planned, trials, screen)
+        placement = packed(request.placement, request.cache, planned, to_train(), screen)
         with screen.trials(planned.names):
             execute(Workplace(folder, request.cache, placement, tell), phases)
     except Stopped as stopped:

@@ -17,7 +17,7 @@ from harness.errors import StateError, UsageError
 from harness.runs import plugins, suite_file
 from harness.runs.files import JsonObject
 from harness.runs.nested import difference
-from harness.runs.plan import Plan
+from harness.runs.plan import Plan, with_needed
 from harness.runs.records import (
     FoldRecord,
     MadeBy,
@@ -288,10 +288,10 @@ def replaced(folder: RunFolder, before: Tables, now: Tables) -> list[str]:
 
 
 def in_use(folder: RunFolder, trials: Sequence[str], tables: Tables) -> list[str]:
-    """The trials that rows show or fine-tune, each once, in their order."""
+    """The trials that rows show or whose network these take, each once, in their order."""
     shown = {trial for rows in tables.values() for row in rows for trial in row.trials}
-    bases = {spec.base.id for spec in (folder.trial(t).spec() for t in shown) if spec.base}
-    return [trial for trial in dict.fromkeys(trials) if trial in shown | bases]
+    needed = {each.id for trial in shown for each in with_needed(folder.trial(trial).spec())}
+    return [trial for trial in dict.fromkeys(trials) if trial in needed]
 
 
 def _joined(folder: RunFolder, before: RowRecord, now: RowRecord) -> RowRecord:

@@ -123,22 +123,18 @@ class Plan:
     @cached_property
     def trials(self) -> dict[str, TrialSpec]:
         """The trials by id, each once for all its rows, a base before the trials that use it."""
-        found: dict[str, TrialSpec] = {}
-        for row in self.rows:
-            for spec in row.trials:
-                for needed in filter(None, (spec.base, spec)):
-                    found[needed.id] = needed
-        return found
+        specs = (spec for row in self.rows for spec in row.trials)
+        return {needed.id: needed for spec in specs for needed in with_needed(spec)}
 
     @property
-    def to_train(self) -> list[str]:
-        """Ids of the trials that train, from the table's end: whole-volume systems take longest."""
-        return [trial for trial, spec in reversed(self.trials.items()) if spec.base is None]
+    def order(self) -> list[str]:
+        """Ids of the trials in the order of their turn, each after the one whose network it takes.
 
-    @property
-    def to_adapt(self) -> list[str]:
-        """Ids of the trials that fine-tune the network of another trial."""
-        return [trial for trial, spec in self.trials.items() if spec.base is not None]
+        It goes from the table's end, for whole-volume systems take longest, and what is long should
+        not begin last.
+        """
+        specs = reversed(self.trials.values())
+        return list(dict.fromkeys(each.id for spec in specs for each in with_needed(spec)))
 
     @property
     def to_measure(self) -> list[str]:
@@ -162,7 +158,10 @@ class Plan:
             for spec in row.trials:
                 if spec.base:
                     title = f"{row.row.title} as trained"
-                    names.setdefault(spec.base.id, f"{title} {self._which(spec)}")
+                    names.setdefault(spec.base.id, f"{title} {self._which(spec.base)}")
+                if first := (spec.base or spec).first_stage:
+                    title = f"{system(first.system).title} of {row.row.title}"
+                    names.setdefault(first.id, f"{title} {self._which(first)}")
         return names
 
     def _which(self, spec: TrialSpec) -> str:
@@ -222,6 +221,13 @@ def plan(
     notes = (*prepared.notes, *absences(prepared.absent, split.parts))
     others = [row for other in elsewhere for row in _tested_on(other, planned)]
     return replace(empty, rows=(*planned, *others), notes=notes)
+
+
+def with_needed(spec: TrialSpec) -> Iterator[TrialSpec]:
+    """The trials that have to be finished before a trial, then the trial."""
+    if spec.after:
+        yield from with_needed(spec.after)
+    yield spec
 
 
 def _tested_on(other: Elsewhere, planned: Sequence[PlannedRow]) -> Iterator[PlannedRow]:

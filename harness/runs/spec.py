@@ -16,6 +16,7 @@ import harness
 from harness.data.reading import PAPERS, View
 from harness.data.regions import Labels, exclusive
 from harness.runs.plugin_file import COPY
+from harness.systems.catalogue import SYSTEMS
 from harness.systems.protocol import Frozen, Options, Protocol
 
 RESULT_CODE: tuple[str, ...] = ("models", "baselines", "harness/data", "harness/systems")
@@ -115,6 +116,24 @@ class TrialSpec(Frozen):
             return None
         options = {**self.options, "tpf": "none"} if self.tuned else self.options
         return self.model_copy(update={"options": options, "test": None})
+
+    @property
+    def first_stage(self) -> "TrialSpec | None":
+        """The trial that trains the first of the networks of this one, as a system of its own.
+
+        None where all are trained by this trial, or by its base.
+        """
+        entry = SYSTEMS.get(self.system)
+        if self.base or entry is None or entry.first_stage is None:
+            return None
+        name, same = entry.first_stage
+        options = {key: self.options[here] for key, here in same.items() if here in self.options}
+        return self.model_copy(update={"system": name, "options": options})
+
+    @property
+    def after(self) -> "TrialSpec | None":
+        """The trial that has to be finished before this one; None if it needs no other."""
+        return self.base or self.first_stage
 
     @property
     def tuned(self) -> bool:

@@ -54,7 +54,7 @@ from harness.runs.records import (
 from harness.runs.spec import TrialSpec
 
 State = Literal["new", "interrupted", "ok", "failed"]
-Action = Literal["train", "adapt", "measure", "train_to", "probe_training", "probe_inference"]
+Action = Literal["train", "measure", "train_to", "probe_training", "probe_inference"]
 PATIENCE_S = 60.0  # with a process that still works on a trial
 ANEW = "remove the folder of this trial; the same command makes it anew"
 HISTORY = "history.csv"

@@ -46,6 +46,9 @@ class SystemEntry:
     method_options: tuple[str, ...] = ()
     deviation: str = ""
     of_data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    first_stage: tuple[str, Mapping[str, str]] | None = None
+    """The system that the first network is, and which option of that is which option here; None
+    where training has one stage, or its first network is no system of the list."""
 
     @property
     def view(self) -> str:
@@ -99,7 +102,10 @@ SYSTEMS: dict[str, SystemEntry] = {
             "learning_rate_factor": 2.0,
         },
         method_options=("points", "post", "learning_rate_factor"),
-        deviation="Point-Unet: its point network learns faster, 10x in profile paper, 2x in quick; "
+        first_stage=("san", {"width": "san_width"}),
+        deviation="Point-Unet: its first network is SAN, trained once for both rows where their "
+        "settings agree, and part of its time and memory of training; its point network learns "
+        "faster, 10x in profile paper, 2x in quick; "
         "its masks are opened in paper, as its authors do, and in quick, where 3 voxels are 18 mm, "
         "outside of SAN's region alone",
         of_data={name: {"points": POINTS_OF_GLIOMA} for name in ("brats", "phantom")},

@@ -93,6 +93,8 @@ class TrainingJob:
     report: Report
     until: int | None = None
     """Pause after so many epochs in all; the store holds the state from which to go on."""
+    begun: TrainingState | None = None
+    """The state after stages that were trained elsewhere, whose networks the method holds."""
 
     def paused(self, progress: TrainingState) -> bool:
         return self.until is not None and len(progress.history) >= self.until
@@ -104,7 +106,7 @@ def train(method: Method, lesson: TrainingJob) -> TrainingState:
     Continues from what the store holds. Volumes are read, never changed. Raises NotFinite.
     """
     saved = lesson.store.load()
-    progress = TrainingState(**saved["progress"]) if saved else TrainingState()
+    progress = TrainingState(**saved["progress"]) if saved else lesson.begun or TrainingState()
     for number, stage in enumerate(method.stages):
         if number > progress.stage:
             progress = TrainingState(number, 0, progress.history, memory=progress.memory)

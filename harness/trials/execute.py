@@ -13,7 +13,6 @@ from harness.runs.trial_folder import Action
 from harness.trials.placement import (
     ALONE,
     PROBES,
-    TRAINING,
     Phase,
     cluster_faults,
     cluster_of,
@@ -71,36 +70,44 @@ def _on_ray(workplace: Workplace, phases: Sequence[tuple[Action, Phase]]) -> Non
             if action in ALONE:
                 on_one_machine(workplace, action, trials, hear)
                 continue
-            jobs = [
-                Job(
-                    trial,
-                    workplace.task(action, trial, threads_of(placement, trial)),
-                    *placement.size_of(trial),
-                )
-                for trial in trials()
-            ]
+            jobs = [_job(workplace, action, trial) for trial in trials()]
             run_jobs(jobs, supervise, cluster, hear)
             if again := _crowded_out(workplace, action, jobs):
                 run_jobs(again, supervise, replace(cluster, max_concurrent=1), hear)
 
 
+def _job(workplace: Workplace, action: Action, trial: str) -> Job:
+    """The job of a trial; training waits for the trial whose network it takes."""
+    placement = workplace.placement
+    task = workplace.task(action, trial, threads_of(placement, trial))
+    needed = workplace.folder.trial(trial).spec().after if action == "train" else None
+    return Job(trial, task, *placement.size_of(trial), after=needed.id if needed else "")
+
+
 def _crowded_out(workplace: Workplace, action: Action, jobs: Sequence[Job]) -> list[Job]:
     """The jobs that ran out of memory on a shared GPU, each as a new job with a whole GPU.
 
-    The records of these failures are set aside, because the trial has not failed if it fits alone.
+    The jobs that waited for their network follow them. The records of these failures are set aside,
+    because the trial has not failed if it fits alone.
     """
-    if action not in TRAINING or workplace.placement.max_concurrent == 1:
+    if action != "train" or workplace.placement.max_concurrent == 1:
         return []
-    again = []
+    again: dict[str, Job] = {}
     for job in jobs:
         folder = workplace.folder.trial(job.id)
         ended = folder.end(action)
-        if 0 < job.gpus < 1 and isinstance(ended, Failed) and ended.reason == CUDA_OOM:
-            folder.forget_failure()
+        if not isinstance(ended, Failed):
+            continue
+        if 0 < job.gpus < 1 and ended.reason == CUDA_OOM:
             what = "out of memory on a GPU that it shared; once more, alone"
             workplace.on_event(job.id, {"event": "note", "message": what})
-            again.append(replace(job, gpus=1.0))
-    return again
+            again[job.id] = replace(job, gpus=1.0)
+        elif job.after in again:
+            again[job.id] = job
+        else:
+            continue
+        folder.forget_failure()
+    return [*again.values()]
 
 
 def _record_loss(workplace: Workplace, action: Action, trial: str, event: Event) -> None:

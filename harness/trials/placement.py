@@ -32,10 +32,6 @@ ALONE: tuple[Action, ...] = ("measure", "probe_inference")
 PROBES: tuple[Action, ...] = ("probe_training", "probe_inference")
 
 
-TRAINING: tuple[Action, ...] = ("train", "adapt")
-"""Actions whose result is a row of the table."""
-
-
 Packing = Literal["given", "gpus", "gpus and cpus"]
 """Which shares of a trial are sized from its memory; processors only where no number was asked for.
 """

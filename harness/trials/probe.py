@@ -83,7 +83,8 @@ def training(method: Method, lesson: TrainingJob, split: Split, limit_s: float) 
     settings = lesson.settings.model_copy(update=endless)
     train(method, replace(lesson, training=turns, validation=(), settings=settings, report=report))
     paces = []
-    for stage, warm, timed in zip(method.stages, ends[::EPOCHS], ends[1::EPOCHS], strict=True):
+    stages = method.stages[lesson.begun.stage if lesson.begun else 0 :]
+    for stage, warm, timed in zip(stages, ends[::EPOCHS], ends[1::EPOCHS], strict=True):
         end, seconds, steps = timed
         once_s = max(0.0, warm[1] - seconds / steps)
         validate_s = _validating(stage, lesson.validation, limit_s)

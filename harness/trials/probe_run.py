@@ -98,19 +98,15 @@ def probe(
     """
     places = room(placement, (placement.cpus_per_trial, placement.gpus_per_trial))
     specs, asked = planned.trials, set(trials)
-    groups = [
-        kinds(specs, (trial for trial in phase if trial in asked))
-        for phase in (planned.to_train, planned.to_adapt)
-    ]
-    first = {kind: alike[0] for group in groups for kind, alike in group.items()}
+    groups = kinds(specs, (trial for trial in planned.order if trial in asked))
+    first = {kind: alike[0] for kind, alike in groups.items()}
     shown = kinds(specs, (t for t in planned.to_measure if t in asked) if inference else ())
-    together = [run_together(group, places) for group in groups]
     alone = [first[kind] for kind in shown]
     with _folder(cache) as folder:
         open_run(folder, planned, cache, "")
         folder.write_probe_limit(limit_s)
         phases: list[tuple[Action, Phase]] = [
-            *(("probe_training", _unprobed(folder, "probe_training", group)) for group in together),
+            ("probe_training", _unprobed(folder, "probe_training", run_together(groups, places))),
             ("probe_inference", _unprobed(folder, "probe_inference", alone)),
         ]
         _carry_out(folder, cache, phases, placement, planned, screen)

@@ -9,6 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -84,25 +85,54 @@ def _complain(text: str) -> None:
 
 def _train(task: Task, emit: Emit) -> None:
     """Train on the training cases, then score the test cases."""
-    method = build(task.folder.spec())
+    spec = task.folder.spec()
+    if spec.base:
+        _adapt(task, spec, spec.base, emit)
+        return
+    method = build(spec)
     began = time.perf_counter()
     lesson = _lesson(task, method, emit)
+    first = _finished(task, spec.first_stage) if spec.first_stage else None
+    if first and spec.first_stage:
+        begun = _first_stage(task.run_folder.trial(spec.first_stage.id), first, method)
+        lesson = replace(lesson, begun=begun)
     progress = train(method, lesson)
+    seconds = time.perf_counter() - began + (first.seconds["train"] if first else 0.0)
     found = {
         "epochs": len(progress.history),
         "remarks": method.remarks(lesson.training),
-        **_training_memory(task, method, progress),
+        **_training_memory(task, method, progress, first),
     }
-    _score(task, method, {"train": time.perf_counter() - began}, emit, **found)
+    _score(task, method, {"train": seconds}, emit, **found)
 
 
-def _training_memory(task: Task, method: Method, progress: TrainingState) -> dict[str, Any]:
-    """The memory peaks of training, as fields of the result.
+def _finished(task: Task, other: TrialSpec) -> Scored:
+    """The result of the trial whose network is taken. Raises BaseMissing where there is none."""
+    result = task.run_folder.trial(other.id).result()
+    if not isinstance(result, Scored):
+        raise BaseMissing(f"the trial whose network it takes, {other.id}, did not finish")
+    return result
+
+
+def _first_stage(trainer: TrialFolder, trained: Scored, method: Method) -> TrainingState:
+    """Load the first network of `method`; returns the state of a training that has trained it."""
+    load_weights(method.stages[0].network, trainer)
+    history = [{**row, "epoch": int(row["epoch"])} for row in trainer.history()]
+    memory = {name.removeprefix("train_"): mib for name, mib in trained.memory.items()}
+    return TrainingState(stage=1, history=history, memory=memory)
+
+
+def _training_memory(
+    task: Task, method: Method, progress: TrainingState, first: Scored | None
+) -> dict[str, Any]:
+    """The memory peaks of training, as fields of the result; `first` trained the first network.
 
     There is none on a CPU where several trials had one process, whose peaks cannot be told apart.
     """
     if _mixed(task, method):
         return {"memory": {}, "memory_unknown": "trials shared a process (--executor inline)"}
+    if first and first.memory_unknown:
+        return {"memory": {}, "memory_unknown": first.memory_unknown}
     return {"memory": {f"train_{name}": mib for name, mib in progress.memory.items()}}
 
 
@@ -141,18 +171,12 @@ def _lesson(task: Task, method: Method, emit: Emit, split: Split | None = None) 
     )
 
 
-def _adapt(task: Task, emit: Emit) -> None:
-    """Take the base trial's network and score it on the test volumes.
+def _adapt(task: Task, spec: TrialSpec, other: TrialSpec, emit: Emit) -> None:
+    """Take the network of the base trial `other` and score it on the test volumes.
 
     Where the trial is fine-tuned, the network first learns from them, of which it sees images only.
     """
-    spec = task.folder.spec()
-    if spec.base is None:
-        raise BaseMissing("it takes no other network: it trains its own")
-    base = task.run_folder.trial(spec.base.id)
-    trained = base.result()
-    if not isinstance(trained, Scored):
-        raise BaseMissing(f"the trial whose network it takes, {base.id}, did not finish")
+    trained, base = _finished(task, other), task.run_folder.trial(other.id)
     method = build(spec)
     load_weights(method.network, base)
     found: dict[str, Any] = {
@@ -291,6 +315,8 @@ def _probe_training(task: Task, emit: Emit) -> None:
         figures = probe.moving(method, test, len(cases))
     else:
         lesson = _lesson(task, method, emit, probe.few_cases(split))
+        if spec.first_stage:  # is probed as the trial that trains it
+            lesson = replace(lesson, begun=TrainingState(stage=1))
         figures = probe.training(method, lesson, split, limit_s)
     figures |= probe.scoring(method, test, limit_s)
     emit({"event": "probed", "paces": figures["paces"]})
@@ -314,7 +340,6 @@ def _probe_inference(task: Task, emit: Emit) -> None:
 
 ACTIONS: dict[Action, Callable[[Task, Emit], None]] = {
     "train": _train,
-    "adapt": _adapt,
     "measure": _measure,
     "train_to": _train_to,
     "probe_training": _probe_training,
