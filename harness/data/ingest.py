@@ -208,7 +208,7 @@ def _looked_at(job: Job, recipe: Callable[..., Volume]) -> tuple[Outcome, Volume
     channels = zip(job.modalities, scan.image, strict=True)
     apart = tuple(name for name, channel in channels if intensity.outlying(channel))
     image, ends = intensity.clipped(scan.image, job.view.limits)
-    volume = _prepared(replace(scan, image=image, ends=ends), job, recipe)
+    volume = prepared(replace(scan, image=image, ends=ends), job, recipe)
     seen = _measured(scan, volume, job)
     masks = {name: region(scan.label, labels) for name, labels in job.targets.items()}
     found_best = {name: ceiling(job, mask, scan.spacing_mm) for name, mask in masks.items()}
@@ -245,7 +245,7 @@ def _on_scan(job: Job, scan: Scan, label: np.ndarray) -> OnScan | None:
     return on_scan(label, scan.spacing_mm, np.stack(blocks))
 
 
-def _prepared(scan: Scan, job: Job, recipe: Callable[..., Volume]) -> Volume:
+def prepared(scan: Scan, job: Job, recipe: Callable[..., Volume]) -> Volume:
     """Bring a scan to the grid; of several targets a plug-in's own recipe is asked for each.
 
     Raises DataError where its answers are not the same image.
