@@ -7,8 +7,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from harness.data.datasets import DataRequest
 from harness.data.describe import Description, describe
+from harness.data.request import DataRequest
 from harness.errors import UsageError
 from harness.report import of_data
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from helper_in_process import pfbench
 
-from harness.data.datasets import DataRequest, contents_of, find_jobs
+from harness.data.jobs import find_jobs
+from harness.data.request import DataRequest, contents_of
 from harness.runs.run_folder import RunFolder
 
 RUN = ["run", "--suite", "table5", "--model", "resunet3d_up", "--epochs", 1, "--measure-repeats", 1,

@@ -12,12 +12,13 @@ import torch
 from helper_in_process import pfbench
 from helper_made_run import MadeRun, data, spec
 
-from harness.data import datasets, regions, targets
+from harness.data import regions, targets, volumes
 from harness.data.cache import open_volume
 from harness.data.case import Scan, Volume
-from harness.data.datasets import DataRequest, complete, prepare
 from harness.data.prepare import liver
 from harness.data.reading import Reading
+from harness.data.request import DataRequest, complete
+from harness.data.volumes import prepare
 from harness.errors import DataError, UsageError
 from harness.results import tables
 from harness.systems import catalogue as systems
@@ -40,9 +41,9 @@ def asked(target: str, dataset: str = "phantom") -> str:
 
 
 def test_a_comma_parts_targets_and_a_plus_joins_labels():
-    found = datasets.expected(DataRequest("lits", Path("."), target="liver+tumour"))
+    found = volumes.expected(DataRequest("lits", Path("."), target="liver+tumour"))
     assert (found.target, found.targets) == ("liver+tumour", {})
-    found = datasets.expected(DataRequest("lits", Path("."), target="liver,tumour"))
+    found = volumes.expected(DataRequest("lits", Path("."), target="liver,tumour"))
     assert found.targets == {"liver": (1, 2), "tumour": (2,)}
 
 
@@ -123,7 +124,7 @@ def test_targets_that_overlap_in_part_fit_no_label_map():
 # ── from files to the grid ──────────────────────────────────────────────────────────────────────
 
 
-def phantom(cache: Path, target: str) -> tuple[datasets.Prepared, Volume]:
+def phantom(cache: Path, target: str) -> tuple[volumes.Prepared, Volume]:
     made = prepare(DataRequest("phantom", target=target, reduce=(8, 6, 6), cases=1), cache)
     return made, open_volume(cache, made.keys["phantom_001"])
 

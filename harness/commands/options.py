@@ -127,7 +127,7 @@ class FileOptions:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The fields of `harness.data.datasets.DataRequest` that these options fill."""
+        """The fields of `harness.data.request.DataRequest` that these options fill."""
         from harness.data.exclude import cases_of
 
         return {

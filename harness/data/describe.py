@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from harness.data.case import Case, Grid, Scan, Spacing
-from harness.data.datasets import DATASETS, DataRequest, complete, find_jobs, patterns_of
+from harness.data.datasets import DATASETS
 from harness.data.ingest import Job, Score, ceiling, prepared
+from harness.data.jobs import find_jobs
 from harness.data.patients import Groups, groups, suspicion
 from harness.data.prepare import region
+from harness.data.request import DataRequest, complete, patterns_of
 from harness.data.scans import examine
 from harness.data.target import Ceiling, ceiling_in_words
 from harness.data.targets import held

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.data.pattern import LABEL, Pattern
-from harness.data.wording import listed
+from harness.data.wording import listed, more
 from harness.errors import DataError
 
 SHOWN = 12  # names that a message lists, of many
@@ -40,6 +40,5 @@ def missing_labels(case: str, usual: str, labels: Mapping[str, list[Path]]) -> l
         return []
     fields = {"target": missing[0]} if missing[0] else {}
     path = Pattern.of(usual, known=LABEL).filled(case=case, **fields)
-    more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
-    what, remedy = f"no label: {path} is missing{more}", "add it, or remove the case"
-    return [DataError(what, where=case, remedy=remedy, code="PFB-D02")]
+    what = ", ".join(filter(None, (f"no label: {path} is missing", more(len(missing) - 1))))
+    return [DataError(what, where=case, remedy="add it, or remove the case", code="PFB-D02")]

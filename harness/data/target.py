@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.data.case import OnScan, Spacing
-from harness.data.wording import counted, listed
+from harness.data.wording import counted, listed, more
 from harness.errors import DataError
 
 SHRUNK = 0.25  # of the target: lost from there on is worth a note
@@ -180,7 +180,7 @@ def _shown(targets: Mapping[str, Target]) -> list[str]:
     lost = [case for case in worst if targets[case].lost >= SHRUNK]
     lines = [f"target of {case}: {targets[case].shown}" for case in lost[:LINES]]
     if len(lost) > LINES:
-        lines.append(f"and {len(lost) - LINES} more: --json lists all")
+        lines.append(f"{more(len(lost) - LINES)}: --json lists all")
     return [*lines, total(targets)] if targets else []
 
 

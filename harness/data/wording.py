@@ -11,5 +11,9 @@ def counted(number: int, noun: str) -> str:
 def listed(names: Iterable[str], limit: int, separator: str = ", ") -> str:
     """Return the first `limit` names and the number of the others: "a, b and 4 more"."""
     every = list(names)
-    more = len(every) - limit
-    return separator.join(every[:limit]) + (f" and {more} more" if more > 0 else "")
+    return f"{separator.join(every[:limit])} {more(len(every) - limit)}".rstrip()
+
+
+def more(number: int) -> str:
+    """Return a word on what a list leaves out: "and 4 more"; "" where it leaves out nothing."""
+    return f"and {number:,} more" if number > 0 else ""

@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from harness.data import datasets, given_masks
+from harness.data import given_masks
 from harness.data.case import Case
 from harness.data.given_masks import MaskFiles
 from harness.data.ingest import Job, Sight, sight
+from harness.data.jobs import find_jobs
 from harness.data.nifti import place
+from harness.data.request import DataRequest, complete
 from harness.data.split import Split
 from harness.errors import DataError, UsageError, together
 from harness.runs import given
@@ -229,7 +231,7 @@ def jobs_of(
     DataError for cases that are not there.
     """
     settings = Settings.model_validate(run.settings)
-    asked = datasets.DataRequest(
+    asked = DataRequest(
         dataset=data.name,
         root=root,
         modalities=data.modalities,
@@ -241,7 +243,7 @@ def jobs_of(
         view=data.view,
         **files,
     )
-    found = datasets.find_jobs(datasets.complete(asked))
+    found = find_jobs(complete(asked))
     jobs = {job.name: job for job in found.jobs}
     if lost := [case for case in cases if case not in jobs]:
         of_them = [fault for fault in found.faults if fault.where.partition(":")[0] in lost]

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import product
 
-from harness.data.datasets import Prepared
 from harness.data.regions import absences
 from harness.data.split import Split
+from harness.data.volumes import Prepared
 from harness.errors import UsageError
 from harness.runs import plugins as registry
 from harness.runs.files import JsonObject

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 
 import harness
-from harness.data import datasets
+from harness.data.datasets import way
 from harness.data.split import Split
 from harness.errors import StorageError
 from harness.runs import plugins
@@ -198,8 +198,8 @@ def _score(
     extra = plugins.metrics(spec.plugins)
     data, on_scan = spec.data, spec.protocol.scored_on == "scan"
     names = data.names
-    way = datasets.way(data.name, data.grid, data.view) if on_scan else None
-    rows, faults, remarks = evaluate(method.for_inference(), test, keep, extra, way, names)
+    back = way(data.name, data.grid, data.view) if on_scan else None
+    rows, faults, remarks = evaluate(method.for_inference(), test, keep, extra, back, names)
     training["remarks"] = [*training["remarks"], *remarks]
     folder.write_cases(rows)
     if extra:
