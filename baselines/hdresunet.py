@@ -50,7 +50,7 @@ def tell_apart_as_one(head: nn.Conv3d, targets: int) -> None:
     epochs later which. Of one target nothing changes.
     """
     with torch.no_grad():
-        for part in (head.weight, head.bias):
+        for part in head.parameters():  # weight and bias
             rows = part.unflatten(0, (targets, 8))
             apart = rows[:, :1] - rows[:, :1].mean(0)
             rows.copy_(rows[:1] + apart)

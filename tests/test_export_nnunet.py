@@ -11,6 +11,9 @@ from helper_in_process import pfbench
 
 from harness.data.jobs import find_jobs
 from harness.data.request import DataRequest, contents_of
+from harness.data.targets import unpacked
+from harness.errors import UsageError
+from harness.experiments.export_nnunet import nnunet_labels
 from harness.runs.run_folder import RunFolder
 
 RUN = ["run", "--suite", "table5", "--model", "resunet3d_up", "--epochs", 1, "--measure-repeats", 1,
@@ -90,6 +93,70 @@ def test_masks_on_the_exported_images_come_back_by_score(exported, tmp_path):
         "resunet3d_up",
         "nnunet",
     ]
+
+
+# ── several targets ─────────────────────────────────────────────────────────────────────────────
+
+
+def as_nnunet_draws(probabilities, content):
+    """Its label map of regions: each in turn, in the order of `labels`, with its value."""
+    drawn = np.zeros(probabilities.shape[1:], np.uint8)
+    for place, value in enumerate(content["regions_class_order"]):
+        drawn[probabilities[place] > 0.5] = value
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory):
+    top = tmp_path_factory.mktemp("regions")
+    pfbench(*RUN, "--target", "et,wt,tc", "--out", top / "run")
+    pfbench("export", "nnunet", top / "run", top / "out")
+    return RunFolder(top / "run"), top / "out"
+
+
+def test_nested_targets_are_regions_in_the_order_in_which_nnunet_draws_them(nested):
+    run, out = nested
+    content = json.loads((raw(out) / "dataset.json").read_text())
+    assert list(content["labels"].items()) == [
+        ("background", 0),
+        ("wt", [1, 2, 3]),
+        ("tc", [2, 3]),
+        ("et", 3),
+    ]
+    case = run.split().train[0]
+    label = np.asarray(nibabel.load(raw(out) / "labelsTr" / f"{case}.nii.gz").dataobj).T
+    et, wt, tc = unpacked(run.volume(case).label, 3)
+    assert np.array_equal(label, as_nnunet_draws(np.stack([wt, tc, et]), content))
+
+
+def test_masks_of_regions_come_back_by_the_values_that_the_commands_name(nested, tmp_path):
+    """What the run predicted, drawn as nnU-Net draws it, has the scores of the run's own row."""
+    run, out = nested
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    content = json.loads((raw(out) / "dataset.json").read_text())
+    [trial] = [run.trial(name) for name in run.run().trials]
+    for case in run.split().test:
+        image = nibabel.load(raw(out) / "imagesTs" / f"{case}_0000.nii.gz")
+        et, wt, tc = unpacked(trial.mask(case), 3)
+        drawn = as_nnunet_draws(np.stack([wt | tc | et, tc | et, et]), content).T
+        nibabel.save(nibabel.Nifti1Image(drawn, image.affine), masks / f"{case}.nii.gz")
+    command = (out / "commands.sh").read_text().splitlines()[-1]
+    values = command.partition("--values ")[2]
+    assert values == "wt=1+2+3,tc=2+3,et=3"
+    pfbench("score", run.path, "--predictions", f"n={masks}", "--values", values, "--no-mlflow")
+    [given] = run.run().suites["table5"][-1].trials
+    et = run.trial(given).of_target("et").scores("dice")
+    assert et == trial.of_target("et").scores("dice")
+
+
+def test_exclusive_targets_are_labels_without_regions():
+    assert nnunet_labels({"liver": (1,), "tumour": (2,)}) == {"liver": (1,), "tumour": (2,)}
+
+
+def test_targets_that_overlap_in_part_are_refused():
+    with pytest.raises(UsageError, match="a and b overlap"):
+        nnunet_labels({"a": (1, 2), "b": (2, 3)})
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(exported):

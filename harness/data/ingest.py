@@ -169,12 +169,16 @@ class Sight:
     scan: Scan
     job: Job
 
-    def on_grid(self, label: np.ndarray, labels: Sequence[int]) -> np.ndarray:
-        """Bring labels (D, H, W) of the scan to the grid, as its reference: (D, H, W) bool."""
+    def on_grid(self, label: np.ndarray, labels: Sequence[Labels]) -> np.ndarray:
+        """Bring a label map (D, H, W) of the scan to the grid, as its reference.
+
+        `labels` are those of each target in it. Returns a label (D, H, W) like that of a volume.
+        """
         image = self.scan.image if self.job.plugin else self.scan.image[:0]
         given = replace(self.scan, image=image, label=label)
-        volume = self.job.recipe(given, tuple(labels), self.job.reduce, self.job.name)
-        return np.asarray(volume.label) > 0
+        targets = dict(zip(self.job.targets, labels, strict=True))
+        volume = prepared(given, replace(self.job, targets=targets), self.job.recipe)
+        return np.asarray(volume.label)
 
 
 def sight(job: Job) -> Sight:
