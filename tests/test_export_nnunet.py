@@ -129,25 +129,42 @@ def test_nested_targets_are_regions_in_the_order_in_which_nnunet_draws_them(nest
     assert np.array_equal(label, as_nnunet_draws(np.stack([wt, tc, et]), content))
 
 
-def test_masks_of_regions_come_back_by_the_values_that_the_commands_name(nested, tmp_path):
-    """What the run predicted, drawn as nnU-Net draws it, has the scores of the run's own row."""
+def test_masks_of_regions_come_back_as_label_maps_and_as_a_file_for_each(nested, tmp_path):
+    """What the run predicted has the scores of the run's own row, in either form."""
     run, out = nested
-    masks = tmp_path / "masks"
-    masks.mkdir()
+    maps, apart = tmp_path / "maps", tmp_path / "apart"
+    maps.mkdir(), apart.mkdir()
     content = json.loads((raw(out) / "dataset.json").read_text())
     [trial] = [run.trial(name) for name in run.run().trials]
     for case in run.split().test:
-        image = nibabel.load(raw(out) / "imagesTs" / f"{case}_0000.nii.gz")
+        affine = nibabel.load(raw(out) / "imagesTs" / f"{case}_0000.nii.gz").affine
         et, wt, tc = unpacked(trial.mask(case), 3)
-        drawn = as_nnunet_draws(np.stack([wt | tc | et, tc | et, et]), content).T
-        nibabel.save(nibabel.Nifti1Image(drawn, image.affine), masks / f"{case}.nii.gz")
+        drawn = as_nnunet_draws(np.stack([wt | tc | et, tc | et, et]), content)
+        nibabel.save(nibabel.Nifti1Image(drawn.T, affine), maps / f"{case}.nii.gz")
+        for name, mask in (("et", et), ("wt", wt), ("tc", tc)):
+            stored = nibabel.Nifti1Image(mask.T.astype(np.uint8), affine)
+            nibabel.save(stored, apart / f"{case}_{name}.nii.gz")
     command = (out / "commands.sh").read_text().splitlines()[-1]
     values = command.partition("--values ")[2]
     assert values == "wt=1+2+3,tc=2+3,et=3"
-    pfbench("score", run.path, "--predictions", f"n={masks}", "--values", values, "--no-mlflow")
-    [given] = run.run().suites["table5"][-1].trials
-    et = run.trial(given).of_target("et").scores("dice")
-    assert et == trial.of_target("et").scores("dice")
+    sets = ["--predictions", f"maps={maps}", "--predictions", f"apart={apart}"]
+    pfbench("score", run.path, *sets, "--values", values, "--no-mlflow")
+    of_maps, of_files = (run.trial(row.trials[0]) for row in run.run().suites["table5"][1:])
+    own = {name: trial.of_target(name).scores("hd95_mm") for name in ("et", "wt", "tc")}
+    assert {name: of_files.of_target(name).scores("hd95_mm") for name in own} == own
+    assert of_maps.of_target("et").scores("hd95_mm") == own["et"]  # the others hold one another
+
+
+def test_values_of_targets_that_the_run_does_not_have_are_refused(nested, tmp_path):
+    run, _ = nested
+    told = ("--predictions", f"m={tmp_path}", "--no-mlflow", "--values")
+    said = pfbench("score", run.path, *told, "wt=1,tc=2", expect=2).said
+    assert "names wt, tc, and the masks are of et, wt, tc" in said
+    assert "--values et=1,wt=2,tc=3" in said
+    assert (
+        "names no target, or one twice"
+        in pfbench("score", run.path, *told, "1,tc=2", expect=2).said
+    )
 
 
 def test_exclusive_targets_are_labels_without_regions():
