@@ -130,33 +130,24 @@ def test_selection_by_validation_keeps_the_best_epoch_of_the_validation_part():
     assert dice(stage.segment(case.image), case.label > 0) == pytest.approx(progress.best_dice)
 
 
-def wide(name, **options):
+def test_each_network_of_a_system_is_trained_for_all_epochs():
     torch.manual_seed(0)
-    return systems.build(name, options, 1, (32, 32, 64))
-
-
-def of_wide_cases():
+    options = systems.options("point_unet", "quick") | {
+        "points": 4000,
+        "dims": (8, 16),
+        "ratios": (4, 4),
+    }
+    made = systems.build("point_unet", options, 1, (32, 32, 64))
     cases = [Volume(v.case, np.tile(v.image, 2), np.tile(v.label, 2), v.spacing_mm)
              for v in volumes()]  # fmt: skip
-    return lesson(Memory(), epochs=2, cases=cases)
-
-
-def point_unet():
-    options = {"san_width": 8, "points": 4000, "dims": (8, 16), "ratios": (4, 4)}
-    return wide("point_unet", **systems.options("point_unet", "quick") | options)
-
-
-def test_a_first_network_that_a_trial_of_its_own_trained_changes_nothing_of_the_second():
-    whole = point_unet()
-    done = train(whole, of_wide_cases())
+    done = train(made, lesson(Memory(), epochs=2, cases=cases))
     assert [row["epoch"] for row in done.history] == [1, 2, 3, 4]
-    san = wide("san", width=8)
-    first = train(san, of_wide_cases())
-    halves = point_unet()
-    halves.stages[0].network.load_state_dict(san.network.state_dict())
-    begun = TrainingState(stage=1, history=first.history)
-    second = train(halves, replace(of_wide_cases(), begun=begun))
-    assert [row["loss"] for row in second.history] == [row["loss"] for row in done.history]
-    expected = whole.network.state_dict()
-    for name, part in halves.network.state_dict().items():
-        assert torch.equal(part, expected[name]), name
+
+
+def test_a_stage_that_was_trained_elsewhere_is_not_trained_again():
+    made = method()
+    before = {name: part.clone() for name, part in made.network.state_dict().items()}
+    begun = TrainingState(stage=1, history=[{"epoch": 1, "loss": 0.5}])
+    done = train(made, replace(lesson(Memory()), begun=begun))
+    assert done.history == begun.history
+    assert all(torch.equal(part, before[name]) for name, part in made.network.state_dict().items())
