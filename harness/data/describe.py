@@ -1,7 +1,7 @@
 """Describe the content of a folder, case by case, before anyone believes a table made from it.
 
 files ── read ──► shape, spacing, intensities, labels in ml and pieces
-            └──► the grid of the benchmark ──► what is left of the target there
+            └──► the grid of the benchmark, chosen by all cases ──► what is left of the target there
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from harness.data.case import Case, Grid, Scan, Spacing
+from harness.data.choose_view import fitted
 from harness.data.datasets import DATASETS
 from harness.data.ingest import Job, Score, ceiling
 from harness.data.jobs import find_jobs
+from harness.data.outcomes import gathered
 from harness.data.patients import Groups, groups, suspicion
 from harness.data.prepare import region
 from harness.data.request import DataRequest, complete, patterns_of
@@ -145,10 +147,11 @@ def describe(
     if request.dataset == "phantom":
         what, remedy = "the phantom is made in memory", "a folder"
         raise UsageError(what, where="--dataset", remedy=remedy, code="PFB-C02")
-    full = complete(request)
-    if "," in full.target:
-        what, remedy = "describes one target at a time", f"--target {full.target.split(',')[0]}"
+    target = complete(request).target
+    if "," in target:
+        what, remedy = "describes one target at a time", f"--target {target.split(',')[0]}"
         raise UsageError(what, where="--target", remedy=remedy, code="PFB-C02")
+    full = fitted(request)
     found = find_jobs(full)
     ids = [job.name for job in found.jobs]
     layout = patterns_of(full)
@@ -166,7 +169,8 @@ def describe(
                 faults += one
             if progress:
                 progress(number, len(ids), job.name)
-    notes = [*found.notes, *(note for case in seen for note in case.notes)]
+    notes = [*found.notes, *gathered([note for case in seen for note in case.notes])]
+    notes += [full.choice] if full.choice else []
     if not (known.patients or group or (layout and layout.patient)):
         notes += [text] if (text := suspicion(ids)) else []
     notes += _remarks(seen)

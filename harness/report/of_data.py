@@ -115,8 +115,8 @@ def _facts(found: Description) -> list[tuple[str, str]]:
             ),
             (
                 "target",
-                f"{found.target}: {_spread([case.target.ml for case in cases])} ml in "
-                f"{_spread([case.target.pieces for case in cases])} pieces",
+                f"{found.target}: {_spread([case.target.ml for case in cases])} ml, pieces: "
+                f"{_spread([case.target.pieces for case in cases])}",
             ),
         ]
         kept = [case.target.kept for case in cases if case.target.kept is not None]
