@@ -14,7 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.timing import Row
-from harness.data.datasets import DataRequest
+from harness.data.request import DataRequest
 from harness.experiments.session import Mirroring
 from harness.experiments.tune import StudyRequest, tune
 from harness.runs.files import append

@@ -7,8 +7,8 @@ import pytest
 
 from harness.data import dataset_json
 from harness.data.case import Case
-from harness.data.datasets import DataRequest, complete, contents_of, survey
 from harness.data.names import words_of
+from harness.data.request import DataRequest, complete, contents_of, survey
 from harness.errors import DataError
 
 V2 = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "tumour": 1}}

@@ -15,8 +15,10 @@ from harness.data import brats, liver, phantom
 from harness.data.cache import open_volume
 from harness.data.case import Contents, valid_case_id
 from harness.data.check import check
-from harness.data.datasets import DATASETS, DataRequest, complete, prepare, survey
+from harness.data.datasets import DATASETS
+from harness.data.request import DataRequest, complete, survey
 from harness.data.scans import is_rim
+from harness.data.volumes import prepare
 from harness.errors import DataError, UsageError
 
 TOP = Path(__file__).parent.parent

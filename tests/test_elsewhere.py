@@ -10,8 +10,8 @@ from helper_in_process import pfbench
 from helper_made_run import history, made_run, made_trial, row, scored, spec
 
 from harness.data import phantom
-from harness.data.datasets import Prepared
 from harness.data.split import Split
+from harness.data.volumes import Prepared
 from harness.errors import UsageError
 from harness.experiments.elsewhere import OtherRequest, asked
 from harness.results.drops import difference, drops

@@ -6,8 +6,10 @@ import pytest
 
 from harness.data import phantom
 from harness.data.check import check
-from harness.data.datasets import DataRequest, prepare, roster
 from harness.data.exclude import cases_of
+from harness.data.jobs import roster
+from harness.data.request import DataRequest
+from harness.data.volumes import prepare
 from harness.errors import UsageError
 
 SMALL = (1, 2, 2)

@@ -11,13 +11,15 @@ from helper_in_process import pfbench
 
 from harness.data.cache import open_volume
 from harness.data.case import Scan
-from harness.data.datasets import DataRequest, expected, fitted, prepare
+from harness.data.choose_view import fitted
 from harness.data.fit import Sizes, view
 from harness.data.nifti import outline
 from harness.data.prepare import enlargement
 from harness.data.prepare import fitted as on_grid
 from harness.data.reading import Reading, View, suits_every_system
+from harness.data.request import DataRequest
 from harness.data.scan_view import reduction, view_of
+from harness.data.volumes import expected, prepare
 from harness.errors import UsageError
 from harness.runs.settings import PROFILES, resolve
 from harness.systems import catalogue

@@ -9,9 +9,10 @@ import pytest
 from helper_in_process import pfbench
 from helper_made_run import history, made_run, made_trial, row, scored, spec
 
-from harness.data.datasets import DataRequest, Prepared
 from harness.data.divide import Roster
+from harness.data.request import DataRequest
 from harness.data.split import Split
+from harness.data.volumes import Prepared
 from harness.errors import UsageError
 from harness.experiments.folds import FoldChoice, crossed, divisions, settings_of
 from harness.experiments.session import divided as single

@@ -10,12 +10,13 @@ from harness.data import fit, intensity
 from harness.data.cache import open_volume
 from harness.data.case import Scan
 from harness.data.check import check
-from harness.data.datasets import DataRequest, prepare
 from harness.data.grid import unit_range
 from harness.data.prepare import whole
 from harness.data.presets import PRESETS
 from harness.data.reading import PLAIN, Reading, View
+from harness.data.request import DataRequest
 from harness.data.scan_view import view_of
+from harness.data.volumes import prepare
 from harness.errors import UsageError
 from harness.runs.settings import resolve
 

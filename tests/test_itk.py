@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data.datasets import DataRequest, prepare
 from harness.data.export import packed
 from harness.data.nifti import outline, read_image, read_label
+from harness.data.request import DataRequest
+from harness.data.volumes import prepare
 from harness.errors import DataError
 
 sitk = pytest.importorskip("SimpleITK")

@@ -10,7 +10,7 @@ from torch import nn
 from baselines.point_unet import PointPyramid
 from baselines.point_unet.sampling import room
 from harness.data.case import PAPER_GRID, Volume
-from harness.data.datasets import reduced_grid
+from harness.data.request import reduced_grid
 from harness.runs.settings import PROFILES
 from harness.systems import catalogue as systems
 from harness.systems.evaluate import evaluate

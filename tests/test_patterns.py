@@ -9,10 +9,12 @@ import pytest
 from harness.data.cache import open_volume
 from harness.data.case import Case
 from harness.data.check import check
-from harness.data.datasets import DATASETS, DataRequest, complete, contents_of, prepare, survey
+from harness.data.datasets import DATASETS
 from harness.data.pattern import Pattern, Tree
 from harness.data.presets import PRESETS
 from harness.data.recognise import recognised
+from harness.data.request import DataRequest, complete, contents_of, survey
+from harness.data.volumes import prepare
 from harness.errors import DataError, UsageError
 
 SMALL = (8, 12, 12)

@@ -13,10 +13,12 @@ import torch
 from helper_made_run import failed, made_run, made_trial, rewrite, row, scored
 from safetensors.torch import save_file
 
-from harness.data import datasets, phantom
+from harness.data import phantom, volumes
 from harness.data.cache import open_volume
+from harness.data.datasets import way
 from harness.data.nifti import read_image, read_label
 from harness.data.reading import Reading
+from harness.data.request import DataRequest
 from harness.data.scan_view import view_of
 from harness.data.targets import label_map
 from harness.data.unlabelled import find, read
@@ -173,7 +175,7 @@ def request_for(run, scans, tmp_path):
 def prepared(scans, tmp_path_factory) -> dict[str, np.ndarray]:
     """Case -> its image as it is prepared for training and scoring."""
     cache = tmp_path_factory.mktemp("cache")
-    made = datasets.prepare(datasets.DataRequest("brats", scans, ("flair",), reduce=REDUCE), cache)
+    made = volumes.prepare(DataRequest("brats", scans, ("flair",), reduce=REDUCE), cache)
     return {case: np.array(open_volume(cache, key).image) for case, key in made.keys.items()}
 
 
@@ -182,16 +184,16 @@ def test_the_mask_is_that_which_is_scored_on_the_scan(spec, folder, request, tmp
     run = tmp_path / "run"
     made_run(run, {"table5": [row([finish(RunFolder(run), spec)])]})
     root, data = request.getfixturevalue(folder), spec.data
-    asked = datasets.DataRequest(
+    asked = DataRequest(
         data.name, root, data.modalities, reduce=REDUCE, scored_on="scan",
         reading=Reading(intensity="minmax"),
     )  # fmt: skip
-    made = datasets.prepare(asked, tmp_path / "cache")
-    volumes = [open_volume(tmp_path / "cache", key) for key in made.keys.values()]
+    made = volumes.prepare(asked, tmp_path / "cache")
+    opened = [open_volume(tmp_path / "cache", key) for key in made.keys.values()]
     method = as_scored(run, spec.id, "cpu").method.for_inference()
     kept = {}
-    way = datasets.way(data.name, data.grid, data.view)
-    evaluate(method, volumes, lambda case, masks, _: kept.update({case: masks.scan}), way=way)
+    back = way(data.name, data.grid, data.view)
+    evaluate(method, opened, lambda case, masks, _: kept.update({case: masks.scan}), way=back)
     images = root / "images" if folder == "livers" else root
     done = predict(PredictRequest(run, spec.id, (images,), tmp_path / "out"))
     assert len(done.files) == len(kept)

@@ -13,12 +13,13 @@ from nibabel import Nifti1Image
 from harness.data import phantom
 from harness.data.cache import open_volume
 from harness.data.case import Scan
-from harness.data.datasets import DataRequest, prepare
 from harness.data.export import packed
 from harness.data.nifti import read_image, read_label
 from harness.data.prepare import liver
+from harness.data.request import DataRequest
 from harness.data.scan_view import ScanView, WayBack, view_of
 from harness.data.unlabelled import find, read
+from harness.data.volumes import prepare
 
 TOP = Path(__file__).parent.parent
 DATA = Path(os.environ.get("PFBENCH_TEST_DATA", TOP.parent / "shared" / "data"))

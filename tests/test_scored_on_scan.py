@@ -9,9 +9,11 @@ from helper_in_process import pfbench
 from helper_made_run import MadeRun
 
 from harness.data.cache import open_volume
-from harness.data.datasets import DataRequest, prepare, way
+from harness.data.datasets import way
 from harness.data.nifti import read_label
 from harness.data.reading import Reading
+from harness.data.request import DataRequest
+from harness.data.volumes import prepare
 from harness.errors import UsageError
 from harness.results import tables
 from harness.runs.settings import PROFILES, changed_protocol

@@ -5,8 +5,8 @@ from math import prod
 
 import pytest
 
-from harness.data.datasets import Prepared
 from harness.data.split import Split
+from harness.data.volumes import Prepared
 from harness.errors import UsageError
 from harness.results.paper import printed_figures
 from harness.runs.plan import plan

@@ -11,11 +11,12 @@ from helper_made_run import MadeRun, rewrite
 
 from harness.data import cache
 from harness.data.check import check
-from harness.data.datasets import DataRequest, prepare
 from harness.data.prepare import brats_positions, cut_off
 from harness.data.reading import Reading
+from harness.data.request import DataRequest
 from harness.data.split import Split
 from harness.data.target import Target, bounds, measured, shown
+from harness.data.volumes import prepare
 from harness.errors import DataError
 from harness.results import tables
 from harness.results.claims.verdicts import judge

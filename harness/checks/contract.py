@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from harness.checks.finding import Diagnosis
-from harness.data.datasets import reduced_grid
+from harness.data.request import reduced_grid
 from harness.data.targets import packed
 from harness.data.wording import listed
 from harness.runs import plugins as registry
@@ -328,15 +328,17 @@ def _cases(name: str, root: Path) -> str:
     """The finding on a data set's cases: all are listed, the first is prepared and checked."""
     from tempfile import TemporaryDirectory
 
-    from harness.data import datasets
+    from harness.data import volumes
     from harness.data.cache import open_volume
+    from harness.data.jobs import case_ids
+    from harness.data.request import DataRequest
 
-    request = datasets.DataRequest(name, root)
-    ids = datasets.case_ids(request)
+    request = DataRequest(name, root)
+    ids = case_ids(request)
     if not ids:
         raise Broken("no case", "Surveyor.add for each case of the folder")
     with TemporaryDirectory(prefix="pfbench-check-") as cache:
-        prepared = datasets.prepare(request, Path(cache), only=ids[:1])
+        prepared = volumes.prepare(request, Path(cache), only=ids[:1])
         [key] = prepared.keys.values()
         seen = open_volume(Path(cache), key)
         image, label = seen.image, seen.label

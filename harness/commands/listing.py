@@ -77,7 +77,7 @@ def models(profile: str) -> Rows:
 
 def cost_of(name: str, profile: str) -> "Cost":
     """Parameters and GFLOPs of a system in a profile, for one modality; loads torch."""
-    from harness.data.datasets import reduced_grid
+    from harness.data.request import reduced_grid
     from harness.runs.settings import PROFILES
     from harness.systems.cost import cost
 

@@ -127,7 +127,7 @@ class FileOptions:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The fields of `harness.data.datasets.DataRequest` that these options fill."""
+        """The fields of `harness.data.request.DataRequest` that these options fill."""
         from harness.data.exclude import cases_of
 
         return {
@@ -625,8 +625,9 @@ class ScoreOptions:
     values: Annotated[
         str,
         typer.Option(
-            help="Labels that the target has in the masks: 1 or 1,2. Default: those of the data "
-            "set; with --truth all above 0, and its labels, too."
+            help="Labels that the target has in the masks: 1 or 1,2; of several targets "
+            "wt=1+2+3,et=3. Default: those of the data set; with --truth all above 0, and its "
+            "labels, too."
         ),
     ] = ""
     suites: Annotated[

@@ -23,7 +23,7 @@ from harness.commands.options import (
 from harness.commands.placement import joined_cluster, placement_of
 from harness.commands.plugins import use_plugins
 from harness.commands.spaces import spaces_of
-from harness.data import datasets
+from harness.data.request import DataRequest
 from harness.errors import UsageError
 from harness.experiments import run as runner
 from harness.experiments.elsewhere import asked
@@ -146,8 +146,8 @@ def _mirroring(options: MlflowOptions, folder: Path) -> Mirroring:
     return Mirroring(uri, options.experiment, options.enabled, options.required)
 
 
-def _data(options: DataOptions, settings: Settings) -> datasets.DataRequest:
-    return datasets.DataRequest(
+def _data(options: DataOptions, settings: Settings) -> DataRequest:
+    return DataRequest(
         dataset=options.dataset,
         root=options.data_root,
         modalities=words(options.modalities),

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.data.datasets import DATASETS, DataRequest, contents_of, inspected
+from harness.data.datasets import DATASETS
 from harness.data.ingest import Score
 from harness.data.layout import no_folder
 from harness.data.missing_files import SHOWN
 from harness.data.recognise import request_of_all
+from harness.data.request import DataRequest, contents_of
 from harness.data.target import Target
+from harness.data.volumes import inspected
 from harness.data.wording import counted, listed
 from harness.errors import DataError, UsageError
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from harness.data import by_pattern, folder
 from harness.data.by_pattern import Files, Layout, looks_like_a_mask
-from harness.data.datasets import DATASETS, DataRequest, complete, contents_of, patterns_of
+from harness.data.datasets import DATASETS
 from harness.data.layout import nothing_here, stem
 from harness.data.pattern import Tree
+from harness.data.request import DataRequest, complete, contents_of, patterns_of
 from harness.errors import DataError
 
 DEPTH, LOOKED_AT = 5, 2000  # folders deep and volumes, for a proposal

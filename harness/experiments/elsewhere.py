@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.data import datasets
-from harness.data.datasets import DataRequest, Prepared
 from harness.data.divide import Roster
+from harness.data.jobs import content_fingerprint, roster
 from harness.data.patients import Groups, groups, suspicion
+from harness.data.request import DataRequest, complete
+from harness.data.volumes import Prepared
 from harness.data.wording import counted
 from harness.errors import DataError, UsageError, together
 from harness.runs.plan import Elsewhere, Fold
@@ -81,8 +82,8 @@ def request_of(other: OtherRequest, trained: DataRequest) -> DataRequest:
         what = "the phantom is made in memory and has no layout of files"
         remedy = "`pfbench data make-phantom DIR`, then --dataset brats --data-root DIR"
         raise UsageError(what, where=WHERE, remedy=remedy, code="PFB-C55")
-    full = datasets.complete(trained)
-    return datasets.complete(
+    full = complete(trained)
+    return complete(
         replace(
             full,
             root=other.root,
@@ -108,7 +109,7 @@ def elsewhere(
     UsageError as `request_of`, DataError for faults and for images that the networks may have seen.
     """
     full = request_of(other, trained)
-    known = datasets.roster(full)
+    known = roster(full)
     if known.faults:
         raise together(known.faults, f"the data of {other.name}")
     by_view: dict[str, Prepared] = {}
@@ -125,7 +126,7 @@ def elsewhere(
     return Elsewhere(
         other.name,
         first.synthetic,
-        datasets.content_fingerprint(full, first.keys),
+        content_fingerprint(full, first.keys),
         {one.fingerprint: one.keys for one in by_view.values()},
         {f.number: by_view[f.data.view.model_dump_json()].fingerprint for f in folds},
         of.patients,

@@ -10,9 +10,11 @@ cases decide are decided in each fold by the training cases of that fold.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from harness.data import datasets
-from harness.data.datasets import DataRequest, Prepared
+from harness.data.choose_view import learns_intensities
 from harness.data.divide import Division, Roster, divide
+from harness.data.jobs import content_fingerprint
+from harness.data.request import DataRequest
+from harness.data.volumes import Prepared
 from harness.data.wording import listed
 from harness.errors import UsageError
 from harness.runs.plan import CrossValidation, Fold, described
@@ -114,7 +116,7 @@ def crossed(
     it is asked once where nothing depends on training cases.
     """
     chosen = [each for each in made if not choice.numbers or each.number in choice.numbers]
-    learned = datasets.learns_intensities(request)
+    learned = learns_intensities(request)
     first = prepare(chosen[0].division.split.train, "volumes")
     found = [first]
     for each in chosen[1:]:
@@ -139,7 +141,7 @@ def crossed(
 def _common(data: Data, request: DataRequest) -> Data:
     """The volumes of a fold without what the training cases of the fold decide."""
     view = data.view.model_copy(update={"limits": ()})
-    fingerprint = datasets.content_fingerprint(request)
+    fingerprint = content_fingerprint(request)
     return data.model_copy(update={"view": view, "fingerprint": fingerprint})
 
 

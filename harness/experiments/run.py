@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.data import datasets
-from harness.data.datasets import DataRequest, Prepared
+from harness.data import choose_view, volumes
+from harness.data.jobs import roster
+from harness.data.request import DataRequest
 from harness.data.split import NO_CASES
+from harness.data.volumes import Prepared
 from harness.data.wording import counted
 from harness.errors import FAILED_TRIALS, together
 from harness.experiments.elsewhere import OtherRequest, elsewhere, request_of
@@ -59,15 +61,15 @@ def fitted(request: RunRequest) -> RunRequest:
     """
     if request.folds:
         settings = settings_of(request.settings, request.folds)
-        return replace(request, settings=settings, data=datasets.fitted(request.data))
-    return replace(request, data=datasets.fitted(request.data, training_of(request)))
+        return replace(request, settings=settings, data=choose_view.fitted(request.data))
+    return replace(request, data=choose_view.fitted(request.data, training_of(request)))
 
 
 def training_of(request: ExperimentRequest) -> Callable[[Sequence[str]], Sequence[str]]:
     """The function that returns the training cases among given ids, by the split of the request."""
 
     def train(ids: Sequence[str]) -> Sequence[str]:
-        known = datasets.roster(request.data).only(ids)
+        known = roster(request.data).only(ids)
         return divided(request.settings, known).split.train
 
     return train
@@ -116,7 +118,7 @@ def refuse_impossible(request: RunRequest) -> None:
     request.mirroring.refuse_unusable()
     for other in request.tests:
         request_of(other, request.data)
-    plan(request.suites, request.settings, datasets.expected(request.data), NO_CASES)
+    plan(request.suites, request.settings, volumes.expected(request.data), NO_CASES)
 
 
 def prepare(request: RunRequest, screen: Screen) -> Plan:
@@ -126,7 +128,7 @@ def prepare(request: RunRequest, screen: Screen) -> Plan:
 
 def _prepare_split(request: RunRequest, screen: Screen) -> Plan:
     """The plan for a single split."""
-    known = datasets.roster(request.data)
+    known = roster(request.data)
     if not known.faults:
         divided(request.settings, known)  # a wrong split is refused before volumes are read
     prepared = _volumes(request, request.data, training_of(request), "volumes", screen)
@@ -150,7 +152,7 @@ def _prepare_split(request: RunRequest, screen: Screen) -> Plan:
 def _prepare_folds(request: RunRequest, screen: Screen) -> Plan:
     """The plan of a cross-validation."""
     assert request.folds
-    known = datasets.roster(request.data)
+    known = roster(request.data)
     if known.faults:
         raise together(known.faults, "the data")
     made = divisions(request.settings, request.folds, known)
@@ -203,7 +205,7 @@ def _volumes(
             advance(done, total, name)
             crash_point("volume")
 
-        return datasets.prepare(
+        return volumes.prepare(
             asked, request.cache, training=training, progress=progress, score=score
         )
 

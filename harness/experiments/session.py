@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.data import datasets
 from harness.data.divide import Division, Roster, divide
+from harness.data.request import DataRequest
 from harness.errors import StateError, TrackingError, UsageError
 from harness.experiments.stopping import Stopped, carry_on
 from harness.runs.manifest import MlflowPlace
@@ -65,7 +65,7 @@ class ExperimentRequest:
     """The options that `pfbench run` and `pfbench tune` share."""
 
     settings: Settings
-    data: datasets.DataRequest
+    data: DataRequest
     seeds: int
     placement: Placement
     out: Path

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from harness.data import datasets
+from harness.data import volumes
+from harness.data.choose_view import fitted
+from harness.data.jobs import roster
 from harness.data.regions import absences
 from harness.data.split import NO_CASES, Split
 from harness.data.wording import counted
@@ -80,7 +82,7 @@ class StudyData:
 
 def tune(request: StudyRequest, screen: Screen) -> int:
     """Search every space, write the results, compare on test cases; returns the exit code."""
-    data = datasets.fitted(request.data, runner.training_of(request))
+    data = fitted(request.data, runner.training_of(request))
     request = replace(request, data=data)
     _refuse_impossible(request)
     code = hold(request, screen, lambda session: _tune(request, session))
@@ -126,7 +128,7 @@ def _tune(request: StudyRequest, session: Session) -> int:
 def _refuse_impossible(request: StudyRequest) -> None:
     """UsageError for errors that no data can mend, before a folder is made or a volume is read."""
     request.mirroring.refuse_unusable()
-    expected = StudyData(NO_CASES, described(datasets.expected(request.data)), {}, request.settings)
+    expected = StudyData(NO_CASES, described(volumes.expected(request.data)), {}, request.settings)
     for space in request.spaces:
         if request.placement.packing != "given" and not even(space):
             what = "auto gives every point the share of the first, and these may differ in memory"
@@ -141,14 +143,14 @@ def _refuse_impossible(request: StudyRequest) -> None:
 
 def _prepare(request: StudyRequest, screen: Screen) -> StudyData:
     """The data of the study: cases are split by name, and no test case is read."""
-    known = datasets.roster(request.data)
+    known = roster(request.data)
     if known.faults:
         raise together(known.faults, "the data")
     made = divided(request.settings, known)
     cases, settings = made.split, recorded(request.settings, made)
     seen = {*cases.train, *cases.validation}
     with screen.bar("preparing volumes") as advance:
-        prepared = datasets.prepare(
+        prepared = volumes.prepare(
             request.data,
             request.cache,
             only=seen,

@@ -7,9 +7,9 @@ from functools import cache, cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
-from harness.data.datasets import Prepared
 from harness.data.regions import absences
 from harness.data.split import Split
+from harness.data.volumes import Prepared
 from harness.errors import PfbenchError, UsageError
 from harness.runs import plugins as registry
 from harness.runs.files import JsonObject

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 
 from harness.checks.finding import Diagnosis, ExaminationRequest, State
-from harness.data.datasets import DataRequest, complete, contents_of, survey
 from harness.data.recognise import recognised
+from harness.data.request import DataRequest, complete, contents_of, survey
 from harness.data.wording import counted
 from harness.errors import DataError
 from tuning.cluster import SHORT, rays_folder, too_long
