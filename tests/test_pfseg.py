@@ -187,6 +187,12 @@ def test_five_levels_of_small_widths_work(widths, guidance_widths):
     assert output.seg.shape == (1, 1, 64, 32, 32) and output.seg.isfinite().all()
 
 
+def test_two_levels_are_the_fewest():
+    network = tiny(widths=(2, 4), guidance_widths=(2,))
+    output = network(torch.rand(1, 1, 8, 8, 8), torch.rand(1, 1, 4, 4, 4))
+    assert output.seg.shape == (1, 1, 16, 16, 16)
+
+
 def test_without_guidance_and_reconstruction_a_low_resolution_image_suffices():
     network = tiny(srt=False, sgm=False, msres="none")
     low, _ = inputs()

@@ -54,6 +54,12 @@ def test_paper_profile_has_the_published_size_and_cost(name, counted):
     assert cost["gflops_per_volume"] == pytest.approx(gflops, rel=1e-3)
 
 
+@pytest.mark.parametrize("profile, factor", [("paper", 10), ("quick", 2)])
+def test_the_published_learning_rate_of_points_is_the_one_under_every_table(profile, factor):
+    assert systems.options("point_unet", profile)["learning_rate_factor"] == factor
+    assert f"{factor}x in " in systems.system("point_unet").deviation
+
+
 @pytest.mark.parametrize("tpf, gflops", [("tfm", 3511.2), ("none", None)])
 def test_fine_tuning_labels_a_volume_and_learns_from_it(tpf, gflops):
     """569.8 to label it; 984.0 forward in training, and twice that back but for the input."""
