@@ -96,7 +96,7 @@ def test_recomputed_blocks_keep_less_for_the_gradient(name):
 
 
 def test_what_pfseg_computes_on_the_full_grid_is_not_kept():
-        assert kept_bytes("pfseg", SPARING) < 0.2 * kept_bytes("pfseg", FP32)
+    assert kept_bytes("pfseg", SPARING) < 0.2 * kept_bytes("pfseg", FP32)
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
