@@ -147,9 +147,10 @@ def _folder_of_our_own() -> Iterator[str]:
         short = SHORT if too_long(place) else str(place)
         own = tempfile.TemporaryDirectory(prefix="pfb-", dir=short, ignore_cleanup_errors=True)
     except OSError as error:
+        where = Path(error.filename).parent if error.filename else "TMPDIR"
         why = (error.strerror or str(error)).lower()
         raise NotStarted(
-            f"Ray's files and sockets cannot be written: {error.filename or 'TMPDIR'}: {why}; "
+            f"Ray's files and sockets cannot be written below {where}: {why}; "
             "export RAY_TMPDIR=DIR, a folder of yours with a name of at most 25 letters"
         ) from error
     with own as folder:
