@@ -15,7 +15,7 @@ from harness.runs.suite import parted
 from harness.runs.trial_folder import TrialFolder
 from harness.systems import catalogue as systems
 from harness.systems.methods import Method
-from harness.trials.checkpoint import load_weights
+from harness.trials.checkpoint import read_weights
 from models.tpf import Strategy, check
 
 
@@ -124,15 +124,23 @@ def _refuse_impossible(spec: TrialSpec, tpf: Strategy | Literal["none"]) -> None
 
 
 def _load(spec: TrialSpec, source: TrialFolder, device: Device) -> Trained:
-    """Build the system that `spec` describes, with the weights of the trial `source`."""
+    """Build the system that `spec` describes, with the weights of the trial `source`.
+
+    Whether the weights fit is seen first, on a network without memory: the specification of a
+    stranger may describe one that no machine holds.
+    """
+    registry.require(spec.plugins)
     try:
-        method = build(spec.model_copy(update={"device": device}))
-    except (ValueError, TypeError) as error:
+        with torch.device("meta"):
+            described = _built(spec)
+    except Exception as error:  # of whatever stands in the options
         what = "describes a network that this version cannot build"
         remedy = "remove its folder and repeat its `pfbench run`, which trains it anew"
         where = f"trial {source.id}"
         raise StateError(what, where=where, remedy=remedy, code="PFB-K06") from error
-    load_weights(method.network, source)
+    weights = read_weights(described.network, source)
+    method = build(spec.model_copy(update={"device": device}))
+    method.network.load_state_dict(weights)
     return Trained(spec, method)
 
 
@@ -143,9 +151,13 @@ def build(spec: TrialSpec) -> Method:
     """
     registry.require(spec.plugins)
     torch.manual_seed(spec.seed)
-    data = spec.data
-    seen = (len(data.modalities), data.grid, len(data.names), data.exclusive)
-    method = systems.build(spec.system, spec.options, *seen)
+    method = _built(spec)
     method.network.to(spec.device)
     method.follow(spec.protocol)
     return method
+
+
+def _built(spec: TrialSpec) -> Method:
+    data = spec.data
+    seen = (len(data.modalities), data.grid, len(data.names), data.exclusive)
+    return systems.build(spec.system, spec.options, *seen)
