@@ -113,10 +113,10 @@ def _tuned_in_words(line: Record) -> str:
 def unit_notes(shown: Sequence[ResultTable]) -> list[str]:
     """The notes on the units of the figures, and on the values in brackets if there are any."""
     means = pd.concat([table.means for table in shown])
-    several = {bool(t.means[DICE.spread_of_seeds].notna().any()) for t in shown}
-    over = OVER_SEEDS if several == {True} else OVER_PATIENTS
-    if len(several) > 1:
-        over = f"{OVER_PATIENTS}, in tables with several trainings {OVER_SEEDS}"
+    several = means[DICE.spread_of_seeds].notna()
+    over = OVER_SEEDS if several.all() else OVER_PATIENTS
+    if several.any() and not several.all():
+        over = f"{OVER_PATIENTS}, in rows with several trainings {OVER_SEEDS}"
     printed = [measure.paper_column for measure in MEASURES if measure.paper]
     units = UNITS.format(over=over)
     return [units, BRACKETS] if means[printed].notna().to_numpy().any() else [units]
