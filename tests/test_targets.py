@@ -196,8 +196,15 @@ def test_what_a_class_lacks_is_counted_and_said():
     assert said == [
         "1 of 2 train cases without tc",
         "none of the 2 train cases has any et: it cannot be learned",
-        "1 of 2 test cases without et",
+        "1 of 2 test cases without et: an empty prediction scores Dice 100 and HD95 0 there, any "
+        "other Dice 0 and the diagonal of the volume",
     ]
+
+
+def test_of_several_folds_those_are_said_that_have_none_at_all():
+    absent = {"et": frozenset({"a", "b", "t"})}
+    said = regions.absences(absent, {"train": ("a", "b"), "test": ("t", "u")}, wholly=True)
+    assert said == ["none of the 2 train cases has any et: it cannot be learned"]
 
 
 # ── losses ──────────────────────────────────────────────────────────────────────────────────────
@@ -300,6 +307,11 @@ def test_targets_begin_to_differ_alike_in_all_eight_voxels_of_a_block():
     plain = UNet(8, 8, (4, 4, 8)).head.weight
     torch.manual_seed(0)
     assert torch.equal(HDResUNet(1, (4, 4, 8)).unet.head.weight, plain)
+
+
+def test_half_a_probability_is_enough_for_each_target():
+    probability = np.array([[0.5, 0.49], [0.5, 0.5]])[:, None, None]
+    assert built("unet3d", 2).mask(probability).ravel().tolist() == [3, 2]
 
 
 def test_of_exclusive_targets_the_most_probable_stays():

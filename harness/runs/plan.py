@@ -223,7 +223,12 @@ def plan(
         for name, table in tables.items()
         for row in table
     )
-    notes = (*prepared.notes, *absences(prepared.absent, split.parts))
+    lacking = [
+        f"fold {fold.number}: {note}" if crossed else note
+        for fold in empty.folds
+        for note in absences(prepared.absent, fold.split.parts, wholly=crossed is not None)
+    ]
+    notes = (*prepared.notes, *lacking)
     others = [row for other in elsewhere for row in _tested_on(other, planned)]
     return replace(empty, rows=(*planned, *others), notes=notes)
 
