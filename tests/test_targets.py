@@ -309,6 +309,11 @@ def test_targets_begin_to_differ_alike_in_all_eight_voxels_of_a_block():
     assert torch.equal(HDResUNet(1, (4, 4, 8)).unet.head.weight, plain)
 
 
+def test_half_a_probability_is_enough_for_each_target():
+    probability = np.array([[0.5, 0.49], [0.5, 0.5]])[:, None, None]
+    assert built("unet3d", 2).mask(probability).ravel().tolist() == [3, 2]
+
+
 def test_of_exclusive_targets_the_most_probable_stays():
     method = built("unet3d", 2, exclusive=True)
     probability = np.array([[0.9, 0.6, 0.2, 0.7], [0.8, 0.7, 0.1, 0.7]])[:, None, None]
