@@ -119,8 +119,9 @@ def test_a_smaller_grid_has_its_share_of_the_points():
     assert cloud_size(share, (32, 64, 64)) == round(365_000 / (4 * 3 * 3))
 
 
-def test_a_number_of_points_is_taken_as_it_is():
-    assert cloud_size(12_000, (32, 64, 64)) == 12_000
+@pytest.mark.parametrize("number", [1, 12_000])
+def test_a_number_of_points_is_taken_as_it_is(number):
+    assert cloud_size(number, (32, 64, 64)) == number
 
 
 @pytest.mark.parametrize("points", [0, -1, 0.0, 1.5, True, "many"])

@@ -25,7 +25,7 @@ from harness.results import tables
 from harness.systems import catalogue as systems
 from harness.systems.catalogue import SYSTEMS
 from harness.systems.evaluate import evaluate, summary
-from harness.systems.methods import WholeVolume
+from harness.systems.methods import Patches, WholeVolume
 from models import losses
 from models.objective import fusion_terms
 from models.unet import UNet
@@ -370,8 +370,9 @@ def test_a_plugin_that_was_not_made_for_several_targets_is_refused(
     assert systems.build("mine", {}, 1, GRID).targets == 1
 
 
-def test_a_plugin_that_answers_with_one_channel_is_found_out_before_training(monkeypatch):
-    entry = systems.SystemEntry("M", "patch-free", deaf, Aware, "")
+@pytest.mark.parametrize("sees", [Aware, Patches])
+def test_a_plugin_that_answers_with_one_channel_is_found_out_before_training(monkeypatch, sees):
+    entry = systems.SystemEntry("M", "patch-free", deaf, sees, "")
     monkeypatch.setitem(SYSTEMS, "mine", entry)
     with pytest.raises(ValueError, match="answers with 1 channels for 2 targets"):
         systems.build("mine", {}, 1, GRID, 2).look(1)
