@@ -31,14 +31,13 @@ class JobBoard:
         self.begun: dict[str, str] = {}  # trials that have said a word, and on which machine
         self.again: deque[Job] = deque()
         self.losses: dict[str, list[str]] = defaultdict(list)  # of a job, on which machines
-        self.drained = False
         self.fault: BaseException | None = None
         self.lock = threading.Lock()
         self.closed = False
 
     @property
     def empty(self) -> bool:
-        return self.drained and not self.running and not self.again
+        return not self.running and not self.again and not self.source.left()
 
     @property
     def left(self) -> int:
@@ -56,7 +55,6 @@ class JobBoard:
             if len(self.running) >= places:
                 return None
             job = self.again.popleft() if self.again else self.source.next()
-            self.drained = job is None
             if job:
                 self.running[trial] = job
             return job
@@ -74,7 +72,7 @@ class JobBoard:
             if "event" in result:
                 over = self.source.heard(job.id, result["event"][0])
             elif "outcome" in result:
-                self._end(job, result["outcome"][0])
+                self.source.ended(job.id, result["outcome"][0])
                 over = True
             if over:
                 del self.running[trial]
@@ -91,11 +89,7 @@ class JobBoard:
             if own < ATTEMPTS and len(losses) < MACHINES:
                 self.again.append(job)
             else:
-                self._end(job, {"reason": "lost", "detail": why})
-
-    def _end(self, job: Job, outcome: dict[str, Any]) -> None:
-        self.source.ended(job.id, outcome)
-        self.drained = False  # another job may have waited for this one
+                self.source.ended(job.id, {"reason": "lost", "detail": why})
 
     def restart(self, error: Exception) -> None:
         """Handle the end of Tune and of its trials. Raises ClusterLost when no job had begun."""

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from harness.data.datasets import DATASETS
 from harness.data.layout import nothing_here, stem
 from harness.data.pattern import Tree
 from harness.data.request import DataRequest, complete, contents_of, patterns_of
+from harness.data.wording import counted
 from harness.errors import DataError
 
 DEPTH, LOOKED_AT = 5, 2000  # folders deep and volumes, for a proposal
@@ -65,7 +66,7 @@ def _with_images(files: Files) -> int:
 
 
 def _unknown(root: Path, tree: Tree) -> DataError:
-    volumes = [path for path, _ in zip(_volumes(tree, "", DEPTH), range(LOOKED_AT), strict=False)]
+    volumes = [path for path, _ in zip(tree.volumes(DEPTH), range(LOOKED_AT), strict=False)]
     if not volumes:
         known = ", ".join(sorted(set(DATASETS) - {"phantom"}))
         return nothing_here(root, f"the layout of one of {known}")
@@ -75,20 +76,10 @@ def _unknown(root: Path, tree: Tree) -> DataError:
     fits = bool(images and labels) and by_pattern.find(layout, tree).complete
     if fits:
         options = [f"--image '{_modality(text)}={text}'" for text in images[:4]]
-        remedy = f"{' '.join(options)} --label '{labels[0]}', which fits {fits} cases"
+        remedy = f"{' '.join(options)} --label '{labels[0]}', which fits {counted(fits, 'case')}"
     else:
         remedy = "--image 'NAME={case}/IMAGE.nii.gz' --label '{case}/LABEL.nii.gz'"
     return DataError(what, where=str(root), remedy=remedy, code="PFB-D14")
-
-
-def _volumes(tree: Tree, below: str, depth: int) -> Iterator[str]:
-    """Yield the paths of volumes in order, at most `depth` folders deep."""
-    for name, is_folder in tree.names(below).items():
-        path = f"{below}/{name}" if below else name
-        if is_folder and depth:
-            yield from _volumes(tree, path, depth - 1)
-        elif not is_folder and stem(Path(name)):
-            yield path
 
 
 def _proposed(volumes: list[str]) -> tuple[list[str], list[str]]:

@@ -31,6 +31,7 @@ from harness.runs.files import (
     damaged,
     read_json,
     reading,
+    refuse_huge,
     remove_temporary,
     sha256,
     write_bytes,
@@ -267,8 +268,8 @@ class TrialFolder:
             return rows.loc[rows["failed"].astype(bool), "target_ml"].astype(float).to_list()
 
     def missed_cases(self) -> list[str]:
-        """The test cases without any overlap, which have the worst score; "case (target)" where
-        there are several."""
+        """The test cases of which exactly one mask is empty, which have the worst score; "case
+        (target)" where there are several targets."""
         with reading(self.cases_file, "has no readable scores", ANEW):
             self._refuse_changed(self.cases_file)
             with open(self.cases_file, newline="", encoding="utf-8") as file:
@@ -280,6 +281,7 @@ class TrialFolder:
 
     def _refuse_changed(self, path: Path) -> None:
         """Raise StateError for a file of a finished trial that is not what the trial wrote."""
+        refuse_huge(path)
         result = self.result()
         name = path.relative_to(self.path).as_posix()
         written = result.sha256.get(name) if isinstance(result, Scored) else None
