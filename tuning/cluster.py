@@ -63,7 +63,7 @@ class NotStarted(LaunchError):
 
 SOCKET_BYTES = 103  # of the address of a socket on macOS; Linux has 107
 SOCKET = "/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"  # below Ray's folder
-OWN = "/pfb-12345678"
+OWN = "/pfb12345678/r"
 SHORT = "/tmp"
 
 
@@ -145,15 +145,16 @@ def _folder_of_our_own() -> Iterator[str]:
     try:
         place = rays_folder()
         short = SHORT if too_long(place) else str(place)
-        own = tempfile.TemporaryDirectory(prefix="pfb-", dir=short, ignore_cleanup_errors=True)
+        own = tempfile.TemporaryDirectory(prefix="pfb", dir=short, ignore_cleanup_errors=True)
     except OSError as error:
+        where = Path(error.filename).parent if error.filename else "TMPDIR"
         why = (error.strerror or str(error)).lower()
         raise NotStarted(
-            f"Ray's files and sockets cannot be written: {error.filename or 'TMPDIR'}: {why}; "
+            f"Ray's files and sockets cannot be written below {where}: {why}; "
             "export RAY_TMPDIR=DIR, a folder of yours with a name of at most 25 letters"
         ) from error
     with own as folder:
-        yield folder
+        yield f"{folder}/r"  # Ray lets everybody write there, but nobody comes so far
 
 
 def _put_back(on_sigterm: Any) -> None:
