@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
-import pandas as pd
+import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -27,6 +28,7 @@ from harness.data.layout import unusable_id
 from harness.errors import StateError
 from harness.runs import mask_file, records
 from harness.runs.crash_points import crash_point
+from harness.runs.csv_file import Columns, csv_lines, read_columns
 from harness.runs.files import (
     damaged,
     read_json,
@@ -65,9 +67,9 @@ MEASUREMENT_FILE = "measurement.json"
 
 
 @lru_cache(maxsize=512)
-def _cases(path: Path, changed_ns: int) -> pd.DataFrame:
+def _cases(path: Path, changed_ns: int) -> Columns:
     """Read the cells of cases.csv, cached by its time of change: a report asks column by column."""
-    return pd.read_csv(path, dtype={"case": str}, na_filter=False)
+    return read_columns(path, words=("case", "target", "failed"))
 
 
 class TrialFolder:
@@ -212,7 +214,7 @@ class TrialFolder:
 
     def write_history(self, epochs: Sequence[Mapping[str, float]]) -> None:
         """Write one line for each epoch."""
-        write_bytes(self.history_file, pd.DataFrame(epochs).to_csv(index=False).encode())
+        write_bytes(self.history_file, csv_lines(epochs))
 
     def history(self) -> list[dict[str, float]]:
         """Read the epochs so far, each with the cells that hold a number.
@@ -231,7 +233,7 @@ class TrialFolder:
 
     def write_cases(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Write one line of scores for each test case, and in it for each of several targets."""
-        write_bytes(self.cases_file, pd.DataFrame(rows).to_csv(index=False).encode())
+        write_bytes(self.cases_file, csv_lines(rows))
 
     def scores(self, column: str) -> dict[str, float]:
         """Read one score of every test case, by case; of several targets the mean over them.
@@ -239,23 +241,24 @@ class TrialFolder:
         Raises StateError when cases.csv is not as the trial wrote it.
         """
         with reading(self.cases_file, "has no readable scores", ANEW):
-            rows = self._lines()
-            values = rows[column].astype(float)
-            if "target" not in rows:
-                return dict(zip(rows["case"], values, strict=True))
-            means = values.groupby(rows["case"], sort=False).mean()
-            return dict(zip(map(str, means.index), means, strict=True))
+            lines = self._lines()
+            values: dict[str, list[float]] = {}
+            for case, value in zip(lines["case"], lines[column].astype(float), strict=True):
+                values.setdefault(case, []).append(float(value))
+            return {case: fmean(of_targets) for case, of_targets in values.items()}
 
-    def _lines(self) -> pd.DataFrame:
+    def _lines(self) -> Columns:
         """The lines of cases.csv; of several targets those that any test case has, or `target`."""
         self._refuse_changed(self.cases_file)
-        rows = _cases(self.cases_file, self.cases_file.stat().st_mtime_ns)
-        if "target" not in rows:
-            return rows
+        lines = _cases(self.cases_file, self.cases_file.stat().st_mtime_ns)
+        if "target" not in lines:
+            return lines
         if self.target:
-            return rows[rows["target"] == self.target]
-        volumes = rows["target_ml"].astype(float).groupby(rows["target"]).max()
-        return rows[rows["target"].map(volumes) > 0] if volumes.any() else rows
+            kept = lines["target"] == self.target
+        else:
+            there = {*lines["target"][lines["target_ml"].astype(float) > 0]}
+            kept = np.array([not there or target in there for target in lines["target"]])
+        return {name: column[kept] for name, column in lines.items()}
 
     def failed_ml(self) -> list[float]:
         """The volume in ml of each target of which exactly one mask is empty; 0 for a false alarm.
@@ -263,8 +266,8 @@ class TrialFolder:
         Raises StateError as `scores` does.
         """
         with reading(self.cases_file, "has no readable scores", ANEW):
-            rows = self._lines()
-            return rows.loc[rows["failed"].astype(bool), "target_ml"].astype(float).to_list()
+            lines = self._lines()
+            return [*map(float, lines["target_ml"][lines["failed"] == "True"])]
 
     def missed_cases(self) -> list[str]:
         """The test cases without any overlap, which have the worst score; "case (target)" where
