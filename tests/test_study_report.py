@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from harness.report.of_study import key_figures
 from harness.report.panels import panel
-from harness.results import tables as table
+from harness.results import tables
 from harness.results.study import differences
 from harness.runs.study_folder import propose
 
@@ -63,6 +63,6 @@ def test_the_table_of_a_tuned_run_says_with_which_values(tmp_path):
         "exceptions": {"resunet3d": {"learning_rate": 0.0016639}},
     }
     run.change(settings=run.manifest.settings | tuned)
-    notes = table.build(run.folder).notes
+    notes = tables.build(run.folder).notes
     assert "pfseg with weights.srt 0.0526542, weights.tel 0.25, set by the user" in notes
     assert "resunet3d trained with its own learning_rate 0.0016639" in notes

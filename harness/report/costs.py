@@ -7,7 +7,8 @@ from itertools import pairwise
 from harness.report.cost_plots import CostPoint, tradeoff, worth_it
 from harness.report.document import Cell, Panel, Plot, Table
 from harness.report.panels import legend, panel
-from harness.results import tables as table
+from harness.results.cells import Column, columns, values
+from harness.results.notes import device_notes
 from harness.results.standings import Standing
 from harness.results.table_data import ResultTable
 from harness.runs.measures import DICE, HD95, Measure
@@ -26,7 +27,7 @@ def cost_plots(shown: ResultTable, standings: Mapping[str, Standing]) -> Plot | 
     panels: list[Panel] = []
     data: list[Table] = []
     for metric in (DICE, HD95):
-        for column in table.columns(shown):
+        for column in columns(shown):
             name = column.measure.name
             if name not in COSTS:
                 continue
@@ -46,7 +47,7 @@ def cost_plots(shown: ResultTable, standings: Mapping[str, Standing]) -> Plot | 
         "Dice by its mean, HD95 by its median. Bars: 95 % interval. The broken line joins the "
         "systems that no other beats in both."
     )
-    notes = "; ".join(table.device_notes([shown]))
+    notes = "; ".join(device_notes([shown]))
     title = shown.about.title
     kinds = shown.means["kind"]
     return Plot(title, f"{lead} {notes}".strip(), tuple(panels), tuple(data), legend(kinds))
@@ -61,7 +62,7 @@ def steps(shown: ResultTable, standings: Mapping[str, Standing]) -> list[Table]:
     if "time" not in shown.about.shows:
         return []
     tables = []
-    for column in table.columns(shown):
+    for column in columns(shown):
         if column.measure.name in COSTS:
             front = worth_it(_points(shown, column, standings[DICE.key]), DICE.side)
             if len(front) > 1:
@@ -69,7 +70,7 @@ def steps(shown: ResultTable, standings: Mapping[str, Standing]) -> list[Table]:
     return tables
 
 
-def _steps(front: list[CostPoint], column: table.Column) -> Table:
+def _steps(front: list[CostPoint], column: Column) -> Table:
     unit = column.measure.unit or column.measure.label
     device = f", {column.heading.rpartition(', ')[2]}" if column.device else ""
     rows = []
@@ -85,11 +86,11 @@ def _steps(front: list[CostPoint], column: table.Column) -> Table:
     return Table(caption, headings, tuple(rows), 2)
 
 
-def _points(shown: ResultTable, column: table.Column, standing: Standing) -> list[CostPoint]:
+def _points(shown: ResultTable, column: Column, standing: Standing) -> list[CostPoint]:
     lines = shown.means.to_dict("records")
     labelled = len(shown.about.headings) == 1
     points = []
-    for line, cost in zip(lines, table.values(shown, column), strict=True):
+    for line, cost in zip(lines, values(shown, column), strict=True):
         found = standing.intervals.get(line["key"])
         if cost is None or found is None:
             continue

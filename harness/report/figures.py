@@ -6,7 +6,7 @@ from pathlib import Path
 from harness.data.case import Volume
 from harness.report.case_choice import draw_sheets
 from harness.report.patch_size_plot import ladder_plot
-from harness.results import tables as table
+from harness.results import tables
 from harness.results.caveats import SYNTHETIC
 from harness.runs.run_folder import RunFolder
 from harness.runs.suites import SUITES
@@ -48,7 +48,7 @@ def draw_ladder(folder: RunFolder) -> list[Path]:
     run = folder.run()
     if LADDER not in run.suites:
         return []
-    [its_table] = [each for each in table.build(folder).tables if each.suite == LADDER]
+    [its_table] = [each for each in tables.build(folder).tables if each.suite == LADDER]
     sizes = [row.key for row in SUITES[LADDER].rows]  # a --model beside them has none
     frame = its_table.means[its_table.means["key"].isin(sizes)].copy()
     if frame.empty:

@@ -15,7 +15,7 @@ from harness.report.document import Block, Bullets, Document, Section, Table
 from harness.report.failures import failures_section
 from harness.report.reproduce import environment_section, reproduce_section
 from harness.report.results_table import drop_table, fold_table, result_table
-from harness.results import tables as table
+from harness.results import tables
 from harness.results.caveats import caveats
 from harness.results.compare import Found, family_of
 from harness.results.rows import ResultRow, merged_rows, scored_targets
@@ -55,7 +55,7 @@ class Gathered:
     """The rows and tables that the sections are made from, read once."""
 
     folders: tuple[RunFolder, ...]
-    results: table.Results
+    results: tables.Results
     rows: dict[str, list[ResultRow]]
     """Suite -> the rows of the suite."""
 
@@ -64,7 +64,7 @@ class Gathered:
         by_suite: dict[str, list[ResultRow]] = {}
         for row in merged_rows(folders):
             by_suite.setdefault(row.suite, []).append(row)
-        return cls(tuple(folders), table.build(*folders), by_suite)
+        return cls(tuple(folders), tables.build(*folders), by_suite)
 
     @cached_property
     def standings(self) -> dict[str, dict[str, Standing]]:

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from harness.report.document import Cell, Table
-from harness.results import drops
-from harness.results import tables as table
+from harness.results import cells, drops, notes
 from harness.results.drops import Drop
 from harness.results.standings import Standing
-from harness.results.table_data import Record, ResultTable
+from harness.results.table_data import Record, ResultTable, absent, dice_by_fold
 from harness.runs.measures import DICE, HD95, Measure
 from harness.runs.run_folder import RunFolder
 
@@ -30,22 +29,22 @@ PAPER = "Paper: its printed value; its HD95 is in voxels, its time of its own de
 
 def result_table(shown: ResultTable, standings: Mapping[str, Standing]) -> Table:
     """One table of results; `standings` is keyed by column of cases.csv."""
-    columns = table.columns(shown)
+    columns = cells.columns(shown)
     lines = shown.means.to_dict("records")
     figures = [
-        _column(lines, column.measure, table.values(shown, column), standings) for column in columns
+        _column(lines, column.measure, cells.values(shown, column), standings) for column in columns
     ]
     rows = []
     for number, line in enumerate(lines):
-        cells = [column[number] for column in figures]
+        found = [column[number] for column in figures]
         if line["status"] != "ok":
-            cells[0] = Cell(f"{line['status']}: {line['reason']}", tone="failed")
-        rows.append((*map(Cell, table.head(shown, line)), *cells))
+            found[0] = Cell(f"{line['status']}: {line['reason']}", tone="failed")
+        rows.append((*map(Cell, cells.head(shown, line)), *found))
     about = shown.about
-    headings = tuple(table.headings(shown))
-    notes = _notes(shown, standings)
-    notes += (PAPER,) if any(cell.paper for row in rows for cell in row) else ()
-    return Table(shown.title, headings, tuple(rows), len(about.headings), notes)
+    headings = tuple(cells.headings(shown))
+    below = _notes(shown, standings)
+    below += (PAPER,) if any(cell.paper for row in rows for cell in row) else ()
+    return Table(shown.title, headings, tuple(rows), len(about.headings), below)
 
 
 def drop_table(title: str, worse: Sequence[Drop]) -> Table:
@@ -56,7 +55,7 @@ def drop_table(title: str, worse: Sequence[Drop]) -> Table:
 
 def fold_table(shown: ResultTable, folders: Sequence[RunFolder]) -> Table | None:
     """The table of Dice in each fold of a cross-validation; None for a single split."""
-    found = table.dice_by_fold(shown, folders)
+    found = dice_by_fold(shown, folders)
     if not found:
         return None
     folds = list(dict.fromkeys(fold for of_folds, _ in found.values() for fold in of_folds))
@@ -64,10 +63,10 @@ def fold_table(shown: ResultTable, folders: Sequence[RunFolder]) -> Table | None
         (
             Cell(title),
             *(
-                Cell(table.number(v, DICE) if (v := of_folds.get(f)) is not None else "")
+                Cell(cells.number(v, DICE) if (v := of_folds.get(f)) is not None else "")
                 for f in folds
             ),
-            Cell("" if table.absent(apart) else table.number(apart, DICE)),
+            Cell("" if absent(apart) else cells.number(apart, DICE)),
         )
         for title, (of_folds, apart) in found.items()
     )
@@ -81,7 +80,7 @@ def _column(
     values: list[float | None],
     standings: Mapping[str, Standing],
 ) -> list[Cell]:
-    best = table.best_of(measure, values)
+    best = cells.best_of(measure, values)
     standing = standings.get(_carried(measure))
     return [
         _cell(line, measure, value, best, standing)
@@ -96,10 +95,10 @@ def _cell(
     best: float | None,
     standing: Standing | None,
 ) -> Cell:
-    paper = table.printed_value(line, measure)
+    paper = cells.printed_value(line, measure)
     if value is None:
         return Cell("", paper=paper)
-    text = table.number(value, measure) + _spreads(line, measure)
+    text = cells.number(value, measure) + _spreads(line, measure)
     below = ""
     found = standing.intervals.get(line["key"]) if standing else None
     if found and found.low is not None and found.high is not None:
@@ -117,24 +116,23 @@ def _carried(measure: Measure) -> str:
 def _spreads(line: Record, measure: Measure) -> str:
     """The spreads as text, " ± 8.10; ± 0.42": over patients, and over trainings where several."""
     columns = [measure.spread, measure.spread_of_seeds] if measure.spread else []
-    there = [line[column] for column in columns if not table.absent(line[column])]
-    return ";".join(f" ± {table.number(value, measure)}" for value in there)
+    there = [line[column] for column in columns if not absent(line[column])]
+    return ";".join(f" ± {cells.number(value, measure)}" for value in there)
 
 
 def _notes(shown: ResultTable, standings: Mapping[str, Standing]) -> tuple[str, ...]:
-    notes = [*table.device_notes([shown]), *table.unsteady_notes([shown])]
+    below = [*notes.device_notes([shown]), *notes.unsteady_notes([shown])]
     if (shown.means["transductive"] == True).any():  # noqa: E712  the column holds missing values
-        notes.append(table.TRANSDUCTIVE)
-    notes += table.fine_tuning_notes([shown])
-    notes += shown.about.notes
+        below.append(notes.TRANSDUCTIVE)
+    below += notes.fine_tuning_notes([shown])
+    below += shown.about.notes
     intervals = [i for s in standings.values() for i in s.intervals.values()]
-    few = {i.note: None for i in intervals if i.note}
-    notes += few
+    below += {i.note: None for i in intervals if i.note}
     said = {note: None for standing in standings.values() for note in standing.notes}
-    notes += [f"{note} (in the intervals, tests and ranks)" for note in said]
-    notes.append(UNITS)
+    below += [f"{note} (in the intervals, tests and ranks)" for note in said]
+    below.append(UNITS)
     if any(i.low is not None for i in intervals):
-        notes.append(INTERVALS)
+        below.append(INTERVALS)
     if set(shown.about.shows) & {"time", "memory", "gflops"}:
-        notes.append(COSTS)
-    return tuple(notes)
+        below.append(COSTS)
+    return tuple(below)

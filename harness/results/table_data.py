@@ -3,6 +3,7 @@
 trials ─► lines (row = "trial") ─► their mean (row = "mean") ─► ResultTable ─► results.tables
 """
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -276,3 +277,28 @@ def where(lines: pd.DataFrame, column: str) -> "pd.Series[str]":
         threads = ", " + lines["threads"].astype(str) + " threads"
         return place + threads.where(lines["threads"].notna(), "")
     return place
+
+
+def dice_by_fold(
+    table: ResultTable, folders: Sequence[RunFolder]
+) -> dict[str, tuple[dict[str, float], float | None]]:
+    """Dice in each fold, over the seeds, by its name, and its deviation, for each finished row.
+
+    Empty for a single split.
+    """
+    names = {int(at): one.said(int(at)) for f in folders for at, one in f.run().folds.items()}
+    found = {}
+    for line in table.means.to_dict("records"):
+        if not line.get("fold") or line["status"] != "ok" or absent(line[DICE.column]):
+            continue
+        its = (table.frame["key"] == line["key"]) & (table.frame["row"] == "trial")
+        lines = table.frame[its & table.frame[DICE.column].notna()]
+        of_folds = lines[DICE.column].astype(float).groupby(lines["fold"].astype(int)).mean()
+        known = {names[int(fold)]: float(value) for fold, value in of_folds.items()}
+        found[line["title"]] = known, line.get(DICE.spread_of_folds)
+    return found
+
+
+def absent(value: Any) -> bool:
+    """Whether a cell of the frame is empty: None or NaN."""
+    return value is None or (isinstance(value, float) and math.isnan(value))

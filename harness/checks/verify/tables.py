@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.checks.verify.inspection import Inspection, same
 from harness.errors import PfbenchError
-from harness.results import tables as table
+from harness.results import tables
 from harness.results.csv_text import csv_text
 from harness.runs.records import RunManifest
 from harness.runs.run_folder import RunFolder
@@ -28,12 +28,12 @@ def check_tables(run: RunManifest, folder: RunFolder, found: Inspection) -> None
         return
     path = folder.path / "table.csv"
     try:
-        results = table.build(folder)
+        results = tables.build(folder)
     except DAMAGED as error:
         found.fault(path, f"cannot be made again from the results: {in_words(error)}")
         return
     same_csv(path, csv_text(results.frame), ("key", "seed"), found)
-    same_text(path.with_suffix(".md"), table.markdown(results), found)
+    same_text(path.with_suffix(".md"), tables.markdown(results), found)
 
 
 def in_words(error: Exception) -> str:
