@@ -14,7 +14,7 @@ NORMAL = NormalDist()
 SERIES = 30.0
 """From here on the logarithm of gamma(a + 1/2) / gamma(a) is summed as a series: the difference of
 two large logarithms would lose digits."""
-NEARLY_NORMAL = 1e5
+NEARLY_NORMAL = 1e6
 """Degrees of freedom beyond which Student's t is the normal distribution and a correction: the
 continued fraction would lose digits."""
 

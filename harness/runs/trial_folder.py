@@ -66,10 +66,53 @@ RESULT_FILE = "result.json"
 MEASUREMENT_FILE = "measurement.json"
 
 
+Stamp = tuple[int, int, int]
+"""What changes with a file: its time of change in ns, its inode and its size."""
+
+
+def _stamp(path: Path) -> Stamp | None:
+    """The stamp of the file, by which its content is cached: a report asks a hundred times."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
 @lru_cache(maxsize=512)
-def _cases(path: Path, changed_ns: int) -> Columns:
-    """Read the cells of cases.csv, cached by its time of change: a report asks column by column."""
+def _cases(path: Path, stamp: Stamp | None) -> Columns:
     return read_columns(path, words=("case", "target", "failed"))
+
+
+@lru_cache(maxsize=4096)
+def _result(path: Path, stamp: Stamp) -> Result:
+    return records.read(path, RESULT)
+
+
+@lru_cache(maxsize=4096)
+def _sum(path: Path, stamp: Stamp) -> str:
+    return sha256(path)
+
+
+@lru_cache(maxsize=4096)
+def _spec(path: Path, stamp: Stamp | None) -> TrialSpec:
+    """The specification in spec.json. Raises StateError when it does not give the folder's name."""
+    try:
+        spec = TrialSpec.model_validate(read_json(path))
+    except ValidationError as error:
+        what = f"is no specification ({error.error_count()} faults)"
+        raise records.written_by_another(path, what) or damaged(path, what) from error
+    if spec.id != path.parent.name:
+        what = f"describes trial {spec.id} for this version, not {path.parent.name}"
+        if other := records.written_by_another(path, what):
+            raise other
+        raise StateError(
+            f"describes trial {spec.id}, not {path.parent.name}",
+            where=str(path),
+            remedy="remove the folder of this trial; the same command makes it anew",
+            code="PFB-K09",
+        )
+    return spec
 
 
 class TrialFolder:
@@ -105,29 +148,14 @@ class TrialFolder:
 
         Raises StateError when spec.json does not match the name of the folder.
         """
-        path = self.spec_file
-        try:
-            spec = TrialSpec.model_validate(read_json(path))
-        except ValidationError as error:
-            what = f"is no specification ({error.error_count()} faults)"
-            raise records.written_by_another(path, what) or damaged(path, what) from error
-        if spec.id != self.id:
-            what = f"describes trial {spec.id} for this version, not {self.id}"
-            if other := records.written_by_another(path, what):
-                raise other
-            raise StateError(
-                f"describes trial {spec.id}, not {self.id}",
-                where=str(path),
-                remedy="remove the folder of this trial; the same command makes it anew",
-                code="PFB-K09",
-            )
-        return spec
+        return _spec(self.spec_file, _stamp(self.spec_file))
 
     def result(self) -> Result | None:
         """Read how training and scoring ended; None while they have not ended."""
-        if not self.result_file.exists():
+        stamp = _stamp(self.result_file)
+        if stamp is None:
             return None
-        result = records.read(self.result_file, RESULT)
+        result = _result(self.result_file, stamp)
         if self.target and isinstance(result, records.Scored):
             if self.target not in result.targets:
                 raise damaged(self.result_file, f"lacks 'targets.{self.target}'")
@@ -250,7 +278,7 @@ class TrialFolder:
     def _lines(self) -> Columns:
         """The lines of cases.csv; of several targets those that any test case has, or `target`."""
         self._refuse_changed(self.cases_file)
-        lines = _cases(self.cases_file, self.cases_file.stat().st_mtime_ns)
+        lines = _cases(self.cases_file, _stamp(self.cases_file))
         if "target" not in lines:
             return lines
         if self.target:
@@ -286,7 +314,8 @@ class TrialFolder:
         result = self.result()
         name = path.relative_to(self.path).as_posix()
         written = result.sha256.get(name) if isinstance(result, Scored) else None
-        if written and path.exists() and sha256(path) != written:
+        stamp = _stamp(path)
+        if written and stamp and _sum(path, stamp) != written:
             what = "is not what the trial wrote (SHA-256)"
             raise StateError(what, where=str(path), remedy=ANEW, code="PFB-K08")
 
