@@ -55,10 +55,25 @@ def test_labels_are_measured_in_millilitres_and_counted_in_pieces(found):
 
 
 def test_the_target_on_the_grid_stands_beside_that_of_the_file(found):
-    target = found.cases[0].target
+    target = found.cases[0].targets["lv"]
     assert (target.ml, target.pieces) == (1.0, 1)
     assert 0.5 < target.kept < 1.5
     assert found.grid == (32, 64, 64)
+
+
+def test_each_of_several_targets_is_measured_and_the_one_that_is_nowhere_is_said(root):
+    found = describe(DataRequest("acdc", root, target="all", reduce=(8, 12, 12)))
+    assert found.targets == ("lv", "myo", "rv")
+    seen = found.cases[0].targets
+    assert {name: one.ml for name, one in seen.items()} == {
+        "lv": 1.0,
+        "myo": 0.0,
+        "rv": pytest.approx(2 * 8 * 2 / 1000),
+    }
+    assert any(note.startswith("myo: 6 of 6 cases without any target") for note in found.notes)
+    lines = [line for line in of_data.as_text(found).splitlines() if line.startswith("patient000")]
+    assert [line.split()[2] for line in lines[:3]] == ["lv", "myo", "rv"]
+    assert "contours of lv, myo, rv" in of_data.page(found)
 
 
 def test_intensities_are_percentiles_in_order(found):
@@ -102,7 +117,8 @@ def test_json_has_every_figure_and_no_picture(found):
     content = json.loads(json.dumps(found.as_json()))
     assert content["patients"] == 3
     assert content["cases"][0]["labels"]["3"] == {"ml": 1.0, "pieces": 1}
-    assert content["cases"][0]["target"]["kept"] == found.cases[0].target.kept
+    kept = content["cases"][0]["targets"][found.targets[0]]["kept"]
+    assert kept == found.cases[0].targets[found.targets[0]].kept
     assert "slice" not in content["cases"][0]
 
 

@@ -11,6 +11,9 @@ from helper_in_process import pfbench
 
 from harness.data.jobs import find_jobs
 from harness.data.request import DataRequest, contents_of
+from harness.data.targets import unpacked
+from harness.errors import UsageError
+from harness.experiments.export_nnunet import nnunet_labels
 from harness.runs.run_folder import RunFolder
 
 RUN = ["run", "--suite", "table5", "--model", "resunet3d_up", "--epochs", 1, "--measure-repeats", 1,
@@ -90,6 +93,87 @@ def test_masks_on_the_exported_images_come_back_by_score(exported, tmp_path):
         "resunet3d_up",
         "nnunet",
     ]
+
+
+# ── several targets ─────────────────────────────────────────────────────────────────────────────
+
+
+def as_nnunet_draws(probabilities, content):
+    """Its label map of regions: each in turn, in the order of `labels`, with its value."""
+    drawn = np.zeros(probabilities.shape[1:], np.uint8)
+    for place, value in enumerate(content["regions_class_order"]):
+        drawn[probabilities[place] > 0.5] = value
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory):
+    top = tmp_path_factory.mktemp("regions")
+    pfbench(*RUN, "--target", "et,wt,tc", "--out", top / "run")
+    pfbench("export", "nnunet", top / "run", top / "out")
+    return RunFolder(top / "run"), top / "out"
+
+
+def test_nested_targets_are_regions_in_the_order_in_which_nnunet_draws_them(nested):
+    run, out = nested
+    content = json.loads((raw(out) / "dataset.json").read_text())
+    assert list(content["labels"].items()) == [
+        ("background", 0),
+        ("wt", [1, 2, 3]),
+        ("tc", [2, 3]),
+        ("et", 3),
+    ]
+    case = run.split().train[0]
+    label = np.asarray(nibabel.load(raw(out) / "labelsTr" / f"{case}.nii.gz").dataobj).T
+    et, wt, tc = unpacked(run.volume(case).label, 3)
+    assert np.array_equal(label, as_nnunet_draws(np.stack([wt, tc, et]), content))
+
+
+def test_masks_of_regions_come_back_as_label_maps_and_as_a_file_for_each(nested, tmp_path):
+    """What the run predicted has the scores of the run's own row, in either form."""
+    run, out = nested
+    maps, apart = tmp_path / "maps", tmp_path / "apart"
+    maps.mkdir(), apart.mkdir()
+    content = json.loads((raw(out) / "dataset.json").read_text())
+    [trial] = [run.trial(name) for name in run.run().trials]
+    for case in run.split().test:
+        affine = nibabel.load(raw(out) / "imagesTs" / f"{case}_0000.nii.gz").affine
+        et, wt, tc = unpacked(trial.mask(case), 3)
+        drawn = as_nnunet_draws(np.stack([wt | tc | et, tc | et, et]), content)
+        nibabel.save(nibabel.Nifti1Image(drawn.T, affine), maps / f"{case}.nii.gz")
+        for name, mask in (("et", et), ("wt", wt), ("tc", tc)):
+            stored = nibabel.Nifti1Image(mask.T.astype(np.uint8), affine)
+            nibabel.save(stored, apart / f"{case}_{name}.nii.gz")
+    command = (out / "commands.sh").read_text().splitlines()[-1]
+    values = command.partition("--values ")[2]
+    assert values == "wt=1+2+3,tc=2+3,et=3"
+    sets = ["--predictions", f"maps={maps}", "--predictions", f"apart={apart}"]
+    pfbench("score", run.path, *sets, "--values", values, "--no-mlflow")
+    of_maps, of_files = (run.trial(row.trials[0]) for row in run.run().suites["table5"][1:])
+    own = {name: trial.of_target(name).scores("hd95_mm") for name in ("et", "wt", "tc")}
+    assert {name: of_files.of_target(name).scores("hd95_mm") for name in own} == own
+    assert of_maps.of_target("et").scores("hd95_mm") == own["et"]  # the others hold one another
+
+
+def test_values_of_targets_that_the_run_does_not_have_are_refused(nested, tmp_path):
+    run, _ = nested
+    told = ("--predictions", f"m={tmp_path}", "--no-mlflow", "--values")
+    said = pfbench("score", run.path, *told, "wt=1,tc=2", expect=2).said
+    assert "names wt, tc, and the masks are of et, wt, tc" in said
+    assert "--values et=1,wt=2,tc=3" in said
+    assert (
+        "names no target, or one twice"
+        in pfbench("score", run.path, *told, "1,tc=2", expect=2).said
+    )
+
+
+def test_exclusive_targets_are_labels_without_regions():
+    assert nnunet_labels({"liver": (1,), "tumour": (2,)}) == {"liver": (1,), "tumour": (2,)}
+
+
+def test_targets_that_overlap_in_part_are_refused():
+    with pytest.raises(UsageError, match="a and b overlap"):
+        nnunet_labels({"a": (1, 2), "b": (2, 3)})
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(exported):

@@ -272,7 +272,7 @@ def test_labels_may_be_said_to_be_the_target(run, masks):
     for path in masks.iterdir():
         image = nibabel.load(path)
         nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj) * 7, image.affine), path)
-    [found] = add(run, x=masks, values=(7,))
+    [found] = add(run, x=masks, values={"": (7,)})
     assert found["dice_mean"] > 0.5
 
 

@@ -12,6 +12,7 @@ import torch
 from helper_in_process import pfbench
 from helper_made_run import MadeRun, data, spec
 
+from baselines.hdresunet import HDResUNet, depth_to_space, space_to_depth
 from harness.data import regions, targets, volumes
 from harness.data.cache import open_volume
 from harness.data.case import Scan, Volume
@@ -27,6 +28,7 @@ from harness.systems.evaluate import evaluate, summary
 from harness.systems.methods import WholeVolume
 from models import losses
 from models.objective import fusion_terms
+from models.unet import UNet
 
 GRID = (32, 32, 64)
 BRATS = {"wt": (1, 2, 4), "tc": (1, 4), "et": (4,)}
@@ -261,6 +263,43 @@ def test_three_targets_add_channels_to_the_head_alone(name):
     grown = {key for key in one if one[key].shape != three[key].shape}
     assert one.keys() == three.keys() and len(grown) == 2  # a weight and a bias
     assert all(three[key].shape[0] == 3 * one[key].shape[0] for key in grown)
+
+
+@pytest.mark.parametrize("name", ["unet3d", "hdresunet", "san", "pfseg"])
+def test_the_same_target_twice_costs_what_it_costs_once(name):
+    """Channel k is held against target k in every voxel: no fold, crop or mean moves it."""
+    one, two = built(name, 1), built(name, 2)
+    weights = one.network.state_dict()
+    for key, own in two.network.state_dict().items():
+        times = len(own) // len(weights[key]) if own.ndim else 1
+        own.copy_(weights[key].repeat(times, *[1] * (own.ndim - 1)) if times > 1 else weights[key])
+    image, label = sample_volume()
+    target = targets.held(label, 1)
+    found = []
+    for method, seen in ((one, target), (two, targets.packed([target, target]))):
+        sample = method.sample(image, seen, np.random.default_rng(0))
+        found.append({name: float(term.detach()) for name, term in method.losses(*sample).items()})
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
+
+
+def test_a_map_folded_and_unfolded_is_itself_and_reaches_no_other_target():
+    maps = torch.rand(2, 3, 4, 6, 8)
+    folded = space_to_depth(maps)
+    assert torch.equal(depth_to_space(folded), maps)
+    for k in range(3):
+        assert torch.equal(depth_to_space(folded[:, 8 * k : 8 * (k + 1)]), maps[:, k : k + 1])
+
+
+def test_targets_begin_to_differ_alike_in_all_eight_voxels_of_a_block():
+    torch.manual_seed(0)
+    rows = HDResUNet(1, (4, 4, 8), 3).unet.head.weight.detach().unflatten(0, (3, 8))
+    apart = rows - rows[:1]
+    assert torch.allclose(apart, apart[:, :1].expand_as(apart), atol=1e-6)
+    assert apart[1:].abs().max() > 0.1
+    torch.manual_seed(0)
+    plain = UNet(8, 8, (4, 4, 8)).head.weight
+    torch.manual_seed(0)
+    assert torch.equal(HDResUNet(1, (4, 4, 8)).unet.head.weight, plain)
 
 
 def test_of_exclusive_targets_the_most_probable_stays():

@@ -625,8 +625,9 @@ class ScoreOptions:
     values: Annotated[
         str,
         typer.Option(
-            help="Labels that the target has in the masks: 1 or 1,2. Default: those of the data "
-            "set; with --truth all above 0, and its labels, too."
+            help="Labels that the target has in the masks: 1 or 1,2; of several targets "
+            "wt=1+2+3,et=3. Default: those of the data set; with --truth all above 0, and its "
+            "labels, too."
         ),
     ] = ""
     suites: Annotated[

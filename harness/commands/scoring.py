@@ -8,6 +8,7 @@ import typer
 
 from harness.commands.options import ExportOptions, ScoreOptions, words
 from harness.commands.signature import with_options
+from harness.data.regions import Labels
 from harness.errors import PfbenchError, UsageError
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ def score(options: ScoreOptions) -> None:
     intervals, tests, ranks, figures, report and MLflow like all others. With --truth two or more
     sets of masks are compared without a run, each case on its own voxels.
 
-    A mask is <case>.nii.gz on the voxels of its scan: a label map, or a folder <case> with
-    <target>.nii.gz. One that is missing, surplus or elsewhere is an error; nothing is resampled.
+    A mask is <case>.nii.gz on the voxels of its scan: a label map; or a mask of each target,
+    <case>_<target>.nii.gz, or <target>.nii.gz in a folder <case>. One that is missing, surplus or
+    elsewhere is an error; nothing is resampled.
 
     Examples:
 
@@ -147,12 +149,20 @@ def _predictions(given: Sequence[str]) -> dict[str, list[Path]]:
     return found
 
 
-def _values(text: str) -> tuple[int, ...]:
-    given = words(text)
-    if not all(word.isdecimal() and 0 < int(word) <= 255 for word in given):
+def _values(text: str) -> dict[str, Labels]:
+    """The labels of each target: "1,2" -> {"": (1, 2)}; "a=1+2,b=2" -> {"a": (1, 2), "b": (2,)}."""
+    given = [word.rpartition("=")[::2] for word in words(text)]
+    named = {name: labels.split("+") for name, labels in given}
+    if text and set(named) == {""}:
+        named[""] = [label for _, label in given]
+    elif len(named) < len(given) or "" in named:
+        what, remedy = f"'{text}' names no target, or one twice", "--values wt=1+2+3,et=3"
+        raise UsageError(what, where="--values", remedy=remedy)
+    every = [label for labels in named.values() for label in labels]
+    if not all(label.isdecimal() and 0 < int(label) <= 255 for label in every):
         what, remedy = f"'{text}' is no list of labels", "--values 1, or --values 1,2"
         raise UsageError(what, where="--values", remedy=remedy)
-    return tuple(map(int, given))
+    return {name: tuple(map(int, labels)) for name, labels in named.items()}
 
 
 def _mirror(options: ScoreOptions, path: Path, screen: "Screen") -> None:

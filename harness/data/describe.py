@@ -1,7 +1,7 @@
 """Describe the content of a folder, case by case, before anyone believes a table made from it.
 
 files ── read ──► shape, spacing, intensities, labels in ml and pieces
-            └──► the grid of the benchmark ──► what is left of the target there
+            └──► the grid of the benchmark ──► what is left of each target there
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,17 +13,22 @@ import numpy as np
 
 from harness.data.case import Case, Grid, Scan, Spacing
 from harness.data.datasets import DATASETS
-from harness.data.ingest import Job, Score, ceiling
+from harness.data.ingest import Job, Score, ceiling, prepared
 from harness.data.jobs import find_jobs
 from harness.data.patients import Groups, groups, suspicion
 from harness.data.prepare import region
 from harness.data.request import DataRequest, complete, patterns_of
 from harness.data.scans import examine
 from harness.data.target import Ceiling, ceiling_in_words
+from harness.data.targets import held
+from harness.data.wording import listed
 from harness.errors import DataError, UsageError
 
 PICTURED = 12  # cases at most
 PERCENTILES = (0.0, 0.1, 50.0, 99.9, 100.0)
+KEPT = 0.75  # of a target's volume: a case with less on the grid is named
+LISTED = 5  # cases that a note names, of many
+OUTLYING = "where a thousandth of the voxels, the brightest or darkest, owns half of the range"
 OWNED = 0.5  # of the range: more belongs to all voxels, not to the outermost thousandths
 WORKERS = 2
 
@@ -41,13 +46,15 @@ class LabelSeen:
 
 @dataclass(frozen=True)
 class TargetSeen:
-    """The size of the target in the file, and on the benchmark's grid."""
+    """The size of a target in the file, and on the benchmark's grid."""
 
     ml: float
     pieces: int
     ml_on_grid: float
     pieces_on_grid: int
     voxels_on_grid: int
+    ceiling: Ceiling | None = None
+    """The best scores that the grid allows on the scan; None without a target or a way back."""
 
     @property
     def kept(self) -> float | None:
@@ -57,16 +64,16 @@ class TargetSeen:
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """A picture of the axial slice with most of the target."""
+    """A picture of the axial slice with most of the targets."""
 
     image: np.ndarray  # (H, W) float32 in 0..1: of the first modality, percentiles 1 to 99
-    target: np.ndarray  # (H, W) bool
+    targets: np.ndarray  # (K, H, W) bool
     pixel_mm: tuple[float, float]  # H, W
 
 
 @dataclass(frozen=True)
 class CaseSeen:
-    """The description of one case: its shape, spacing, intensities, labels and target."""
+    """The description of one case: its shape, spacing, intensities, labels and targets."""
 
     id: str
     patient: str
@@ -76,12 +83,10 @@ class CaseSeen:
     intensities: Mapping[str, tuple[float, ...]]
     """Modality -> the `PERCENTILES` of the intensities of all voxels."""
     labels: Mapping[int, LabelSeen]
-    target: TargetSeen
+    targets: Mapping[str, TargetSeen]
     grid_mm: Spacing
     """The sides of a voxel on the grid in mm, (D, H, W)."""
     notes: tuple[str, ...] = ()
-    ceiling: Ceiling | None = None
-    """The best scores that the grid allows on the scan; None without a target or a way back."""
     slice: Slice | None = field(default=None, compare=False)
 
 
@@ -91,7 +96,7 @@ class Description:
 
     dataset: str
     title: str
-    target: str
+    targets: tuple[str, ...]
     grid: Grid
     cases: tuple[CaseSeen, ...]
     faults: tuple[DataError, ...]
@@ -113,7 +118,7 @@ class Description:
         return {
             "dataset": self.dataset,
             "title": self.title,
-            "target": self.target,
+            "targets": list(self.targets),
             "grid": list(self.grid),
             "patients": self.patients,
             "sites": list(self.sites),
@@ -127,7 +132,9 @@ class Description:
 def _plain(case: CaseSeen) -> dict[str, Any]:
     content = asdict(replace(case, slice=None))
     del content["slice"]
-    return content | {"target": {**content["target"], "kept": case.target.kept}}
+    for name, target in case.targets.items():
+        content["targets"][name]["kept"] = target.kept
+    return content
 
 
 def describe(
@@ -146,9 +153,6 @@ def describe(
         what, remedy = "the phantom is made in memory", "a folder"
         raise UsageError(what, where="--dataset", remedy=remedy, code="PFB-C02")
     full = complete(request)
-    if "," in full.target:
-        what, remedy = "describes one target at a time", f"--target {full.target.split(',')[0]}"
-        raise UsageError(what, where="--target", remedy=remedy, code="PFB-C02")
     found = find_jobs(full)
     ids = [job.name for job in found.jobs]
     layout = patterns_of(full)
@@ -169,14 +173,14 @@ def describe(
     notes = [*found.notes, *(note for case in seen for note in case.notes)]
     if not (known.patients or group or (layout and layout.patient)):
         notes += [text] if (text := suspicion(ids)) else []
-    notes += _remarks(seen)
-    best = ceiling_in_words({case.id: case.ceiling for case in seen if case.ceiling})
-    notes += [best] if best else []
+    names = tuple(full.target.split(","))
+    for name in names:
+        told = _remarks({case.id: case.targets[name] for case in seen})
+        notes += told if len(names) == 1 else [f"{name}: {note}" for note in told]
+    notes += _of_cases([case.id for case in seen if _owned_by_few(case)], len(seen), OUTLYING)
     grid = found.jobs[0].grid if found.jobs else (0, 0, 0)
     title = DATASETS[full.dataset].title
-    return Description(
-        full.dataset, title, full.target, grid, tuple(seen), tuple(faults), tuple(notes)
-    )
+    return Description(full.dataset, title, names, grid, tuple(seen), tuple(faults), tuple(notes))
 
 
 def _look(job: Job, known: Groups, pictured: bool) -> CaseSeen | tuple[DataError, ...]:
@@ -187,18 +191,14 @@ def _look(job: Job, known: Groups, pictured: bool) -> CaseSeen | tuple[DataError
     if scan is None:
         return findings.faults
     try:
-        volume = job.recipe(replace(scan, image=scan.image[:1]), job.labels, job.reduce, job.name)
+        volume = prepared(replace(scan, image=scan.image[:1]), job, job.recipe)
     except DataError as fault:
         return (fault,)
-    mask = region(scan.label, job.labels)
-    on_grid = volume.label > 0
-    target = TargetSeen(
-        _ml(mask, scan.spacing_mm),
-        _pieces(mask),
-        _ml(on_grid, volume.spacing_mm),
-        _pieces(on_grid),
-        int(on_grid.sum()),
-    )
+    masks = {name: region(scan.label, labels) for name, labels in job.targets.items()}
+    targets = {
+        name: _target(job, mask, held(volume.label, place), scan.spacing_mm, volume.spacing_mm)
+        for place, (name, mask) in enumerate(masks.items())
+    }
     values = [value for value in findings.labels if value]
     depth, height, width = scan.label.shape
     return CaseSeen(
@@ -212,11 +212,23 @@ def _look(job: Job, known: Groups, pictured: bool) -> CaseSeen | tuple[DataError
             for name, channel in zip(job.modalities, scan.image, strict=True)
         },
         {value: _label(scan.label == value, scan.spacing_mm) for value in values},
-        target,
+        targets,
         _rounded(volume.spacing_mm),
         scan.notes,
-        ceiling(job, mask, scan.spacing_mm),
-        _slice(scan, mask) if pictured else None,
+        _slice(scan, np.stack([*masks.values()])) if pictured else None,
+    )
+
+
+def _target(
+    job: Job, mask: np.ndarray, on_grid: np.ndarray, spacing_mm: Spacing, grid_mm: Spacing
+) -> TargetSeen:
+    return TargetSeen(
+        _ml(mask, spacing_mm),
+        _pieces(mask),
+        _ml(on_grid, grid_mm),
+        _pieces(on_grid),
+        int(on_grid.sum()),
+        ceiling(job, mask, spacing_mm),
     )
 
 
@@ -243,36 +255,31 @@ def _rounded(spacing_mm: Spacing) -> Spacing:
     return z, y, x
 
 
-def _slice(scan: Scan, mask: np.ndarray) -> Slice:
-    at = int(np.argmax(mask.sum(axis=(1, 2)))) if mask.any() else len(mask) // 2
+def _slice(scan: Scan, masks: np.ndarray) -> Slice:
+    """Return the slice with most voxels of the targets, `masks` (K, D, H, W); else the middle."""
+    sizes = np.count_nonzero(masks.any(0), axis=(1, 2))
+    at = int(sizes.argmax()) if sizes.any() else len(sizes) // 2
     low, high = np.percentile(scan.image[0], (1, 99))
     plane = np.clip((scan.image[0, at] - low) / (high - low or 1), 0, 1)
-    return Slice(plane.astype(np.float32), mask[at].copy(), scan.spacing_mm[1:])
+    return Slice(plane.astype(np.float32), masks[:, at].copy(), scan.spacing_mm[1:])
 
 
-def _remarks(cases: Sequence[CaseSeen]) -> list[str]:
-    """Return sentences on cases that a person should check."""
-    found = []
-    empty = [case.id for case in cases if not case.target.ml]
-    gone = [case.id for case in cases if case.target.ml and not case.target.voxels_on_grid]
-    less = [case.id for case in cases if case.target.kept is not None and case.target.kept < 0.75]
-    less = [case for case in less if case not in gone]
-    apart = [case.id for case in cases if _owned_by_few(case)]
-    for ids, what in (
-        (empty, "without any target"),
-        (gone, "whose target is gone on the grid"),
-        (less, "that lose more than a quarter of the target's volume on the grid"),
-        (
-            apart,
-            "where a thousandth of the voxels, the brightest or darkest, owns half of the range",
-        ),
-    ):
-        if ids:
-            found.append(
-                f"{len(ids)} of {len(cases)} cases {what}: {', '.join(ids[:5])}"
-                + (" …" if len(ids) > 5 else "")
-            )
-    return found
+def _remarks(targets: Mapping[str, TargetSeen]) -> list[str]:
+    """Return sentences on the cases, case -> a target, that a person should check."""
+    empty = [case for case, target in targets.items() if not target.ml]
+    gone = [case for case, target in targets.items() if target.ml and not target.voxels_on_grid]
+    less = [case for case, target in targets.items() if 0 < (target.kept or 0) < KEPT]
+    best = {case: target.ceiling for case, target in targets.items() if target.ceiling}
+    return [
+        *_of_cases(empty, len(targets), "without any target"),
+        *_of_cases(gone, len(targets), "whose target is gone on the grid"),
+        *_of_cases(less, len(targets), "that lose more than a quarter of the target on the grid"),
+        *filter(None, [ceiling_in_words(best)]),
+    ]
+
+
+def _of_cases(some: Sequence[str], of: int, what: str) -> list[str]:
+    return [f"{len(some)} of {of} cases {what}: {listed(some, LISTED)}"] if some else []
 
 
 def _owned_by_few(case: CaseSeen) -> bool:

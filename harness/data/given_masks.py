@@ -2,13 +2,14 @@
 
     DIR/<case>.nii.gz              a label map, or a mask of the target (.nii, .nrrd, .mha as well)
     DIR/<case>/<target>.nii.gz     a mask for each target: a voxel above 0 belongs to it
+    DIR/<case>_<target>.nii.gz     the same, as `pfbench predict --separate` writes it
 
 A mask lies on the voxels of its scan. One that does not is a fault, never resampled.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,24 @@ RESAMPLE = "resample it to the voxels of the scan, with nearest neighbours"
 
 
 @dataclass(frozen=True)
+class CaseMasks:
+    """The files of one case: a label map, or masks of its targets."""
+
+    paths: tuple[Path, ...]
+    parts: tuple[int, ...] = ()
+    """The number of the target that each file is a mask of; () for a label map."""
+
+
+@dataclass(frozen=True)
 class MaskFiles:
     """The masks in a folder by case, and the faults of the folder."""
 
-    files: Mapping[str, tuple[Path, ...]]
-    """Case -> its label map, or a mask for each target."""
+    files: Mapping[str, CaseMasks]
     faults: tuple[DataError, ...]
+
+    @property
+    def count(self) -> int:
+        return sum(len(masks.paths) for masks in self.files.values())
 
     @property
     def digest(self) -> str:
@@ -40,8 +53,8 @@ class MaskFiles:
         Raises DataError for a file that cannot be read.
         """
         total = hashlib.sha256()
-        for case, paths in sorted(self.files.items()):
-            for path in paths:
+        for case, masks in sorted(self.files.items()):
+            for path in masks.paths:
                 total.update(f"{case}/{path.name}\0{_sha256(path)}\0".encode())
         return total.hexdigest()[:16]
 
@@ -75,69 +88,73 @@ def find(
 ) -> MaskFiles:
     """Return the masks of `cases` in `folder`, with a fault for each that is missing or surplus.
 
-    `targets` are the names of masks below a folder of a case. `elsewhere` tells of a case that is
+    `targets` are the names of those that files may be masks of. `elsewhere` tells of a case that is
     not tested what it does instead. Raises UsageError for what is no folder.
     """
     there = volumes(folder)
-    files: dict[str, tuple[Path, ...]] = {}
+    beside = {case: [f"{case}_{target}" for target in targets] for case in cases}
+    files: dict[str, CaseMasks] = {}
     faults: list[DataError] = []
     for case in cases:
-        of_targets = _of_targets(folder / case, targets, faults)
-        candidates = [*there.get(case, ()), *of_targets[:1]]
-        if len(candidates) > 1:
-            names = " and ".join(place(path) for path in candidates)
-            faults.append(_fault(place(candidates[0]), f"{case} has {names}", "keep one", "D03"))
-        elif candidates:
-            files[case] = of_targets or (candidates[0],)
-        elif not (folder / case).is_dir():
+        before = len(faults)
+        found = [CaseMasks((path,)) for path in there.get(case, ())]
+        if any(name in there and name not in cases for name in beside[case]):
+            found += _of_targets(folder, [[name] for name in beside[case]], faults)
+        if (folder / case).is_dir():
+            found += _of_targets(folder / case, [name.split("+") for name in targets], faults)
+        if len(found) > 1:
+            names = " and ".join(place(masks.paths[0]) for masks in found)
+            where = place(found[0].paths[0])
+            faults.append(_fault(where, f"{case} has {names}", "keep one", "D03"))
+        elif found:
+            files[case] = found[0]
+        elif len(faults) == before:
             what, remedy = "has no mask", f"{case}.nii.gz in {folder.name}"
             faults.append(_fault(f"{folder.name}/{case}", what, remedy, "D15"))
-    for name, paths in there.items():
-        if name not in cases:
-            does = elsewhere.get(name, "is no case of the run")
-            what = f"is of no test case: {name} {does}"
-            remedy = "take it out of the folder, or name masks by their case"
-            faults.append(_fault(place(paths[0]), what, remedy, "D16"))
+    known = {*cases, *(name for names in beside.values() for name in names)}
+    for name in sorted(there.keys() - known):
+        does = elsewhere.get(name, "is no case of the run")
+        what = f"is of no test case: {name} {does}"
+        remedy = "take it out of the folder, or name masks by their case"
+        faults.append(_fault(place(there[name][0]), what, remedy, "D16"))
     return MaskFiles(files, tuple(faults))
 
 
-def _of_targets(folder: Path, targets: Sequence[str], faults: list[DataError]) -> tuple[Path, ...]:
-    """The masks of the targets in the folder of a case; () where there is no such folder."""
-    if not folder.is_dir():
-        return ()
-    there, found = volumes(folder), []
-    for target in targets:
-        if len(there.get(target, ())) == 1:
-            found += there[target]
-        else:
-            what = f"has {len(there.get(target, ()))} masks of target '{target}'"
-            faults.append(_fault(place(folder / target), what, f"{target}.nii.gz in it", "D15"))
-    return tuple(found)
+def _of_targets(
+    folder: Path, names: Sequence[Sequence[str]], faults: list[DataError]
+) -> list[CaseMasks]:
+    """Return the masks in a folder that have the `names` of each target; [] with a fault."""
+    there = volumes(folder)
+    paths, parts, before = [], [], len(faults)
+    for number, of_target in enumerate(names):
+        for name in of_target:
+            if len(there.get(name, ())) == 1:
+                paths += there[name]
+                parts.append(number)
+            else:
+                what = f"has {len(there.get(name, ()))} masks of target '{name}'"
+                faults.append(_fault(place(folder / name), what, f"{name}.nii.gz in it", "D15"))
+    return [CaseMasks(tuple(paths), tuple(parts))] if paths and len(faults) == before else []
 
 
 def _fault(where: str, what: str, remedy: str, number: str) -> DataError:
     return DataError(what, where=where, remedy=remedy, code=f"PFB-{number}")
 
 
-def read(paths: Sequence[Path], unoriented: Unoriented = "refuse") -> Nifti:
-    """Read a label map (D, H, W); of masks for several targets 1 where any of them is above 0.
+def read(masks: CaseMasks, unoriented: Unoriented = "refuse") -> Nifti:
+    """Read the label map (D, H, W) of a case; of masks bit k where any of target k is above 0.
 
     Raises DataError that names the file and the fault.
     """
-    first, *others = (read_label(path, unoriented=unoriented) for path in paths)
-    if not others:
+    first, *others = (read_label(path, unoriented=unoriented) for path in masks.paths)
+    if not masks.parts:
         return first
-    union = first.array > 0
-    for path, other in zip(paths[1:], others, strict=True):
-        refuse_misplaced(other, path, first.array.shape, first.affine, place(paths[0]))
-        union |= other.array > 0
-    return Nifti(
-        union.astype(np.uint8),
-        first.spacing_mm,
-        first.affine,
-        first.stored_axes,
-        first.stored_affine,
-    )
+    for path, other in zip(masks.paths[1:], others, strict=True):
+        refuse_misplaced(other, path, first.array.shape, first.affine, place(masks.paths[0]))
+    label = np.zeros(first.array.shape, np.uint8)
+    for mask, part in zip((first, *others), masks.parts, strict=True):
+        label |= (mask.array > 0).astype(np.uint8) << np.uint8(part)
+    return replace(first, array=label)
 
 
 def refuse_misplaced(

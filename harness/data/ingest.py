@@ -169,12 +169,16 @@ class Sight:
     scan: Scan
     job: Job
 
-    def on_grid(self, label: np.ndarray, labels: Sequence[int]) -> np.ndarray:
-        """Bring labels (D, H, W) of the scan to the grid, as its reference: (D, H, W) bool."""
+    def on_grid(self, label: np.ndarray, labels: Sequence[Labels]) -> np.ndarray:
+        """Bring a label map (D, H, W) of the scan to the grid, as its reference.
+
+        `labels` are those of each target in it. Returns a label (D, H, W) like that of a volume.
+        """
         image = self.scan.image if self.job.plugin else self.scan.image[:0]
         given = replace(self.scan, image=image, label=label)
-        volume = self.job.recipe(given, tuple(labels), self.job.reduce, self.job.name)
-        return np.asarray(volume.label) > 0
+        targets = dict(zip(self.job.targets, labels, strict=True))
+        volume = prepared(given, replace(self.job, targets=targets), self.job.recipe)
+        return np.asarray(volume.label)
 
 
 def sight(job: Job) -> Sight:
@@ -208,7 +212,7 @@ def _looked_at(job: Job, recipe: Callable[..., Volume]) -> tuple[Outcome, Volume
     channels = zip(job.modalities, scan.image, strict=True)
     apart = tuple(name for name, channel in channels if intensity.outlying(channel))
     image, ends = intensity.clipped(scan.image, job.view.limits)
-    volume = _prepared(replace(scan, image=image, ends=ends), job, recipe)
+    volume = prepared(replace(scan, image=image, ends=ends), job, recipe)
     seen = _measured(scan, volume, job)
     masks = {name: region(scan.label, labels) for name, labels in job.targets.items()}
     found_best = {name: ceiling(job, mask, scan.spacing_mm) for name, mask in masks.items()}
@@ -245,7 +249,7 @@ def _on_scan(job: Job, scan: Scan, label: np.ndarray) -> OnScan | None:
     return on_scan(label, scan.spacing_mm, np.stack(blocks))
 
 
-def _prepared(scan: Scan, job: Job, recipe: Callable[..., Volume]) -> Volume:
+def prepared(scan: Scan, job: Job, recipe: Callable[..., Volume]) -> Volume:
     """Bring a scan to the grid; of several targets a plug-in's own recipe is asked for each.
 
     Raises DataError where its answers are not the same image.

@@ -21,7 +21,7 @@ def labels_of(contents: Contents, target: str) -> tuple[Labels, ...]:
     found = tuple(_labels_of_one(contents, name) for name in names)
     _refuse_alike(contents, names, found)
     if contents.masks and len(names) > 1:
-        return _codes(len(names))
+        return codes(len(names))
     return found
 
 
@@ -49,13 +49,17 @@ def _refuse_alike(contents: Contents, names: Sequence[str], labels: Sequence[Lab
             raise UsageError(twice, where="--target", remedy="name each once", code="PFB-C02")
 
 
-def _codes(count: int) -> tuple[Labels, ...]:
-    """Return the values that `harness.data.scans` gives to voxels of several binary masks."""
+def codes(count: int) -> tuple[Labels, ...]:
+    """Return the values of each of `count` targets in a label that has bit k where target k is.
+
+    Voxels of binary masks get them, see `harness.data.scans` and `harness.data.given_masks`. Raises
+    UsageError for more targets than a byte has bits.
+    """
     if count > MOST_MASKS:
         what = f"{count} targets of binary masks; at most {MOST_MASKS} can be learned together"
         raise UsageError(what, where="--target", remedy="name fewer", code="PFB-C02")
-    codes = range(1, 2**count)
-    return tuple(tuple(code for code in codes if code >> k & 1) for k in range(count))
+    every = range(1, 2**count)
+    return tuple(tuple(code for code in every if code >> k & 1) for k in range(count))
 
 
 def parts_of(contents: Contents, target: str) -> tuple[int, ...]:

@@ -5,7 +5,9 @@
         commands.sh                    plan, train, predict, and score beside the run
 
 Test cases are in imagesTs without a label: nnU-Net never sees one. Files are written anew from what
-the run reads, oriented alike, without the texts of their headers.
+the run reads, oriented alike, without the texts of their headers. Targets that exclude each other
+are labels 1, 2 and so on; those that lie within one another are regions, which nnU-Net trains with
+a sigmoid each, and the label map is drawn from the largest to the smallest.
 """
 
 import json
@@ -21,10 +23,11 @@ import numpy as np
 from harness.data.export import packed
 from harness.data.ingest import sight
 from harness.data.prepare import region
+from harness.data.regions import Labels, drawing_order
 from harness.data.split import Split
 from harness.errors import UsageError
-from harness.experiments.score import jobs_of, refuse_several
-from harness.runs.files import JsonObject, write_bytes, write_json
+from harness.experiments.score import jobs_of
+from harness.runs.files import JsonObject, write_bytes
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import Data
 
@@ -62,9 +65,10 @@ def export(request: ExportRequest, progress: Progress = lambda done, total, what
         what, remedy = "exists and is not empty", "another folder"
         raise UsageError(what, where=str(request.out), remedy=remedy, code="PFB-C05")
     data = Data.model_validate(run.protocol["data"])
-    refuse_several(data, str(request.run))
     every = [*split.train, *split.validation, *split.test]
     jobs = jobs_of(run, data, every, request.root, request.files)
+    targets = jobs[every[0]].targets
+    labels = nnunet_labels(targets)
     RunFolder(request.out).create()
     name = f"Dataset{request.number:03d}_{re.sub('[^A-Za-z0-9]', '', data.name) or 'data'}"
     raw = request.out / "nnUNet_raw" / name
@@ -77,25 +81,53 @@ def export(request: ExportRequest, progress: Progress = lambda done, total, what
             content = packed(channel.astype(np.float32), scan.affine)
             write_bytes(images / f"{case}_{number:04d}{ENDING}", content)
         if trains:
-            labels = raw / "labelsTr"
-            labels.mkdir(exist_ok=True)
-            target = region(scan.label, jobs[case].foreground).astype(np.uint8)
-            write_bytes(labels / f"{case}{ENDING}", packed(target, scan.affine))
+            (raw / "labelsTr").mkdir(exist_ok=True)
+            drawn = np.zeros(scan.label.shape, np.uint8)
+            for target, (value, *_) in labels.items():
+                drawn[region(scan.label, targets[target])] = value
+            write_bytes(raw / "labelsTr" / f"{case}{ENDING}", packed(drawn, scan.affine))
         progress(done, len(every), case)
-    write_json(raw / "dataset.json", _dataset(data, split))
+    _write_json(raw / "dataset.json", _dataset(data, split, labels))
     fold = [{"train": list(split.train), "val": list(split.validation)}]
-    write_bytes(request.out / "splits_final.json", (json.dumps(fold, indent=2) + "\n").encode())
+    _write_json(request.out / "splits_final.json", fold)
     commands = request.out / "commands.sh"
-    write_bytes(commands, _commands(request, name).encode())
+    write_bytes(commands, _commands(request, name, labels).encode())
     return commands
 
 
-def _dataset(data: Data, split: Split) -> JsonObject:
-    """The content of dataset.json: channels, the one target, the number of training cases."""
+def _write_json(path: Path, content: object) -> None:
+    """Write keys as they come: nnU-Net draws regions in the order in which it reads them."""
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def nnunet_labels(targets: Mapping[str, Labels]) -> dict[str, Labels]:
+    """The labels of each target in nnU-Net's label map, its own first, in the order of drawing.
+
+    Labels count up from 1. A target has those of the targets within it, too. Raises UsageError
+    where no label map shows them all.
+    """
+    try:
+        order = [[*targets][place] for place, _ in drawing_order(targets)]
+    except UsageError as error:
+        remedy = "a run of targets that exclude each other or lie within one another"
+        raise UsageError(error.what, where="export nnunet", remedy=remedy, code="PFB-C02") from None
+    return {
+        one: tuple(
+            value for value, other in enumerate(order, 1) if {*targets[other]} <= {*targets[one]}
+        )
+        for one in order
+    }
+
+
+def _dataset(data: Data, split: Split, labels: Mapping[str, Labels]) -> JsonObject:
+    """The content of dataset.json: channels, targets, the number of training cases."""
     channels = {str(number): _channel(name) for number, name in enumerate(data.modalities)}
+    found = {name: list(own) if len(own) > 1 else own[0] for name, own in labels.items()}
+    regions = {"regions_class_order": [own[0] for own in labels.values()]}
     return {
         "channel_names": channels,
-        "labels": {"background": 0, data.target or "target": 1},
+        "labels": {"background": 0, **found},
+        **(regions if any(len(own) > 1 for own in labels.values()) else {}),
         "numTraining": len(split.train) + len(split.validation),
         "file_ending": ENDING,
     }
@@ -106,8 +138,10 @@ def _channel(modality: str) -> str:
     return "CT" if modality.lower() == "ct" else modality
 
 
-def _commands(request: ExportRequest, name: str) -> str:
+def _commands(request: ExportRequest, name: str, labels: Mapping[str, Labels]) -> str:
     """The commands, to be carried out where nnU-Net is installed."""
+    each = [f"{name}={'+'.join(map(str, own))}" for name, own in labels.items()]
+    values = shlex.quote(",".join(each)) if len(each) > 1 else "1"
     number, run = request.number, shlex.quote(str(request.run))
     root = f" --data-root {shlex.quote(str(request.root))}" if request.root else ""
     return f"""\
@@ -123,5 +157,5 @@ cp splits_final.json "$nnUNet_preprocessed/{name}/splits_final.json"
 nnUNetv2_train {number} {CONFIGURATION} 0 "$@"
 nnUNetv2_predict -d {number} -c {CONFIGURATION} -f 0 -i "$nnUNet_raw/{name}/imagesTs" -o masks "$@"
 # Then, where pfbench is installed:
-# pfbench score {run} --predictions nnunet=masks --values 1{root}
+# pfbench score {run} --predictions nnunet=masks --values {values}{root}
 """

@@ -5,10 +5,10 @@
 One scan is in memory at a time. Nothing is written before every mask of every folder is sound.
 """
 
-import re
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,11 @@ from harness.data.given_masks import MaskFiles
 from harness.data.ingest import Job, Sight, sight
 from harness.data.jobs import find_jobs
 from harness.data.nifti import place
+from harness.data.regions import Labels
 from harness.data.request import DataRequest, complete
 from harness.data.split import Split
+from harness.data.target_labels import codes
+from harness.data.targets import packed, unpacked
 from harness.errors import DataError, UsageError, together
 from harness.runs import given
 from harness.runs.files import JsonObject
@@ -30,6 +33,7 @@ from harness.runs.run_folder import RunFolder
 from harness.runs.settings import Settings
 from harness.runs.spec import Data
 from harness.runs.suite import parted
+from harness.runs.trial_folder import TrialFolder
 from harness.systems.evaluate import Line
 from harness.systems.metrics import score as scores_of
 
@@ -45,8 +49,8 @@ class ScoreRequest:
     predictions: Mapping[str, Sequence[Path]]
     """Name -> its folders of masks; several are trainings of one tool, seeds 0, 1 and so on."""
     facts: Path | None = None
-    values: tuple[int, ...] = ()
-    """The labels that the target has in the masks; () for those that it has in the data set."""
+    values: Mapping[str, Labels] = field(default_factory=dict)
+    """The labels of each target in the masks, "" for the only one; {} for those of the data set."""
     suites: tuple[str, ...] = ()
     """The tables that get the rows; () for Table V, or the first that the run has."""
     root: Path | None = None
@@ -64,27 +68,30 @@ class GivenSet:
     seed: int
     folder: Path
     found: MaskFiles
+    targets: Sequence[str]
+    """The names of several targets; one empty name for one."""
     rows: list[Line] = field(default_factory=list)
     masks: list[tuple[str, np.ndarray, tuple[int, ...]]] = field(default_factory=list)
-    """Case, the bits of its mask on the grid, and the shape of the grid."""
+    """Case, the bits of its masks (K, D, H, W), and their shape."""
     values: set[int] = field(default_factory=set)
+    """The labels in the label maps so far."""
     seconds: float = 0.0
 
-    @property
-    def several(self) -> bool:
-        """Whether each target has a mask of its own."""
-        return any(len(paths) > 1 for paths in self.found.files.values())
+    def add(self, case: str, label: np.ndarray, truth: np.ndarray, spacing_mm: Any) -> None:
+        """Score the label (D, H, W) of a case against `truth`, coded alike, and keep its masks."""
+        count = len(self.targets)
+        pairs = zip(unpacked(label, count), unpacked(truth, count), strict=True)
+        for target, pair in zip(self.targets, pairs, strict=True):
+            named = {"case": case, "target": target} if target else {"case": case}
+            self.rows.append({**named, **scores_of(*pair, spacing_mm)._asdict()})
+        masks = unpacked(label, count)
+        self.masks.append((case, np.packbits(masks), masks.shape))
 
-    def add(self, case: str, mask: np.ndarray, truth: np.ndarray, spacing_mm: Any) -> None:
-        """Score the mask (D, H, W) of a case against `truth`, and keep both."""
-        self.rows.append({"case": case, **scores_of(mask, truth, spacing_mm)._asdict()})
-        self.masks.append((case, np.packbits(mask), mask.shape))
-
-    def unpacked(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Each case with its mask (D, H, W)."""
+    def kept(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Each case with its mask (D, H, W), as a trial keeps it."""
         for case, bits, shape in self.masks:
-            count = int(np.prod(shape))
-            yield case, np.unpackbits(bits, count=count).reshape(shape).astype(bool)
+            masks = np.unpackbits(bits, count=math.prod(shape)).reshape(shape).astype(bool)
+            yield case, masks[0] if len(masks) == 1 else packed(masks)
 
 
 def score(request: ScoreRequest, progress: Progress = lambda done, total, what: None) -> list[str]:
@@ -102,18 +109,16 @@ def score(request: ScoreRequest, progress: Progress = lambda done, total, what: 
             given.refuse_taken(name, run, tables)
         facts = given.read_facts(request.facts, request.predictions)
         data = Data.model_validate(run.protocol["data"])
-        refuse_several(data, str(request.run))
+        values = values_of(request.values, data)
         split = folder.split()
-        sets = gathered(request.predictions, split, re.split("[,+]", data.target))
-        _score_all(request, folder, run, data, sets, progress)
-        trials: dict[str, list[Any]] = {name: [] for name in request.predictions}
+        sets = gathered(request.predictions, split, _named(data).split(","), data.names)
+        _score_all(replace(request, values=values), folder, run, data, sets, progress)
+        trials: dict[str, list[TrialFolder]] = {name: [] for name in request.predictions}
         for each in sets:
-            files = sum(map(len, each.found.files.values()))
-            about = (each.seed, each.found.digest, request.values, data, run.protocol)
+            about = (each.seed, each.found.digest, values, data, run.protocol)
             spec = given.spec_of(each.name, *about)
-            its = (facts[each.name], files, each.seconds)
-            masks = each.unpacked()
-            trials[each.name].append(given.write_trial(folder, spec, each.rows, masks, *its))
+            its = (facts[each.name], each.found.count, each.seconds)
+            trials[each.name].append(given.write_trial(folder, spec, each.rows, each.kept(), *its))
         given.add_rows(folder, run, tables, trials, facts, request.command)
     return [f"{name}: row of {', '.join(tables)}" for name in trials]
 
@@ -147,11 +152,15 @@ def refuse_unfit(run: RunManifest) -> None:
 
 
 def gathered(
-    predictions: Mapping[str, Sequence[Path]], split: Split, targets: Sequence[str]
+    predictions: Mapping[str, Sequence[Path]],
+    split: Split,
+    files: Sequence[str],
+    targets: Sequence[str],
 ) -> list[GivenSet]:
     """The masks of the test cases in each folder.
 
-    Raises DataError that lists all that are missing or surplus.
+    `files` are what masks of each target may be called, `targets` as in `GivenSet`. Raises
+    DataError that lists all that are missing or surplus.
     """
     elsewhere = {
         case: f"{IS[part]} in this run" for part, cases in split.parts.items() for case in cases
@@ -160,9 +169,9 @@ def gathered(
     faults: list[DataError] = []
     for name, folders in predictions.items():
         for seed, folder in enumerate(folders):
-            found = given_masks.find(folder, split.test, targets, elsewhere)
+            found = given_masks.find(folder, split.test, files, elsewhere)
             faults += found.faults
-            sets.append(GivenSet(name, seed, folder, found))
+            sets.append(GivenSet(name, seed, folder, found, targets))
     if faults:
         raise together(faults, "the masks")
     return sets
@@ -186,8 +195,8 @@ def _score_all(
         there = sight(job)
         known |= values_in(there.scan.label)
         volume = folder.volume(case, request.cache)
-        truth = volume.label > 0
-        if not np.array_equal(there.on_grid(there.scan.label, job.foreground), truth):
+        labels = [*job.targets.values()]
+        if not np.array_equal(there.on_grid(there.scan.label, labels), volume.label):
             what = "has another reference than the one that the run scored"
             remedy = "--data-root with the data as they were"
             raise DataError(what, where=case, remedy=remedy, code="PFB-D10")
@@ -198,24 +207,35 @@ def _score_all(
             except DataError as fault:
                 faults.append(fault)
             else:
-                each.add(case, mask, truth, volume.spacing_mm)
+                each.add(case, mask, volume.label, volume.spacing_mm)
             each.seconds += time.perf_counter() - began
         progress(done, len(cases), case)
+    chosen = {value for labels in request.values.values() for value in labels}
     for each in sets:
         try:
-            _refuse_values(each, request.values or jobs[cases[0]].foreground, known, request.values)
+            _refuse_values(each, chosen or {*jobs[cases[0]].foreground}, known | chosen)
         except DataError as fault:
             faults.append(fault)
     if faults:
         raise together(faults, "the masks")
 
 
-def refuse_several(data: Data, run: str) -> None:
-    """Raise UsageError for a run of several targets, of which other tools' masks say too little."""
-    if data.targets:
-        what = f"learns {data.target} at once; masks of other tools are scored for one target"
-        remedy = f"a run with --target {next(iter(data.labels))}"
-        raise UsageError(what, where=run, remedy=remedy, code="PFB-C02")
+def values_of(given: Mapping[str, Labels], data: Data) -> Mapping[str, Labels]:
+    """The labels of each target in masks, in the order of the targets; {} where none were given.
+
+    Raises UsageError for names that are not those of the targets.
+    """
+    if not given or given.keys() == {*data.names}:
+        return {name: given[name] for name in data.names if given}
+    each = ",".join(f"{name}={at}" for at, name in enumerate(data.names, 1)) if data.targets else 1
+    what = f"names {', '.join(filter(None, given)) or 'no target'}, and the masks are of "
+    what += ", ".join(data.names) if data.targets else "one target"
+    raise UsageError(what, where="--values", remedy=f"--values {each}", code="PFB-C02")
+
+
+def _named(data: Data) -> str:
+    """The targets of a run as `--target` names them; labels of one were joined by commas once."""
+    return data.target if data.targets else data.target.replace(",", "+")
 
 
 def jobs_of(
@@ -235,7 +255,7 @@ def jobs_of(
         dataset=data.name,
         root=root,
         modalities=data.modalities,
-        target=data.target.replace(",", "+"),  # labels of one target, which commas joined before
+        target=_named(data),
         reduce=settings.reduce,
         cases=settings.phantom.cases,
         seed=settings.phantom.seed,
@@ -254,17 +274,22 @@ def jobs_of(
     return jobs
 
 
-def _mask(each: GivenSet, case: str, there: Sight, values: Sequence[int]) -> np.ndarray:
-    """The mask (D, H, W) of a case on the grid of the run, brought there as its reference was."""
-    paths, job = each.found.files[case], there.job
-    mask = given_masks.read(paths, job.rules.unoriented)
+def _mask(each: GivenSet, case: str, there: Sight, values: Mapping[str, Labels]) -> np.ndarray:
+    """The label (D, H, W) of a case on the grid of the run, brought there as its reference was."""
+    masks, job = each.found.files[case], there.job
+    mask = given_masks.read(masks, job.rules.unoriented)
     source = job.source
     beside = place(source.label) if isinstance(source, Case) else f"the scan of {case}"
     scan = there.scan
-    given_masks.refuse_misplaced(mask, paths[0], scan.label.shape, scan.affine, beside)
+    given_masks.refuse_misplaced(mask, masks.paths[0], scan.label.shape, scan.affine, beside)
+    if masks.parts:
+        return there.on_grid(mask.array, codes(len(each.targets)))
+    if job.rules.parts and not values:
+        what = "a label map, and each target of the data has a file of its own"
+        remedy = f"a mask of each target, {case}_TARGET.nii.gz, or --values with their labels"
+        raise DataError(what, where=place(masks.paths[0]), remedy=remedy, code="PFB-V24")
     each.values |= values_in(mask.array)
-    labels = (1,) if each.several else (values or job.foreground)
-    return there.on_grid(mask.array, labels)
+    return there.on_grid(mask.array, [*(values or job.targets).values()])
 
 
 def values_in(label: np.ndarray) -> set[int]:
@@ -272,18 +297,14 @@ def values_in(label: np.ndarray) -> set[int]:
     return set(map(int, np.flatnonzero(np.bincount(label.ravel(), minlength=1)))) - {0}
 
 
-def _refuse_values(
-    each: GivenSet, labels: Sequence[int], known: set[int], chosen: Sequence[int]
-) -> None:
+def _refuse_values(each: GivenSet, labels: Collection[int], known: Collection[int]) -> None:
     """Raise DataError for labels that do not mean what those of the references mean."""
-    if each.several:
-        return
-    if strange := sorted(each.values - known - set(chosen)):
+    if strange := sorted(each.values - {*known}):
         shown = ", ".join(map(str, strange))
         what = f"masks hold label {shown}, which no reference of the test cases holds"
         remedy = "--values with the labels of the target, or the labels of the data set"
         raise DataError(what, where=each.folder.name, remedy=remedy, code="PFB-V24")
-    given_masks.refuse_no_target(frozenset(each.values), labels, each.folder)
+    given_masks.refuse_no_target(frozenset(each.values), sorted(labels), each.folder)
 
 
 def summary(folder: RunFolder, names: Sequence[str]) -> list[JsonObject]:

@@ -7,15 +7,19 @@ scored on its own voxels. The output is a folder like that of a run, with a tabl
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from harness.data import given_masks
 from harness.data.given_masks import MaskFiles
 from harness.data.nifti import Nifti, place
 from harness.data.prepare import region
+from harness.data.regions import Labels
 from harness.data.split import Split
+from harness.data.targets import packed
 from harness.errors import DataError, UsageError, together
 from harness.experiments.score import GivenSet, gathered, values_in
 from harness.runs import given
@@ -26,6 +30,7 @@ from harness.runs.redact import storable
 from harness.runs.run_folder import RunFolder
 from harness.runs.settings import PAPER
 from harness.runs.spec import Data, code_version, digest
+from harness.runs.trial_folder import TrialFolder
 
 SUITE = "score"
 Progress = Callable[[int, int, str], None]
@@ -40,9 +45,14 @@ class FoldersRequest:
     """Name -> its folders of masks; several are trainings of one tool, seeds 0, 1 and so on."""
     out: Path
     facts: Path | None = None
-    values: tuple[int, ...] = ()
-    """The labels of the target, in references and masks; () for all above 0."""
+    values: Mapping[str, Labels] = field(default_factory=dict)
+    """The labels of each target in references and masks, "" for the only one; {}: all above 0."""
     command: str = ""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of several targets; one empty name for one."""
+        return tuple(self.values) if len(self.values) > 1 else ("",)
 
 
 def score_folders(
@@ -57,7 +67,7 @@ def score_folders(
     facts = given.read_facts(request.facts, request.predictions)
     truth = _truth(request)
     split = Split((), (), tuple(truth.files))
-    sets = gathered(request.predictions, split, ())
+    sets = gathered(request.predictions, split, (), request.targets)
     _score_all(request, truth, sets, progress)
     data = _data(request, truth)
     protocol = _protocol(data, split)
@@ -70,14 +80,12 @@ def score_folders(
             given.refuse_taken(name, run, (SUITE,))
         folder.write_split(split)
         folder.write_volume_keys({}, folder.path / "cache")
-        trials: dict[str, list[Any]] = {name: [] for name in request.predictions}
+        trials: dict[str, list[TrialFolder]] = {name: [] for name in request.predictions}
         for each in sets:
-            files = sum(map(len, each.found.files.values()))
             about = (each.seed, each.found.digest, request.values, data, protocol)
             spec = given.spec_of(each.name, *about)
-            its = (facts[each.name], files, each.seconds)
-            masks = each.unpacked()
-            trials[each.name].append(given.write_trial(folder, spec, each.rows, masks, *its))
+            its = (facts[each.name], each.found.count, each.seconds)
+            trials[each.name].append(given.write_trial(folder, spec, each.rows, each.kept(), *its))
         given.add_rows(folder, run, (SUITE,), trials, facts, request.command)
     return [f"{len(split.test)} cases of {request.truth.name}, each on its own voxels"]
 
@@ -101,26 +109,26 @@ def _score_all(
     """Score every mask of every set. Raises DataError that lists every fault of every file."""
     faults: list[DataError] = []
     marked: set[int] = set()
-    for done, (case, paths) in enumerate(truth.files.items(), 1):
+    for done, (case, files) in enumerate(truth.files.items(), 1):
         try:
-            reference = given_masks.read(paths)
+            reference = given_masks.read(files)
         except DataError as fault:
             faults.append(fault)
             continue
         marked |= values_in(reference.array)
-        target = _target(reference, request.values)
+        target = _label(reference, request)
         for each in sets:
             began = time.perf_counter()
             try:
                 mask = given_masks.read(each.found.files[case])
-                about = (reference.array.shape, reference.affine, place(paths[0]))
-                given_masks.refuse_misplaced(mask, each.found.files[case][0], *about)
+                about = (reference.array.shape, reference.affine, place(files.paths[0]))
+                path = each.found.files[case].paths[0]
+                given_masks.refuse_misplaced(mask, path, *about)
             except DataError as fault:
                 faults.append(fault)
                 continue
             each.values |= values_in(mask.array)
-            found = _target(mask, request.values)
-            each.add(case, found, target, reference.spacing_mm)
+            each.add(case, _label(mask, request), target, reference.spacing_mm)
             each.seconds += time.perf_counter() - began
         progress(done, len(truth.files), case)
     if not faults:
@@ -129,31 +137,35 @@ def _score_all(
         raise together(faults, "the masks")
 
 
-def _target(labels: Nifti, values: Sequence[int]) -> Any:
-    """(D, H, W) bool: the voxels with one of `values`, or all above 0."""
-    return region(labels.array, tuple(values)) if values else labels.array > 0
+def _label(found: Nifti, request: FoldersRequest) -> np.ndarray:
+    """The targets in a label map (D, H, W), bit k where target k is; all above 0 without values."""
+    labels = request.values.values()
+    return packed([region(found.array, each) for each in labels] or [found.array > 0])
 
 
 def _strange(
     request: FoldersRequest, marked: set[int], sets: Sequence[GivenSet]
 ) -> list[DataError]:
     """A fault where nothing has the labels that were asked for."""
+    every = sorted({value for labels in request.values.values() for value in labels})
     holders = {request.truth: marked, **{each.folder: each.values for each in sets}}
     faults = []
     for folder, values in holders.items():
         try:
-            given_masks.refuse_no_target(frozenset(values), request.values, folder)
+            given_masks.refuse_no_target(frozenset(values), every, folder)
         except DataError as fault:
             faults.append(fault)
     return faults
 
 
 def _data(request: FoldersRequest, truth: MaskFiles) -> Data:
-    values = ", ".join(map(str, request.values))
+    several = request.values if len(request.values) > 1 else {}
+    values = ", ".join(str(value) for labels in request.values.values() for value in labels)
     return Data(
         name="masks",
         modalities=(),
-        target=f"label {values}" if values else "all labels",
+        target=",".join(several) or (f"label {values}" if values else "all labels"),
+        targets=dict(several),
         grid=(0, 0, 0),
         fingerprint=truth.digest,
         synthetic=False,

@@ -162,7 +162,7 @@ def _filled(place: int) -> Style:
     return {"facecolor": colour, "edgecolor": "black", "hatch": "." * 3 * again, "linewidth": 0}
 
 
-def _around(place: int) -> Style:
+def around(place: int) -> Style:
     """The style of the line around a target where it is."""
     colour = OF_TARGETS[place % len(OF_TARGETS)]
     return {"facecolor": "none", "edgecolor": colour, "linewidth": 0.8}
@@ -274,12 +274,13 @@ def _draw_targets(axes: Axes, masks: Plane, targets: Plane) -> None:
     """Fill where a system sees each target, the largest first, and draw lines where they are."""
     for place in np.argsort(-masks.sum(axis=(1, 2)), kind="stable"):
         _add(axes, {**_filled(int(place)), "alpha": 0.7}, masks[place])
-    _draw_lines(axes, targets)
+    draw_lines(axes, targets)
 
 
-def _draw_lines(axes: Axes, targets: Plane) -> None:
+def draw_lines(axes: Axes, targets: Plane) -> None:
+    """Draw a line around each target, `targets` (K, H, W)."""
     for place, target in enumerate(targets):
-        _add(axes, _around(place), target)
+        _add(axes, around(place), target)
 
 
 def _add(axes: Axes, style: Style, plane: Plane) -> None:

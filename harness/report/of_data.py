@@ -5,11 +5,11 @@ from functools import partial
 from statistics import median
 
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch
+from matplotlib.patches import Patch
 
-from harness.data.describe import CaseSeen, Description, Slice
+from harness.data.describe import CaseSeen, Description, Slice, TargetSeen
 from harness.report import html
-from harness.report.case_sheet import STYLES
+from harness.report.case_sheet import ON_BLACK, around, draw_lines
 from harness.report.document import (
     Bullets,
     Cell,
@@ -20,19 +20,19 @@ from harness.report.document import (
     Table,
     words,
 )
-from harness.report.outline import outline
 from harness.report.style import NORMAL, png
 
 DPI = 110
-COLUMNS, PANEL, HEAD = 4, 1.6, 0.34  # inches
+COLUMNS, PANEL, HEAD, LEGEND = 4, 1.6, 0.34, 0.3  # inches
 FOOTER = (
     "Made by pfbench data describe from the volumes of a folder, of which it holds slices: keep it "
     "where you keep them. This page asks no other machine for anything."
 )
 LEAD = (
-    "Axial slices with most of the target, anterior up, the patient's right on the left; the "
-    "intensities of percentiles 1 to 99 of the first modality, and the target's contour."
+    "Axial slices with most of the targets, anterior up, the patient's right on the left; the "
+    "intensities of percentiles 1 to 99 of the first modality, and the contour of each target."
 )
+SIZES = ("ml", "ml on the grid", "Kept", "Pieces", "Pieces on the grid")
 
 
 def as_text(found: Description) -> str:
@@ -81,7 +81,7 @@ def document(found: Description) -> Document:
     if found.faults:
         listed = Bullets(tuple(map(str, found.faults)))
         sections.insert(1, Section("faults", "Faults", (), (listed,)))
-    subtitle = f"{found.title}; target {found.target}"
+    subtitle = f"{found.title}; target {', '.join(found.targets)}"
     return Document(
         f"Data set {found.dataset}",
         subtitle,
@@ -113,16 +113,17 @@ def _facts(found: Description) -> list[tuple[str, str]]:
                 f"{'×'.join(map(str, found.grid))} voxels of "
                 + _range((case.grid_mm for case in cases), "mm", "{:.3g}"),
             ),
-            (
-                "target",
-                f"{found.target}: {_spread([case.target.ml for case in cases])} ml in "
-                f"{_spread([case.target.pieces for case in cases])} pieces",
-            ),
         ]
-        kept = [case.target.kept for case in cases if case.target.kept is not None]
-        if kept:
-            facts.append(("on the grid", f"{_spread([100 * share for share in kept])} % of it"))
+        for name in found.targets:
+            facts += _of_target(name, [case.targets[name] for case in cases])
     return facts
+
+
+def _of_target(name: str, seen: Sequence[TargetSeen]) -> list[tuple[str, str]]:
+    size = f"{_spread([one.ml for one in seen])} ml in {_spread([one.pieces for one in seen])}"
+    kept = [100 * one.kept for one in seen if one.kept is not None]
+    on_grid = [("on the grid", f"{_spread(kept)} % of it")] if kept else []
+    return [("target", f"{name}: {size} pieces"), *on_grid]
 
 
 def _extent(case: CaseSeen) -> tuple[float, ...]:
@@ -162,20 +163,25 @@ def _labels_table(found: Description) -> Table:
 
 
 def _grid_table(found: Description) -> Table:
+    every = [each for case in found.cases for each in _named_targets(case)]
     worst = sorted(
-        (case for case in found.cases if case.target.kept is not None),
-        key=lambda case: case.target.kept or 0,
+        (each for each in every if each[-1].kept is not None),
+        key=lambda each: each[-1].kept or 0,
     )[:10]
-    rows = [_on_grid(case) for case in worst]
-    headings = ("Case", "ml", "ml on the grid", "Kept", "Pieces", "Pieces on the grid")
-    return Table("Where the grid does most to the target", headings, words(rows), 1)
+    rows = [_on_grid(*each) for each in worst]
+    headings = ("Case", "Target", *SIZES)
+    return Table("Where the grid does most to a target", headings, words(rows), 2)
 
 
-def _on_grid(case: CaseSeen) -> list[str]:
-    target = case.target
+def _named_targets(case: CaseSeen) -> list[tuple[str, str, TargetSeen]]:
+    return [(case.id, name, target) for name, target in case.targets.items()]
+
+
+def _on_grid(case: str, name: str, target: TargetSeen) -> list[str]:
     kept = "" if target.kept is None else f"{100 * target.kept:.0f} %"
     return [
-        case.id,
+        case,
+        name,
         f"{target.ml:.3g}",
         f"{target.ml_on_grid:.3g}",
         kept,
@@ -186,21 +192,26 @@ def _on_grid(case: CaseSeen) -> list[str]:
 
 def _cases_table(found: Description) -> Table:
     with_patient = found.patients < len(found.cases)
-    columns: list[tuple[str, Callable[[CaseSeen], str]]] = [("Case", lambda case: case.id)]
+    columns: list[tuple[str, Callable[[CaseSeen, str], str]]] = [("Case", lambda case, _: case.id)]
     if with_patient:
-        columns.append(("Patient", lambda case: case.patient))
+        columns.append(("Patient", lambda case, _: case.patient))
     if found.sites:
-        columns.append(("Site", lambda case: case.site))
+        columns.append(("Site", lambda case, _: case.site))
+    columns.append(("Target", lambda _, name: name))
     texts = len(columns)
     columns += [
-        ("Shape", lambda case: "×".join(map(str, case.shape))),
-        ("Spacing (mm)", lambda case: "×".join(f"{mm:g}" for mm in case.spacing_mm)),
-        ("Target (ml)", lambda case: f"{case.target.ml:.3g}"),
-        ("Pieces", lambda case: str(case.target.pieces)),
-        ("On the grid (ml)", lambda case: f"{case.target.ml_on_grid:.3g}"),
-        ("Pieces", lambda case: str(case.target.pieces_on_grid)),
+        ("Shape", lambda case, _: "×".join(map(str, case.shape))),
+        ("Spacing (mm)", lambda case, _: "×".join(f"{mm:g}" for mm in case.spacing_mm)),
+        ("Target (ml)", lambda case, name: f"{case.targets[name].ml:.3g}"),
+        ("Pieces", lambda case, name: str(case.targets[name].pieces)),
+        ("On the grid (ml)", lambda case, name: f"{case.targets[name].ml_on_grid:.3g}"),
+        ("Pieces", lambda case, name: str(case.targets[name].pieces_on_grid)),
     ]
-    rows = tuple(tuple(Cell(value(case)) for _, value in columns) for case in found.cases)
+    rows = tuple(
+        tuple(Cell(value(case, name)) for _, value in columns)
+        for case in found.cases
+        for name in found.targets
+    )
     return Table("Every case", tuple(name for name, _ in columns), rows, texts)
 
 
@@ -218,26 +229,29 @@ def _pictures(found: Description) -> list[Picture]:
     shown = [(case, case.slice) for case in found.cases if case.slice is not None]
     if not shown:
         return []
-    rows = [_on_grid(case) for case, _ in shown]
-    headings = ("Case", "ml", "ml on the grid", "Kept", "Pieces", "Pieces on the grid")
-    data = Table("The target of these cases", headings, words(rows), 1)
+    rows = [_on_grid(*each) for case, _ in shown for each in _named_targets(case)]
+    data = Table("The targets of these cases", ("Case", "Target", *SIZES), words(rows), 2)
     names = ", ".join(case.id for case, _ in shown)
-    alt = f"Axial slices of {names} with the contour of {found.target}."
-    return [Picture(png(partial(_drawn, shown), DPI), alt, "Cases", (data,))]
+    alt = f"Axial slices of {names} with the contours of {', '.join(found.targets)}."
+    return [Picture(png(partial(_drawn, shown, found.targets), DPI), alt, "Cases", (data,))]
 
 
-def _drawn(shown: Sequence[tuple[CaseSeen, Slice]]) -> Figure:
+def _drawn(shown: Sequence[tuple[CaseSeen, Slice]], targets: Sequence[str]) -> Figure:
     lines = -(-len(shown) // COLUMNS)
-    figure = Figure((COLUMNS * PANEL, lines * (PANEL + HEAD)))
+    high = lines * (PANEL + HEAD) + LEGEND
+    figure = Figure((COLUMNS * PANEL, high))
     places = figure.subplots(lines, COLUMNS, squeeze=False).ravel()
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=0.93, wspace=0.04, hspace=0.3)
+    sides = {"left": 0.01, "right": 0.99, "bottom": LEGEND / high, "top": 1 - HEAD / high}
+    figure.subplots_adjust(**sides, wspace=0.04, hspace=0.3)
     for axes in places:
         axes.set(xticks=[], yticks=[], frame_on=False)
     for axes, (case, seen) in zip(places, shown, strict=False):
-        image, target = seen.image[::-1, ::-1], seen.target[::-1, ::-1]
+        image, planes = seen.image[::-1, ::-1], seen.targets[:, ::-1, ::-1]
         tall, wide = seen.pixel_mm
         axes.imshow(image, "gray", vmin=0, vmax=1, aspect=tall / wide)
-        if target.any():
-            axes.add_patch(PathPatch(outline(target), **STYLES["ground truth"]))
-        axes.set_title(f"{case.id}\n{case.target.ml:.3g} ml", size=NORMAL, pad=2)
+        draw_lines(axes, planes)
+        sizes = ", ".join(f"{one.ml:.3g}" for one in case.targets.values())
+        axes.set_title(f"{case.id}\n{sizes} ml", size=NORMAL, pad=2)
+    lines_of = [Patch(**around(place)) for place in range(len(targets))]
+    figure.legend(lines_of, targets, loc="lower left", ncols=len(targets), **ON_BLACK)
     return figure

@@ -8,12 +8,13 @@ scores     ─► write_trial ─► trials/<id>/    spec.json, cases.csv, masks
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 import harness
+from harness.data.regions import Labels
 from harness.errors import UsageError, together, unknown
 from harness.runs.files import JsonObject
 from harness.runs.manifest import in_use, joined
@@ -28,11 +29,12 @@ from harness.runs.records import (
 )
 from harness.runs.redact import storable
 from harness.runs.run_folder import RunFolder
+from harness.runs.score_figures import score_figures
 from harness.runs.spec import GIVEN, Data, TrialSpec, code_version
 from harness.runs.suites import FIGURES
 from harness.runs.trial_folder import TrialFolder
 from harness.runs.yaml_file import line_of, read_config
-from harness.systems.evaluate import summary
+from harness.systems.evaluate import Line
 from harness.systems.protocol import Frozen, Protocol
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
@@ -101,15 +103,22 @@ def system_of(name: str, facts: ReportedFacts) -> SystemRecord:
 
 
 def spec_of(
-    name: str, seed: int, masks: str, values: Sequence[int], data: Data, about: JsonObject
+    name: str,
+    seed: int,
+    masks: str,
+    values: Mapping[str, Labels],
+    data: Data,
+    about: JsonObject,
 ) -> TrialSpec:
     """The specification of given masks; `masks` is the digest of their files.
 
-    `about` is the protocol of the run, whose split and code they are scored by.
+    `values` are the labels in the masks, by target, "" for the only one. `about` is the protocol of
+    the run, whose split and code they are scored by.
     """
+    named = {target: list(labels) for target, labels in values.items()}
     return TrialSpec(
         system=f"{GIVEN}{name}",
-        options={"masks": masks, "values": list(values)},
+        options={"masks": masks, "values": named if data.targets else named.get("", [])},
         protocol=Protocol.model_validate(about["protocol"]),
         data=data,
         split=about["cases"],
@@ -123,8 +132,8 @@ def spec_of(
 def write_trial(
     folder: RunFolder,
     spec: TrialSpec,
-    rows: Sequence[Mapping[str, object]],
-    masks: Iterable[tuple[str, NDArray[np.bool_]]],
+    rows: Sequence[Line],
+    masks: Iterable[tuple[str, NDArray[Any]]],
     facts: ReportedFacts,
     files: int,
     seconds: float,
@@ -152,7 +161,7 @@ def write_trial(
 def _scored(
     trial: TrialFolder,
     spec: TrialSpec,
-    rows: Sequence[Mapping[str, object]],
+    rows: Sequence[Line],
     seconds: float,
     attempt: int,
 ) -> Scored:
@@ -162,10 +171,8 @@ def _scored(
         reason="",
         system=spec.system,
         kind="given masks",
-        metrics=summary([dict(row) for row in rows]),
-        n_cases=len(rows),
-        n_failed=sum(bool(row["failed"]) for row in rows),
-        n_without_target=sum(row["target_ml"] == 0 for row in rows),
+        **score_figures(rows),
+        n_cases=len({row["case"] for row in rows}),
         transductive=False,
         parameters=None,
         parameters_inference=None,

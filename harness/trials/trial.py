@@ -8,7 +8,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -28,13 +28,13 @@ from harness.runs.records import (
     ProbedInference,
     ProbedTraining,
     Scored,
-    TargetScored,
 )
+from harness.runs.score_figures import score_figures
 from harness.runs.spec import TrialSpec
 from harness.runs.trial_folder import Action, TrialFolder
-from harness.systems import catalogue, plugin_metrics
+from harness.systems import catalogue
 from harness.systems.cost import adapt_gflops, cost
-from harness.systems.evaluate import Line, Masks, evaluate, of_cases, summary, without_target
+from harness.systems.evaluate import Masks, evaluate
 from harness.systems.memory import peak_memory_mib, reset_peak, resident_mib
 from harness.systems.methods import Method
 from harness.systems.train import EpochRow, TrainingJob, TrainingState, train
@@ -197,47 +197,27 @@ def _score(
     test = task.run_folder.test_volumes(spec, task.cache)
     extra = plugins.metrics(spec.plugins)
     data, on_scan = spec.data, spec.protocol.scored_on == "scan"
-    names = data.names
     back = way(data.name, data.grid, data.view) if on_scan else None
-    rows, faults, remarks = evaluate(method.for_inference(), test, keep, extra, back, names)
+    rows, faults, remarks = evaluate(method.for_inference(), test, keep, extra, back, data.names)
     training["remarks"] = [*training["remarks"], *remarks]
     folder.write_cases(rows)
-    if extra:
-        training["extra_metrics"] = plugin_metrics.summary(
-            of_cases(rows, tuple(extra)), tuple(extra)
-        )
-        training["extra_faults"] = faults
-    if len(names) > 1:
-        training["targets"] = {name: _of_target(rows, name, tuple(extra)) for name in names}
     Scored(
         schema=1,
         status="ok",
         reason="",
         system=spec.system,
         kind=catalogue.system(spec.system).kind,
-        metrics=summary(rows),
         n_cases=len(test),
-        n_failed=sum(bool(row["failed"]) for row in rows),
-        n_without_target=without_target(rows),
+        extra_faults=faults,
         transductive=method.transductive,
         environment={**environment(method), "node": task.node},
         seconds={**seconds, "test": time.perf_counter() - began},
         sha256=folder.sums(),
         attempts=folder.starts(task.action),
+        **score_figures(rows, tuple(extra)),
         **cost(spec.system, spec.options, *_seen(spec)),
         **training,
     ).write(folder.result_file)
-
-
-def _of_target(rows: Sequence[Line], name: str, extra: Sequence[str]) -> TargetScored:
-    """The scores of one of several targets."""
-    own = [{k: v for k, v in row.items() if k != "target"} for row in rows if row["target"] == name]
-    return TargetScored(
-        metrics=summary(own),
-        extra_metrics=plugin_metrics.summary(own, extra),
-        n_failed=sum(bool(row["failed"]) for row in own),
-        n_without_target=without_target(own),
-    )
 
 
 def _seen(spec: TrialSpec) -> tuple[int, tuple[int, int, int], int]:
