@@ -43,7 +43,7 @@ TOP, TESTS = Path(__file__).parent.parent, Path(__file__).parent
 NODES = (2, 4)  # GPUs
 UP_S = 120
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
-RAY += ["--object-store-memory=80000000", "--num-cpus=64", "--include-dashboard=false"]
+RAY += ["--object-store-memory=80000000", "--num-cpus=64"]
 
 
 class Given(NamedTuple):
@@ -100,7 +100,8 @@ def node(folder, number, gpus, *role):
             time.sleep(0.2)
         yield
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait()
 
 
@@ -115,7 +116,8 @@ def cluster(tmp_path_factory):
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token",
                    "RAY_AUTH_TOKEN_PATH": str(token), "PYTHONPATH": f"{TOP}:{TESTS}"}  # fmt: skip
     address = f"127.0.0.1:{free_port()}"
-    head = ("--head", f"--port={address.rpartition(':')[2]}")
+    port = address.rpartition(":")[2]
+    head = ("--head", f"--port={port}", "--include-dashboard=false")
     with (
         node(folder, 1, NODES[0], *head),
         node(folder, 2, NODES[1], f"--address={address}"),
