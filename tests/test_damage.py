@@ -21,7 +21,8 @@ from harness.errors import PfbenchError, StateError
 from harness.report.write import render
 from harness.results import tables
 from harness.results.claims.verdicts import judge
-from harness.results.folder import opened, readable
+from harness.results.folder import opened
+from harness.results.readable import readable
 from harness.runs.files import read_json, write_json
 from harness.runs.run_folder import RunFolder
 
