@@ -17,10 +17,11 @@ EIGHTH: Grid = (64, 96, 96)
 """An eighth of the paper's volume, where a CPU would take too long over the whole."""
 
 
-def built(name: str, protocol: Protocol, grid: Grid, **options: Any) -> Method:
+def built(name: str, protocol: Protocol, grid: Grid, targets: int = 1, **options: Any) -> Method:
     """The same weights at every call; what `options` does not say is as in the paper."""
     torch.manual_seed(0)
-    method = systems.build(name, {**systems.options(name, "paper", "brats"), **options}, 1, grid)
+    every = {**systems.options(name, "paper", "brats"), **options}
+    method = systems.build(name, every, 1, grid, targets)
     method.network.to(DEVICE)
     method.follow(protocol)
     return method

@@ -9,12 +9,10 @@ of its own, so that its memory is its own.
 
 import json
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -22,6 +20,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.networks import EIGHTH, built, placed, step
+from benchmarks.own_process import in_own_process
 from benchmarks.timing import DEVICE, Row, medians_ms, milliseconds
 from harness.data.case import PAPER_GRID
 from harness.systems import catalogue as systems
@@ -31,7 +30,6 @@ from harness.systems.protocol import Protocol
 from models.layout import Layout
 from models.precision import Precision
 
-TOP = Path(__file__).parents[1]
 GRID = PAPER_GRID if DEVICE.type == "cuda" else EIGHTH
 ROUNDS = 9 if DEVICE.type == "cuda" else 1
 SIDE = 8192 if DEVICE.type == "cuda" else 2048
@@ -71,11 +69,7 @@ def rows() -> Iterator[Row]:
 
 
 def _in_a_process(name: str, *setting: str) -> Cost:
-    command = [sys.executable, "-m", __name__, name, *setting]
-    done = subprocess.run(
-        command, cwd=TOP, stdout=subprocess.PIPE, text=True, check=True, encoding="utf-8"
-    )
-    prediction, training, product_gflops = json.loads(done.stdout)
+    prediction, training, product_gflops = in_own_process(__name__, name, *setting)
     return Cost(Work(*prediction), Work(*training), product_gflops)
 
 

@@ -10,7 +10,6 @@ volume, where it weighs most.
 
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from benchmarks.networks import EIGHTH, built, placed, step
+from benchmarks.own_process import in_own_process
 from benchmarks.timing import DEVICE, Row, milliseconds, require_equal
 from harness.data.case import PAPER_GRID, Volume
 from harness.systems.memory import peak_memory_mib
@@ -35,7 +35,6 @@ from harness.systems.train import TrainingJob, train
 from models.conv import Conv3d, ConvTranspose3d
 from models.norm import InstanceNorm3d
 
-TOP = Path(__file__).parents[1]
 CASE = "PFSeg, full size"
 MB = 1e6 / 2**20  # in MiB, as the goals are in decimal megabytes
 ON_GPU = DEVICE.type == "cuda"
@@ -69,7 +68,7 @@ class Step(NamedTuple):
 
 def rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
-        steps = {name: _in_a_process(name, Path(folder)) for name in VARIANTS}
+        steps = {name: Step(*in_own_process(__name__, name, folder)) for name in VARIANTS}
         _require_the_same_network(Path(folder))
         cosine = _cosine(Path(folder), "bf16", "fp32")
     fp32, bf16, released = steps["fp32"], steps["bf16"], steps["released"]
@@ -85,18 +84,6 @@ def rows() -> Iterator[Row]:
         peer = f"{limit / 1000:g} GB"
         yield Row(f"{CASE}, {variant}", peer, steps[variant].peak_mib, limit * MB, 1, "MiB")
     yield from _loop()
-
-
-def _in_a_process(variant: str, folder: Path) -> Step:
-    done = subprocess.run(
-        [sys.executable, "-m", __name__, variant, str(folder)],
-        cwd=TOP,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        encoding="utf-8",
-    )
-    return Step(*json.loads(done.stdout))
 
 
 def main(variant: str, folder: Path) -> None:

@@ -76,6 +76,9 @@ OPTIONS = [
     ("C14", ["--set", "systems.pfseg.weights.srt=.nan"], ["the weight of L_srt is nan"]),
     ("C14", ["--set", "systems.pfseg.weights.srt=.inf"], ["the weight of L_srt is inf"]),
     ("C14", ["--set", "systems.pfseg.weights.srt=half"], ["the weight of L_srt is 'half'"]),
+    ("C14", ["--set", "systems.pfseg.widths=[100000,100000,8,8,8]"], ["at most 10,000,000,000"]),
+    ("C14", ["--set", "systems.pfseg.widths=[1000000000,8,8,8,8]"], ["systems.pfseg: "]),
+    ("C14", ["--set", "systems.pfseg.widths=[-8,8,8,8,8]"], ["systems.pfseg: "]),
     ("C14", ["--set", "systems.pfseg.weights.dice=1"], ["there is no weight 'dice'"]),
 ]  # fmt: skip
 

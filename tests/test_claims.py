@@ -394,7 +394,7 @@ def test_a_run_on_livers_is_held_against_the_papers_livers(tmp_path):
 
 def shown(run):
     screen = Screen()
-    screen.console = Console(file=StringIO(), width=250)
+    screen.console = Console(file=StringIO(), width=250, markup=False)
     show(judge([run.folder]), screen)
     return screen.console.file.getvalue()
 

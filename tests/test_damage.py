@@ -14,10 +14,11 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 from helper_in_process import pfbench
-from helper_made_run import MadeRun, rewrite
+from helper_made_run import MadeRun, history, made_study, made_trial, rewrite, spec
 
 from harness.checks.verify.folder import verify
 from harness.errors import PfbenchError, StateError
+from harness.report.study_files import write as study_tables
 from harness.report.write import render
 from harness.results import tables
 from harness.results.claims.verdicts import judge
@@ -25,6 +26,7 @@ from harness.results.folder import opened
 from harness.results.readable import readable
 from harness.runs.files import read_json, write_json
 from harness.runs.run_folder import RunFolder
+from harness.runs.study_folder import propose
 
 SEED = 0
 MASK = np.random.default_rng(SEED).random((12, 14, 16)) > 0.7
@@ -196,6 +198,93 @@ def test_a_value_of_another_kind_ends_in_no_traceback(tmp_path, count):
                 broken.add(f"{name}: {path.name} {how}: {type(error).__name__} {error}")
         path.write_bytes(whole)
     assert broken == set()
+
+
+def leaves(content, way=()):
+    """The way to every value that holds no others."""
+    for key, value in content.items() if isinstance(content, dict) else enumerate(content):
+        if isinstance(value, dict | list) and value:
+            yield from leaves(value, (*way, key))
+        else:
+            yield (*way, key)
+
+
+def another(value):
+    """Another value of the same kind."""
+    if isinstance(value, bool) or value is None:
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, str):
+        return f"{value[:-1]}{int(value[-1:] != '1')}"
+    return {"x": 1} if isinstance(value, dict) else ["x"]
+
+
+def faults(path):
+    """What verify finds; one that it refuses to look at is another."""
+    try:
+        return set(verify(path).faults)
+    except PfbenchError as error:
+        return {str(error)}
+
+
+@pytest.mark.parametrize("count", [8, pytest.param(None, marks=pytest.mark.long)])
+def test_every_changed_value_of_every_record_is_found_by_verify(tmp_path, count):
+    """But the place of the cache, which may change; the keys of volumes: test_verify.py."""
+    made = MadeRun(tmp_path / "run", rows=("resunet3d", "pfseg"), cases=3)
+    trial = made.trials["pfseg", 0]
+    study = made_study(
+        tmp_path / "study",
+        {"pfseg": {"lr": 1.0}},
+        spaces={"pfseg": {"lr": {"low": 1e-3, "high": 2.0, "log": False, "integer": False}}},
+        lanes={"pfseg": 2},
+    )
+    tuned = made_trial(study, spec("pfseg"), history(3, val_dice=0.5))
+    point = propose(study, "pfseg", 0, "pfseg", {"lr": 1.0}, [tuned.id])
+    point.end("complete", 0.5, "ok", "")
+    study_tables(study)
+    of_run = (made.folder.manifest_file, made.folder.split_file, trial.spec_file,
+              trial.result_file, trial.measurement_file)  # fmt: skip
+    of_study = (study.manifest_file, point.path / "point.json", point.end_file)
+    files = [*((made.path, each) for each in of_run), *((study.path, each) for each in of_study)]
+    ways = [(*each, way) for each in files for way in leaves(json.loads(each[1].read_text()))]
+    chosen = random.Random(SEED).sample(ways, count) if count else ways
+    before = {folder: faults(folder) for folder in (made.path, study.path)}
+    missed = []
+    for folder, path, (*way, last) in chosen:
+        whole = path.read_bytes()
+        inner = content = json.loads(whole)
+        for key in way:
+            inner = inner[key]
+        inner[last] = another(inner[last])
+        path.write_text(json.dumps(content))
+        if faults(folder) == before[folder]:
+            missed.append((path.name, *way, last))
+        path.write_bytes(whole)
+    assert missed == []
+
+
+@pytest.mark.parametrize("name", ["run.json", "cases.csv", "history.csv"])
+def test_a_file_of_terabytes_without_content_is_damaged_and_not_read(tmp_path, name):
+    run = MadeRun(tmp_path, rows=("resunet3d",), cases=3)
+    trial = run.trials["resunet3d", 0].path
+    with open(tmp_path / name if name == "run.json" else trial / name, "wb") as file:
+        file.truncate(1 << 42)
+    assert f"{name}: has 4,194,304 MiB" in pfbench("report", tmp_path, expect=5).err
+
+
+def test_a_key_that_stands_twice_is_damage(tmp_path):
+    (tmp_path / "record.json").write_text('{"dice": {"mean": 0.5, "mean": 0.9}}')
+    with pytest.raises(StateError, match="has the key 'mean' twice"):
+        read_json(tmp_path / "record.json")
+
+
+def test_settings_of_another_kind_are_a_fault_and_no_traceback(tmp_path):
+    run = MadeRun(tmp_path, rows=("resunet3d",), cases=3)
+    settings = {**run.manifest.settings, "exceptions": {"pfseg": 1}}
+    run.change(settings=settings)
+    said = [str(fault) for fault in verify(tmp_path).faults]
+    assert any("cannot be made again from the results" in each for each in said)
 
 
 def test_records_that_contradict_each_other_are_told_by_every_command(tmp_path):

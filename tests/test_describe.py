@@ -7,6 +7,9 @@ import nibabel
 import numpy as np
 import pytest
 
+from harness.data.case import PAPER_GRID
+from harness.data.check import check
+from harness.data.choose_view import fitted
 from harness.data.describe import Description, describe
 from harness.data.request import DataRequest
 from harness.errors import UsageError
@@ -59,6 +62,27 @@ def test_the_target_on_the_grid_stands_beside_that_of_the_file(found):
     assert (target.ml, target.pieces) == (1.0, 1)
     assert 0.5 < target.kept < 1.5
     assert found.grid == (32, 64, 64)
+
+
+def test_the_grid_is_the_one_that_a_run_would_choose(found, root):
+    described = describe(DataRequest("acdc", root))
+    chosen = fitted(DataRequest("acdc", root))
+    assert described.grid == chosen.view.grid != PAPER_GRID
+    assert described.cases[0].grid_mm == pytest.approx(chosen.view.voxel_mm)
+    assert chosen.choice in described.notes
+
+
+def test_what_is_said_of_many_files_is_said_once(tmp_path):
+    for n in range(5):
+        save(tmp_path / f"images/{n}.nii.gz", np.random.default_rng(n).random(SHAPE))
+        save(tmp_path / f"labels/{n}.nii.gz", np.zeros(SHAPE, np.uint8))
+    asked = DataRequest("folder", tmp_path, target="1", reduce=(4, 3, 3))
+    files = "labels/0.nii.gz, labels/1.nii.gz, labels/2.nii.gz and 2 more"
+    assert f"the label is empty, in 5 files: {files}" in describe(asked).notes
+    assert (
+        f"the label is empty, in 5 files: {files}"
+        in check(tmp_path, "folder", (), target="1").notes
+    )
 
 
 def test_each_of_several_targets_is_measured_and_the_one_that_is_nowhere_is_said(root):

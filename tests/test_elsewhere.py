@@ -35,7 +35,9 @@ OTHER = OtherSet(name="b", fingerprint="beef", synthetic=True)
 
 
 def test_names_folders_and_patterns_are_read_by_name(tmp_path):
-    found = asked(["b=DIR", "c=X=Y"], ["b:t2={case}_t2.nii.gz"], ["b:{case}_seg.nii.gz"])
+    found = asked(
+        ["b=DIR", "c=X=Y"], ["b:t2={case}_t2.nii.gz"], ["b:{case}_seg.nii.gz"], {"b": ("x",)}
+    )
     assert [(one.name, str(one.root)) for one in found] == [("b", "DIR"), ("c", "X=Y")]
     assert found[0].images == ("t2={case}_t2.nii.gz",)
     assert found[1] == OtherRequest("c", found[1].root)
@@ -52,7 +54,7 @@ def test_names_folders_and_patterns_are_read_by_name(tmp_path):
 )
 def test_what_cannot_be_read_is_refused_with_the_form(tests, images, said):
     with pytest.raises(UsageError, match=said):
-        asked(tests, images, [])
+        asked(tests, images, [], {})
 
 
 # ── which trials ────────────────────────────────────────────────────────────────────────────────

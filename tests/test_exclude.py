@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from helper_in_process import pfbench
 
 from harness.data import phantom
 from harness.data.check import check
-from harness.data.exclude import cases_of
+from harness.data.exclude import by_set, cases_of
 from harness.data.jobs import roster
 from harness.data.request import DataRequest
 from harness.data.volumes import prepare
@@ -62,6 +63,27 @@ def test_a_case_that_there_is_not_is_refused_with_the_nearest(root):
     with pytest.raises(UsageError, match="no case BraTS20_Training_01 among 3") as caught:
         roster(DataRequest("brats", root, ("flair",), exclude=("BraTS20_Training_01",)))
     assert caught.value.remedy.startswith("--exclude BraTS20_Training_0")
+
+
+def test_cases_of_another_origin_are_left_out_by_the_name_of_the_origin(root, tmp_path):
+    phantom.write(tmp_path / "b", 3, (12, 24, 24), seed=7)
+    command = ["run", "--suite", "table3", "--row", "res/none", "--dataset", "brats", "--dry-run",
+               "--data-root", root, "--modalities", "flair", "--profile", "quick",
+               "--test", f"b={tmp_path / 'b'}", "--out", tmp_path / "run"]  # fmt: skip
+    said = pfbench(*command, "--exclude", f"b:{THIRD}").said
+    assert "1 train, 1 validation, 1 test" in said
+    assert "test b: 2 cases" in said
+    assert f"b: 1 case is left out by --exclude: {THIRD}" in said
+    other = pfbench(*command, "--exclude", "b:BraTS20_Training_01", expect=2).said
+    assert "b: there is no case BraTS20_Training_01 among 3" in other
+    assert "Try: --exclude b:BraTS20_Training_0" in other
+
+
+def test_each_data_set_has_its_own_words_and_lines(tmp_path):
+    listed = tmp_path / "bad.txt"
+    listed.write_text("one\nb:two\n", encoding="utf-8")
+    found = by_set([str(listed), "b:three", f"c:{listed}", "d:four"], ["b", "c"])
+    assert found == {"": ("one", "d:four"), "b": ("two", "three"), "c": ("one", "b:two")}
 
 
 def test_names_come_from_the_option_and_from_files(tmp_path):

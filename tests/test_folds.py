@@ -13,7 +13,7 @@ from harness.data.divide import Roster
 from harness.data.request import DataRequest
 from harness.data.split import Split
 from harness.data.volumes import Prepared
-from harness.errors import UsageError
+from harness.errors import StateError, UsageError
 from harness.experiments.folds import FoldChoice, crossed, divisions, settings_of
 from harness.experiments.session import divided as single
 from harness.results.rows import rows
@@ -271,6 +271,15 @@ def test_predict_names_the_folds_that_a_network_can_come_from(tmp_path):
     done = pfbench("predict", run.path, tmp_path / "scan.nii.gz", "--out", tmp_path / "masks",
                    "--model", "unet3d", "--fold", 7, expect=2)  # fmt: skip
     assert "no trial fits 'unet3d', seed 0, fold 7" in done.said
+
+
+def test_the_split_of_a_fold_that_there_is_not_is_an_error_and_not_another(tmp_path):
+    run = crossed_run(tmp_path / "run")
+    assert run.split_of(spec(fold=2)).test == tuple(FOLDS[2])
+    with pytest.raises(StateError, match=r"split\.json: has folds 0, 1, 2, and trial .* of fold 7"):
+        run.split_of(spec(fold=7))
+    run.write_split(Split(("a",), ("b",), ("c",)))
+    assert run.split_of(spec(fold=7)).test == ("c",), "a single split is that of all its trials"
 
 
 # ── from end to end ─────────────────────────────────────────────────────────────────────────────

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from helper_in_process import contents, pfbench
 from helper_made_run import MadeRun, made_study
+from rich.table import Table
 
 from harness.errors import StateError
 from harness.runs.run_folder import RunFolder
+from harness.runs.screen import Screen
 from harness.runs.study_folder import points, propose
 
 UP = "../../../escaped"
@@ -147,6 +149,15 @@ def test_titles_are_words_in_every_output(tmp_path):
     markdown = (run.path / "table.md").read_text()
     assert "\\<script>x()\\</script>[a]\\(javascript:b)" in markdown and "\\|" in markdown
     assert "'=1+1" in (run.path / "table.csv").read_text()
+
+
+def test_brackets_and_colons_in_a_title_are_no_markup_of_the_terminal(capsys):
+    title = r"\[/] [bold]a[/bold] [link=https://example.org]b[/link] :warning:"
+    table = Table(title=title)
+    table.add_column(title)
+    table.add_row(title)
+    Screen().show(table)
+    assert capsys.readouterr().out.count(title) == 3
 
 
 def test_errors_show_no_control_sequences(tmp_path):

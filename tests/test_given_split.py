@@ -130,5 +130,11 @@ def test_folds_with_a_gap_are_refused(tmp_path):
 
 
 def test_a_file_that_is_not_there_is_refused():
-    with pytest.raises(UsageError, match=r"gone\.json"):
+    with pytest.raises(UsageError, match=r"gone\.json: cannot be read: No such file"):
         divided(file="gone.json")
+
+
+def test_a_case_that_trains_and_tests_is_named(tmp_path):
+    both = [{"train": ["a", "b"], "val": ["b"]}]
+    with pytest.raises(UsageError, match="fold 0 has case b in 'train' and in 'val'"):
+        divided(file=written(tmp_path, both))

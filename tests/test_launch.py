@@ -97,7 +97,7 @@ def test_an_address_in_the_environment_is_not_followed_silently(monkeypatch):
 def alone():
     """What a process that asked for nothing looks like after one job."""
     code = """if True:
-        import json, psutil, sys
+        import contextlib, json, psutil, sys
         from tuning.launch import Cluster, Job, ray_cluster, run_jobs
 
         def work(payload, report, node):
@@ -109,13 +109,11 @@ def alone():
             from ray._private.authentication.authentication_utils import is_token_auth_enabled
             from ray._common.usage import usage_lib
 
-            here = psutil.Process()
-            sockets = [
-                socket
-                for process in [here, *here.children(recursive=True)]
-                for socket in process.net_connections("inet")
-                if socket.status == psutil.CONN_LISTEN
-            ]
+            here, sockets = psutil.Process(), []
+            for process in [here, *here.children(recursive=True)]:
+                with contextlib.suppress(psutil.NoSuchProcess):  # one that has just ended
+                    of_process = process.net_connections("inet")
+                    sockets += [s for s in of_process if s.status == psutil.CONN_LISTEN]
             facts = {
                 "auto": ray._private.auto_init_hook.enable_auto_connect,
                 "token": is_token_auth_enabled(),

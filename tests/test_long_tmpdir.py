@@ -27,15 +27,16 @@ def long_tmpdir(tmp_path, monkeypatch):
 
 def test_a_name_is_too_long_where_the_address_of_a_socket_has_no_room():
     session = "/session_2026-11-29_17-20-25_123456_1234567/sockets/plasma_store"
-    fits = Path("/" + "x" * (cluster.SOCKET_BYTES - len(session) - 1))
-    assert len(f"{fits}{session}") == cluster.SOCKET_BYTES
+    fits = Path("/" + "x" * (cluster.SOCKET_BYTES - len(cluster.OWN) - len(session) - 1))
+    assert len(f"{fits}{cluster.OWN}{session}") == cluster.SOCKET_BYTES
+    assert len(str(fits)) >= 25
     assert not cluster.too_long(fits) and cluster.too_long(fits / "y")
 
 
 def test_without_a_short_folder_ray_is_refused_with_the_remedy(long_tmpdir, monkeypatch):
     monkeypatch.setattr(cluster, "SHORT", "/dev/null/absent")
     with (
-        pytest.raises(cluster.Unreachable, match="export RAY_TMPDIR=DIR"),
+        pytest.raises(cluster.NotStarted, match="export RAY_TMPDIR=DIR"),
         cluster.ray_cluster(cluster.Cluster()),
     ):
         pass
@@ -51,14 +52,15 @@ def test_doctor_says_so_before(long_tmpdir, monkeypatch, tmp_path, short, state,
     assert found.state == state and said in found.what
 
 
-def test_ray_starts_under_a_long_tmpdir_and_leaves_no_folder_in_tmp(tmp_path):
+def test_ray_starts_under_a_long_tmpdir_in_a_folder_of_its_user_alone_that_goes_with_it(tmp_path):
     folder = tmp_path / LONG
     folder.mkdir(parents=True)
     code = (
-        "import ray; from tuning.cluster import Cluster, ray_cluster\n"
+        "import ray; from pathlib import Path; from tuning.cluster import Cluster, ray_cluster\n"
         "with ray_cluster(Cluster()):\n"
         "    print(ray.get(ray.remote(lambda: 6 * 7).remote()))\n"
-        "    print(ray._private.worker.global_worker.node.get_session_dir_path())"
+        "    session = ray._private.worker.global_worker.node.get_session_dir_path()\n"
+        "    print(session, oct(Path(session).parent.parent.stat().st_mode & 0o777))"
     )
     environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(TOP)}
     environment.pop("RAY_TMPDIR", None)
@@ -67,6 +69,7 @@ def test_ray_starts_under_a_long_tmpdir_and_leaves_no_folder_in_tmp(tmp_path):
         env=environment, capture_output=True, check=False, encoding="utf-8",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    answer, session = done.stdout.split()
+    answer, session, mode = done.stdout.split()
     assert answer == "42" and not Path(session).is_relative_to(folder)
+    assert mode == "0o700"  # what Ray makes below it, everybody may write
     assert not Path(session).exists()

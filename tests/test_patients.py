@@ -109,6 +109,30 @@ def test_a_table_says_patient_site_and_fold(tmp_path):
     assert division.group.startswith("patients.csv ") and str(tmp_path) not in division.group
 
 
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_a_spreadsheet_may_part_columns_by_other_signs(tmp_path, sign):
+    path = table(tmp_path, f"a{sign}p{sign}s\nb{sign}q{sign}t", f"case{sign}patient{sign}site")
+    assert groups(path, ["a", "b"]).sites == {"a": "s", "b": "t"}
+
+
+@pytest.mark.parametrize(
+    "lines, said",
+    [
+        ("a,p,s\nb,p,t\nc,q,t", "patients.csv: patient p is at sites s (a) and t (b)"),
+        ("a,p,s\nb,q,t\nc,r,t", "patients.csv: no case is left for the part 'train' of fold 1,"
+                                 " in which t tests"),
+        ("a,p,s\nb,q,s", "patients.csv: all cases are of site s"),
+    ],
+)  # fmt: skip
+def test_sites_that_cannot_be_left_out_are_named(tmp_path, lines, said):
+    rule = table(tmp_path, lines, "case,patient,site")
+    cases = [line[0] for line in lines.splitlines()]
+    with pytest.raises(UsageError) as caught:
+        [divided(cases, group=rule, kind="site", fold=fold) for fold in (0, 1)]
+    assert said in caught.value.what
+    assert caught.value.where == "split.kind=site" and caught.value.remedy
+
+
 @pytest.mark.parametrize(
     "lines, header, place",
     [

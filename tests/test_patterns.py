@@ -262,7 +262,11 @@ NEW = [f"BraTS-GLI-0000{n}-100" for n in (5, 6, 7)]
 def test_since_2024_label_4_is_a_cavity_and_no_tumour(tmp_path, sep, modality):
     for case in NEW:
         glioma(tmp_path, case, sep, modality)
-    assert check(tmp_path, None, ()).faults == []
+    found = check(tmp_path, None, ())
+    assert found.faults == []
+    assert any("label 3 is the enhancing rim, 4 a resection cavity" in n for n in found.notes)
+    said_by_year = check(tmp_path, None, (), edition="2024").notes
+    assert not any("resection cavity" in note for note in said_by_year)
     targets = contents_of(DataRequest("brats", tmp_path)).targets
     assert targets == {"wt": (1, 2, 3), "tc": (1, 3), "et": (3,), "rc": (4,)}
 

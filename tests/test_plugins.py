@@ -153,6 +153,23 @@ def test_a_plug_in_that_ends_the_process_is_told(tmp_path):
     assert "quits.py:2: EndsProcess: it ends the process (os._exit(0))" in done.said
 
 
+@pytest.mark.parametrize(
+    "line", ["os.fork()", "multiprocessing.get_context('fork').Process(target=len).start()"]
+)
+def test_a_process_that_a_plug_in_forks_does_not_do_the_work_a_second_time(tmp_path, line):
+    (tmp_path / "forks.py").write_text(f"import multiprocessing, os\n{line}\nSYSTEMS = {{}}\n")
+    code = ("import sys; from pathlib import Path; from harness.errors import UsageError\n"
+            "from harness.runs.plugin_file import contained, load\n"
+            "with contained():\n"
+            "    try: load(Path(sys.argv[1]))\n"
+            "    except UsageError as error: print('once', error.code, flush=True)\n"
+            "print('after', flush=True)\n")  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "forks.py")], cwd=TOP,
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert done.stdout.split() == ["after"]
+    assert done.stderr.count("once PFB-C42") == 1
+
+
 def test_what_a_plug_in_changes_around_it_is_put_back(tmp_path, capfd):
     (tmp_path / "moves.py").write_text(
         "import os, sys\nos.environ['NEW'] = 'x'\nos.chdir('/')\nsys.path.insert(0, '/new')\n"

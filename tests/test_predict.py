@@ -23,7 +23,7 @@ from harness.data.scan_view import view_of
 from harness.data.targets import label_map
 from harness.data.unlabelled import find, read
 from harness.errors import DataError, StateError, UsageError
-from harness.experiments.predict import PredictRequest, predict
+from harness.experiments.predict import Prediction, PredictRequest, predict
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import Data, TrialSpec, code_version
 from harness.runs.trial_folder import TrialFolder
@@ -31,7 +31,7 @@ from harness.systems import catalogue as systems
 from harness.systems.evaluate import evaluate
 from harness.systems.methods import Method
 from harness.systems.protocol import Protocol
-from harness.trials.network import as_scored, as_trained, build, choose_trial
+from harness.trials.network import as_scored, as_trained, build, choose_trials
 
 REDUCE = (8, 6, 6)
 GRID = (16, 32, 32)
@@ -98,9 +98,13 @@ def half_way(method: Method) -> Method:
 
 
 def finish(run: RunFolder, spec: TrialSpec) -> TrialFolder:
-    """Leave what a finished trial leaves, as if it had been trained on a GPU."""
+    """Leave what a finished trial leaves, as if it had been trained on a GPU.
+
+    The weights of each seed and of each fold are others.
+    """
     folder = made_trial(run, spec)
-    method = half_way(build(spec.model_copy(update={"device": "cpu"})))
+    drawn = {"device": "cpu", "seed": spec.seed + spec.fold}
+    method = half_way(build(spec.model_copy(update=drawn)))
     weights = {key: part.contiguous() for key, part in method.network.state_dict().items()}
     save_file(weights, folder.weights_file)
     scored(spec.system, sha256=folder.sums()).write(folder.result_file)
@@ -123,10 +127,79 @@ def run(tmp_path_factory) -> Path:
     return folder.path
 
 
-def several(targets: dict[str, tuple[int, ...]]) -> TrialSpec:
-    """The trial of ResUNet3D↑ with several targets."""
+def several(targets: dict[str, tuple[int, ...]], spec: TrialSpec = UP) -> TrialSpec:
+    """The trial with several targets."""
     named = {"target": ",".join(targets), "targets": targets}
-    return UP.model_copy(update={"data": UP.data.model_copy(update=named)})
+    return spec.model_copy(update={"data": spec.data.model_copy(update=named)})
+
+
+FOLDS = {"resunet3d_up": UP, "pfseg": PLAIN}
+
+
+@pytest.fixture(scope="module")
+def crossed(tmp_path_factory) -> Path:
+    """A cross-validation of three folds; the limits of intensities of the last are others."""
+    folder = RunFolder(tmp_path_factory.mktemp("crossed"))
+    rows = []
+    for spec in FOLDS.values():
+        view = spec.data.view.model_copy(update={"limits": ((0.0, 300.0),)})
+        data = spec.data.model_copy(update={"view": view})
+        last = spec.model_copy(update={"fold": 2, "data": data})
+        specs = [spec, spec.model_copy(update={"fold": 1}), last]
+        rows.append(row([finish(folder, each) for each in specs]))
+    made_run(folder.path, {"table5": rows})
+    return folder.path
+
+
+def of_folds(run: Path, system: str, scan: Path, out: Path, **changes) -> Prediction:
+    """What all folds of a system find in one scan, or one fold."""
+    trials = choose_trials(run, system, None, changes.pop("fold", None))
+    return predict(PredictRequest(run, trials, (scan,), out, probability=True, **changes))
+
+
+@pytest.mark.parametrize("system", FOLDS)
+def test_the_folds_answer_by_the_mean_of_their_probabilities(system, crossed, scans, tmp_path):
+    folds = [
+        read_image(of_folds(crossed, system, scans / CASE, tmp_path / f"{n}", fold=n).files[1])
+        for n in range(3)
+    ]
+    done = of_folds(crossed, system, scans / CASE, tmp_path / "all")
+    by_hand = np.mean([fold.array for fold in folds], axis=0)
+    np.testing.assert_allclose(read_image(done.files[1]).array, by_hand, atol=1e-6)
+    assert len({fold.array.tobytes() for fold in folds}) == 3
+    assert 0.1 < read_label(done.files[0]).array.mean() < 0.9
+    assert "the mean probability of 3 networks, those of folds 0, 1, 2" in done.notes
+
+
+def test_the_folds_of_several_targets_answer_together(scans, tmp_path):
+    spec = several({"anterior": (1,), "posterior": (2,)}, PLAIN)
+    folder = RunFolder(tmp_path / "run")
+    made = [finish(folder, spec.model_copy(update={"fold": fold})) for fold in (0, 1)]
+    made_run(folder.path, {"table5": [row(made)]})
+    found = [of_folds(folder.path, "pfseg", scans / CASE, tmp_path / f"{n}", fold=n)
+             for n in (0, 1)]  # fmt: skip
+    each = [[read_image(path).array for path in fold.files[1:]] for fold in found]
+    done = of_folds(folder.path, "pfseg", scans / CASE, tmp_path / "all")
+    both = [read_image(path).array for path in done.files[1:]]
+    np.testing.assert_allclose(both, np.mean(each, axis=0), atol=1e-6)
+    assert {*np.unique(read_label(done.files[0]).array)} == {0, 1, 2}
+
+
+def test_a_fold_that_is_not_trained_is_named_before_anything_is_written(scans, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    made = [finish(folder, UP.model_copy(update={"fold": fold})) for fold in (0, 1)]
+    made_run(folder.path, {"table5": [row(made)]})
+    made[1].result_file.unlink()
+    with pytest.raises(StateError, match=f"trial {made[1].id}: "):
+        of_folds(folder.path, "resunet3d_up", scans, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert of_folds(folder.path, "resunet3d_up", scans / CASE, tmp_path / "out", fold=0).files
+
+
+def test_several_folds_are_not_fine_tuned_at_once(crossed, scans, tmp_path):
+    with pytest.raises(UsageError, match="fine-tunes one network, and there are 3"):
+        of_folds(crossed, "pfseg", scans, tmp_path / "out", tpf="srt")
+    assert len(of_folds(crossed, "pfseg", scans / CASE, tmp_path / "out", tpf="srt", fold=1).files)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +213,7 @@ def several(targets: dict[str, tuple[int, ...]]) -> TrialSpec:
 def test_several_targets_are_one_label_map_or_a_file_each(targets, values, scans, tmp_path):
     spec = several(targets)
     made_run(tmp_path / "run", {"table5": [row([finish(RunFolder(tmp_path / "run"), spec)])]})
-    asked = PredictRequest(tmp_path / "run", spec.id, (scans / CASE,), tmp_path / "map")
+    asked = PredictRequest(tmp_path / "run", (spec.id,), (scans / CASE,), tmp_path / "map")
     drawn = predict(asked)
     apart = predict(replace(asked, out=tmp_path / "apart", separate=True, probability=True))
     assert [path.name for path in drawn.files] == [f"{CASE}.nii.gz"]
@@ -157,7 +230,7 @@ def test_targets_that_no_map_shows_are_refused_before_anything_is_written(scans,
     spec = several({"a": (1, 2), "b": (2, 4)})
     made_run(tmp_path / "run", {"table5": [row([finish(RunFolder(tmp_path / "run"), spec)])]})
     with pytest.raises(UsageError, match="a and b overlap"):
-        predict(PredictRequest(tmp_path / "run", spec.id, (scans,), tmp_path / "out"))
+        predict(PredictRequest(tmp_path / "run", (spec.id,), (scans,), tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -165,7 +238,7 @@ def test_targets_that_no_map_shows_are_refused_before_anything_is_written(scans,
 def request_for(run, scans, tmp_path):
     def made(spec: TrialSpec = UP, *inputs: Path, **changes) -> PredictRequest:
         return replace(
-            PredictRequest(run, spec.id, inputs or (scans,), tmp_path / "out"), **changes
+            PredictRequest(run, (spec.id,), inputs or (scans,), tmp_path / "out"), **changes
         )
 
     return made
@@ -195,7 +268,7 @@ def test_the_mask_is_that_which_is_scored_on_the_scan(spec, folder, request, tmp
     back = way(data.name, data.grid, data.view)
     evaluate(method, opened, lambda case, masks, _: kept.update({case: masks.scan}), way=back)
     images = root / "images" if folder == "livers" else root
-    done = predict(PredictRequest(run, spec.id, (images,), tmp_path / "out"))
+    done = predict(PredictRequest(run, (spec.id,), (images,), tmp_path / "out"))
     assert len(done.files) == len(kept)
     for path, mask in zip(done.files, kept.values(), strict=True):
         assert 0.1 < mask.mean() < 0.9
@@ -501,7 +574,7 @@ def test_a_trial_of_other_code_is_noted(request_for, run, scans):
     ],
 )
 def test_a_trial_is_chosen_by_id_or_name_and_seed(run, name, seed, expected):
-    assert choose_trial(run, name, seed) == expected.id
+    assert choose_trials(run, name, seed) == (expected.id,)
 
 
 @pytest.mark.parametrize(
@@ -515,6 +588,6 @@ def test_a_trial_is_chosen_by_id_or_name_and_seed(run, name, seed, expected):
 def test_an_unclear_choice_lists_the_candidates(run, name, seed, listed):
     names = RunFolder(run).run().names
     with pytest.raises(UsageError) as caught:
-        choose_trial(run, name, seed)
+        choose_trials(run, name, seed)
     lines = str(caught.value).splitlines()[1:]
     assert lines == [f"  {spec.id}  {names[spec.id]}" for spec in listed]

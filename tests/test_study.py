@@ -16,8 +16,8 @@ import pytest
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 from tuning.launch import Cluster, ray_cluster  # noqa: E402
-from tuning.proposals import Proposals  # noqa: E402
 from tuning.study import KnownPoint, Range, StudySettings, run_study  # noqa: E402
+from tuning.timetable import Timetable  # noqa: E402
 
 TOP = Path(__file__).parent.parent
 SQUARE = {"x": Range(0, 1), "y": Range(0.01, 1, log=True)}
@@ -97,10 +97,10 @@ class Disk:
         fresh.replace(self.folder / f"{number}.json")
 
 
-def study(disk, plan, cluster=ONE, work=None, cpus=1, **options):
+def study(disk, plan, cluster=ONE, work=None, cpus=1, lanes=1, **options):
     run_study(
         plan, disk.past(), work or training(), disk.payload_of, cpus, 0, cluster, disk.on_event,
-        **options,
+        lanes=lanes, **options,
     )  # fmt: skip
     return disk
 
@@ -210,7 +210,7 @@ def test_numbers_run_out_where_only_whole_ones_are_looked_at(inline, tmp_path):
 
 @pytest.mark.parametrize("sampler", ["optuna", "random", "grid"])
 def test_the_reference_comes_first(sampler):
-    assert Proposals(search(sampler=sampler)).next() == (0, CENTRE, True)
+    assert Timetable(search(sampler=sampler), 1).next() == (0, CENTRE, True)
 
 
 def test_the_seed_decides_what_is_proposed(inline, tmp_path):
@@ -234,14 +234,13 @@ def test_tpe_climbs_higher_than_random_search(inline, tmp_path):
 
 
 def test_of_the_points_at_a_rung_the_best_third_goes_on():
-    proposals = Proposals(search(20, first=()))
-    for _ in range(9):
-        proposals.next()
+    table = Timetable(search(20, first=()), 9)
+    numbers = [table.next().number for _ in range(9)]
     values = [0.5, 0.4, 0.6, 0.7, 0.3, 0.65, 0.8, 0.62, 0.9]
     # After n values the best n // 3, at least one, go on: is the new value among them?
     goes_on = [v in sorted(values[: n + 1])[-max(1, (n + 1) // 3) :] for n, v in enumerate(values)]
     assert goes_on == [True, False, True, True, False, True, True, False, True]
-    assert [not proposals.judge(n, 1, v) for n, v in enumerate(values)] == goes_on
+    assert [table.heard(n, 1, values[n]) for n in numbers] == goes_on
 
 
 def test_poor_points_are_stopped_at_rungs_and_only_there(inline, tmp_path):
@@ -252,19 +251,17 @@ def test_poor_points_are_stopped_at_rungs_and_only_there(inline, tmp_path):
 
 
 def test_at_the_last_epoch_nothing_is_stopped_any_more():
-    proposals = Proposals(search(first=(), epochs=9, grace=1))
-    for number, end in enumerate((0.9, 0.1)):
-        proposals.next()
-        judged = [proposals.judge(number, epoch, value) for epoch, value in ((1, 0.5), (3, 0.6))]
-        assert judged == [False, False]
-        assert not proposals.judge(number, 9, end)
+    table = Timetable(search(2, first=()), 2)
+    table.next(), table.next()
+    for epoch, values in ((1, (0.5, 0.5)), (3, (0.6, 0.6)), (9, (0.9, 0.1))):
+        assert [table.heard(number, epoch, values[number]) for number in (0, 1)] == [True, True]
 
 
 def test_the_reference_is_never_stopped():
-    proposals = Proposals(search())
-    proposals.next(), proposals.next()
-    assert not proposals.judge(1, 1, 0.9)
-    assert not proposals.judge(0, 1, 0.1)
+    table = Timetable(search(), 2)
+    table.next(), table.next()
+    assert table.heard(0, 1, 0.1)
+    assert table.heard(1, 1, 0.9)
 
 
 def test_a_value_that_is_no_number_is_a_failure_not_a_score(inline, tmp_path):
@@ -320,13 +317,13 @@ def test_a_point_stopped_just_when_its_driver_died_does_not_run_again(inline, tm
 
 def test_a_point_beyond_a_rung_is_not_judged_there_again():
     rivals = [
-        KnownPoint(n, {"x": n / 9, "y": 0.9}, {1: 0.5 + n / 10}, "stopped") for n in (1, 2, 3)
+        KnownPoint(n, {"x": n / 9, "y": 0.9}, {1: 0.5 + n / 10}, "stopped") for n in (0, 1, 2)
     ]
-    started = KnownPoint(4, {"x": 0.9, "y": 0.2}, {1: 0.1, 2: 0.2}, "unfinished")
-    proposals = Proposals(search(), [*rivals, started])
-    assert proposals.poor == []
-    assert not proposals.judge(4, 1, 0.1)
-    assert proposals.judge(4, 3, math.nan)
+    started = KnownPoint(3, {"x": 0.9, "y": 0.2}, {1: 0.1, 2: 0.2}, "unfinished")
+    table = Timetable(search(), 1, [*rivals, started])
+    assert table.stopped() == [] and table.next().number == 3
+    assert table.heard(3, 1, 0.1)
+    assert not table.heard(3, 3, math.nan) and table.stopped() == [3]
 
 
 def test_unfinished_points_come_first_under_their_numbers(inline, tmp_path):
@@ -362,7 +359,7 @@ def test_the_sampler_learns_from_past_points():
         for n in range(20)
     ]
     plans = [search(30, pruner="none", first=(), seed=seed) for seed in range(8)]
-    proposed = [Proposals(plan, past).next().params["x"] for plan in plans]
+    proposed = [Timetable(plan, 1, past).next().params["x"] for plan in plans]
     assert all(abs(x - 0.8) < 0.2 for x in proposed)
 
 
@@ -451,8 +448,32 @@ def test_fractions_of_a_cpu_hold_more_points_than_there_are_cpus(ray, tmp_path):
     payload_of = disk.payload_of
     disk.payload_of = lambda *point: payload_of(*point) | {"expected": cpus + 1}
     share = math.floor(1e4 * cpus / (cpus + 1)) / 1e4
-    study(disk, search(cpus + 1, pruner="none"), work=meet, cpus=share, cluster=Cluster())
+    plan = search(cpus + 1, pruner="none")
+    study(disk, plan, work=meet, cpus=share, cluster=Cluster(), lanes=cpus + 1)
     assert [point.state for point in disk.points()] == ["complete"] * (cpus + 1)
+
+
+@pytest.mark.long
+def test_who_is_faster_changes_nothing_on_ray(ray, tmp_path):
+    def uneven(slow, climb):
+        def train(payload, report, node):
+            def late(event):
+                time.sleep(0.1 if payload["number"] % 2 == slow else 0)
+                report(event)
+
+            return climb(payload, late, node)
+
+        return train
+
+    found = []
+    for slow in range(2):
+        (tmp_path / str(slow)).mkdir()
+        disk = Disk(tmp_path / str(slow))
+        work = uneven(slow, training())
+        study(disk, search(10), cluster=Cluster(), work=work, cpus=0.5, lanes=3)
+        found.append(disk.points())
+    assert found[0] == found[1]
+    assert {point.state for point in found[0]} == {"complete", "stopped"}
 
 
 @pytest.mark.long

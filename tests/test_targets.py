@@ -196,8 +196,15 @@ def test_what_a_class_lacks_is_counted_and_said():
     assert said == [
         "1 of 2 train cases without tc",
         "none of the 2 train cases has any et: it cannot be learned",
-        "1 of 2 test cases without et",
+        "1 of 2 test cases without et: an empty prediction scores Dice 100 and HD95 0 there, any "
+        "other Dice 0 and the diagonal of the volume",
     ]
+
+
+def test_of_several_folds_those_are_said_that_have_none_at_all():
+    absent = {"et": frozenset({"a", "b", "t"})}
+    said = regions.absences(absent, {"train": ("a", "b"), "test": ("t", "u")}, wholly=True)
+    assert said == ["none of the 2 train cases has any et: it cannot be learned"]
 
 
 # ── losses ──────────────────────────────────────────────────────────────────────────────────────

@@ -19,6 +19,8 @@ RESTARTING_S = 60
 """Seconds that a lone machine may be gone: a watcher may start its Ray again."""
 Size = tuple[float, float]
 LOOK_S = 2
+LANES_OF_GROWING = 10
+"""Points at the same time where machines come on demand: the first ten of TPE are random anyway."""
 
 
 class MachineLost(Exception):
@@ -90,6 +92,13 @@ class Capacity:
         cpus, gpus = max(self.sizes)
         request_resources(bundles=[{"CPU": cpus, **({"GPU": gpus} if gpus else {})}] * jobs)
         self.asked = jobs
+
+
+def lanes_of(size: Size, cluster: Cluster) -> int:
+    """The number of jobs of this size that run at the same time: by the options, else by room."""
+    if cluster.max_concurrent is not None:
+        return cluster.max_concurrent
+    return LANES_OF_GROWING if cluster.grows else max(1, room(*size))
 
 
 def machines_for(size: Size, cluster: Cluster) -> list[Machine]:

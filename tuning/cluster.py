@@ -63,6 +63,7 @@ class NotStarted(LaunchError):
 
 SOCKET_BYTES = 103  # of the address of a socket on macOS; Linux has 107
 SOCKET = "/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"  # below Ray's folder
+OWN = "/pfb12345678/r"
 SHORT = "/tmp"
 
 
@@ -90,7 +91,7 @@ def ray_cluster(cluster: Cluster) -> Iterator[None]:
 
     Within the block of one that was joined, another block changes nothing. Raises LaunchError when
     RAY_ADDRESS points somewhere that was not asked for, Unreachable when the cluster does not
-    answer or let us in.
+    answer or let us in, NotStarted where Ray does not start.
     """
     global _joined
     elsewhere = os.environ.get("RAY_ADDRESS")
@@ -112,7 +113,7 @@ def ray_cluster(cluster: Cluster) -> Iterator[None]:
                 _try_to_join(cluster.address)
                 _join(cluster.address, cluster.code)
             else:
-                _start(stack.enter_context(_folder_for_sockets()))
+                _start(stack.enter_context(_folder_of_our_own()))
         finally:
             _put_back(on_sigterm)
         _joined = cluster.address
@@ -124,34 +125,36 @@ def ray_cluster(cluster: Cluster) -> Iterator[None]:
 
 
 def rays_folder() -> Path:
-    """The folder on this machine where Ray keeps its own files and sockets."""
-    return Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray"
+    """The folder on this machine below which Ray keeps its own files and sockets."""
+    return Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
 
 
 def too_long(folder: Path) -> bool:
     """Whether the addresses of Ray's sockets below `folder` are longer than the system allows."""
-    return len(os.fsencode(folder)) + len(SOCKET) > SOCKET_BYTES
+    return len(os.fsencode(folder)) + len(OWN) + len(SOCKET) > SOCKET_BYTES
 
 
 @contextmanager
-def _folder_for_sockets() -> Iterator[str | None]:
-    """A short-named folder for Ray's sockets, for the block; None where Ray's own will do.
+def _folder_of_our_own() -> Iterator[str]:
+    """A folder for Ray's files and sockets, for the block, which no other user may enter.
 
-    Batch systems give each job a TMPDIR of 60 letters and more. Raises Unreachable where no short
-    folder can be made.
+    Ray's own choice is one folder for all users of the machine, in which each may put sockets in
+    the place of another's. Batch systems give each job a TMPDIR of 60 letters and more, which
+    sockets cannot have; theirs get a short one. Raises NotStarted where no folder can be made.
     """
-    if not too_long(rays_folder()):
-        yield None
-        return
     try:
-        short = tempfile.TemporaryDirectory(prefix="pfb-", dir=SHORT, ignore_cleanup_errors=True)
+        place = rays_folder()
+        short = SHORT if too_long(place) else str(place)
+        own = tempfile.TemporaryDirectory(prefix="pfb", dir=short, ignore_cleanup_errors=True)
     except OSError as error:
-        raise Unreachable(
-            f"the name of {rays_folder()} is too long for Ray's sockets, and {SHORT} cannot be "
-            "written; export RAY_TMPDIR=DIR, a folder with a name of at most 30 letters"
+        where = Path(error.filename).parent if error.filename else "TMPDIR"
+        why = (error.strerror or str(error)).lower()
+        raise NotStarted(
+            f"Ray's files and sockets cannot be written below {where}: {why}; "
+            "export RAY_TMPDIR=DIR, a folder of yours with a name of at most 25 letters"
         ) from error
-    with short as folder:
-        yield folder
+    with own as folder:
+        yield f"{folder}/r"  # Ray lets everybody write there, but nobody comes so far
 
 
 def _put_back(on_sigterm: Any) -> None:
@@ -182,8 +185,8 @@ def _silence() -> None:
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
-def _start(folder: str | None) -> None:
-    """Start Ray on this machine, with a `folder` of its own where the usual one cannot be used.
+def _start(folder: str) -> None:
+    """Start Ray on this machine, with its files and sockets in `folder`.
 
     Its workers import from the folder where the driver stands, before all others, unless it
     stands where this package was imported from.

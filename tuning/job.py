@@ -23,10 +23,10 @@ class Source(Protocol):
     """The interface that supplies jobs and receives reports; called by one thread at a time."""
 
     def next(self) -> Job | None:
-        """Return the next job, now that there is room for it; None when no more jobs will come."""
+        """Return the next job, now that there is room for it; None when there is none just now."""
 
     def left(self) -> int:
-        """Return the largest number of jobs that may still come."""
+        """Return the largest number of jobs that may run beside those that do; 0 when none will."""
 
     def started(self, job: str, node: str) -> None:
         """Handle a start of a job, also a second launch. `node` is "" where there is only one."""

@@ -31,14 +31,13 @@ class JobBoard:
         self.begun: dict[str, str] = {}  # trials that have said a word, and on which machine
         self.again: deque[Job] = deque()
         self.losses: dict[str, list[str]] = defaultdict(list)  # of a job, on which machines
-        self.drained = False
         self.fault: BaseException | None = None
         self.lock = threading.Lock()
         self.closed = False
 
     @property
     def empty(self) -> bool:
-        return self.drained and not self.running and not self.again
+        return not self.running and not self.again and not self.source.left()
 
     @property
     def left(self) -> int:
@@ -56,9 +55,7 @@ class JobBoard:
             if len(self.running) >= places:
                 return None
             job = self.again.popleft() if self.again else self.source.next()
-            if job is None:
-                self.drained = True
-            else:
+            if job:
                 self.running[trial] = job
             return job
 

@@ -108,6 +108,11 @@ class StudySettings:
             epoch *= self.reduction
 
     @property
+    def learns(self) -> bool:
+        """Whether values decide what is proposed or stopped, so that their order matters."""
+        return self.sampler == "optuna" or self.pruner == "asha"
+
+    @property
     def size(self) -> int:
         """The number of points there will be: a grid may have fewer than were asked for."""
         if self.sampler != "grid":

@@ -8,6 +8,7 @@ command with many options, and names for those that single commands share.
 The order of the fields is that of `--help`.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -128,14 +129,22 @@ class FileOptions:
     @property
     def fields(self) -> dict[str, Any]:
         """The fields of `harness.data.request.DataRequest` that these options fill."""
-        from harness.data.exclude import cases_of
+        return self.fields_beside(())
 
+    def fields_beside(self, others: Collection[str]) -> dict[str, Any]:
+        """The same where some cases to leave out are of the data sets of other origins `others`."""
         return {
             "images": tuple(self.images or ()),
             "labels": tuple(self.labels or ()),
             "edition": self.edition,
-            "exclude": cases_of(self.exclude or ()),
+            "exclude": self.left_out(others)[""],
         }
+
+    def left_out(self, others: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """The ids of the cases to leave out: "" for the data that train, and by other origin."""
+        from harness.data.exclude import by_set
+
+        return by_set(self.exclude or (), others)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,7 +329,8 @@ class CrossingOptions:
         list[str] | None,
         typer.Option(
             "--test",
-            help="NAME=DIR: score the trained networks on the data in DIR, too; may be repeated.",
+            help="NAME=DIR: score the trained networks on the data in DIR, too; may be repeated. "
+            "--exclude NAME:CASE leaves a case of it out.",
         ),
     ] = None
     test_images: Annotated[
@@ -331,6 +341,11 @@ class CrossingOptions:
         list[str] | None,
         typer.Option("--test-label", help="NAME:PATTERN, where its files differ."),
     ] = None
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the data sets of other origins."""
+        return [text.partition("=")[0] for text in self.tests or ()]
 
     @property
     def changes(self) -> list[str]:
@@ -552,7 +567,7 @@ class PredictOptions:
     seed: Annotated[int | None, typer.Option(min=0, help="Default: the lowest.")] = None
     fold: Annotated[
         int | None,
-        typer.Option(min=0, help="Of a cross-validation: whose network. Default: the lowest."),
+        typer.Option(min=0, help="Of a cross-validation: one network. Default: the mean of all."),
     ] = None
     probability: Annotated[
         bool, typer.Option("--probability", help="Write the probability of each voxel, too.")

@@ -61,7 +61,7 @@ def run_request(
         yield runner.RunRequest(
             suites=tables,
             settings=settings,
-            data=_data(options.data, settings),
+            data=_data(options.data, settings, options.crossing.names),
             seeds=options.seeds,
             placement=placement_of(options.placement, options.executor, options.measure_repeats),
             out=folder,
@@ -74,6 +74,7 @@ def run_request(
                 options.crossing.tests or (),
                 options.crossing.test_images or (),
                 options.crossing.test_labels or (),
+                options.data.files.left_out(options.crossing.names),
             ),
             command=typed_command(),
         )
@@ -146,7 +147,8 @@ def _mirroring(options: MlflowOptions, folder: Path) -> Mirroring:
     return Mirroring(uri, options.experiment, options.enabled, options.required)
 
 
-def _data(options: DataOptions, settings: Settings) -> DataRequest:
+def _data(options: DataOptions, settings: Settings, others: Sequence[str] = ()) -> DataRequest:
+    """The request for the data that train; `others` are the names of those of other origins."""
     return DataRequest(
         dataset=options.dataset,
         root=options.data_root,
@@ -157,7 +159,7 @@ def _data(options: DataOptions, settings: Settings) -> DataRequest:
         cases=settings.phantom.cases,
         seed=settings.phantom.seed,
         scored_on=settings.protocol.scored_on,
-        **options.files.fields,
+        **options.files.fields_beside(others),
     )
 
 

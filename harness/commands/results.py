@@ -227,6 +227,9 @@ def claims(
 def predict(options: PredictOptions) -> None:
     """Segment new volumes with a trained network; each mask lies on the voxels of its volume.
 
+    Of a cross-validation the networks of all folds answer together, by the mean of their
+    probabilities; --fold takes that of one.
+
     Of several targets a mask is one label map: the labels of the training data where they exclude
     each other; else drawn as nnU-Net draws regions, the larger first. --separate writes a file for
     each.
@@ -238,17 +241,19 @@ def predict(options: PredictOptions) -> None:
 
         pfbench predict RUN_DIR scans/ --model pfseg --out masks/
 
+        pfbench predict RUN_DIR scans/ --model pfseg --fold 0 --out masks/
+
         pfbench predict RUN_DIR scans/ --model mine --out masks/ --plugin RUN_DIR/plugins/mine-*.py
     """
     from harness.commands.placement import chosen_device
     from harness.experiments import predict as predictor
     from harness.runs.screen import Screen
-    from harness.trials.network import choose_trial
+    from harness.trials.network import choose_trials
 
     use_plugins(options.plugins)
     request = predictor.PredictRequest(
         run=options.run_dir,
-        trial=choose_trial(options.run_dir, options.model or None, options.seed, options.fold),
+        trials=choose_trials(options.run_dir, options.model or None, options.seed, options.fold),
         inputs=tuple(options.inputs),
         out=options.out,
         probability=options.probability,

@@ -86,6 +86,16 @@ def edition(cases: Sequence[str], asked: str) -> Edition:
     return UNTIL_2021 if old else UNKNOWN
 
 
+def told_by_names(cases: Sequence[str], asked: str) -> str:
+    """Return a sentence on what labels mean where that is told by the ids alone; else ""."""
+    if asked or not cases or edition(cases, asked) is not EDITIONS["2025"]:
+        return ""
+    return (
+        "the cases are named as in BraTS since 2023: label 3 is the enhancing rim, 4 a resection "
+        "cavity and no tumour; --edition says another year"
+    )
+
+
 def contents(files: Files, asked: str) -> Contents:
     """Return the modalities by the names of the files, and the targets of the edition."""
     available = files.modalities

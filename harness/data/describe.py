@@ -1,7 +1,7 @@
 """Describe the content of a folder, case by case, before anyone believes a table made from it.
 
 files ── read ──► shape, spacing, intensities, labels in ml and pieces
-            └──► the grid of the benchmark ──► what is left of each target there
+            └──► the grid of the benchmark, chosen by all cases ──► what is left of each target
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from harness.data.case import Case, Grid, Scan, Spacing
+from harness.data.choose_view import fitted
 from harness.data.datasets import DATASETS
 from harness.data.ingest import Job, Score, ceiling, prepared
 from harness.data.jobs import find_jobs
+from harness.data.outcomes import gathered
 from harness.data.patients import Groups, groups, suspicion
 from harness.data.prepare import region
-from harness.data.request import DataRequest, complete, patterns_of
+from harness.data.request import DataRequest, patterns_of
 from harness.data.scans import examine
 from harness.data.target import Ceiling, ceiling_in_words
 from harness.data.targets import held
@@ -152,7 +154,7 @@ def describe(
     if request.dataset == "phantom":
         what, remedy = "the phantom is made in memory", "a folder"
         raise UsageError(what, where="--dataset", remedy=remedy, code="PFB-C02")
-    full = complete(request)
+    full = fitted(request)
     found = find_jobs(full)
     ids = [job.name for job in found.jobs]
     layout = patterns_of(full)
@@ -170,7 +172,8 @@ def describe(
                 faults += one
             if progress:
                 progress(number, len(ids), job.name)
-    notes = [*found.notes, *(note for case in seen for note in case.notes)]
+    notes = [*found.notes, *gathered([note for case in seen for note in case.notes])]
+    notes += [full.choice] if full.choice else []
     if not (known.patients or group or (layout and layout.patient)):
         notes += [text] if (text := suspicion(ids)) else []
     names = tuple(full.target.split(","))

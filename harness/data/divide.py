@@ -110,7 +110,21 @@ def _by_site(known: Groups, file: str) -> GivenSplit:
         what = "the site of a case is not known"
         remedy = "--set split.group=patients.csv with the columns case,patient,site"
         raise UsageError(what, where=SITES, remedy=remedy, code="PFB-C53")
-    return given_split.of_sites(known.sites, known.said)
+    table = known.said.rpartition(" ")[0]  # without the digest of its content
+    _refuse_patients_at_two_sites(known, table)
+    return given_split.of_sites(known.sites, table)
+
+
+def _refuse_patients_at_two_sites(known: Groups, table: str) -> None:
+    first: dict[str, str] = {}
+    for case, site in sorted(known.sites.items()):
+        patient = known.patients.get(case, case)
+        other = first.setdefault(patient, case)
+        if known.sites[other] != site:
+            where = f"{known.sites[other]} ({other}) and {site} ({case})"
+            what = f"{table}: patient {patient} is at sites {where}"
+            remedy = "one site for each patient, who either trains or tests"
+            raise UsageError(what, where=SITES, remedy=remedy, code="PFB-C53")
 
 
 def _followed(
@@ -125,11 +139,19 @@ def _followed(
     else:
         train, validation = carved(kept[0], seed, patients)
         made = Split(train, validation, tuple(sorted(kept[1])))
-    if not (made.train and made.validation and made.test):
-        what = f"{given.name}: a part of fold {fold} has no case"
-        remedy = "a split with cases to train, to validate and to test"
-        raise UsageError(what, where=given_split.SETTING, remedy=remedy, code="PFB-C53")
+    if empty := [part for part, ids in made.parts.items() if not ids]:
+        raise _nothing_left(given, fold, empty[0])
     return made
+
+
+def _nothing_left(given: GivenSplit, fold: int, part: str) -> UsageError:
+    """The error for a fold of which a part has no case."""
+    what = f"{given.name}: no case is left for the part '{part}' of fold {fold}"
+    where, remedy = given_split.SETTING, "a split with cases to train, to validate and to test"
+    if given.names:
+        what += f", in which {given.names[fold]} tests"
+        where, remedy = SITES, "two patients or more at the other sites: one trains, one validates"
+    return UsageError(what, where=where, remedy=remedy, code="PFB-C53")
 
 
 def _refuse_shared_patients(made: Split, given: GivenSplit | None) -> None:

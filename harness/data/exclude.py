@@ -30,6 +30,27 @@ def cases_of(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def by_set(given: Sequence[str], sets: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return the ids in `given` for each of the `sets`, and under "" those of the data that train.
+
+    NAME:CASE and NAME:FILE are about the set NAME; lines of a file, too, may be NAME:CASE. Raises
+    UsageError as `cases_of` does.
+    """
+    found: dict[str, list[str]] = {"": [], **{name: [] for name in sets}}
+    for word in given:
+        name, rest = _addressed(word, sets)
+        for line in cases_of([rest]):
+            of_line, case = (name, line) if name else _addressed(line, sets)
+            found[of_line].append(case)
+    return {name: tuple(dict.fromkeys(cases)) for name, cases in found.items()}
+
+
+def _addressed(text: str, sets: Collection[str]) -> tuple[str, str]:
+    """Return the set that the text is about, "" for none, and the rest of the text."""
+    name, _, rest = text.partition(":")
+    return (name, rest) if rest and name in sets else ("", text)
+
+
 def refuse_strangers(left_out: Sequence[str], cases: Collection[str]) -> None:
     """Raise UsageError for an id to leave out that no case has."""
     for case in left_out:

@@ -22,6 +22,7 @@ from harness.errors import DataError, UsageError
 
 SETTING = "split.file"
 SITES = "split.kind=site"
+KINDS = "splits_final.json, split.json, a data list with folds, or a CSV of case,fold"
 IGNORED = "none"  # the folds that a data set brings along are not taken
 
 
@@ -91,8 +92,11 @@ def read(path: Path) -> GivenSplit:
         return of_folds(folds, path.name, f"{path.name} {digest_of(path)}")
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        remedy = "splits_final.json, split.json, a data list with folds, or a CSV of case,fold"
+    except OSError as error:
+        remedy = f"the path of {KINDS}"
+        raise _refusal(path, f"cannot be read: {error.strerror}", remedy) from None
+    except (ValueError, RecursionError):
+        remedy = KINDS
         raise _refusal(path, "is no JSON that can be read", remedy) from None
     said = f"{path.name} {digest_of(path)}"
     if isinstance(content, list):
@@ -117,11 +121,14 @@ def _nnunet(path: Path, content: list[Any]) -> tuple[tuple[tuple[str, ...], tupl
     for number, entry in enumerate(content):
         try:
             train, held_out = (tuple(map(str, entry[part])) for part in ("train", "val"))
-            if not train or not held_out or set(train) & set(held_out):
+            if not train or not held_out:
                 raise ValueError
         except (KeyError, TypeError, ValueError):
-            what = f"fold {number} has no parts 'train' and 'val' without a case in both"
+            what = f"fold {number} has no parts 'train' and 'val' with cases in both"
             raise _refusal(path, what, '[{"train": ["a"], "val": ["b"]}]') from None
+        if both := sorted(set(train) & set(held_out)):
+            what = f"fold {number} has case {both[0]} in 'train' and in 'val'"
+            raise _refusal(path, what, "each case in one of the two")
         folds.append((train, held_out))
     if not folds:
         raise _refusal(path, "lists no fold", '[{"train": ["a"], "val": ["b"]}]')

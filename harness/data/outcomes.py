@@ -9,7 +9,10 @@ from harness.data.jobs import Jobs
 from harness.data.reading import Limits, View
 from harness.data.request import DataRequest
 from harness.data.target import ceiling_in_words, summary
+from harness.data.wording import listed
 from harness.errors import DataError
+
+LISTED = 3  # files that a note names, of many
 
 
 def all_faults(found: Jobs, outcomes: Sequence[Outcome], editions: bool) -> list[DataError]:
@@ -28,7 +31,7 @@ def all_notes(
     """Return notes on the folder, on each case, and on changes to intensities and targets."""
     from harness.data import intensity
 
-    noted = [note for outcome in outcomes for note in outcome.notes]
+    noted = gathered([note for outcome in outcomes for note in outcome.notes])
     told = intensity.shown(request.modalities, limits)
     clips = any(limit != "minmax" for limit in asked_limits(request))
     stretched = {outcome.name: outcome.outlying for outcome in outcomes}
@@ -36,6 +39,21 @@ def all_notes(
     larger = _larger(request.view, outcomes)
     said = filter(None, (request.choice, larger, told, apart))
     return [*found.notes, *noted, *said, *_of_targets(outcomes)]
+
+
+def gathered(notes: Sequence[str]) -> list[str]:
+    """Return notes of the form "FILE: text", those of one text as one where they are many."""
+    places = defaultdict(list)
+    for note in notes:
+        place, _, text = note.partition(": ")
+        places[text].append(place)
+    found = []
+    for text, where in places.items():
+        if len(where) > LISTED:
+            found.append(f"{text}, in {len(where)} files: {listed(where, LISTED)}")
+        else:
+            found += [f"{place}: {text}" for place in where]
+    return found
 
 
 def _of_targets(outcomes: Sequence[Outcome]) -> list[str]:

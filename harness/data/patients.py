@@ -100,13 +100,17 @@ class CaseTable:
 
 
 def read_table(path: Path, where: str) -> CaseTable:
-    """Read the lines of a CSV by case. Raises UsageError that names the line at fault."""
+    """Read the lines of a CSV by case; columns are parted by commas, semicolons or tabs.
+
+    Raises UsageError that names the line at fault.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         remedy = f"a CSV in UTF-8: {COLUMNS}"
         raise wrong(path.name, "cannot be read", remedy, where) from None
-    rows = [*csv.reader(text.splitlines())]
+    lines_of_text = text.splitlines()
+    rows = [*csv.reader(lines_of_text, delimiter=_delimiter(lines_of_text))]
     header = [name.strip().lower() for name in rows[0]] if rows else []
     if "case" not in header or len(set(header)) < len(header):
         raise wrong(f"{path.name}:1", "the header has no column 'case'", COLUMNS, where)
@@ -130,6 +134,12 @@ def read_table(path: Path, where: str) -> CaseTable:
                 raise wrong(place, f"{name} is empty or no plain name", remedy, where)
         lines[case], numbers[case] = values, number
     return CaseTable(path.name, where, tuple(header), lines, numbers)
+
+
+def _delimiter(lines: Sequence[str]) -> str:
+    """Return the sign that parts columns: spreadsheets of many countries write semicolons."""
+    header = lines[0] if lines else ""
+    return next((sign for sign in ",;\t" if sign in header), ",")
 
 
 def wrong(place: str, what: str, remedy: str, where: str) -> UsageError:

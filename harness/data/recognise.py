@@ -13,6 +13,7 @@ from harness.data.datasets import DATASETS
 from harness.data.layout import nothing_here, stem
 from harness.data.pattern import Tree
 from harness.data.request import DataRequest, complete, contents_of, patterns_of
+from harness.data.wording import counted
 from harness.errors import DataError
 
 DEPTH, LOOKED_AT = 5, 2000  # folders deep and volumes, for a proposal
@@ -75,7 +76,7 @@ def _unknown(root: Path, tree: Tree) -> DataError:
     fits = bool(images and labels) and by_pattern.find(layout, tree).complete
     if fits:
         options = [f"--image '{_modality(text)}={text}'" for text in images[:4]]
-        remedy = f"{' '.join(options)} --label '{labels[0]}', which fits {fits} cases"
+        remedy = f"{' '.join(options)} --label '{labels[0]}', which fits {counted(fits, 'case')}"
     else:
         remedy = "--image 'NAME={case}/IMAGE.nii.gz' --label '{case}/LABEL.nii.gz'"
     return DataError(what, where=str(root), remedy=remedy, code="PFB-D14")

@@ -10,30 +10,44 @@ from harness.errors import UsageError
 Labels = tuple[int, ...]
 """The values in a file that one target consists of."""
 
-ABSENT = {
-    "train": ": it cannot be learned",
-    "validation": ": it counts for no choice of weights",
-    "test": ": it gets no score",
-}
+IDLE = {"train": "it cannot be learned", "validation": "it counts for no choice of weights"}
 
 
 def absences(
-    absent: Mapping[str, Collection[str]], parts: Mapping[str, Sequence[str]]
+    absent: Mapping[str, Collection[str]],
+    parts: Mapping[str, Sequence[str]],
+    wholly: bool = False,
 ) -> list[str]:
     """Return what must be said of cases without a target, for each target and part of a split.
 
-    `absent`: target -> the cases without any of it; `parts`: "train" -> its cases.
+    `absent`: target -> the cases without any of it; `parts`: "train" -> its cases. `wholly`: of
+    those parts alone that have no case with the target.
     """
     notes = []
     for target, without in absent.items():
         for part, cases in parts.items():
             some = sum(case in without for case in cases)
-            if some and some == len(cases):
-                what = ABSENT.get(part, "")
-                notes.append(f"none of the {some} {part} cases has any {target}{what}")
+            if wholly and some < len(cases):
+                continue
+            if some and part == "test":
+                notes.append(tested_without(some, len(cases), target))
+            elif some and some == len(cases):
+                notes.append(f"none of the {some} {part} cases has any {target}: {IDLE[part]}")
             elif some:
                 notes.append(f"{some} of {len(cases)} {part} cases without {target}")
     return notes
+
+
+def tested_without(some: int, of: int, target: str = "") -> str:
+    """Return what must be said of test cases without a target, "" for the only one."""
+    if some == of and target:
+        return f"none of the {of} test cases has any {target}: it has no score and is in no mean"
+    if some == of:
+        return f"none of the {of} test cases has any target: there is nothing to score"
+    return (
+        f"{some} of {of} test cases without {target or 'target'}: an empty prediction scores Dice "
+        "100 and HD95 0 there, any other Dice 0 and the diagonal of the volume"
+    )
 
 
 def exclusive(labels: Sequence[Labels]) -> bool:

@@ -107,6 +107,9 @@ def survey(request: DataRequest) -> Survey:
         targets = re.split("[,+]", request.target) if layout.has_masks else ()
         expected = entry.expected or "files that the patterns fit"
         found = by_pattern.survey(request.root, layout, request.modalities, targets, expected)
+    if entry.editions:
+        told = brats.told_by_names([case.id for case in found.cases], request.edition)
+        found = replace(found, notes=(*found.notes, *([told] if told else [])))
     if request.exclude:
         ids = {case.id for case in found.cases} | {one.id for one in found.remains}
         refuse_strangers(request.exclude, ids)

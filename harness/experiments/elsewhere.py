@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.data.divide import Roster
+from harness.data.exclude import OPTION
 from harness.data.jobs import content_fingerprint, roster
 from harness.data.patients import Groups, groups, suspicion
 from harness.data.request import DataRequest, complete
@@ -32,12 +33,20 @@ class OtherRequest:
     images: tuple[str, ...] = ()
     """Patterns of images, "MODALITY=PATTERN"; () for those of the data set that trains."""
     labels: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    """The ids of the cases to leave out."""
 
 
 def asked(
-    tests: Sequence[str], images: Sequence[str], labels: Sequence[str]
+    tests: Sequence[str],
+    images: Sequence[str],
+    labels: Sequence[str],
+    exclude: Mapping[str, tuple[str, ...]],
 ) -> tuple[OtherRequest, ...]:
-    """Read NAME=DIR, NAME:MODALITY=PATTERN and NAME:PATTERN. Raises UsageError for other texts."""
+    """Read NAME=DIR, NAME:MODALITY=PATTERN and NAME:PATTERN. Raises UsageError for other texts.
+
+    `exclude`: name -> the ids of cases to leave out.
+    """
     roots = [_parted(text, "=", WHERE, "--test hospital_b=DIR") for text in tests]
     names = [name for name, _ in roots]
     if len(set(names)) < len(names):
@@ -46,7 +55,13 @@ def asked(
     for_images = _by_name(images, names, "--test-image", "hospital_b:t2={case}_t2.nii.gz")
     for_labels = _by_name(labels, names, "--test-label", "hospital_b:{case}_seg.nii.gz")
     return tuple(
-        OtherRequest(name, Path(root), for_images.get(name, ()), for_labels.get(name, ()))
+        OtherRequest(
+            name,
+            Path(root),
+            for_images.get(name, ()),
+            for_labels.get(name, ()),
+            exclude.get(name, ()),
+        )
         for name, root in roots
     )
 
@@ -89,7 +104,7 @@ def request_of(other: OtherRequest, trained: DataRequest) -> DataRequest:
             root=other.root,
             images=other.images or full.images,
             labels=other.labels or full.labels,
-            exclude=(),
+            exclude=other.exclude,
             choice="",
         )
     )
@@ -109,7 +124,7 @@ def elsewhere(
     UsageError as `request_of`, DataError for faults and for images that the networks may have seen.
     """
     full = request_of(other, trained)
-    known = roster(full)
+    known = _roster(other.name, full)
     if known.faults:
         raise together(known.faults, f"the data of {other.name}")
     by_view: dict[str, Prepared] = {}
@@ -132,6 +147,18 @@ def elsewhere(
         of.patients,
         tuple(f"{other.name}: {note}" for note in (count, *told, *notes)),
     )
+
+
+def _roster(name: str, request: DataRequest) -> Roster:
+    """The cases of another origin. Raises UsageError for one to leave out that it does not have."""
+    try:
+        return roster(request)
+    except UsageError as error:
+        if error.code != "PFB-C54":
+            raise
+        remedy = error.remedy.replace(f"{OPTION} ", f"{OPTION} {name}:")
+        what = f"{name}: {error.what}"
+        raise UsageError(what, where=OPTION, remedy=remedy, code=error.code) from error
 
 
 def _refuse_known(name: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:

@@ -1,9 +1,10 @@
-"""`pfbench predict`: a trained trial applied to new scans, each mask on its scan's voxel grid.
+"""`pfbench predict`: trained networks applied to new scans, each mask on its scan's voxel grid.
 
-    scan ─ read, look ─► images ─ method.segment ─► masks ─ field.mask ─► OUT/<case>.nii.gz
-                                  method.probability ──────────────────► OUT/<case>_prob.nii.gz
+    scan ─ read, look ─► images ─ network ─► masks ─ field.mask ─► OUT/<case>.nii.gz
+                                             probability ────────► OUT/<case>_prob.nii.gz
 
 Of several targets OUT/<case>.nii.gz is one label map; or each has a file, <case>_<target>.nii.gz.
+Of a cross-validation the networks of all folds answer together, see `harness.experiments.answers`.
 One scan is in memory at a time. With test-phase fine-tuning the network learns from the given
 scans first: their images then wait on disk, beside the results, until the last mask is written.
 """
@@ -27,12 +28,13 @@ from harness.data.targets import held, label_map
 from harness.data.unlabelled import Unlabelled, find, read
 from harness.data.wording import listed
 from harness.errors import DataError, UsageError, together
+from harness.experiments.answers import Answering, FoldMean, OneNetwork
 from harness.experiments.prediction_folder import at_work, begun
 from harness.runs.files import JsonObject, write_bytes
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import TrialSpec, code_version
 from harness.systems.memory import out_of_gpu_memory
-from harness.systems.methods import Method, UnsoundPrediction
+from harness.systems.methods import UnsoundPrediction
 from harness.trials.network import Device, as_scored, as_trained, threads_of
 from models.tpf import Strategy
 
@@ -45,8 +47,9 @@ class PredictRequest:
     """The options of `pfbench predict`."""
 
     run: Path
-    trial: str
-    """The id of the trial, see `harness.trials.network.choose_trial`."""
+    trials: tuple[str, ...]
+    """The ids of the trials, see `harness.trials.network.choose_trials`: several are the folds of a
+    row, whose networks answer together."""
     inputs: tuple[Path, ...]
     """Files and folders of scans, see `harness.data.unlabelled`."""
     out: Path
@@ -72,10 +75,10 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class _Sight:
-    """One scan as the network sees it, and the header data needed to write its mask."""
+    """One scan as the networks see it, and the header data needed to write its mask."""
 
     case: str
-    field: ScanView
+    fields: tuple[ScanView, ...]  # one for each network; they differ in intensities alone
     stored_affine: np.ndarray  # (4, 4)
     place: Mapping[str, Any]  # fields of the scan's header
     notes: tuple[str, ...]
@@ -105,10 +108,10 @@ def predict(
 
 def _predict(request: PredictRequest, progress: Progress) -> Prediction:
     torch.use_deterministic_algorithms(True, warn_only=True)  # as when the trial was scored
-    where = (request.run, request.trial)
-    tpf, device = request.tpf, request.device
-    spec, method = as_trained(*where, tpf, device) if tpf else as_scored(*where, device)
-    torch.set_num_threads(request.threads or threads_of(*where))
+    tpf = request.tpf
+    answering = _answering(request)
+    spec = answering.specs[0]
+    torch.set_num_threads(request.threads or threads_of(request.run, request.trials[0]))
     found = find(request.inputs, spec.data.modalities)
     if not found.cases:
         raise together(found.faults, "the data")
@@ -120,7 +123,7 @@ def _predict(request: PredictRequest, progress: Progress) -> Prediction:
     RunFolder(request.out).create()
     faults = [*found.faults]
     files = [path for paths in there.values() for path in paths]
-    notes = [*_doubts(spec), *drawn, *found.notes]
+    notes = [*_doubts(spec), *answering.notes, *drawn, *found.notes]
     cases = found.cases if tpf else [case for case in found.cases if case.id not in there]
     total = len(found.faults) + len(cases) * (2 if tpf else 1)
     done = count(len(found.faults) + 1)
@@ -129,19 +132,18 @@ def _predict(request: PredictRequest, progress: Progress) -> Prediction:
         progress(next(done), total, what)
 
     with at_work(request.out, asked) as waiting:
-        sights = _sights(cases, spec, faults, tell)
+        sights = _sights(cases, answering.specs, faults, tell)
         if tpf:
             kept = []
             for sight in sights:
                 kept.append(_on_disk(sight, waiting))
                 tell(f"reading {sight.case}")
             total -= len(cases) - len(kept)
-            method, sights = _adapted(method, kept), iter(kept)
-        method = method.for_inference()
+            answering, sights = _adapted(answering, kept), iter(kept)
         for sight in sights:
             try:
                 if sight.case not in there:
-                    files += _write(request, method, sight, spec)
+                    files += _write(request, answering, sight)
                 notes += sight.notes
             except UnsoundPrediction as error:
                 faults.append(_unsound(sight.case, error))
@@ -151,12 +153,27 @@ def _predict(request: PredictRequest, progress: Progress) -> Prediction:
     return Prediction(tuple(files), tuple(notes))
 
 
+def _answering(request: PredictRequest) -> Answering:
+    """The networks that answer. UsageError where several would have to be fine-tuned."""
+    run, device, tpf = request.run, request.device, request.tpf
+    if len(request.trials) > 1:
+        if tpf:
+            what = f"fine-tunes one network, and there are {len(request.trials)}, one of each fold"
+            raise UsageError(what, where="--tpf", remedy="--fold 0, or another", code="PFB-C02")
+        return FoldMean.of(run, request.trials, device)
+    [trial] = request.trials
+    if tpf:
+        return OneNetwork(*as_trained(run, trial, tpf, device))
+    spec, method = as_scored(run, trial, device)
+    return OneNetwork(spec, method.for_inference())
+
+
 def _record(request: PredictRequest, cases: Sequence[Unlabelled]) -> JsonObject:
-    """What decides the content of the files: the network, and the scans as they are on disk."""
+    """What decides the content of the files: the networks, and the scans as they are on disk."""
     scans = sorted(path.absolute() for case in cases for path in case.images.values())
     return {
         "run": str(request.run.absolute()),
-        "trial": request.trial,
+        "trials": list(request.trials),
         "tpf": request.tpf,
         "probability": request.probability,
         "scans": [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in scans],
@@ -221,14 +238,14 @@ def _refuse_overwriting(
 
 def _sights(
     cases: Sequence[Unlabelled],
-    spec: TrialSpec,
+    specs: Sequence[TrialSpec],
     faults: list[DataError],
     tell: Callable[[str], None],
 ) -> Iterator[_Sight]:
     """Each case that can be read, one at a time; faults of the others are collected in `faults`."""
     for case in cases:
         try:
-            sight = _sight(case, spec)
+            sight = _sight(case, specs)
         except DataError as fault:
             faults.append(fault)
             tell(case.id)
@@ -236,29 +253,35 @@ def _sights(
             yield sight
 
 
-def _sight(case: Unlabelled, spec: TrialSpec) -> _Sight:
-    native = read(case, spec.data.view.unoriented)
-    data = spec.data
-    field = view_of(native.image, native.spacing_mm, *way(data.name, data.grid, data.view))
-    return _Sight(case.id, field, native.stored_affine, native.place, native.notes)
+def _sight(case: Unlabelled, specs: Sequence[TrialSpec]) -> _Sight:
+    native = read(case, specs[0].data.view.unoriented)
+    ways = [way(spec.data.name, spec.data.grid, spec.data.view) for spec in specs]
+    seen = {repr(each): view_of(native.image, native.spacing_mm, *each) for each in ways}
+    fields = tuple(seen[repr(each)] for each in ways)
+    return _Sight(case.id, fields, native.stored_affine, native.place, native.notes)
 
 
 def _on_disk(sight: _Sight, folder: Path) -> _Sight:
-    """The same scan with its images in files below `folder`, read when they are accessed."""
+    """The same scan, seen by one network, with its images in files below `folder`.
+
+    They are read when they are accessed.
+    """
+    [field] = sight.fields
     images = []
-    for number, image in enumerate(sight.field.images):
+    for number, image in enumerate(field.images):
         content = io.BytesIO()
         np.save(content, image)
         path = folder / f"{sight.case}.{number}.npy"
         write_bytes(path, content.getvalue())
         images.append(np.load(path, mmap_mode="r"))
-    return replace(sight, field=replace(sight.field, images=images))
+    return replace(sight, fields=(replace(field, images=images),))
 
 
-def _adapted(method: Method, sights: Sequence[_Sight]) -> Method:
-    """The method after fine-tuning on all scans, of which it sees images only."""
+def _adapted(answering: Answering, sights: Sequence[_Sight]) -> OneNetwork:
+    """The network after fine-tuning on all scans, of which it sees images only."""
+    assert isinstance(answering, OneNetwork)  # several are refused before
     try:
-        return method.adapt([image for sight in sights for image in sight.field.images])
+        return answering.adapted([image for sight in sights for image in sight.fields[0].images])
     except FloatingPointError as error:
         raise DataError(str(error), where="--tpf", remedy="leave it out") from error
 
@@ -269,17 +292,18 @@ def _unsound(case: str, error: UnsoundPrediction) -> DataError:
     return DataError(what, where=case, remedy=remedy, code="PFB-D17")
 
 
-def _write(request: PredictRequest, method: Method, sight: _Sight, spec: TrialSpec) -> list[Path]:
+def _write(request: PredictRequest, answering: Answering, sight: _Sight) -> list[Path]:
     """Write the files of one case on the grid of its scan; returns their paths."""
-    field, method = sight.field, method.at(sight.case)
-    masks = [method.segment(image) for image in field.images]
+    field, spec = sight.fields[0], answering.specs[0]
+    masks, found = answering.answer(
+        sight.case, [each.images for each in sight.fields], request.probability
+    )
     targets = spec.data.labels
     answers: list[np.ndarray] = [] if targets else [field.mask(masks)]
     if targets:
         each = [field.mask([held(mask, k) for mask in masks]) for k in range(len(targets))]
         answers += each if request.separate else [label_map(each, targets)]
     if request.probability:
-        found = [method.probability(image) for image in field.images]
         channels = [[one[k] for one in found] for k in range(len(targets))] or [found]
         answers += map(field.probability, channels)
     paths = _outputs(request, sight.case, spec)

@@ -211,11 +211,15 @@ def _volumes(
 
 
 def dry_run(request: RunRequest, screen: Screen) -> list[JsonObject]:
-    """The trial matrix with the state of each trial; no training, no run folder."""
+    """The trial matrix with the state of each trial; no training, no run folder.
+
+    The screen shows what a run says before it trains: the parts of the split, and all notes.
+    """
     request = fitted(request)
     refuse_impossible(request)
     planned = prepare(request, screen)
     folder = RunFolder(request.out)
+    _announce(request, folder, planned, screen)
     return [
         {
             "trial": spec.id,
@@ -251,7 +255,7 @@ def _announce(request: RunRequest, folder: RunFolder, planned: Plan, screen: Scr
     screen.say(f"trials      {len(planned.trials)}, of these already done: {done}")
     screen.say(f"output      {folder.path}")
     screen.say(f"MLflow      {request.mirroring.shown}")
-    for note in planned.notes:
+    for note in (*planned.notes, *(note for other in planned.elsewhere for note in other.notes)):
         screen.say(f"note        {note}")
 
 

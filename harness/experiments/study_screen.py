@@ -34,6 +34,9 @@ class StudyScreen:
         self.best = None if best is None else best.number
         self.best_value = -1.0 if best is None or best.value is None else best.value
         self.running: dict[int, tuple[int, float | None]] = {}
+        """Epoch and value of each point that has begun and not ended."""
+        self.waiting: set[int] = set()
+        """Those of them that wait at a rung for points that come before them."""
         self.lengths = [max(p.values(), default=0) for p in known if p.state in self.ended]
         self.began = time.monotonic()
         self.heard = 0
@@ -64,13 +67,17 @@ class StudyScreen:
             self.params[number] = event["params"]
             return
         if what == "start":
-            self.running[number] = (0, None)
+            self.waiting.discard(number)
+            self.running.setdefault(number, (0, None))
             place = f" on {event['node']}" if event.get("node") else ""
             text = f"started{place}  {self._named(number)}"
         elif what == "epoch":
             self.running[number] = (event["epoch"], event["value"])
             self.heard += 1
             text = f"epoch {event['epoch']}/{self.epochs}  val Dice {event['value']:.3f}"
+        elif what == "wait":
+            self.waiting.add(number)
+            text = f"waits at epoch {event['epoch']} for points that come before it"
         else:
             text = self._end(number, event)
         line = f"{self.name} {number:<4} {text}  {self.summary()}"
@@ -78,6 +85,7 @@ class StudyScreen:
 
     def _end(self, number: int, event: Event) -> str:
         epoch, _ = self.running.pop(number, (0, None))
+        self.waiting.discard(number)
         state = event["state"]
         self.ended[state] += 1
         self.lengths.append(epoch)
@@ -91,7 +99,7 @@ class StudyScreen:
         """The progress: "12 of 20 done (5 stopped), 2 running, best 0.612 (#4 …), 3:10 left"."""
         done = sum(self.ended.values())
         parts = [f"{done} of {self.total} done ({self.ended['stopped']} stopped)"]
-        parts.append(f"{len(self.running)} running")
+        parts.append(f"{len(self.running) - len(self.waiting)} running")
         if self.best is not None:
             parts.append(f"best {self.best_value:.3f} ({self._named(self.best)})")
         if self.heard:

@@ -49,6 +49,7 @@ from harness.trials.preflight import refuse_unfit
 from harness.trials.task import PointTask
 from harness.trials.train_point import train_point
 from harness.trials.workplace import Workplace
+from tuning.capacity import lanes_of
 from tuning.launch import Cluster
 from tuning.search import KnownPoint, Params, StudySettings
 from tuning.study import run_study
@@ -100,7 +101,7 @@ def _tune(request: StudyRequest, session: Session) -> int:
     screen.log = folder.path / "study.log"
     refuse_unfit(request.placement, folder.path, request.cache, screen)
     prepared = _prepare(request, screen)
-    manifest = open_study(
+    open_study(
         folder,
         request.spaces,
         prepared.data,
@@ -116,7 +117,7 @@ def _tune(request: StudyRequest, session: Session) -> int:
     stopped = _search_all(request, folder, prepared, screen)
     late = _out_of_time(request, folder, prepared)
     study_files.write(folder)
-    session.close(manifest, interrupted=late or stopped is not None)
+    session.close(folder.study(), interrupted=late or stopped is not None)
     study_report.show(folder, screen)
     if late:
         screen.say("time is up, and points are missing; the same command continues")
@@ -272,6 +273,11 @@ def _search(
         for point in study.points(folder, space.name)
     ]
     share = _reference(request, space, prepared).id
+    size = placement.size_of(share)
+    lanes = _lanes(folder, space, lanes_of(size, cluster))
+    if search.learns:
+        at_once = f"{counted(lanes, 'point')} at the same time"
+        screen.say(f"order       {space.name}: that of {at_once}, by epochs")
     workplace = Workplace(folder, request.cache, placement, lambda trial, event: None)
 
     def payload_of(number: int, params: Params) -> PointTask:
@@ -299,11 +305,25 @@ def _search(
             past,
             train_point,
             payload_of,
-            *placement.size_of(share),
+            *size,
             cluster,
             on_event,
+            lanes=lanes,
             time_budget_s=request.time_budget_s,
         )
+
+
+def _lanes(folder: RunFolder, space: Space, now: int) -> int:
+    """The number of points at the same time with which the search began; that of `now` if it does.
+
+    Together with the values it decides what is proposed and stopped, so that it stays.
+    """
+    manifest = folder.study()
+    if space.name not in manifest.lanes:
+        lanes = {**manifest.lanes, space.name: now}
+        manifest = manifest.model_copy(update={"lanes": lanes})
+        folder.write(manifest)
+    return manifest.lanes[space.name]
 
 
 def _search_of(request: StudyRequest, space: Space, prepared: StudyData) -> StudySettings:

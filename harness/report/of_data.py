@@ -120,10 +120,12 @@ def _facts(found: Description) -> list[tuple[str, str]]:
 
 
 def _of_target(name: str, seen: Sequence[TargetSeen]) -> list[tuple[str, str]]:
-    size = f"{_spread([one.ml for one in seen])} ml in {_spread([one.pieces for one in seen])}"
+    size = (
+        f"{_spread([one.ml for one in seen])} ml, pieces: {_spread([one.pieces for one in seen])}"
+    )
     kept = [100 * one.kept for one in seen if one.kept is not None]
     on_grid = [("on the grid", f"{_spread(kept)} % of it")] if kept else []
-    return [("target", f"{name}: {size} pieces"), *on_grid]
+    return [("target", f"{name}: {size}"), *on_grid]
 
 
 def _extent(case: CaseSeen) -> tuple[float, ...]:

@@ -87,7 +87,14 @@ def _protocol(folder: RunFolder) -> Section:
     search = content["search"]
     stopping = SCHEDULERS.get(search["pruner"], search["pruner"])
     how = f"{search['sampler']}, seed {content['search_seed']}; stopping: {stopping}"
-    facts = Facts((("Search", how), ("Seeds of a point", str(content["seeds"]))))
+    lanes = ", ".join(f"{name}: {number}" for name, number in folder.study().lanes.items())
+    facts = Facts(
+        (
+            ("Search", how),
+            ("Points at the same time, on paper", lanes or "not recorded"),
+            ("Seeds of a point", str(content["seeds"])),
+        )
+    )
     rows = [
         [
             name,

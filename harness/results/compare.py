@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from harness.errors import UsageError, unknown
@@ -329,7 +328,7 @@ def show(compared: Compared, screen: Screen) -> None:
     for found in compared.found:
         table.add_section()
         for each in found.comparisons:
-            table.add_row(*map(escape, cells(found, each)))
+            table.add_row(*cells(found, each))
     screen.show(table)
     for note in (*compared.notes, *RULES):
         screen.say(f"- {note}")

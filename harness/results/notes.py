@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from harness.data.regions import tested_without
 from harness.data.wording import counted
 from harness.results.caveats import caveats
 from harness.results.cells import columns, number
@@ -67,7 +68,7 @@ def notes_under(shown: Sequence[ResultTable], folders: Sequence[RunFolder]) -> t
     notes += by_fold(shown, folders)
     told = [note for folder in folders for note in (*folder.run().notes, *_failures(folder))]
     told += [note for f in folders for other in f.run().tests.values() for note in other.notes]
-    return (*notes, *dict.fromkeys(told), *unit_notes(shown))
+    return (*dict.fromkeys([*notes, *told]), *unit_notes(shown))
 
 
 def untuned(folders: Sequence[RunFolder]) -> list[str]:
@@ -112,10 +113,10 @@ def _tuned_in_words(line: Record) -> str:
 def unit_notes(shown: Sequence[ResultTable]) -> list[str]:
     """The notes on the units of the figures, and on the values in brackets if there are any."""
     means = pd.concat([table.means for table in shown])
-    several = {bool(t.means[DICE.spread_of_seeds].notna().any()) for t in shown}
-    over = OVER_SEEDS if several == {True} else OVER_PATIENTS
-    if len(several) > 1:
-        over = f"{OVER_PATIENTS}, in tables with several trainings {OVER_SEEDS}"
+    several = means[DICE.spread_of_seeds].notna()
+    over = OVER_SEEDS if several.all() else OVER_PATIENTS
+    if several.any() and not several.all():
+        over = f"{OVER_PATIENTS}, in rows with several trainings {OVER_SEEDS}"
     printed = [measure.paper_column for measure in MEASURES if measure.paper]
     units = UNITS.format(over=over)
     return [units, BRACKETS] if means[printed].notna().to_numpy().any() else [units]
@@ -188,21 +189,10 @@ def without_target(folders: Sequence[RunFolder]) -> list[str]:
             before = counts.get((where, target), (0, 0))
             counts[where, target] = max(before, (of, some))
     return [
-        (f"{where}: " if where else "") + _in_words(some, of, target)
+        (f"{where}: " if where else "") + tested_without(some, of, target)
         for (where, target), (of, some) in counts.items()
         if some
     ]
-
-
-def _in_words(some: int, of: int, target: str) -> str:
-    if some == of and target:
-        return f"none of the {of} test cases has {target}: it has no score and is in no mean"
-    if some == of:
-        return f"none of the {of} test cases has any target: there is nothing to score"
-    return (
-        f"{some} of {of} test cases without {target or 'target'}: an empty prediction scores Dice "
-        "100 and HD95 0 there, any other Dice 0 and the diagonal of the volume"
-    )
 
 
 def by_fold(shown: Sequence[ResultTable], folders: Sequence[RunFolder]) -> list[str]:

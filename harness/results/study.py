@@ -122,6 +122,10 @@ def notes(folder: RunFolder) -> list[str]:
     said = ["chosen by validation cases alone; the test cases were not opened"]
     if run.synthetic:
         said.insert(0, SYNTHETIC.note)
+    if run.targets:
+        said.append(
+            f"validation Dice is the mean over the targets {', '.join(run.targets)} of a case"
+        )
     for name in run.suites:
         points = study.points(folder, name)
         epochs = sum(max(point.values(), default=0) for point in points)

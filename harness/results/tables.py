@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from harness.results.answer import answer
 from harness.results.cells import cells, headings
@@ -124,14 +125,16 @@ def _terminal_drops(worse: Sequence[Drop]) -> RichTable:
     """The drops of one table for a rich console."""
     shown = RichTable(header_style="bold", caption=RULE, caption_justify="left")
     for place, heading in enumerate(HEADINGS):
-        shown.add_column(heading.replace("[", r"\["), justify="left" if place < 2 else "right")
+        shown.add_column(heading, justify="left" if place < 2 else "right")
     for drop in worse:
-        shown.add_row(*(cell.replace("[", r"\[") for cell in drop_cells(drop)))
+        shown.add_row(*drop_cells(drop))
     return shown
 
 
-def _bold(cell: str) -> str:
-    escaped = cell.replace("[", r"\[")
-    for mark in ("[bold]", "[/bold]"):
-        escaped = escaped.replace("**", mark, 1)
-    return escaped
+def _bold(cell: str) -> Text:
+    """The cell, with what stands between the first two pairs of asterisks in bold."""
+    before, _, rest = cell.partition("**")
+    best, second, after = rest.partition("**")
+    if not second:
+        return Text(cell)
+    return Text.assemble(before, (best, "bold"), after)

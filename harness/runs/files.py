@@ -15,6 +15,8 @@ from harness.runs.crash_points import crash_while_writing
 JsonObject = dict[str, Any]
 """The content of a JSON file whose top level is an object."""
 
+LARGEST = 512 << 20
+"""Bytes of a record or table, at most: what stands in a run folder may come from anybody."""
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
@@ -148,14 +150,37 @@ def read_json(path: Path) -> JsonObject:
     The keys of the object itself raise it when they are looked up, those of objects in it do not.
     """
     try:
-        content = json.loads(path.read_bytes())
+        refuse_huge(path)
+        content = json.loads(path.read_bytes(), object_pairs_hook=_each_once)
     except OSError as error:
         raise damaged(path, f"cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except _Twice as error:
+        raise damaged(path, f"has the key {error} twice") from error
+    except (ValueError, RecursionError, MemoryError) as error:
         raise damaged(path, "is not readable JSON") from error
     if not isinstance(content, dict):
         raise damaged(path, "does not hold a JSON object")
     return _Record(content, path)
+
+
+class _Twice(Exception):
+    """The error for a key that an object has twice, of which readers take either."""
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> JsonObject:
+    content: JsonObject = {}
+    for key, value in pairs:
+        if key in content:
+            raise _Twice(ascii(key[:60]))
+        content[key] = value
+    return content
+
+
+def refuse_huge(path: Path) -> None:
+    """Raise StateError for a record or table that is larger than any that a run writes."""
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise damaged(path, f"has {size >> 20:,} MiB, and no record or table has {LARGEST >> 20}")
 
 
 @contextmanager

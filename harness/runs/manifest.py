@@ -176,6 +176,7 @@ def open_study(
         protocol_hash=digest(protocol),
         synthetic=data.synthetic,
         references={space.name: space.reference for space in searched},
+        lanes=earlier.lanes if earlier else {},
         notes=list(notes),
         plugins=plugins.merged(earlier.plugins if earlier else (), used),
         command=storable(command),

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import product
+from typing import TYPE_CHECKING
 
 from harness.data.regions import absences
 from harness.data.split import Split
 from harness.data.volumes import Prepared
-from harness.errors import UsageError
+from harness.errors import PfbenchError, UsageError
 from harness.runs import plugins as registry
 from harness.runs.files import JsonObject
 from harness.runs.nested import merged
@@ -19,6 +20,9 @@ from harness.runs.suite import ELSEWHERE, MEASURED, Row
 from harness.runs.suites import refuse_overruled, suite
 from harness.systems.catalogue import options, system
 from harness.systems.protocol import Options
+
+if TYPE_CHECKING:
+    from harness.systems.methods import Method
 
 WHOLE = {"windows_per_volume": 1, "foreground_share": 0.0}
 
@@ -219,7 +223,12 @@ def plan(
         for name, table in tables.items()
         for row in table
     )
-    notes = (*prepared.notes, *absences(prepared.absent, split.parts))
+    lacking = [
+        f"fold {fold.number}: {note}" if crossed else note
+        for fold in empty.folds
+        for note in absences(prepared.absent, fold.split.parts, wholly=crossed is not None)
+    ]
+    notes = (*prepared.notes, *lacking)
     others = [row for other in elsewhere for row in _tested_on(other, planned)]
     return replace(empty, rows=(*planned, *others), notes=notes)
 
@@ -294,7 +303,9 @@ def _settled(name: str, asked: Options, data: Data) -> Options:
     try:
         seen = (len(data.modalities), data.grid, len(data.names))
         content = _tried(name, json.dumps(asked), *seen)
-    except (ValueError, TypeError) as error:
+    except PfbenchError:
+        raise
+    except Exception as error:  # torch has many for sizes that cannot be
         where, remedy = f"systems.{name}", "correct it, leave it out, or reduce volumes less"
         raise UsageError(str(error), where=where, remedy=remedy, code="PFB-C14") from error
     return json.loads(content)
@@ -309,8 +320,22 @@ def _tried(name: str, asked: str, modalities: int, grid: tuple[int, int, int], t
 
     with torch.device("meta"):
         method = systems.build(name, json.loads(asked), modalities, grid, targets)
+        _refuse_vast(method)
         method.look(modalities)
     return json.dumps(method.settled(json.loads(asked)))
+
+
+MOST_PARAMETERS = 10**10
+"""A network beyond takes 160 GB for its weights, their gradients and Adam's moments alone."""
+
+
+def _refuse_vast(method: "Method") -> None:
+    """ValueError for a network that was meant otherwise: a zero too many in one of its widths."""
+    count = sum(weights.numel() for weights in method.network.parameters())
+    if count > MOST_PARAMETERS:
+        raise ValueError(
+            f"a network of {count:,} parameters, where at most {MOST_PARAMETERS:,} are trained"
+        )
 
 
 def _settled_plugin(name: str, asked: Options, data: Data) -> Options:
@@ -327,6 +352,7 @@ def _settled_plugin(name: str, asked: Options, data: Data) -> Options:
     try:
         with torch.device("meta"):
             method = systems.build(name, asked, *seen)
+            _refuse_vast(method)
         cost(name, asked, *seen)
     except Exception as error:  # whatever it raises
         what = f"cannot be built or applied: {type(error).__name__}: {error}"

@@ -121,6 +121,7 @@ def _execute(path: Path, source: bytes, name: str) -> ModuleType:
     module = module_from_spec(ModuleSpec(name, loader, origin=str(path)))
     module.__file__ = str(path)
     sys.modules[name] = module  # dataclasses look for their module there
+    process = os.getpid()
     try:
         loader.exec_module(module)
     except KeyboardInterrupt:
@@ -128,6 +129,9 @@ def _execute(path: Path, source: bytes, name: str) -> ModuleType:
     except BaseException as error:  # somebody else's code: even SystemExit is a fault of the file
         del sys.modules[name]
         raise _failed(path, error) from error
+    finally:
+        if os.getpid() != process:  # a child that the file forked would do our work a second time
+            os._exit(0)
     return module
 
 
@@ -138,9 +142,11 @@ class EndsProcess(Exception):
 @contextmanager
 def contained() -> Iterator[None]:
     """Keep a plug-in's code, in the block, from ending this process or printing to its output."""
-    end = os._exit
+    end, process = os._exit, os.getpid()
 
     def refuse(code: int) -> NoReturn:
+        if os.getpid() != process:  # a child that the plug-in forked ends as it wants to
+            end(code)
         raise EndsProcess(f"it ends the process (os._exit({code}))")
 
     sys.stdout.flush()

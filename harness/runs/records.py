@@ -26,6 +26,7 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     PositiveFloat,
+    PositiveInt,
     TypeAdapter,
     ValidationError,
     field_validator,
@@ -543,6 +544,9 @@ class StudyManifest(Manifest):
     """The names of the searches."""
     references: dict[Name, dict[str, float]]
     """The present settings of each search, with which every point is compared."""
+    lanes: dict[Name, PositiveInt] = Field(default_factory=dict)
+    """The number of points of each search that train at the same time on paper, which decides
+    their order; none for a search that has not begun, or was begun by an earlier version."""
     notes: list[Text] = Field(default_factory=list)
     """Notes on the volumes and the split."""
 

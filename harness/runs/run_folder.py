@@ -147,9 +147,19 @@ class RunFolder:
             raise damaged(self.split_file, str(error)) from error
 
     def split_of(self, spec: TrialSpec) -> Split:
-        """Read the split of a trial, with the errors of `splits`."""
+        """Read the split of a trial, with the errors of `splits`.
+
+        A single split is that of all trials. Raises StateError for a fold that a cross-validation
+        does not have.
+        """
         known = self.splits()
-        return known.get(spec.fold) or next(iter(known.values()))
+        if "folds" not in read_json(self.split_file):
+            return known[0]
+        if spec.fold not in known:
+            listed = ", ".join(map(str, known))
+            what = f"has folds {listed}, and trial {spec.id} is of fold {spec.fold}"
+            raise damaged(self.split_file, what)
+        return known[spec.fold]
 
     def write_split(self, split: Split) -> None:
         write_json(self.split_file, split.to_json())

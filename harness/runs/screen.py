@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -52,7 +53,7 @@ class Screen:
 
     def __init__(self, log: Path | None = None, *, quiet: bool = False) -> None:
         # With --json, standard output belongs to the JSON.
-        self.console = Console(stderr=quiet, highlight=False)
+        self.console = _console(stderr=quiet)
         if not self.console.is_terminal:
             self.console.width = WIDE
         self.log = log
@@ -70,20 +71,20 @@ class Screen:
 
     def tell(self, text: str) -> None:
         """Print a line for the person alone, because it must not be written down."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(text, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Write a line to the log, and print it where no live display shows the same."""
         self._log(text)
         if not self.console.is_terminal:
-            self.console.print(text, markup=False)
+            self.console.print(text)
 
     def show(self, renderable: RenderableType) -> None:
         """Print a table for the person; write it to the log as plain text."""
         self.console.print(renderable)
         if self.log:
             text = io.StringIO()
-            Console(file=text, width=WIDE).print(renderable)
+            _console(file=text, width=WIDE).print(renderable)
             append(self.log, text.getvalue())
 
     @contextmanager
@@ -183,6 +184,11 @@ class Screen:
     def _log(self, text: str) -> None:
         if self.log:
             append(self.log, f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}\n")
+
+
+def _console(**where: Any) -> Console:
+    """A console for words of others: neither brackets nor colons in them are markup."""
+    return Console(**where, highlight=False, markup=False, emoji=False)
 
 
 def _now() -> float:

@@ -171,6 +171,8 @@ def cloud_size(points: int | float, grid: Grid) -> int:
     number = round(points * math.prod(grid)) if points < 1 else points
     if number != int(number) or number < 1:
         raise ValueError(f"points is {points!r}; it must be a whole number, or a share below 1")
+    if number > math.prod(grid):
+        raise ValueError(f"points is {points!r}, and the grid has {math.prod(grid):,} voxels")
     return int(number)
 
 

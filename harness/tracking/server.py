@@ -59,7 +59,8 @@ class Door:
             return None
         cookie = f"pfbench-{request.url.port}"
         if self._right(request.query_params.get(QUERY, "")):
-            found = RedirectResponse(path, 303)  # a browser keeps what stands behind the #
+            place = f"/{path.lstrip('/')}"  # of this server, also where the path begins with //
+            found = RedirectResponse(place, 303)  # a browser keeps what stands behind the #
             found.set_cookie(cookie, self.key, httponly=True, samesite="lax")
             return found
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")

@@ -25,6 +25,7 @@ from harness.runs.trial_folder import TrialFolder
 from harness.systems.train import Snapshot
 
 GENERATIONS = 2
+HEADER = 100_000_000  # bytes of names and shapes in a file of weights, at most
 SHOWN = 3  # keys of a network that a message names
 AGAIN = "remove this folder, then the same command with --retry-failed"
 
@@ -84,12 +85,20 @@ def _opened(path: Path, content: bytes) -> Snapshot:
 
 
 def load_weights(network: nn.Module, folder: TrialFolder) -> None:
-    """Load the weights of a finished trial into `network`.
+    """Load the weights of a finished trial into `network`. Raises StateError as `read_weights`."""
+    network.load_state_dict(read_weights(network, folder))
+
+
+def read_weights(network: nn.Module, folder: TrialFolder) -> Mapping[str, Tensor]:
+    """The weights of a finished trial, which fit `network`; on device "meta" that takes no memory.
 
     Raises StateError when they are missing, not what the trial wrote, or of another network.
     """
     path = folder.weights_file
+    most = sum(tensor.nbytes for tensor in network.state_dict().values()) + HEADER
     try:
+        if path.stat().st_size > most:
+            raise _unusable(path, "is larger than the weights of this network", "PFB-K06")
         content = path.read_bytes()
     except OSError as error:
         raise _unusable(path, "has no weights that can be read", "PFB-K03") from error
@@ -101,11 +110,18 @@ def load_weights(network: nn.Module, folder: TrialFolder) -> None:
         weights = parse_weights(content)
     except SafetensorError as error:
         raise _unusable(path, "is no weights file", "PFB-K03") from error
-    put_in(network, weights, path)
+    refuse_misfit(network, weights, path)
+    return weights
 
 
 def put_in(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     """Put `weights`, read from `path`, into `network`. StateError unless they fit exactly."""
+    refuse_misfit(network, weights, path)
+    network.load_state_dict(weights)
+
+
+def refuse_misfit(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raise StateError unless `weights`, read from `path`, have the shapes of `network`."""
     own = network.state_dict()
     wrong = [key for key in (*own, *weights) if key not in own or key not in weights]
     wrong += [key for key in own if key in weights and _kind(own[key]) != _kind(weights[key])]
@@ -113,7 +129,6 @@ def put_in(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> Non
         keys = listed(wrong, SHOWN)
         what = f"holds another network: {len(wrong)} of its keys do not fit ({keys})"
         raise _unusable(path, what, "PFB-K06")
-    network.load_state_dict(weights)
 
 
 def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:

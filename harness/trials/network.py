@@ -15,7 +15,7 @@ from harness.runs.suite import parted
 from harness.runs.trial_folder import TrialFolder
 from harness.systems import catalogue as systems
 from harness.systems.methods import Method
-from harness.trials.checkpoint import load_weights
+from harness.trials.checkpoint import load_weights, read_weights
 from models.tpf import Strategy, check
 
 
@@ -26,29 +26,33 @@ class Trained(NamedTuple):
     method: Method
 
 
-def choose_trial(run: Path, name: str | None, seed: int | None, fold: int | None = None) -> str:
-    """The id of the one trial of the run that `name`, `seed` and `fold` select.
+def choose_trials(
+    run: Path, name: str | None, seed: int | None, fold: int | None = None
+) -> tuple[str, ...]:
+    """The ids of the trials of one row that `name`, `seed` and `fold` select, by fold.
 
     `name` is an id, the key or title of a row, or a system with one row; None will do where there
-    is one row. Without `seed` it is the lowest, without `fold` the lowest, too. Raises UsageError
-    that lists the candidates when none or several are meant.
+    is one row. Without `seed` it is the lowest. Without `fold` they are all folds of a
+    cross-validation; otherwise, and with an id, there is one trial. Raises UsageError that lists
+    the candidates when none or several rows are meant.
     """
     folder = RunFolder(run)
     manifest = folder.run()
     if name in manifest.trials:
-        return str(name)
+        return (str(name),)
     own = [rows for table, rows in manifest.suites.items() if not parted(table)[1]]
     meant = _meant([row for rows in own for row in rows], name)
     networks = {t: (spec.seed, spec.fold) for t in meant for spec in [folder.trial(t).spec()]}
-    lowest = tuple(min(each, default=0) for each in zip(*networks.values(), strict=True)) or (0, 0)
-    wanted = (lowest[0] if seed is None else seed, lowest[1] if fold is None else fold)
-    chosen = [trial for trial in meant if networks[trial] == wanted]
-    if len(chosen) == 1:
-        return chosen[0]
+    if seed is None:
+        seed = min((of for of, _ in networks.values()), default=0)
+    folds = sorted({at for of, at in networks.values() if of == seed and fold in (None, at)})
+    chosen = [[t for t in meant if networks[t] == (seed, at)] for at in folds]
+    if chosen and all(len(trials) == 1 for trials in chosen):
+        return tuple(trial for [trial] in chosen)
     candidates = "\n".join(f"  {t}  {manifest.names[t]}" for t in meant or manifest.trials)
-    fit = f"{len(chosen)} trials fit" if chosen else "no trial fits"
-    asked = f"'{name}', seed {wanted[0]}" if name else f"seed {wanted[0]}"
-    asked += f", fold {wanted[1]}" if manifest.folds else ""
+    fit = f"{len(chosen[0])} trials fit" if chosen else "no trial fits"
+    asked = f"'{name}', seed {seed}" if name else f"seed {seed}"
+    asked += "" if fold is None else f", fold {fold}"
     what = f"{fit} {asked}; pass the id of one of\n{candidates}"
     raise UsageError(what, where="--model", code="PFB-C01")
 
@@ -71,10 +75,23 @@ def as_scored(run: Path, trial: str, device: Device) -> Trained:
     Raises StateError for a trial that did not finish and for weights that cannot be used.
     """
     folder = _finished(RunFolder(run).trial(trial))
+    return _load(folder.spec(), _weighed(run, folder), device)
+
+
+def exchange(method: Method, run: Path, trial: str) -> None:
+    """Put the weights of another trial of the same row into the network of `method`.
+
+    Raises StateError as `as_scored` does.
+    """
+    load_weights(method.network, _weighed(run, _finished(RunFolder(run).trial(trial))))
+
+
+def _weighed(run: Path, folder: TrialFolder) -> TrialFolder:
+    """The finished trial that has the weights of this one: its own, or those of its base."""
     spec = folder.spec()
     if spec.base and not spec.tuned:  # scored elsewhere with the weights of its base
-        folder = _finished(RunFolder(run).trial(spec.base.id))
-    return _load(spec, folder, device)
+        return _finished(RunFolder(run).trial(spec.base.id))
+    return folder
 
 
 def as_trained(run: Path, trial: str, tpf: Strategy | Literal["none"], device: Device) -> Trained:
@@ -124,15 +141,23 @@ def _refuse_impossible(spec: TrialSpec, tpf: Strategy | Literal["none"]) -> None
 
 
 def _load(spec: TrialSpec, source: TrialFolder, device: Device) -> Trained:
-    """Build the system that `spec` describes, with the weights of the trial `source`."""
+    """Build the system that `spec` describes, with the weights of the trial `source`.
+
+    Whether the weights fit is seen first, on a network without memory: the specification of a
+    stranger may describe one that no machine holds.
+    """
+    registry.require(spec.plugins)
     try:
-        method = build(spec.model_copy(update={"device": device}))
-    except (ValueError, TypeError) as error:
+        with torch.device("meta"):
+            described = _built(spec)
+    except Exception as error:  # of whatever stands in the options
         what = "describes a network that this version cannot build"
         remedy = "remove its folder and repeat its `pfbench run`, which trains it anew"
         where = f"trial {source.id}"
         raise StateError(what, where=where, remedy=remedy, code="PFB-K06") from error
-    load_weights(method.network, source)
+    weights = read_weights(described.network, source)
+    method = build(spec.model_copy(update={"device": device}))
+    method.network.load_state_dict(weights)
     return Trained(spec, method)
 
 
@@ -143,9 +168,13 @@ def build(spec: TrialSpec) -> Method:
     """
     registry.require(spec.plugins)
     torch.manual_seed(spec.seed)
-    data = spec.data
-    seen = (len(data.modalities), data.grid, len(data.names), data.exclusive)
-    method = systems.build(spec.system, spec.options, *seen)
+    method = _built(spec)
     method.network.to(spec.device)
     method.follow(spec.protocol)
     return method
+
+
+def _built(spec: TrialSpec) -> Method:
+    data = spec.data
+    seen = (len(data.modalities), data.grid, len(data.names), data.exclusive)
+    return systems.build(spec.system, spec.options, *seen)

@@ -93,7 +93,7 @@ def cluster_faults() -> Iterator[None]:
     except Unreachable as error:
         raise ClusterError(str(error), where="--address", code="PFB-R01") from error
     except NotStarted as error:
-        remedy = "--executor inline, which needs no Ray; or more memory, processes and open files"
+        remedy = "more memory, processes or open files; `run --executor inline` needs no Ray"
         raise ClusterError(str(error), remedy=remedy, code="PFB-R07") from error
     except LaunchError as error:
         raise UsageError(str(error), code="PFB-C02") from error

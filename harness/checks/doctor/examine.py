@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from rich.table import Table
+from rich.text import Text
 
 from harness.checks.doctor import machine as doctor_machine
 from harness.checks.doctor import software as doctor_software
@@ -61,14 +62,9 @@ def show(findings: Sequence[Diagnosis], screen: Screen) -> None:
     """Print a line for each finding, its remedy below it."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, state, what, remedy in findings:
-        table.add_row(name, f"[{COLOURS[state]}]{state}[/]", _plain(what))
+        table.add_row(name, Text(state, style=COLOURS[state]), what)
         if remedy:
-            table.add_row("", "", _plain(f"→ {remedy}"))
+            table.add_row("", "", f"→ {remedy}")
     screen.show(table)
     count = sum(finding.state == "fail" for finding in findings)
     screen.say(f"{count} to be mended" if count else "ready: pfbench run --suite table5")
-
-
-def _plain(text: str) -> str:
-    """The text with its brackets escaped for rich."""
-    return text.replace("[", r"\[")

@@ -72,7 +72,7 @@ def disk(request: ExaminationRequest) -> Iterator[Diagnosis]:
         yield Diagnosis("disk", state, what, "free space, or pass --out on another disk")
     else:
         yield Diagnosis("disk", "ok", f"{free:.0f} GiB free for runs")
-    place = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    place = rays_folder()
     usage = shutil.disk_usage(nearest(place))
     if 1 - usage.free / usage.total > RAY_FULL:
         what = f"{place} is over {RAY_FULL:.0%} full, and Ray stops working there"
@@ -81,12 +81,12 @@ def disk(request: ExaminationRequest) -> Iterator[Diagnosis]:
         )
     else:
         yield Diagnosis("disk", "ok", f"{usage.free / GIB:.0f} GiB free for Ray in {place}")
-    if too_long(rays_folder()):
-        what = f"the name of {rays_folder()} is too long for Ray's sockets"
+    if too_long(place):
+        what = f"the name of {place} is too long for Ray's sockets"
         if os.access(SHORT, os.W_OK):
             yield Diagnosis("disk", "ok", f"{what}; they go to {SHORT}")
         else:
-            remedy = "export RAY_TMPDIR=DIR, a folder with a name of at most 30 letters"
+            remedy = "export RAY_TMPDIR=DIR, a folder with a name of at most 25 letters"
             yield Diagnosis("disk", "fail", f"{what}, and {SHORT} cannot be written", remedy)
     if SHM.exists():
         size = shutil.disk_usage(SHM).total / 2**20

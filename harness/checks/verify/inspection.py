@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import StateError
-from harness.runs.files import JsonObject, read_json, sha256
+from harness.runs.files import JsonObject, read_json, refuse_huge, sha256
 from harness.runs.records import CHANGED, broken_seal, wrong_keys
 
 T = TypeVar("T")
@@ -60,10 +60,13 @@ class Inspection:
     def bytes_of(self, path: Path) -> bytes | None:
         """The content of the file; None, and a fault, when the file cannot be read."""
         try:
+            refuse_huge(path)
             return path.read_bytes()
         except OSError as error:
             self._unreadable(path, error)
-            return None
+        except StateError as error:
+            self.fault(path, error.what)
+        return None
 
     def sum_of(self, path: Path) -> str | None:
         """The SHA-256 of the file; None, and a fault, when the file cannot be read."""
@@ -107,7 +110,11 @@ class Inspection:
         content = self.bytes_of(path)
         if content is None:
             return None
-        header, *rows = [*csv.reader(content.decode(errors="replace").splitlines())] or [[]]
+        try:
+            header, *rows = [*csv.reader(content.decode(errors="replace").splitlines())] or [[]]
+        except csv.Error as error:
+            self.fault(path, f"is no table: {error}")
+            return None
         if not header:
             self.fault(path, "is empty")
             return None

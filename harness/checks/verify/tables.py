@@ -14,7 +14,15 @@ from harness.results.csv_text import csv_text
 from harness.runs.records import RunManifest
 from harness.runs.run_folder import RunFolder
 
-DAMAGED = (PfbenchError, OSError, KeyError, TypeError, ValueError)
+DAMAGED = (
+    PfbenchError,
+    OSError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+)
 """The exceptions that deriving files raises for records that were tampered with."""
 
 

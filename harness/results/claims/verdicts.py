@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple, get_args
 
-from rich.markup import escape
 from rich.table import Table
 
 from harness.results.claims.evidence import MARGINS, Evidence, Margins, NoEvidence, Word, gather
@@ -131,7 +130,7 @@ def _table(verdicts: Sequence[Verdict]) -> Table:
     for _, section in groupby(verdicts, key=lambda verdict: verdict.claim.source):
         table.add_section()
         for verdict in section:
-            table.add_row(*map(escape, _cells(verdict)))
+            table.add_row(*_cells(verdict))
     return table
 
 
