@@ -41,7 +41,7 @@ pytestmark = [
 
 TOP, TESTS = Path(__file__).parent.parent, Path(__file__).parent
 NODES = (2, 4)  # GPUs
-UP_S = 120
+UP_S, HOLD_S = 120, 240
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
 RAY += ["--object-store-memory=80000000", "--num-cpus=64"]
 
@@ -63,11 +63,17 @@ class Given(NamedTuple):
 
 
 def record(arguments):
-    """In place of a trial: hold what it was given for some seconds, and write it down."""
+    """In place of a trial: hold what it was given until enough others have begun, and note it."""
     task = Task.from_arguments(arguments)
-    seconds, dies = json.loads((task.run / "how.json").read_text()).get(task.trial, (1, False))
+    how = json.loads((task.run / "how.json").read_text())
+    dies = task.trial in how["dies"]
     began = time.time()
-    time.sleep(seconds)
+    begun = task.run / "begun"
+    begun.mkdir(exist_ok=True)
+    (begun / f"{task.trial}-{os.getpid()}").touch()
+    while not dies and len([*begun.iterdir()]) < how["until"] and time.time() - began < HOLD_S:
+        time.sleep(0.05)
+    time.sleep(how["seconds"])
     given = (task.node, os.environ.get("CUDA_VISIBLE_DEVICES", ""), began, time.time())
     with open(task.folder.path / "given.json", "a", encoding="utf-8") as file:
         file.write(json.dumps(given) + "\n")
@@ -128,14 +134,16 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture
 def run(tmp_path):
-    (tmp_path / "how.json").write_text("{}")
     return RunFolder(tmp_path)
 
 
-def done(run, cluster, count, gpus, *, seconds=4.0, dies=(), cpus=1.0, only=None):
-    """What the trials were given, by trial; those in `dies` end without a word."""
+def done(run, cluster, count, gpus, *, until, seconds=0.2, dies=(), cpus=1.0, only=None):
+    """What the trials were given, by trial; those in `dies` end without a word.
+
+    Each holds it until so many processes have begun, and then for some seconds.
+    """
     names = [f"trial-{number:02}" for number in range(count)]
-    how = {name: (1 if n in dies else seconds, n in dies) for n, name in enumerate(names)}
+    how = {"until": until, "seconds": seconds, "dies": [names[number] for number in dies]}
     (run.path / "how.json").write_text(json.dumps(how))
     for name in names:
         run.trial(name).path.mkdir(parents=True)
@@ -167,21 +175,21 @@ def most_at_once(found):
 
 
 def test_four_whole_trials_have_four_gpus_to_themselves(run, cluster):
-    found, outcomes = done(run, cluster, 4, 1.0)
+    found, outcomes = done(run, cluster, 4, 1.0, until=4)
     assert {outcome["reason"] for outcome in outcomes.values()} == {"ok"}
     assert all(one.meets(other) for one, other in combinations(first(found), 2))
     assert len({each.gpu for each in first(found)}) == 4
 
 
 def test_the_process_of_a_trial_sees_one_gpu_which_torch_counts_as_the_first(run, cluster):
-    found, _ = done(run, cluster, 6, 1.0)
+    found, _ = done(run, cluster, 6, 1.0, until=6)
     counts = dict(zip(("node-1", "node-2"), NODES, strict=True))
     expected = {(name, str(gpu)) for name, count in counts.items() for gpu in range(count)}
     assert {each.gpu for each in first(found)} == expected
 
 
 def test_halves_share_a_gpu_and_never_lie_on_two(run, cluster):
-    found, _ = done(run, cluster, 12, 0.5, seconds=8)
+    found, _ = done(run, cluster, 12, 0.5, until=12)
     assert all("," not in each.visible for each in first(found))
     assert Counter(most_at_once(first(found)).values()) == {2: sum(NODES)}
 
@@ -192,12 +200,12 @@ def test_auto_packs_as_many_trials_on_a_gpu_as_the_probed_memory_holds(run, clus
     placement = Placement("ray", "cuda", 3, 1, None, cluster.address, 60, False, "gpus and cpus")
     cpus, gpus = sized(placement, {"a": probed(peak_mib, device_mib)}).size_of("a")
     [four] = [machine for machine in machines() if machine.gpus == 4]
-    found, _ = done(run, cluster, 12, gpus, cpus=cpus, seconds=8, only=four)
+    found, _ = done(run, cluster, 12, gpus, until=12, cpus=cpus, only=four)
     assert most_at_once(first(found)) == {("node-2", str(gpu)): 3 for gpu in range(4)}
 
 
 def test_a_trial_that_dies_frees_its_gpu_for_the_next(run, cluster):
-    found, outcomes = done(run, cluster, 7, 1.0, seconds=20, dies=(0,))
+    found, outcomes = done(run, cluster, 7, 1.0, until=8, dies=(0,))  # one begins twice
     assert [outcomes[name]["reason"] for name in found] == ["crash"] + ["ok"] * 6
     [*dead], [*others], [next_one] = (
         found["trial-00"],
@@ -216,7 +224,8 @@ def measured_trials(cluster, tmp_path, monkeypatch):
     trials = [made_trial(folder, spec("unet3d", seed), result=scored()) for seed in range(3)]
     made_run(folder.path, {"table5": [row(trials)]})
     names = [trial.id for trial in trials]
-    (folder.path / "how.json").write_text(json.dumps(dict.fromkeys(names, (2, False))))
+    how = {"until": 0, "seconds": 1, "dies": []}
+    (folder.path / "how.json").write_text(json.dumps(how))
     recorded = partial(supervise, function="test_declared_gpus:record")
     monkeypatch.setattr(measuring_machine, "supervise", recorded)
     # torch would be asked for the name of a GPU that is not there.
@@ -239,7 +248,7 @@ def test_the_phase_that_measures_has_a_whole_gpu_alone_on_one_machine(measured_t
 
 def test_64_trials_keep_4_gpus_busy(run, cluster):
     [four] = [machine for machine in machines() if machine.gpus == 4]
-    found, _ = done(run, cluster, 64, 1.0, seconds=10, only=four)
+    found, _ = done(run, cluster, 64, 1.0, until=0, seconds=10, only=four)
     held = first(found)
     span = max(each.ended for each in held) - min(each.began for each in held)
     idle = 1 - sum(each.ended - each.began for each in held) / (4 * span)
