@@ -287,6 +287,13 @@ def test_settings_of_another_kind_are_a_fault_and_no_traceback(tmp_path):
     assert any("cannot be made again from the results" in each for each in said)
 
 
+def test_a_protocol_of_another_kind_is_a_fault_and_no_traceback(tmp_path):
+    run = MadeRun(tmp_path, rows=("resunet3d",), cases=3)
+    run.change(protocol={**run.manifest.protocol, "data": []})
+    said = [str(fault) for fault in verify(tmp_path).faults]
+    assert any("run.json: does not fit the other records: AttributeError" in each for each in said)
+
+
 def test_records_that_contradict_each_other_are_told_by_every_command(tmp_path):
     run = MadeRun(tmp_path, rows=("resunet3d", "pfseg"), cases=3)
     content = json.loads(run.folder.manifest_file.read_text())

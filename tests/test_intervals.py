@@ -88,6 +88,11 @@ def test_deviations_are_of_the_sample():
     assert found.spread_of_seeds == pytest.approx(np.std(table.mean(axis=0), ddof=1))
 
 
+def test_a_group_of_systems_has_no_spread_over_trainings():
+    twice = several([[1.0, 2.0], [3.0, 5.0]])
+    assert Scores.of_group({"a": twice, "b": twice}).spread_of_seeds is None
+
+
 def test_one_training_and_one_patient_have_no_spread():
     assert (scores(1.0).spread, scores(1.0, 2.0).spread_of_seeds) == (None, None)
 

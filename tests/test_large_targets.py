@@ -84,6 +84,30 @@ def test_perfect_networks_find_a_glioma_of_any_size(profile, ml):
     assert dice(perfect(profile, "brats").segment(case.image), case.label > 0) >= 0.99
 
 
+class RarelyWrongPoints(PerfectPoints):
+    """One point in a hundred is taken for what it is not."""
+
+    def forward(self, features, pyramid):
+        sure = super().forward(features, pyramid)
+        wrong = torch.rand(len(sure), generator=torch.Generator().manual_seed(0)) < 0.01
+        return torch.where(wrong[:, None], -sure, sure)
+
+
+@pytest.mark.parametrize("ml, none, opened", [(5, 0.39, 0.00), (20, 0.71, 0.76), (200, 0.96, 0.96)])
+def test_quick_masks_have_the_opening_that_loses_the_least(ml, none, opened):
+    """Not chosen by the score of any trained network."""
+    case = organ(ml, "quick")
+
+    def ceiling(**changes):
+        method = perfect("quick", "brats", **changes)
+        method.network.points = RarelyWrongPoints()
+        return dice(method.segment(case.image), case.label > 0)
+
+    assert ceiling() > 0.98
+    assert ceiling(post="none") == pytest.approx(none, abs=0.01)
+    assert ceiling(post="open") == pytest.approx(opened, abs=0.01)
+
+
 @pytest.mark.parametrize("dataset, points", [("brats", 365_000), ("liver", 800_000)])
 def test_the_paper_s_data_sets_have_the_published_clouds(dataset, points):
     options = systems.options("point_unet", "paper", dataset)
@@ -95,8 +119,9 @@ def test_a_smaller_grid_has_its_share_of_the_points():
     assert cloud_size(share, (32, 64, 64)) == round(365_000 / (4 * 3 * 3))
 
 
-def test_a_number_of_points_is_taken_as_it_is():
-    assert cloud_size(12_000, (32, 64, 64)) == 12_000
+@pytest.mark.parametrize("number", [1, 12_000])
+def test_a_number_of_points_is_taken_as_it_is(number):
+    assert cloud_size(number, (32, 64, 64)) == number
 
 
 @pytest.mark.parametrize("points", [0, -1, 0.0, 1.5, True, "many"])

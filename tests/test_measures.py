@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from helper_in_process import pfbench
 
+from harness.results.cells import number
 from harness.results.paper import printed_figures
 from harness.runs.measures import BY_NAME, CASES, MEASUREMENT, MEASURES, RESULT
 from harness.runs.records import Measured, Scored
@@ -111,6 +112,38 @@ def test_mlflow_compares_runs_by_it(with_one_more):
 def test_no_two_figures_share_a_name(of):
     names = [name for measure in MEASURES if (name := getattr(measure, of))]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    "name, printed, better",
+    [
+        ("dice", "123.46", "max"), ("hd95", "1.23", "min"), ("hd95_median", "1.23", "min"),
+        ("missed", "1", ""), ("false_alarms", "1", ""), ("jaccard", "123.46", "max"),
+        ("hd95_max", "1.23", "min"), ("hd95_voxels", "1.23", "min"),
+        ("hd95_official", "1.23", "min"), ("time", "1.235", "min"), ("time_p90", "1.235", "min"),
+        ("memory", "1", ""), ("train_mib", "1", ""), ("crop_s", "1,234.57", ""),
+        ("crop_variance", "123.5", "max"), ("parameters", "1", ""),
+        ("parameters_inference", "1", ""), ("gflops", "1.2", ""), ("adapt_gflops", "1.2", ""),
+        ("adapt_s", "1.23", ""), ("adapt_mib", "1", ""),
+    ],
+)  # fmt: skip
+def test_a_figure_is_printed_in_its_unit_with_its_digits_and_best_at_one_end(name, printed, better):
+    figure = BY_NAME[name]
+    assert number(1.234567, figure) == printed
+    assert figure.better == better
+    assert figure.side == {"max": 1, "min": -1, "": 0}[better]
+
+
+def test_what_is_counted_is_the_same_for_all_trainings():
+    counted = {measure.name for measure in MEASURES if measure.counted}
+    assert counted == {"parameters", "parameters_inference", "gflops", "adapt_gflops"}
+
+
+def test_a_suite_may_show_these():
+    assert [measure.name for measure in MEASURES if measure.shown] == [
+        "dice", "hd95", "jaccard", "time", "memory", "train_mib", "crop_s", "crop_variance",
+        "parameters", "gflops",
+    ]  # fmt: skip
 
 
 def test_every_figure_is_a_key_of_the_record_that_it_stands_in():

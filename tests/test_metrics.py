@@ -13,6 +13,7 @@ from scipy.spatial.distance import cdist
 
 from harness.systems import surface_distances as surface
 from harness.systems.case_score import CaseScore
+from harness.systems.evaluate import summary
 from harness.systems.hd95 import hd95
 from harness.systems.metrics import score
 from harness.systems.overlap import dice, jaccard, overlap
@@ -253,6 +254,12 @@ def test_a_row_holds_what_the_single_metrics_say(name, spacing):
     assert row.hd95_mm == pytest.approx(hd95(pred, target, spacing))
     assert row.hd95_max_mm == pytest.approx(hd95(pred, target, spacing, "max"))
     assert row.hd95_voxels == pytest.approx(hd95(pred, target, MM))
+
+
+def test_a_single_case_has_its_scores_as_means_and_no_deviation():
+    row = score(CUBE, SHIFTED, MM)._asdict()
+    found = summary([row])
+    assert (found["dice_mean"], found["dice_std"]) == (row["dice"], 0)
 
 
 def test_volumes_are_in_millilitres():

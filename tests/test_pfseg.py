@@ -7,6 +7,7 @@ import torch
 
 from models.blocks import MSResBlock, PlainBlock, ResBlock
 from models.pfseg import PFSeg, PFSegConfig, build
+from models.unet import UNet
 
 TINY: dict[str, Any] = {"widths": (4, 6, 8), "guidance_widths": (2, 3)}
 HR = (24, 16, 16)  # three levels: 3, 2, 2 voxels on the deepest
@@ -185,6 +186,16 @@ def test_five_levels_of_small_widths_work(widths, guidance_widths):
     network = tiny(widths=widths, guidance_widths=guidance_widths)
     output = network(torch.rand(1, 1, 32, 16, 16), torch.rand(1, 1, 16, 8, 8))
     assert output.seg.shape == (1, 1, 64, 32, 32) and output.seg.isfinite().all()
+
+
+def test_a_u_net_takes_one_modality_and_answers_with_one_channel_unless_told():
+    assert UNet(widths=(2, 4))(torch.rand(1, 1, 4, 4, 4)).shape == (1, 1, 4, 4, 4)
+
+
+def test_two_levels_are_the_fewest():
+    network = tiny(widths=(2, 4), guidance_widths=(2,))
+    output = network(torch.rand(1, 1, 8, 8, 8), torch.rand(1, 1, 4, 4, 4))
+    assert output.seg.shape == (1, 1, 16, 16, 16)
 
 
 def test_without_guidance_and_reconstruction_a_low_resolution_image_suffices():

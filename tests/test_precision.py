@@ -95,6 +95,10 @@ def test_recomputed_blocks_keep_less_for_the_gradient(name):
     assert kept_bytes(name, SPARING) < 0.7 * kept_bytes(name, FP32)
 
 
+def test_what_pfseg_computes_on_the_full_grid_is_not_kept():
+    assert kept_bytes("pfseg", SPARING) < 0.2 * kept_bytes("pfseg", FP32)
+
+
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 def test_a_kernel_that_overreaches_the_volume_has_the_right_gradient_in_bfloat16(kernel):
     torch.manual_seed(0)

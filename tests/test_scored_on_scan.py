@@ -1,6 +1,8 @@
 """Scores on the voxels of the scan hold what resampling costs, and so does the ceiling."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -13,6 +15,7 @@ from harness.data.datasets import way
 from harness.data.nifti import read_label
 from harness.data.reading import Reading
 from harness.data.request import DataRequest
+from harness.data.targets import packed
 from harness.data.volumes import prepare
 from harness.errors import UsageError
 from harness.results import tables
@@ -70,13 +73,14 @@ def scored(tmp_path_factory):
     made, volume = prepared(root, tmp_path_factory.mktemp("cache"))
     kept = []
     keep = lambda case, masks, dice: kept.append((masks, dice))  # noqa: E731
-    found = evaluate(Bright(), [volume], keep, way=way("folder", made.grid, made.view))
+    of = way("folder", made.grid, made.view)
+    found = evaluate(Bright(), [volume], keep, way=of)
     truth = read_label(root / "labelsTr" / "c0.nii.gz").array
-    return found.rows[0], kept[0], truth, volume
+    return found.rows[0], kept[0], truth, volume, of
 
 
 def test_the_scores_are_those_of_the_mask_on_the_voxels_of_the_file(scored):
-    row, (masks, dice), truth, _ = scored
+    row, (masks, dice), truth, *_ = scored
     on_scan = score(masks.scan, truth, (1, 1, 1))
     assert masks.scan.shape == truth.shape and 0 < on_scan.dice < 1
     assert {name: row[name] for name in CaseScore._fields} == on_scan._asdict()
@@ -84,10 +88,25 @@ def test_the_scores_are_those_of_the_mask_on_the_voxels_of_the_file(scored):
 
 
 def test_the_scores_on_the_grid_stand_beside(scored):
-    row, (masks, _), _, volume = scored
+    row, (masks, _), _, volume, _ = scored
     on_grid = score(masks.grid, volume.label > 0, volume.spacing_mm)
     assert on_grid.dice > row["dice"]
     assert {name: row[f"grid_{name}"] for name in CaseScore._fields} == on_grid._asdict()
+
+
+def test_each_of_several_targets_is_scored_on_the_scan(scored):
+    """The second is found, the first is not."""
+    row, _, _, volume, of = scored
+    volume = replace(
+        volume, scan=replace(volume.scan, inside=volume.scan.inside * 3), label=volume.label * 3
+    )
+    method = SimpleNamespace(
+        remark="", segment=lambda image: packed([image[0] > 2, image[0] > 0.5])
+    )
+    method.at = lambda case: method
+    rows = evaluate(method, [volume], lambda *_: None, way=of, targets=("x", "y")).rows
+    assert [each["dice"] for each in rows] == [0, row["dice"]]
+    assert [each["grid_dice"] for each in rows] == [0, row["grid_dice"]]
 
 
 def test_a_volume_made_on_the_grid_has_the_same_scores_on_both(tmp_path):

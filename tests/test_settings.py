@@ -20,6 +20,12 @@ def test_options_win_over_the_file_and_the_file_over_the_profile(tmp_path):
     assert (settings.protocol.epochs, settings.protocol.learning_rate) == (7, 1e-4)
 
 
+def test_a_protocol_does_not_change_while_it_is_followed():
+    protocol = resolve("paper", None, [], None).protocol
+    with pytest.raises(ValueError, match="frozen"):
+        protocol.epochs = 1
+
+
 def test_the_paper_profile_is_the_papers_protocol():
     protocol = resolve("paper", None, [], None).protocol
     assert (protocol.learning_rate, protocol.plateau_epochs, protocol.plateau_divisor) == (

@@ -69,6 +69,12 @@ def test_the_order_in_which_patients_are_found_does_not_matter():
     assert split(ids(30)) == split(list(reversed(ids(30))))
 
 
+def test_a_written_split_has_patients_where_they_are_known_alone():
+    parts = ("a",), ("b",), ("c",)
+    assert list(Split(*parts).to_json()) == ["train", "validation", "test"]
+    assert Split(*parts, {"a": "ann"}).to_json()["patients"] == {"a": "ann"}
+
+
 def test_the_seed_decides():
     assert split(ids(30), seed=1) == split(ids(30), seed=1)
     assert split(ids(30), seed=1).test != split(ids(30), seed=2).test

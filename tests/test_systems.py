@@ -1,6 +1,7 @@
 """The contract that every system keeps, whatever it is."""
 
 import json
+import math
 import time
 
 import numpy as np
@@ -13,6 +14,7 @@ from harness.data.case import PAPER_GRID, Volume
 from harness.runs.settings import PROFILES
 from harness.systems import catalogue as systems
 from harness.systems.cost import adapt_gflops
+from harness.systems.methods import UnsoundPrediction, sound
 from models import cropping
 
 GRID = (32, 64, 64)
@@ -52,6 +54,12 @@ def test_paper_profile_has_the_published_size_and_cost(name, counted):
     total, inference, gflops = PAPER[name]
     assert (cost["parameters"], cost["parameters_inference"]) == (total, inference)
     assert cost["gflops_per_volume"] == pytest.approx(gflops, rel=1e-3)
+
+
+@pytest.mark.parametrize("profile, factor", [("paper", 10), ("quick", 2)])
+def test_the_published_learning_rate_of_points_is_the_one_under_every_table(profile, factor):
+    assert systems.options("point_unet", profile)["learning_rate_factor"] == factor
+    assert f"{factor}x in " in systems.system("point_unet").deviation
 
 
 @pytest.mark.parametrize("tpf, gflops", [("tfm", 3511.2), ("none", None)])
@@ -162,6 +170,14 @@ def test_what_is_random_at_test_belongs_to_the_case(name, options):
     one, again, other = (method.at(case).probability(image) for case in ("a", "a", "b"))
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
+
+
+def test_an_overshoot_of_a_half_is_a_probability_and_more_is_none():
+    edge = np.array([-0.5, 1.5], np.float32)
+    assert sound(edge) is edge
+    for values, what in (([-0.6, 1], "values from -0.6 to 1"), ([0, math.nan], "1 of 2 voxels")):
+        with pytest.raises(UnsoundPrediction, match=what):
+            sound(np.array(values, np.float32))
 
 
 def test_without_guidance_there_is_no_patch_to_tell_about():

@@ -53,6 +53,10 @@ ONE_VOXEL = [np.s_[11:12, 15:16, 15:16]]
 COARSE = (16, 24, 24)  # blocks of the paper's grid that a voxel of 8 mm does not fill by half
 
 
+def test_what_gains_on_the_grid_or_is_not_there_has_lost_nothing():
+    assert Target(1.0, 1, 1.2, 1).lost == Target(0.0, 0, 0.0, 0).lost == 0
+
+
 def test_volume_and_parts_are_counted_in_the_file_and_on_the_grid():
     fine, coarse = np.zeros((8, 8, 8), bool), np.zeros((4, 4, 4), bool)
     fine[0:4, 0:4, 0:4] = fine[4, 4, 4] = fine[7, 7, 7] = True  # the second touches by a corner

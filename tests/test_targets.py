@@ -25,7 +25,7 @@ from harness.results import tables
 from harness.systems import catalogue as systems
 from harness.systems.catalogue import SYSTEMS
 from harness.systems.evaluate import evaluate, summary
-from harness.systems.methods import WholeVolume
+from harness.systems.methods import Patches, WholeVolume
 from models import losses
 from models.objective import fusion_terms
 from models.unet import UNet
@@ -309,6 +309,11 @@ def test_targets_begin_to_differ_alike_in_all_eight_voxels_of_a_block():
     assert torch.equal(HDResUNet(1, (4, 4, 8)).unet.head.weight, plain)
 
 
+def test_half_a_probability_is_enough_for_each_target():
+    probability = np.array([[0.5, 0.49], [0.5, 0.5]])[:, None, None]
+    assert built("unet3d", 2).mask(probability).ravel().tolist() == [3, 2]
+
+
 def test_of_exclusive_targets_the_most_probable_stays():
     method = built("unet3d", 2, exclusive=True)
     probability = np.array([[0.9, 0.6, 0.2, 0.7], [0.8, 0.7, 0.1, 0.7]])[:, None, None]
@@ -365,8 +370,9 @@ def test_a_plugin_that_was_not_made_for_several_targets_is_refused(
     assert systems.build("mine", {}, 1, GRID).targets == 1
 
 
-def test_a_plugin_that_answers_with_one_channel_is_found_out_before_training(monkeypatch):
-    entry = systems.SystemEntry("M", "patch-free", deaf, Aware, "")
+@pytest.mark.parametrize("sees", [Aware, Patches])
+def test_a_plugin_that_answers_with_one_channel_is_found_out_before_training(monkeypatch, sees):
+    entry = systems.SystemEntry("M", "patch-free", deaf, sees, "")
     monkeypatch.setitem(SYSTEMS, "mine", entry)
     with pytest.raises(ValueError, match="answers with 1 channels for 2 targets"):
         systems.build("mine", {}, 1, GRID, 2).look(1)

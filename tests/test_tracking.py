@@ -115,6 +115,16 @@ def test_a_finished_trial_has_its_scores_under_readable_names(run):
     assert metrics["Parameters"] == 29_161_426
 
 
+def test_what_was_missed_stands_beside_the_mean_of_distances(run):
+    trial = run.trial(spec(seed=0).id)
+    rewrite(trial.result_file, trial.result(), n_failed=1)
+    _, client, runs = mirrored(run)
+    assert runs["0"].data.metrics["Missed or false alarm"] == 1
+    tags = client.get_experiment_by_name("pfbench").tags
+    view = json.loads(json.loads(tags["mlflow.sharedViewState.pfbench-r1"])["state"])
+    assert "metrics.`Missed or false alarm`" in view["selectedColumns"]
+
+
 def test_time_and_memory_follow_when_they_were_measured(run):
     mirrored(run)
     measurement = measured([1.23456789] * 5, inference_peak_mib=345.0)

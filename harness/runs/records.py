@@ -153,8 +153,8 @@ class Scored(Ended):
     """Remarks on the training or the masks, which are printed under every table."""
     n_cases: int
     n_failed: int
-    """The number of test cases without any overlap, which have the worst score; of several targets
-    the sum over targets."""
+    """The number of test cases of which exactly one mask is empty, which have the worst score; of
+    several targets the sum over targets."""
     n_without_target: int = 0
     """The number of test cases whose reference has no voxel to find."""
     targets: dict[str, TargetScored] = Field(default_factory=dict)

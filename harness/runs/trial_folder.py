@@ -299,8 +299,8 @@ class TrialFolder:
             return [*map(float, lines["target_ml"][lines["failed"] == "True"])]
 
     def missed_cases(self) -> list[str]:
-        """The test cases without any overlap, which have the worst score; "case (target)" where
-        there are several."""
+        """The test cases of which exactly one mask is empty, which have the worst score; "case
+        (target)" where there are several targets."""
         with reading(self.cases_file, "has no readable scores", ANEW):
             self._refuse_changed(self.cases_file)
             with open(self.cases_file, newline="", encoding="utf-8") as file:

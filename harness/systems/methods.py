@@ -317,8 +317,6 @@ class Patches(Method):
         """Draw the first voxel of a random window; a share of the windows holds a target voxel.
 
         That voxel is drawn anew for each window; the share is `foreground_share`.
-
-        That voxel is drawn anew for each; a share of `foreground_share` of the windows has one.
         """
         lowest = [0, 0, 0]
         highest = [side - part for side, part in zip(self.grid, self.window, strict=True)]

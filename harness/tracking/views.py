@@ -17,7 +17,9 @@ from harness.tracking.desired import HEADLINES, SCORE, ParentRun
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Tags of the experiment; without them MLflow's pages ask whether language models are meant."""
 COSTS = tuple(BY_NAME[name].mlflow for name in ("time", "memory"))
-OTHERS = tuple(BY_NAME[name].mlflow for name in ("train_s", "train_mib", "gflops", "parameters"))
+OTHERS = tuple(
+    BY_NAME[name].mlflow for name in ("one_empty", "train_s", "train_mib", "gflops", "parameters")
+)
 STATE = "pfbench.status"
 """The tag with the state of a child: complete, stopped or failed."""
 SECTION = "which-system-at-what-cost"

@@ -15,13 +15,13 @@ from pathlib import Path
 from harness.checks.verify.inspection import Fault, Inspection
 from harness.checks.verify.outcome import check_case, check_outcome
 from harness.checks.verify.study import check_study
-from harness.checks.verify.tables import check_tables
+from harness.checks.verify.tables import DAMAGED, check_tables, in_words
 from harness.checks.verify.trial import Trial, check_training, read
 from harness.data.cache import open_volume
 from harness.data.ingest import digest as fingerprint
 from harness.data.split import Split
 from harness.data.wording import counted
-from harness.errors import ClusterError, DataError, StateError
+from harness.errors import ClusterError, DataError, PfbenchError, StateError
 from harness.runs.files import JsonObject
 from harness.runs.records import (
     FOLDS,
@@ -95,13 +95,17 @@ def _check(folder: RunFolder, cache: Path | None, found: Inspection) -> int:
         splits = _splits(folder, found)
         if content is None or splits is None:
             return 0
-        _protocol(content, splits, folder, found)
-        _data(content, splits, folder, found)
-        if isinstance(content, StudyManifest):
-            trials = check_study(content, folder, found)
-        else:
-            trials = _check_run(content, splits, folder, cache, found)
-        _strays(trials, folder, found)
+        with _joinable(folder.manifest_file, found):
+            _protocol(content, splits, folder, found)
+        with _joinable(folder.volume_keys_file, found):
+            _data(content, splits, folder, found)
+        trials: list[str] = []
+        with _joinable(folder.manifest_file, found):
+            if isinstance(content, StudyManifest):
+                trials = check_study(content, folder, found)
+            else:
+                trials = _check_run(content, splits, folder, cache, found)
+            _strays(trials, folder, found)
     comparison = RunFolder(folder.path / "comparison")
     if isinstance(content, RunManifest) or not comparison.path.exists():
         return len(trials)
@@ -109,6 +113,17 @@ def _check(folder: RunFolder, cache: Path | None, found: Inspection) -> int:
         found.note("comparison holds no run: the study was cut off before its last part")
         return len(trials)
     return len(trials) + _check(comparison, cache, found)
+
+
+@contextmanager
+def _joinable(path: Path, found: Inspection) -> Iterator[None]:
+    """Let what records make the block raise be a fault: each fits its type, but not the others."""
+    try:
+        yield
+    except PfbenchError:
+        raise
+    except DAMAGED as error:
+        found.fault(path, f"does not fit the other records: {in_words(error)}")
 
 
 @contextmanager
