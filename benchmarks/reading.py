@@ -40,19 +40,22 @@ def rows() -> Iterator[Row]:
             print(f"commit {EARLIER} is not here: skipped", flush=True)
             return
         pfbench(*RUN, "--out", str(run), top=peer)
+        ours = shutil.copytree(run, run.with_name("ours"))
+        pfbench("report", str(ours))  # its tables have columns that came since
+        sides = {"ours": (TOP, ours), EARLIER: (peer, run)}
         for command, options in ANSWERS.items():
-            answers = [pfbench(command, str(run), *options, top=top) for top in (TOP, peer)]
+            answers = [pfbench(command, str(at), *options, top=top) for top, at in sides.values()]
             _require_same(command, *(answer.stdout for answer in answers))
-            yield from _timed(command, run, {"ours": TOP, EARLIER: peer})
+            yield from _timed(command, sides)
 
 
-def _timed(command: str, run: Path, sides: Mapping[str, Path]) -> Iterator[Row]:
-    """What the command takes as it is called without options, on a copy for each side."""
+def _timed(command: str, sides: Mapping[str, tuple[Path, Path]]) -> Iterator[Row]:
+    """What the command takes as it is called without options; `sides` are checkouts and runs."""
     done: dict[str, list[Done]] = {name: [] for name in sides}
-    copies = {name: shutil.copytree(run, run.with_name(f"{command}-{name}")) for name in sides}
     for turn in range(ROUNDS):
         for name in [*sides][:: 1 if turn % 2 else -1]:
-            done[name].append(pfbench(command, str(copies[name]), top=sides[name]))
+            top, at = sides[name]
+            done[name].append(pfbench(command, str(at), top=top))
     ours, theirs = (1000 * statistics.median(d.processor_s for d in done[name]) for name in sides)
     yield Row(f"{command}, processor time", EARLIER, ours, theirs, 2)
     peak = statistics.median(d.peak_mib for d in done["ours"])
