@@ -85,3 +85,16 @@ def test_describe_ends_with_3_where_a_case_has_faults(own):
 def test_an_unknown_layout_is_answered_with_patterns(own):
     done = pfbench("data", "check", own, expect=3)
     assert "PFB-D14" in done.out
+
+
+@pytest.mark.parametrize(
+    ("image", "label", "said"),
+    [
+        ("t2=scan/{case}.nii.gz", "masks/{case}.nii.gz", "--image: 'scan/{case}.nii.gz'"),
+        ("t2=scans/{case}.nii.gz", "mask/{case}.nii.gz", "--label: 'mask/{case}.nii.gz'"),
+    ],
+)
+def test_a_pattern_that_fits_nothing_is_named_with_a_file_that_is_there(own, image, label, said):
+    told = pfbench("data", "check", own, "--image", image, "--label", label, expect=2).said
+    assert f"{said} fits no file below own" in told
+    assert "Try: a pattern for files such as masks/s0.nii.gz" in told

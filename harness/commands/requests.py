@@ -96,7 +96,7 @@ def study_request(options: TuneOptions) -> Iterator["StudyRequest"]:
 
     if options.folds:
         what = "a study searches within one fold, whose validation cases test in another"
-        remedy = "a study for each fold: --set split.fold=0, and `pfbench run` with the same"
+        remedy = "a study for each fold: --set split.fold=0, and `pfbench run --tuned` with it"
         raise UsageError(what, where="--folds", remedy=remedy, code="PFB-C56")
     search, mlflow = options.search, options.mlflow
     sampler = one_of("search", search.search, Sampler)

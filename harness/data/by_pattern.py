@@ -3,6 +3,7 @@
 A `Layout` is all that tells one data set's folder from another's. Finds files, reads no voxels.
 """
 
+import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +31,8 @@ MASKS = {
     "lesion",
     "roi",
 }
+
+DEPTH = 4  # folders: deeper down no volume is looked for to name one
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,10 @@ def given(images: Sequence[str], labels: Sequence[str], patient: str = "") -> La
 
 
 def find(layout: Layout, tree: Tree) -> Files:
-    """Find the files that fit the patterns. UsageError where a pattern fits in two ways."""
+    """Find the files that fit the patterns.
+
+    Raises UsageError where a pattern fits in two ways, or a person's pattern fits nothing.
+    """
     labels: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     taken: set[str] = set()
     found_by: Counter[str] = Counter()
@@ -136,9 +142,29 @@ def find(layout: Layout, tree: Tree) -> Files:
     taken |= {str(path.relative_to(tree.root)) for paths in misnamed.values() for path in paths}
     images = _images(layout, tree, taken)
     usual = max(layout.labels, key=lambda text: found_by[text])
+    if layout.where[0]:
+        _refuse_idle(layout, tree, images, found_by)
     return Files(
         images, {case: dict(found) for case, found in labels.items()}, misnamed, usual, tree.faults
     )
+
+
+def _refuse_idle(
+    layout: Layout,
+    tree: Tree,
+    images: Mapping[str, Mapping[str, Sequence[Path]]],
+    found_by: Mapping[str, int],
+) -> None:
+    """Raise UsageError for a modality none of whose patterns fits a file, and for labels alike."""
+    modalities = {name for found in images.values() for name in found}
+    idle = [text for name, text in layout.images if not modalities or name not in {"", *modalities}]
+    where, texts = (layout.where[0], idle) if idle else (layout.where[1], layout.labels)
+    if not idle and any(found_by[text] for text in layout.labels):
+        return
+    beside = list(itertools.islice(tree.volumes(DEPTH), 1))
+    remedy = f"a pattern for files such as {beside[0]}" if beside else "the folder of the volumes"
+    what = f"'{texts[0]}' fits no file below {tree.root.name or tree.root}"
+    raise UsageError(what, where=where, remedy=remedy, code="PFB-C51")
 
 
 def _images(layout: Layout, tree: Tree, labels: set[str]) -> dict[str, dict[str, list[Path]]]:

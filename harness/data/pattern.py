@@ -55,6 +55,15 @@ class Tree:
         """Return whether a volume lies in `folder` itself."""
         return any(stem(Path(name)) for name in self.names(folder))
 
+    def volumes(self, depth: int, below: str = "") -> Iterator[str]:
+        """Yield the paths of volumes in order, at most `depth` folders deep."""
+        for name, is_folder in self.names(below).items():
+            path = f"{below}/{name}" if below else name
+            if is_folder and depth:
+                yield from self.volumes(depth - 1, path)
+            elif not is_folder and stem(Path(name)):
+                yield path
+
 
 class Pattern:
     """A file-name pattern; create it with `of`, which refuses text that is no pattern."""

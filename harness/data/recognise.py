@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def _with_images(files: Files) -> int:
 
 
 def _unknown(root: Path, tree: Tree) -> DataError:
-    volumes = [path for path, _ in zip(_volumes(tree, "", DEPTH), range(LOOKED_AT), strict=False)]
+    volumes = [path for path, _ in zip(tree.volumes(DEPTH), range(LOOKED_AT), strict=False)]
     if not volumes:
         known = ", ".join(sorted(set(DATASETS) - {"phantom"}))
         return nothing_here(root, f"the layout of one of {known}")
@@ -80,16 +80,6 @@ def _unknown(root: Path, tree: Tree) -> DataError:
     else:
         remedy = "--image 'NAME={case}/IMAGE.nii.gz' --label '{case}/LABEL.nii.gz'"
     return DataError(what, where=str(root), remedy=remedy, code="PFB-D14")
-
-
-def _volumes(tree: Tree, below: str, depth: int) -> Iterator[str]:
-    """Yield the paths of volumes in order, at most `depth` folders deep."""
-    for name, is_folder in tree.names(below).items():
-        path = f"{below}/{name}" if below else name
-        if is_folder and depth:
-            yield from _volumes(tree, path, depth - 1)
-        elif not is_folder and stem(Path(name)):
-            yield path
 
 
 def _proposed(volumes: list[str]) -> tuple[list[str], list[str]]:
