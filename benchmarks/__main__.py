@@ -29,6 +29,8 @@ BENCHMARKS = (
     "several_targets",
     "harness_overhead",
     "study_overhead",
+    "significance",
+    "reading",
     "growth",
     "growth_run",
     "plan",

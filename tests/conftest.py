@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-WORKERS = 2  # more wait for each other: the tests of real runs take two processors each
-BEGUN_FIRST = ("crash_points", "run", "tune", "report", "catalogue_data", "catalogue_state")
+WORKERS = 3  # for two processors: the tests of real runs wait for half of their time
+BEGUN_FIRST = (
+    *("run", "crash_points", "full_disk", "locks", "failures", "tune", "claims", "report"),
+    *("measure", "mlflow_faults", "security", "catalogue_state", "verify", "site", "measures"),
+    *("launch", "catalogue_data", "layout", "large_targets", "doctor", "study", "supervise"),
+)
 """Files that take long: begun last, one of them would keep a single process busy at the end."""
+SHARED = dict.fromkeys(("crash_points", "full_disk", "locks", "failures"), "forked")
+"""Files that one process does, as they share a fixture of the session that takes long to make."""
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads that wait would take processors from the others
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Ten times fewer full collections: each goes over all that torch and MLflow are, for a third of a
@@ -19,7 +25,7 @@ gc.set_threshold(*gc.get_threshold()[:2], 100)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Share the whole suite among processes, file by file.
+    """Share the whole suite among processes, file by file, but for those of `SHARED`.
 
     Not with `-n 0`, for single files, and for the long tests, which watch memory and kill.
     """
@@ -28,9 +34,22 @@ def pytest_cmdline_main(config):
     named = [each for each in config.args if Path(each.partition("::")[0]).suffix == ".py"]
     alone = named or config.option.markexpr != "not long"
     if config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None and not alone:
-        config.option.numprocesses = min(WORKERS, os.cpu_count() or 1)
+        config.option.numprocesses = WORKERS if (os.cpu_count() or 1) > 1 else 1
         config.option.dist = "loadfile"
         config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give the files that share a fixture to the same process."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class FilesTogether(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            name = Path(nodeid.partition("::")[0]).stem.removeprefix("test_")
+            return SHARED.get(name, name)
+
+    return FilesTogether(config, log) if config.option.dist == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items):

@@ -5,7 +5,7 @@ import sys
 import harness.checks.verify.folder  # noqa: F401
 import harness.commands.requests  # noqa: F401
 import harness.experiments.run  # noqa: F401
-import harness.report.of_run  # noqa: F401
+import harness.report.write  # noqa: F401
 import harness.trials.preload  # noqa: F401
 from harness.cli import main as command_line
 

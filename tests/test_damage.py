@@ -22,7 +22,8 @@ from harness.report.study_files import write as study_tables
 from harness.report.write import render
 from harness.results import tables
 from harness.results.claims.verdicts import judge
-from harness.results.folder import opened, readable
+from harness.results.folder import opened
+from harness.results.readable import readable
 from harness.runs.files import read_json, write_json
 from harness.runs.run_folder import RunFolder
 from harness.runs.study_folder import propose

@@ -117,6 +117,11 @@ def test_exclusive_targets_keep_their_labels():
     assert targets.label_map([first, second], PARTS).ravel().tolist() == [0, 1, 2]
 
 
+def test_two_names_of_the_same_target_fit_no_label_map():
+    with pytest.raises(UsageError, match="a and b overlap"):
+        regions.drawing_order({"a": (1, 2), "b": (1, 2)})
+
+
 def test_targets_that_overlap_in_part_fit_no_label_map():
     with pytest.raises(UsageError, match="a and b overlap") as caught:
         regions.drawing_order({"a": (1, 2), "b": (2, 3)})

@@ -4,11 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
-from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.importance import FanovaImportanceEvaluator
-from optuna.trial import create_trial
 
 from tuning.search import Range
 
@@ -28,6 +24,11 @@ def importance(points: pd.DataFrame, space: Mapping[str, Range]) -> dict[str, fl
     values = points["value"].astype(float)
     if len(space) < 2 or len(points) < 2 * len(space) + 2 or np.ptp(values) < ALIKE:
         return None
+    import optuna  # with scikit-learn and all of scipy, which few studies need
+    from optuna.distributions import BaseDistribution, FloatDistribution
+    from optuna.importance import FanovaImportanceEvaluator
+    from optuna.trial import create_trial
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize")
     # Optuna weighs ranges linearly, so that it is given logarithms where they count.

@@ -31,7 +31,6 @@ def run(options: RunOptions) -> None:
     """
     from harness.commands.requests import run_request
     from harness.experiments import run as runner
-    from harness.experiments import tuned_run
     from harness.results.folder import opened
     from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
@@ -43,6 +42,8 @@ def run(options: RunOptions) -> None:
             _print_dry_run(runner.dry_run(request, screen), options.as_json)
             return
         if options.tune_lr:
+            from harness.experiments import tuned_run  # Optuna, which no other run needs
+
             _refuse_two_sources(options)
             request, code = tuned_run.tuned(request, options.tune_lr, screen)
             if code:

@@ -85,7 +85,8 @@ def report(
         pfbench report RUN_DIR --format latex --out -
     """
     from harness.report import write as writer
-    from harness.results.folder import opened, readable
+    from harness.results.folder import opened
+    from harness.results.readable import readable
     from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
     from harness.runs.selection import SelectedRun
@@ -117,7 +118,7 @@ def figures(options: FiguresOptions) -> None:
     false positives of patch-based systems; of each the slice with the largest target.
     """
     from harness.report import figures as pictures
-    from harness.results.folder import readable
+    from harness.results.readable import readable
     from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
 
@@ -166,7 +167,7 @@ def compare(
         pfbench compare RUN_DIR OTHER_RUN_DIR pfseg --json
     """
     from harness.results import compare as comparing
-    from harness.results.folder import readable
+    from harness.results.readable import readable
     from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
 
@@ -207,7 +208,7 @@ def claims(
     """
     from harness.results.claims import verdicts as tested
     from harness.results.claims.evidence import Margins
-    from harness.results.folder import readable
+    from harness.results.readable import readable
     from harness.runs.run_folder import RunFolder
     from harness.runs.screen import Screen
 

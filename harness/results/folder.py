@@ -4,14 +4,13 @@ Which of the two a folder is, is decided here, once: `opened` returns an object 
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
 
-from harness.errors import PfbenchError, StateError
+from harness.errors import StateError
 from harness.results import study, tables
 from harness.results.drops import record
 from harness.runs.run_folder import RunFolder
@@ -75,24 +74,6 @@ class StudyResults:
     def show(self, screen: Screen, *, by_target: bool = False) -> None:
         """Print the table; scores of a study are means over targets, so that it has but one."""
         study.show(self.folder, screen)
-
-
-@contextmanager
-def readable(folders: Sequence[RunFolder]) -> Iterator[None]:
-    """Let what the values of a record make the block raise be a fault of the folder.
-
-    Each record fits its type, but values of several may contradict each other where they are
-    joined. Raises StateError that names the folder.
-    """
-    try:
-        yield
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        if isinstance(error, PfbenchError):
-            raise
-        what = f"its records cannot be joined ({type(error).__name__}: {error})"
-        where = ", ".join(str(folder.path) for folder in folders)
-        remedy = "pfbench verify, which names the record; if it finds none, this is our fault"
-        raise StateError(what, where=where, remedy=remedy, code="PFB-K08") from error
 
 
 def opened(*folders: RunFolder) -> RunResults | StudyResults:

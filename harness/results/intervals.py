@@ -20,8 +20,14 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.special import bdtr, ndtr, ndtri, stdtr, stdtrit
 
+from harness.results.distributions import (
+    fair_coin_cdf,
+    normal_cdf,
+    normal_quantile,
+    student_cdf,
+    student_quantile,
+)
 from harness.results.resampling import studentised
 from harness.results.scores import DECIMALS, Floats, Scores, aligned, too_small
 
@@ -30,8 +36,9 @@ Part = tuple[float, float]  # a variance of the estimate, and its degrees of fre
 
 ALPHA = 0.05
 TAILS = (ALPHA / 2, 1 - ALPHA / 2)
-SURE = float(ndtri(TAILS[1]))  # standard errors to either end, where they are known for certain
+SURE = normal_quantile(TAILS[1])  # standard errors to either end, where they are known for certain
 POWER = 0.8
+ENOUGH = SURE + normal_quantile(POWER)  # standard errors in a difference that is detected so often
 MAX_SEEDS = 100
 
 
@@ -145,7 +152,10 @@ def seeds_needed(first: Scores, second: Scores, gap: float) -> int | None:
     ]
     for seeds in range(2, MAX_SEEDS + 1):
         variance, freedom = _together([patients, *((s / seeds, seeds - 1) for s in single)])
-        if (_far(freedom) + stdtrit(freedom, POWER)) * math.sqrt(variance) <= gap:
+        error = math.sqrt(variance)
+        if ENOUGH * error > gap:
+            continue  # not even if the spreads were known for certain
+        if (_far(freedom) + student_quantile(freedom, POWER)) * error <= gap:
             return seeds
     return 0
 
@@ -188,7 +198,7 @@ def _student(values: Floats, trainings: list[Part], seeds: int) -> tuple[Interva
     variance, freedom = _together([(spread / n, n - 1), *trainings])
     error = math.sqrt(variance)
     far = _far(freedom) * error
-    p = 2 * float(stdtr(freedom, -abs(estimate) / error)) if error else _sign_p(values)
+    p = 2 * student_cdf(freedom, -abs(estimate) / error) if error else _sign_p(values)
     return Interval(estimate, estimate - far, estimate + far, n, seeds), p
 
 
@@ -205,7 +215,7 @@ def _signs(values: Floats, trainings: list[Part], seeds: int) -> tuple[Interval,
     if trainings and estimate:
         near = interval.low if estimate > 0 else interval.high
         reach = abs(estimate - near)
-        p = max(p, 2 * float(ndtr(-SURE * abs(estimate) / reach)) if reach else 0)
+        p = max(p, 2 * normal_cdf(-SURE * abs(estimate) / reach) if reach else 0)
     return interval, p
 
 
@@ -222,8 +232,8 @@ def _of_median(values: Floats, trainings: list[Part], seeds: int) -> Interval:
 @cache
 def _place(n: int) -> int:
     """The rank of the ends of the median's interval among n values, from either side, from 1 on."""
-    below = bdtr(np.arange(n // 2 + 1), n, 0.5)  # chance that at most so many lie below the median
-    return int((below <= TAILS[0]).sum())
+    # The chance that at most so many lie below the median.
+    return sum(chance <= TAILS[0] for chance in fair_coin_cdf(n)[: n // 2 + 1])
 
 
 def _sign_p(values: Floats) -> float:
@@ -232,7 +242,7 @@ def _sign_p(values: Floats) -> float:
     A value of 0 speaks against either side.
     """
     against = min((values <= 0).sum(), (values >= 0).sum())
-    return min(1.0, 2 * float(bdtr(against, len(values), 0.5)))
+    return min(1.0, 2 * fair_coin_cdf(len(values))[against])
 
 
 def _trainings(by_training: Sequence[Floats], statistic: Callable[[Floats], float]) -> list[Part]:
@@ -267,7 +277,7 @@ def _widened(
 
 def _far(freedom: float) -> float:
     """The standard errors between an estimate and either end, by Student's t."""
-    return float(stdtrit(freedom, TAILS[1]))
+    return student_quantile(freedom, TAILS[1])
 
 
 def _mean(values: Floats) -> float:

@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
-import pandas as pd
+import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -27,6 +28,7 @@ from harness.data.layout import unusable_id
 from harness.errors import StateError
 from harness.runs import mask_file, records
 from harness.runs.crash_points import crash_point
+from harness.runs.csv_file import Columns, csv_lines, read_columns
 from harness.runs.files import (
     damaged,
     read_json,
@@ -65,10 +67,53 @@ RESULT_FILE = "result.json"
 MEASUREMENT_FILE = "measurement.json"
 
 
+Stamp = tuple[int, int, int]
+"""What changes with a file: its time of change in ns, its inode and its size."""
+
+
+def _stamp(path: Path) -> Stamp | None:
+    """The stamp of the file, by which its content is cached: a report asks a hundred times."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
 @lru_cache(maxsize=512)
-def _cases(path: Path, changed_ns: int) -> pd.DataFrame:
-    """Read the cells of cases.csv, cached by its time of change: a report asks column by column."""
-    return pd.read_csv(path, dtype={"case": str}, na_filter=False)
+def _cases(path: Path, stamp: Stamp | None) -> Columns:
+    return read_columns(path, words=("case", "target", "failed"))
+
+
+@lru_cache(maxsize=4096)
+def _result(path: Path, stamp: Stamp) -> Result:
+    return records.read(path, RESULT)
+
+
+@lru_cache(maxsize=4096)
+def _sum(path: Path, stamp: Stamp) -> str:
+    return sha256(path)
+
+
+@lru_cache(maxsize=4096)
+def _spec(path: Path, stamp: Stamp | None) -> TrialSpec:
+    """The specification in spec.json. Raises StateError when it does not give the folder's name."""
+    try:
+        spec = TrialSpec.model_validate(read_json(path))
+    except ValidationError as error:
+        what = f"is no specification ({error.error_count()} faults)"
+        raise records.written_by_another(path, what) or damaged(path, what) from error
+    if spec.id != path.parent.name:
+        what = f"describes trial {spec.id} for this version, not {path.parent.name}"
+        if other := records.written_by_another(path, what):
+            raise other
+        raise StateError(
+            f"describes trial {spec.id}, not {path.parent.name}",
+            where=str(path),
+            remedy="remove the folder of this trial; the same command makes it anew",
+            code="PFB-K09",
+        )
+    return spec
 
 
 class TrialFolder:
@@ -104,29 +149,14 @@ class TrialFolder:
 
         Raises StateError when spec.json does not match the name of the folder.
         """
-        path = self.spec_file
-        try:
-            spec = TrialSpec.model_validate(read_json(path))
-        except ValidationError as error:
-            what = f"is no specification ({error.error_count()} faults)"
-            raise records.written_by_another(path, what) or damaged(path, what) from error
-        if spec.id != self.id:
-            what = f"describes trial {spec.id} for this version, not {self.id}"
-            if other := records.written_by_another(path, what):
-                raise other
-            raise StateError(
-                f"describes trial {spec.id}, not {self.id}",
-                where=str(path),
-                remedy="remove the folder of this trial; the same command makes it anew",
-                code="PFB-K09",
-            )
-        return spec
+        return _spec(self.spec_file, _stamp(self.spec_file))
 
     def result(self) -> Result | None:
         """Read how training and scoring ended; None while they have not ended."""
-        if not self.result_file.exists():
+        stamp = _stamp(self.result_file)
+        if stamp is None:
             return None
-        result = records.read(self.result_file, RESULT)
+        result = _result(self.result_file, stamp)
         if self.target and isinstance(result, records.Scored):
             if self.target not in result.targets:
                 raise damaged(self.result_file, f"lacks 'targets.{self.target}'")
@@ -213,7 +243,7 @@ class TrialFolder:
 
     def write_history(self, epochs: Sequence[Mapping[str, float]]) -> None:
         """Write one line for each epoch."""
-        write_bytes(self.history_file, pd.DataFrame(epochs).to_csv(index=False).encode())
+        write_bytes(self.history_file, csv_lines(epochs))
 
     def history(self) -> list[dict[str, float]]:
         """Read the epochs so far, each with the cells that hold a number.
@@ -232,7 +262,7 @@ class TrialFolder:
 
     def write_cases(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Write one line of scores for each test case, and in it for each of several targets."""
-        write_bytes(self.cases_file, pd.DataFrame(rows).to_csv(index=False).encode())
+        write_bytes(self.cases_file, csv_lines(rows))
 
     def scores(self, column: str) -> dict[str, float]:
         """Read one score of every test case, by case; of several targets the mean over them.
@@ -240,23 +270,24 @@ class TrialFolder:
         Raises StateError when cases.csv is not as the trial wrote it.
         """
         with reading(self.cases_file, "has no readable scores", ANEW):
-            rows = self._lines()
-            values = rows[column].astype(float)
-            if "target" not in rows:
-                return dict(zip(rows["case"], values, strict=True))
-            means = values.groupby(rows["case"], sort=False).mean()
-            return dict(zip(map(str, means.index), means, strict=True))
+            lines = self._lines()
+            values: dict[str, list[float]] = {}
+            for case, value in zip(lines["case"], lines[column].astype(float), strict=True):
+                values.setdefault(case, []).append(float(value))
+            return {case: fmean(of_targets) for case, of_targets in values.items()}
 
-    def _lines(self) -> pd.DataFrame:
+    def _lines(self) -> Columns:
         """The lines of cases.csv; of several targets those that any test case has, or `target`."""
         self._refuse_changed(self.cases_file)
-        rows = _cases(self.cases_file, self.cases_file.stat().st_mtime_ns)
-        if "target" not in rows:
-            return rows
+        lines = _cases(self.cases_file, _stamp(self.cases_file))
+        if "target" not in lines:
+            return lines
         if self.target:
-            return rows[rows["target"] == self.target]
-        volumes = rows["target_ml"].astype(float).groupby(rows["target"]).max()
-        return rows[rows["target"].map(volumes) > 0] if volumes.any() else rows
+            kept = lines["target"] == self.target
+        else:
+            there = {*lines["target"][lines["target_ml"].astype(float) > 0]}
+            kept = np.array([not there or target in there for target in lines["target"]])
+        return {name: column[kept] for name, column in lines.items()}
 
     def failed_ml(self) -> list[float]:
         """The volume in ml of each target of which exactly one mask is empty; 0 for a false alarm.
@@ -264,8 +295,8 @@ class TrialFolder:
         Raises StateError as `scores` does.
         """
         with reading(self.cases_file, "has no readable scores", ANEW):
-            rows = self._lines()
-            return rows.loc[rows["failed"].astype(bool), "target_ml"].astype(float).to_list()
+            lines = self._lines()
+            return [*map(float, lines["target_ml"][lines["failed"] == "True"])]
 
     def missed_cases(self) -> list[str]:
         """The test cases of which exactly one mask is empty, which have the worst score; "case
@@ -285,7 +316,8 @@ class TrialFolder:
         result = self.result()
         name = path.relative_to(self.path).as_posix()
         written = result.sha256.get(name) if isinstance(result, Scored) else None
-        if written and path.exists() and sha256(path) != written:
+        stamp = _stamp(path)
+        if written and stamp and _sum(path, stamp) != written:
             what = "is not what the trial wrote (SHA-256)"
             raise StateError(what, where=str(path), remedy=ANEW, code="PFB-K08")
 

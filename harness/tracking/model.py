@@ -11,9 +11,10 @@ import numpy as np
 
 import harness
 from harness.data.regions import drawing_order
-from harness.errors import PfbenchError
+from harness.errors import PfbenchError, UsageError
 from harness.runs.records import Scored
 from harness.runs.run_folder import RunFolder
+from harness.runs.spec import TrialSpec
 from harness.tracking import mirror as tracking
 from harness.trials import network as trained
 
@@ -77,8 +78,7 @@ def _log(folder: RunFolder, trial: str, run_id: str) -> str:
     from mlflow.models import Model
 
     spec, _ = trained.as_scored(folder.path, trial, "cpu")
-    if spec.data.targets:
-        drawing_order(spec.data.labels)  # a model answers with one label map
+    _refuse_undrawable(spec)
     files = folder.trial(trial)
     result = files.result()
     assert isinstance(result, Scored)  # its weights were found to fit
@@ -100,6 +100,15 @@ def _log(folder: RunFolder, trial: str, run_id: str) -> str:
             signature=_signature(),
         )
     return info.model_uri
+
+
+def _refuse_undrawable(spec: TrialSpec) -> None:
+    """Raise UsageError for targets that no label map shows, which is what a model answers with."""
+    try:
+        drawing_order(spec.data.labels)
+    except UsageError as error:
+        remedy = "leave it out; pfbench predict --separate writes a mask of each target"
+        raise UsageError(error.what, where="--log-model", remedy=remedy, code="PFB-C02") from None
 
 
 def requirements() -> list[str]:
