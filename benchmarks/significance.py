@@ -32,7 +32,9 @@ LIMIT_S, LIMIT_MIB = 10, 1024
 def rows() -> Iterator[Row]:
     _require_scipys_p()
     command = [sys.executable, "-m", "benchmarks.significance"]
-    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=TOP, capture_output=True, text=True, encoding="utf-8", check=True
+    )
     seconds, peak_mib = json.loads(done.stdout)
     case = f"{CASES} cases x {SYSTEMS} systems x {SEEDS} trainings"
     yield Row(case, f"{LIMIT_S} s", 1000 * seconds, 1000 * LIMIT_S, 1)

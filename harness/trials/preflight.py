@@ -19,7 +19,7 @@ from tuning.machines import Machine, Silent, everywhere
 
 NUMBERS = ("torch", "numpy", "scipy")
 """Packages that compute the results: every machine must have the version that the driver has."""
-PLUMBING = ("ray", "pandas", "pydantic", "safetensors", "psutil")
+PLUMBING = ("ray", "pydantic", "safetensors", "psutil")
 """Packages that a trial imports, but that do not change its numbers."""
 LEAST_FREE = 2**30
 PATIENCE_S = 120
