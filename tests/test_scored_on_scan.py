@@ -19,6 +19,7 @@ from harness.data.targets import packed
 from harness.data.volumes import prepare
 from harness.errors import UsageError
 from harness.results import tables
+from harness.results.notes import slices_by_label
 from harness.runs.settings import PROFILES, changed_protocol
 from harness.systems.case_score import CaseScore
 from harness.systems.evaluate import evaluate
@@ -181,3 +182,15 @@ def test_the_table_says_where_masks_were_scored_and_keeps_the_papers_figures_awa
 def test_one_system_cannot_be_scored_elsewhere_than_the_others():
     with pytest.raises(UsageError, match="all systems are scored alike"):
         changed_protocol(Protocol(), {"scored_on": "scan"}, "exceptions.vnet")
+
+
+@pytest.mark.parametrize("name, grid, where, said", [
+    ("liver", None, "grid", True),
+    ("liver", None, "scan", False),  # every slice is segmented there
+    ("liver", [32, 64, 64], "grid", False),  # a grid that holds all of the scan
+    ("brats", None, "grid", False),
+])  # fmt: skip
+def test_a_liver_that_its_label_has_found_is_said_under_the_table(name, grid, where, said):
+    data = {"name": name, "view": {"grid": grid}}
+    notes = slices_by_label(data, {"scored_on": where})
+    assert bool(notes) == said and all("which the label tells" in note for note in notes)

@@ -53,6 +53,7 @@ def notes_under(shown: Sequence[ResultTable], folders: Sequence[RunFolder]) -> t
     notes += several_scans(folders)
     notes += without_target(folders)
     notes += _scored_on(run.settings["protocol"])
+    notes += slices_by_label(run.protocol["data"], run.settings["protocol"])
     notes += _idle_validation(folders[0], run.settings["protocol"])
     notes += _windows(run.settings["protocol"], shown)
     notes += _bare_process(folders)
@@ -212,6 +213,20 @@ def _scored_on(protocol: JsonObject) -> list[str]:
         return []
     beside = f"the scores on the grid stand beside, as {BESIDE}… in cases.csv"
     return [f"scored on the voxels of the scan, in mm, where predict puts the masks; {beside}"]
+
+
+def slices_by_label(data: JsonObject, protocol: JsonObject) -> list[str]:
+    """The note on livers that a label has found in their scans, which no network was asked to do.
+
+    `data` is that part of a run's protocol.
+    """
+    on_grid = protocol.get("scored_on", "grid") == "grid"
+    if data["name"] != "liver" or data.get("view", {}).get("grid") or not on_grid:
+        return []
+    return [
+        "volumes are the central 128 of the slices with liver, which the label tells, also in test "
+        "cases, as in the paper; --set protocol.scored_on=scan segments and scores every slice"
+    ]
 
 
 def _idle_validation(folder: RunFolder, protocol: JsonObject) -> list[str]:
