@@ -15,6 +15,7 @@ from helper_made_run import MadeRun, made_study
 from rich.table import Table
 
 from harness.errors import StateError
+from harness.results.markdown import markdown_table
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.study_folder import points, propose
@@ -162,3 +163,18 @@ def test_brackets_and_colons_in_a_title_are_no_markup_of_the_terminal(capsys):
 
 def test_errors_show_no_control_sequences(tmp_path):
     assert "\\x1b[31m" in str(StateError("is\x1b[31m", where="a\nb"))
+
+
+@pytest.mark.parametrize(("title", "told"), [
+    (r"\<script>", r"\\\<script>"),  # a backslash of its own would undo ours
+    (r"a \| b", r"a \\\| b"),
+])  # fmt: skip
+def test_a_backslash_in_a_title_escapes_nothing_in_markdown(title, told):
+    assert told in markdown_table(["System"], [[title]])[-1]
+
+
+def test_a_pipe_in_place_of_a_record_is_damage_and_nobody_waits_for_it(tmp_path):
+    run = MadeRun(tmp_path / "run", rows=("resunet3d",), cases=3)
+    run.folder.manifest_file.unlink()
+    os.mkfifo(run.folder.manifest_file)
+    assert "is no file" in pfbench("report", run.path, expect=5).said

@@ -47,6 +47,11 @@ def change(folder, statement, *values):
         connection.execute(statement, values)
 
 
+def read(folder, query):
+    with closing(sqlite3.connect(folder / "mlflow.db")) as connection:
+        return connection.execute(query).fetchone()
+
+
 def test_a_copy_that_goes_on_writes_into_itself_alone(original, copied):
     before = contents(original)
     (copied / "table.md").write_text("of the copy")
@@ -79,6 +84,44 @@ def test_a_store_that_names_another_place_is_not_followed(copied, tmp_path, uri)
 def test_a_run_whose_id_is_a_path_is_refused(copied):
     change(copied, "UPDATE runs SET run_uuid = '../../../x' WHERE rowid = 1")
     with pytest.raises(TrackingError, match="has a run whose id is none of MLflow's"):
+        mirrored(RunFolder(copied))
+
+
+REWRITES = "UPDATE runs SET artifact_uri = 'file:///victim' WHERE run_uuid = new.run_uuid"
+
+
+@pytest.mark.parametrize("made", [
+    f"CREATE TRIGGER t AFTER UPDATE ON runs BEGIN {REWRITES}; END",
+    f"CREATE TRIGGER t AFTER INSERT ON tags BEGIN {REWRITES}; END",
+    "CREATE VIEW v AS SELECT * FROM runs",
+])  # fmt: skip
+def test_a_store_that_would_rewrite_its_rows_by_itself_is_refused(copied, made):
+    change(copied, made)
+    with pytest.raises(TrackingError, match="has triggers or views, and MLflow makes none"):
+        mirrored(RunFolder(copied))
+
+
+def model(folder, name, place):
+    (run,) = read(folder, "SELECT run_uuid FROM runs LIMIT 1")
+    columns = (
+        "model_id, experiment_id, name, artifact_location, creation_timestamp_ms, "
+        "last_updated_timestamp_ms, status, lifecycle_stage, source_run_id"
+    )
+    values = (name, 1, "x", place, 1, 1, 1, "active", run)
+    change(folder, f"INSERT INTO logged_models ({columns}) VALUES (?,?,?,?,?,?,?,?,?)", *values)
+
+
+def test_a_model_of_a_store_lies_below_it_too(copied):
+    name = f"m-{'0' * 32}"
+    model(copied, name, "file:///victim")
+    mirrored(RunFolder(copied))
+    (place,) = read(copied, "SELECT artifact_location FROM logged_models")
+    assert place == (copied / "mlartifacts" / "models" / name / "artifacts").as_uri()
+
+
+def test_a_model_whose_id_is_a_path_is_refused(copied):
+    model(copied, "m-/../../../../x", "")
+    with pytest.raises(TrackingError, match="has a model whose id is none of MLflow's"):
         mirrored(RunFolder(copied))
 
 

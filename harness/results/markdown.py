@@ -21,9 +21,9 @@ def _line(cells: Sequence[str]) -> str:
 
 
 BAR = r"\|"
-MARKUP = re.compile(r"<(?=[A-Za-z/!?])|(?<=\])[(:]")
+MARKUP = re.compile(r"\\|<(?=[A-Za-z/!?])|(?<=\])[(:]")
 
 
 def plain(text: str) -> str:
-    """The text for Markdown, without tags and links of its own; a line break becomes a space."""
+    """The text for Markdown, without tags, links and escapes of its own, on one line."""
     return MARKUP.sub(r"\\\g<0>", " ".join(text.splitlines()))

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -150,7 +151,7 @@ def read_json(path: Path) -> JsonObject:
     The keys of the object itself raise it when they are looked up, those of objects in it do not.
     """
     try:
-        refuse_huge(path)
+        refuse_unfit(path)
         content = json.loads(path.read_bytes(), object_pairs_hook=_each_once)
     except OSError as error:
         raise damaged(path, f"cannot be read: {error.strerror}") from error
@@ -176,11 +177,17 @@ def _each_once(pairs: list[tuple[str, Any]]) -> JsonObject:
     return content
 
 
-def refuse_huge(path: Path) -> None:
-    """Raise StateError for a record or table that is larger than any that a run writes."""
-    size = path.stat().st_size
-    if size > LARGEST:
-        raise damaged(path, f"has {size >> 20:,} MiB, and no record or table has {LARGEST >> 20}")
+def refuse_unfit(path: Path) -> None:
+    """Raise StateError for a record or table that is no file, or larger than any that a run writes.
+
+    To open a pipe would be to wait for somebody who writes into it.
+    """
+    known = path.stat()
+    if not stat.S_ISREG(known.st_mode):
+        raise damaged(path, "is no file")
+    if known.st_size > LARGEST:
+        size, most = known.st_size >> 20, LARGEST >> 20
+        raise damaged(path, f"has {size:,} MiB, and no record or table has {most}")
 
 
 @contextmanager

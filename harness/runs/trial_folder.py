@@ -33,7 +33,7 @@ from harness.runs.files import (
     damaged,
     read_json,
     reading,
-    refuse_huge,
+    refuse_unfit,
     remove_temporary,
     sha256,
     write_bytes,
@@ -312,7 +312,7 @@ class TrialFolder:
 
     def _refuse_changed(self, path: Path) -> None:
         """Raise StateError for a file of a finished trial that is not what the trial wrote."""
-        refuse_huge(path)
+        refuse_unfit(path)
         result = self.result()
         name = path.relative_to(self.path).as_posix()
         written = result.sha256.get(name) if isinstance(result, Scored) else None

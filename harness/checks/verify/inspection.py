@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import StateError
-from harness.runs.files import JsonObject, read_json, refuse_huge, sha256
+from harness.runs.files import JsonObject, read_json, refuse_unfit, sha256
 from harness.runs.records import CHANGED, broken_seal, wrong_keys
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Inspection:
     def bytes_of(self, path: Path) -> bytes | None:
         """The content of the file; None, and a fault, when the file cannot be read."""
         try:
-            refuse_huge(path)
+            refuse_unfit(path)
             return path.read_bytes()
         except OSError as error:
             self._unreadable(path, error)
