@@ -16,6 +16,7 @@ from harness.commands.plugins import check_plugin, init
 from harness.commands.results import claims, compare, figures, mlflow_app, predict, report, ui
 from harness.commands.scoring import export_app, score
 from harness.errors import INTERRUPTED, PfbenchError
+from harness.runs.torch_cache import torch_cache
 from harness.trials.fork_server import leave
 
 app = typer.Typer(
@@ -43,6 +44,7 @@ def main() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ["PYTHONSAFEPATH"] = "1"  # no process of ours imports from where the user stands
     os.umask(0o077)
+    os.environ |= torch_cache()
     _seldom_collect()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a locale without ↑ or a name in no encoding

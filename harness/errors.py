@@ -8,14 +8,14 @@
     ├── StorageError      exit 7   disk full, read-only, vanished
     └── TrackingError     exit 8   MLflow needed and out of reach
 
-`FAILED_TRIALS` (4) is no exception: the run finished, and some rows of its table are failures.
+`INCOMPLETE` (4) is no exception: the command came to its end, without a part of what was asked.
 """
 
 import difflib
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-FAILED_TRIALS = 4
+INCOMPLETE = 4
 INTERRUPTED = 130
 
 

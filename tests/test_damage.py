@@ -8,13 +8,14 @@ import io
 import json
 import random
 import struct
+import tracemalloc
 import zipfile
 from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from helper_in_process import pfbench
-from helper_made_run import MadeRun, history, made_study, made_trial, rewrite, spec
+from helper_made_run import GRID, MadeRun, history, made_study, made_trial, rewrite, spec
 
 from harness.checks.verify.folder import verify
 from harness.errors import PfbenchError, StateError
@@ -66,7 +67,7 @@ def test_any_single_bit_of_a_mask_changes_nothing_or_is_a_damaged_mask(trial, fl
         content[place // 8] ^= 1 << place % 8
         path.write_bytes(content)
         try:
-            same += np.array_equal(trial.mask("case-0000"), MASK)
+            same += np.array_equal(trial.mask("case-0000", MASK.shape), MASK)
         except StateError as error:
             assert (error.code, error.where) == ("PFB-K08", str(path))
     path.write_bytes(whole)
@@ -93,8 +94,23 @@ def test_a_mask_is_looked_at_before_it_is_read(trial, content):
     path = trial.mask_path("case-0001")
     path.write_bytes(content)
     with pytest.raises(StateError, match="has no readable mask"):
-        trial.mask("case-0001")
+        trial.mask("case-0001", (2, 2, 2))
     path.unlink()
+
+
+def test_a_mask_is_not_unpacked_beyond_the_shape_that_it_has_to_have(tmp_path):
+    """4 GB of zeros fit into 4 MB of a file; here 256 MiB into some 260 kB."""
+    run = MadeRun(tmp_path, rows=("resunet3d",), cases=3)
+    trial, case = run.trials["resunet3d", 0], run.cases[0]
+    trial.write_mask(case, np.zeros((1024, 512, 512), bool))
+    tracemalloc.start()
+    with pytest.raises(StateError, match="has no readable mask on"):
+        trial.mask(case, GRID)
+    said = {fault.what for fault in verify(run.path, deep=True).faults}
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert f"is bool on (1024, 512, 512), not a mask on {GRID}" in said
+    assert most < 64 << 20
 
 
 def test_a_figure_that_was_changed_is_refused_by_every_reader(tmp_path):

@@ -138,7 +138,7 @@ def test_masks_of_regions_come_back_as_label_maps_and_as_a_file_for_each(nested,
     [trial] = [run.trial(name) for name in run.run().trials]
     for case in run.split().test:
         affine = nibabel.load(raw(out) / "imagesTs" / f"{case}_0000.nii.gz").affine
-        et, wt, tc = unpacked(trial.mask(case), 3)
+        et, wt, tc = unpacked(trial.mask(case, trial.mask_form(case).shape), 3)
         drawn = as_nnunet_draws(np.stack([wt | tc | et, tc | et, et]), content)
         nibabel.save(nibabel.Nifti1Image(drawn.T, affine), maps / f"{case}.nii.gz")
         for name, mask in (("et", et), ("wt", wt), ("tc", tc)):

@@ -303,7 +303,8 @@ def test_a_system_that_failed_is_shown_as_failed_and_one_that_runs_as_not_finish
 
 
 def test_dice_and_stray_components_stand_in_the_corner(one, run):
-    mask, label = run.trial(TRIALS["vnet"].id).mask("phantom_001"), VOLUMES["phantom_001"].label
+    label = VOLUMES["phantom_001"].label
+    mask = run.trial(TRIALS["vnet"].id).mask("phantom_001", label.shape)
     expected = 2 * (mask & (label > 0)).sum() / (mask.sum() + label.sum())
     assert f"Dice {expected:.2f} stray 5" in text(one[1])
 
@@ -343,7 +344,7 @@ def test_equal_results_give_equal_files_whatever_the_users_style(one, run):
 
 def test_a_mask_that_is_not_what_was_scored_is_not_drawn(run):
     trial = run.trial(TRIALS["vnet"].id)
-    trial.write_mask("phantom_002", ~trial.mask("phantom_002"))
+    trial.write_mask("phantom_002", ~trial.mask("phantom_002", VOLUMES["phantom_002"].label.shape))
     with pytest.raises(StateError, match="does not have the Dice of"):
         drawn(run, cases=["phantom_002"])
 

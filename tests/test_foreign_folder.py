@@ -5,23 +5,29 @@ Pickles and modules in it, or in the folder where one stands: test_security.py.
 
 import json
 import os
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from helper_in_process import contents, pfbench
 from helper_made_run import MadeRun, made_study
 from rich.table import Table
 
-from harness.errors import StateError
+from harness.errors import StateError, StorageError
+from harness.results.csv_text import csv_text
 from harness.results.markdown import markdown_table
+from harness.runs.files import append
 from harness.runs.run_folder import RunFolder
 from harness.runs.screen import Screen
 from harness.runs.study_folder import points, propose
 
 UP = "../../../escaped"
 Change = Callable[[dict[str, Any]], Any]
+MANY = 20_000  # of what is written a few times; a million would take as long to refuse
 READERS = (("report",), ("claims",), ("figures",), ("compare",), ("verify",))
 
 
@@ -73,6 +79,58 @@ def test_a_name_that_leads_elsewhere_is_a_damaged_record(sent, name, change):
     assert caught.value.code == "PFB-K08"
 
 
+# What a stranger may repeat: the file, and how often the command would look at it.
+HEAPS: list[tuple[str, Change]] = [
+    ("run.json", lambda run: run.update(notes=["a note"] * MANY)),
+    ("run.json", lambda run: run.update(names={f"{n:016x}": "x" for n in range(10 * MANY)})),
+    ("run.json", lambda run: run["suites"].update(table5=run["suites"]["table5"] * 500)),
+    ("run.json", lambda run: run["suites"].update(
+        table5=[{**run["suites"]["table5"][0], "key": f"k{n}"} for n in range(MANY)])),
+    ("run.json", lambda run: run["suites"]["table5"][0].update(
+        trials=run["suites"]["table5"][0]["trials"] * 2)),
+    ("run.json", lambda run: run["trials"].append(run["trials"][0])),
+    ("run.json", lambda run: run["settings"].update(
+        systems={f"s{n}": {"x": 1} for n in range(MANY)})),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "change"), HEAPS, ids=range(len(HEAPS)))
+def test_what_stands_twice_or_without_number_is_refused_as_it_is_read(sent, name, change):
+    path = sent / name
+    whole = path.read_text()
+    content = json.loads(whole)
+    change(content)
+    path.write_text(json.dumps(content))
+    try:
+        with pytest.raises(StateError, match=f"{name}: ") as caught:
+            RunFolder(sent).run()
+    finally:
+        path.write_text(whole)
+    assert caught.value.code == "PFB-K08"
+
+
+@pytest.mark.parametrize(("name", "what"), [
+    ("cases.csv", "has two lines of case-0001"),
+    ("history.csv", "has two lines of 2.0"),
+])  # fmt: skip
+def test_a_table_with_a_line_twice_is_damage(tmp_path, name, what):
+    run = MadeRun(tmp_path / "run", rows=("resunet3d",), cases=3)
+    path = run.trials["resunet3d", 0].path / name
+    path.write_text(path.read_text() + path.read_text().splitlines()[2] + "\n")
+    assert f"{name}: {what}" in pfbench("report", run.path, expect=5).said
+
+
+@pytest.mark.parametrize("name", ["cases.csv", "history.csv"])
+def test_a_table_of_a_million_lines_is_damage(tmp_path, name):
+    run = MadeRun(tmp_path / "run", rows=("resunet3d",), cases=3)
+    path = run.trials["resunet3d", 0].path / name
+    first, line, *_ = path.read_text().splitlines()
+    path.write_text("\n".join([first, *[line] * 1_000_000]))
+    started = time.monotonic()
+    assert f"{name}: has no readable" in pfbench("report", run.path, expect=5).said
+    assert time.monotonic() - started < 30
+
+
 def test_every_command_refuses_a_suite_whose_name_is_a_path(sent):
     path = sent / "run.json"
     whole, before = path.read_text(), contents(sent.parents[3])
@@ -108,6 +166,42 @@ def test_a_link_out_of_the_folder_is_refused_before_anything_is_read(sent, tmp_p
         link.unlink()
     assert [f"PFB-K12]: {link}: is a link that leads out" in each for each in said] == [True] * 5
     assert [*(tmp_path / "mine").iterdir()] == []
+
+
+@pytest.mark.parametrize("to", ["/etc/hostname", "/dev/zero", "../nowhere"])
+def test_a_record_that_is_a_link_out_of_the_folder_is_refused_unread(sent, to):
+    whole = (sent / "run.json").rename(sent.parent / "run.json")
+    (sent / "run.json").symlink_to(to)
+    try:
+        said = [pfbench(*reader, sent, expect=5).err for reader in READERS]
+    finally:
+        whole.replace(sent / "run.json")
+    assert ["PFB-K12]" in each for each in said] == [True] * len(READERS)
+
+
+@pytest.mark.parametrize(
+    "name", ["mlflow.lock", "mlflow.db", "mlartifacts/0/table.csv", "run.log", "driver.lock"]
+)
+def test_what_has_another_name_elsewhere_is_not_written_through_it(tmp_path, name):
+    run = MadeRun(tmp_path / "run", rows=("resunet3d",), cases=3)
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+    os.link(mine, run.path / name)
+    if name == "driver.lock":
+        with pytest.raises(StorageError, match="has another name elsewhere"), run.folder.lock():
+            pass
+    elif name == "run.log":
+        with pytest.raises(StorageError, match="has another name elsewhere"):
+            append(run.path / name, "a line")
+    else:
+        said = pfbench("mlflow", "sync", run.path, expect=7).said
+        assert "PFB-S02]" in said and f"{name}: has another name elsewhere" in said
+    assert mine.read_text() == "mine"
+
+
+def test_hard_links_are_read(sent, tmp_path):
+    pfbench("report", shutil.copytree(sent, tmp_path / "copy", copy_function=os.link))
 
 
 def test_a_pipe_in_the_folder_is_refused_and_not_waited_for(sent):
@@ -152,6 +246,19 @@ def test_titles_are_words_in_every_output(tmp_path):
     assert "'=1+1" in (run.path / "table.csv").read_text()
 
 
+@pytest.mark.parametrize(
+    "title", ["=1+1", " =1+1", "＝1+1", "\n=1+1", "\t=1+1", "-1+1", "＋1", "\u00a0@SUM(1)", "\tx"]
+)
+def test_a_cell_that_a_spreadsheet_would_execute_is_text(title):
+    [_, line] = csv_text(pd.DataFrame({"title": [title]})).splitlines()
+    assert line.startswith("'")
+
+
+def test_a_line_break_in_a_cell_begins_no_line_of_its_own():
+    frame = pd.DataFrame({"title": ["words\r\n=1+1"], "lower": [-1.5]})
+    assert csv_text(frame).splitlines()[1] == "words =1+1,-1.5"
+
+
 def test_brackets_and_colons_in_a_title_are_no_markup_of_the_terminal(capsys):
     title = r"\[/] [bold]a[/bold] [link=https://example.org]b[/link] :warning:"
     table = Table(title=title)
@@ -177,4 +284,5 @@ def test_a_pipe_in_place_of_a_record_is_damage_and_nobody_waits_for_it(tmp_path)
     run = MadeRun(tmp_path / "run", rows=("resunet3d",), cases=3)
     run.folder.manifest_file.unlink()
     os.mkfifo(run.folder.manifest_file)
-    assert "is no file" in pfbench("report", run.path, expect=5).said
+    said = pfbench("report", run.path, expect=5).said
+    assert "PFB-K12]" in said and "run.json: is neither a file nor a folder" in said

@@ -182,7 +182,7 @@ def test_a_changed_mask_is_found_by_verify(scored, tmp_path):
     run = RunFolder(out)
     [trial] = [t for t in run.trials() if t.spec().system == "given.eroded"]
     case = run.split().test[0]
-    trial.write_mask(case, ~trial.mask(case))
+    trial.write_mask(case, ~trial.mask(case, trial.mask_form(case).shape))
     assert f"masks/{case}.npz" in pfbench("verify", out, expect=5).said
 
 

@@ -18,6 +18,7 @@ RUN = ["--suite", "all", "--row", "selective", "--row", "res/none", "--row", "re
        "--epochs", 3, "--set", "phantom.cases=6", "--executor", "inline", "--measure-repeats", 1,
        "--no-mlflow"]  # fmt: skip
 """One network in two tables, trained and measured, and the same fine-tuned; two cases test."""
+GRID = (32, 64, 64)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -327,18 +328,104 @@ def test_a_network_that_was_never_fine_tuned_is_found_although_its_sum_is_right(
 
 
 def test_a_mask_that_scores_otherwise_is_found_although_its_sum_is_right(whole, run):
-    mask = tuned(run).mask("phantom_004")
+    mask = tuned(run).mask("phantom_004", GRID)
     tuned(run).write_mask("phantom_004", ~mask)
     sign(tuned(run), "masks/phantom_004.npz")
     assert "TUNED/cases.csv:3" in faulty(run, whole)
 
 
-def test_without_the_prepared_volumes_the_masks_are_noted_as_not_compared(run, tmp_path):
+def test_without_the_prepared_volumes_the_masks_are_said_not_to_be_checked(run, tmp_path):
     moved = (run.path / "cache").rename(tmp_path / "elsewhere")
-    report = verify(run.path)
-    assert report.faults == ()
-    assert any("masks are not compared" in note for note in report.notes)
-    assert not any("masks are not compared" in note for note in verify(run.path, moved).notes)
+    for deep, code in ((False, 0), (True, 4)):
+        report = verify(run.path, deep=deep)
+        assert (report.faults, report.exit_code) == ((), code)
+        assert report.lines[-2].startswith("not checked: masks against labels: ")
+        assert "no fault found" not in report.lines[-1]
+    assert verify(run.path, moved, deep=True).unchecked == ()
+
+
+def volume_of(run, case):
+    return run.path / "cache" / run.volume_keys().keys[case]
+
+
+@pytest.mark.parametrize("lose", [lambda label: flip_bit(label, -1), lambda label: label.unlink()])
+def test_a_label_that_cannot_be_read_leaves_its_masks_unchecked(run, lose):
+    """Scores forged under right sums would show nowhere but in the masks."""
+    lose(volume_of(run, "phantom_003") / "label.npy")
+    report = verify(run.path, deep=True)
+    assert (report.faults, report.exit_code) == ((), 4)
+    assert [gap.partition(":")[0] for gap in report.unchecked] == ["masks of phantom_003"]
+    done = pfbench("verify", run.path, "--deep", expect=4)
+    assert "not checked: masks of phantom_003" in done.out and "no fault found" not in done.out
+
+
+def test_a_mask_on_another_grid_is_a_fault_although_its_sum_is_right(run):
+    case = "phantom_003"
+    trained(run).write_mask(case, trained(run).mask(case, GRID)[:-1])
+    sign(trained(run), f"masks/{case}.npz")
+    assert "is bool on (31, 64, 64), not a mask on (32, 64, 64)" in whats(run)
+
+
+def forged(run, change):
+    """The faults of run.json once it was changed, sealed and its tables made again."""
+    manifest = run.run()
+    content = manifest.model_dump(by_alias=True, exclude_unset=True)
+    change(content)
+    type(manifest).model_validate(content).write(run.manifest_file)
+    pfbench("report", run.path)
+    found = verify(run.path, deep=True).faults
+    assert {fault.file for fault in found} == {"run.json"}
+    return " | ".join(fault.what for fault in found)
+
+
+def swap(rows, *keys):
+    first, second = rows
+    for key in keys:
+        first[key], second[key] = second[key], first[key]
+
+
+def test_titles_that_were_swapped_are_found_although_all_sums_are_right(run):
+    said = forged(run, lambda content: swap(content["suites"]["table3"], "title", "cells"))
+    assert (
+        "table3.res/none: title is 'Res, TPF w/ TFM only', where the catalogue has 'Res, w" in said
+    )
+    assert "table3.res/tfm: cells is ['Res', 'w/o TPF'], where" in said
+
+
+def test_results_that_were_swapped_between_rows_are_found_by_their_options(run):
+    said = forged(run, lambda content: swap(content["suites"]["table3"], "trials"))
+    assert (
+        f"res/none: trial {tuned(run).id} has options.tpf 'tfm', where the row has 'none'" in said
+    )
+
+
+def test_a_built_in_suite_has_no_columns_of_its_own(run):
+    columns = {"title": "t", "headings": ["Model"], "shows": ["dice"], "notes": []}
+
+    def change(content):
+        content["suite_files"] = {"table3": columns}
+
+    assert "suite_files.table3: is the name of a built-in suite" in forged(run, change)
+
+
+def test_names_of_trials_are_those_of_their_rows(run):
+    first, second = run.run().trials
+
+    def change(content):
+        names = content["names"]
+        names[first], names[second] = names[second], names[first]
+
+    assert (
+        f"names.{second}: is 'selective cropping seed 0', where its row gives 'Res, TPF"
+        in forged(run, change)
+    )
+
+
+def test_a_trial_that_no_row_shows_any_more_is_found(run):
+    def change(content):
+        content["suites"]["table3"].pop()
+
+    assert f"trials: no row shows {tuned(run).id}" in forged(run, change)
 
 
 def test_a_run_that_was_cut_off_has_notes_and_no_fault(run):
@@ -354,7 +441,7 @@ def test_a_run_that_was_cut_off_has_notes_and_no_fault(run):
     report = verify(run.path)
     assert report.faults == ()
     assert any("cut off while it wrote epoch-000003.pt" in note for note in report.notes)
-    assert any("tables are not compared" in note for note in report.notes)
+    assert any(gap.startswith("tables: the run was cut off") for gap in report.unchecked)
 
 
 def test_what_is_only_odd_is_noted(run):

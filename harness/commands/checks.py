@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DataRoot, Json, RunCache, RunDir, TrackingUri
+from harness.commands.options import DataRoot, Json, Plugins, RunCache, RunDir, TrackingUri
+from harness.commands.plugins import use_plugins
 
 
 def verify(
@@ -15,16 +16,19 @@ def verify(
     deep: Annotated[
         bool, typer.Option(help="Score the kept masks again, distances too; count GFLOPs again.")
     ] = False,
+    plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Check a run or study after the fact: nothing is trained or written.
 
     Every trial has one start per attempt and one end, epochs follow each other, files are what
     was written (SHA-256), weights load, masks give the scores, tables say what the results say.
-    Each fault comes with its file and line; exit code 5 when there is one.
+    Each fault comes with its file and line; exit code 5 when there is one. What cannot be checked
+    is named, such as masks where the prepared volumes are not there; with --deep exit code 4 then.
     """
     from harness.checks.verify import folder as verification
 
+    use_plugins(plugin)
     report = verification.verify(run_dir, cache, deep=deep)
     if as_json:
         print(json.dumps(report.record, indent=2, ensure_ascii=False))

@@ -94,7 +94,7 @@ def plan(options: PlanOptions) -> None:
         pfbench plan --suite table5 --profile paper --limit 30 --json
     """
     from harness.commands.requests import run_request
-    from harness.errors import FAILED_TRIALS
+    from harness.errors import INCOMPLETE
     from harness.experiments import estimate as forecast
     from harness.experiments.stopping import carry_on
     from harness.runs.screen import Screen
@@ -108,7 +108,7 @@ def plan(options: PlanOptions) -> None:
                 print(json.dumps(made.as_json(), indent=2))
             else:
                 forecast.show(made, screen)
-            return FAILED_TRIALS if made.failed else 0
+            return INCOMPLETE if made.failed else 0
 
         raise typer.Exit(carry_on(work, request.command, screen))
 

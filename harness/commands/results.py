@@ -24,13 +24,17 @@ mlflow_app = typer.Typer(no_args_is_help=True, help="Bring results over to MLflo
 
 
 def tell_version(run_dirs: Iterable[Path]) -> None:
-    """Print on standard error which other version wrote the runs."""
+    """Print on standard error which other version wrote the runs.
+
+    Raises StateError for what is no run folder.
+    """
     from harness.runs.records import written_by
     from harness.runs.run_folder import RunFolder
     from harness.runs.spec import code_version
 
     for folder in map(RunFolder, run_dirs):
-        code = written_by(folder.manifest_file) if folder.begun else ""
+        folder.recognise()
+        code = written_by(folder.manifest_file)
         if code not in ("", code_version()):
             what = f"{folder.path} was written by {code}, this is {code_version()}"
             print(f"note: {printable(what)}: its numbers are as they were", file=sys.stderr)

@@ -11,7 +11,7 @@ from harness.data.request import DataRequest
 from harness.data.split import NO_CASES
 from harness.data.volumes import Prepared
 from harness.data.wording import counted
-from harness.errors import FAILED_TRIALS, together
+from harness.errors import INCOMPLETE, together
 from harness.experiments.elsewhere import OtherRequest, elsewhere, request_of
 from harness.experiments.folds import FoldChoice, crossed, divisions, settings_of
 from harness.experiments.session import ExperimentRequest, Session, divided, hold, recorded
@@ -110,7 +110,7 @@ def _run(request: RunRequest, session: Session) -> int:
     _conclude(request, folder, result, drawn, screen)
     session.end(stopped)
     failed = any(folder.trial(trial).state() == "failed" for trial in planned.trials)
-    return FAILED_TRIALS if failed else 0
+    return INCOMPLETE if failed else 0
 
 
 def refuse_impossible(request: RunRequest) -> None:

@@ -181,9 +181,9 @@ def _plane(plane: Mask, targets: int) -> NDArray[np.bool_]:
 
 def _scored_mask(trial: TrialFolder, volume: Volume, dice: Sequence[float]) -> Mask:
     """The mask (D, H, W); StateError unless each target has the Dice of cases.csv."""
-    mask, label = trial.mask(volume.case), volume.label
-    same = mask.shape == label.shape
-    for place, known in enumerate(dice if same else ()):
+    label = volume.label
+    mask, same = trial.mask(volume.case, label.shape), True
+    for place, known in enumerate(dice):
         pair = (held(mask, place), held(label, place)) if len(dice) > 1 else (mask, label)
         same &= abs(dice_of(*pair) - known) <= 1e-6
     if not same:
@@ -234,7 +234,9 @@ def _stray(
     for case in cases if patched else ():
         label = volume_of(case).label
         tested = [entry.trial_of(case) for entry in patched if case in entry.dice]
-        counts[case] = sum(stray_components(trial.mask(case), label) for trial in tested)
+        counts[case] = sum(
+            stray_components(trial.mask(case, label.shape), label) for trial in tested
+        )
     return pd.Series(counts, dtype=int)
 
 

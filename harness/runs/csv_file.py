@@ -3,12 +3,16 @@
 import csv
 import io
 from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+MOST_LINES = (
+    250_000  # more than the epochs that a protocol may ask for, of both networks of a trial
+)
 Columns = dict[str, NDArray[Any]]
 """The columns of a file by their headings: numbers as float64, or cells as text."""
 
@@ -16,15 +20,29 @@ Columns = dict[str, NDArray[Any]]
 def read_columns(path: Path, words: Collection[str]) -> Columns:
     """The columns of the file; those named in `words`, or with a cell that is no number, as text.
 
-    Raises ValueError for a file without a heading, or with a line of more or fewer cells.
+    Raises ValueError as `read_lines` does, and for a line of more or fewer cells.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        header, *lines = filter(None, csv.reader(file))
+    header, lines = read_lines(path)
     cells = zip(*lines, strict=True) if lines else [()] * len(header)
     return {
         name: _as_text(column) if name in words else _as_numbers(column)
         for name, column in zip(header, cells, strict=True)
     }
+
+
+def read_lines(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The headings of the file, and the cells of each line below.
+
+    Raises ValueError for a file without headings, with one that stands twice, or of more lines than
+    any trial writes.
+    """
+    with open(path, newline="", encoding="utf-8") as file:
+        header, *lines = islice(filter(None, csv.reader(file)), MOST_LINES + 2)
+    if len(set(header)) < len(header):
+        raise ValueError("a column stands twice")
+    if len(lines) > MOST_LINES:
+        raise ValueError(f"more than {MOST_LINES:,} lines")
+    return header, lines
 
 
 def _as_text(column: Sequence[str]) -> NDArray[Any]:

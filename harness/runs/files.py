@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -78,18 +78,43 @@ def remove_temporary(*folders: Path) -> None:
 
 
 def open_own(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
-    """Open a file of the run folder for writing, and refuse one that is a symbolic link."""
+    """Open a file of the run folder for writing.
+
+    Raises StorageError for a symbolic link, and for a file that has another name elsewhere.
+    """
 
     def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | os.O_NOFOLLOW, 0o600)
+        handle = os.open(name, (flags | os.O_NOFOLLOW) & ~os.O_TRUNC, 0o600)
+        if os.fstat(handle).st_nlink > 1:
+            os.close(handle)
+            raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
+        if flags & os.O_TRUNC:
+            os.ftruncate(handle, 0)
+        return handle
 
     try:
         return open(path, mode, encoding=encoding, opener=opener)
     except OSError as error:
+        if error.errno == errno.EMLINK:
+            raise _linked(path) from error
         if error.errno != errno.ELOOP:
             raise
         what = "is a link; what it points to is not written"
         raise StorageError(what, where=str(path), remedy="remove it", code="PFB-S02") from error
+
+
+def refuse_linked(paths: Iterable[Path]) -> None:
+    """Raise StorageError for a file with a second name, which writing would change elsewhere."""
+    for path in paths:
+        known = path.lstat()
+        if stat.S_ISREG(known.st_mode) and known.st_nlink > 1:
+            raise _linked(path)
+
+
+def _linked(path: Path) -> StorageError:
+    what = "has another name elsewhere (a hard link), and what is there is not written"
+    remedy = "copy the folder (cp -r), and use the copy"
+    return StorageError(what, where=str(path), remedy=remedy, code="PFB-S02")
 
 
 def refuse_foreign(folder: Path) -> None:

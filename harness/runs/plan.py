@@ -15,11 +15,19 @@ from harness.runs import plugins as registry
 from harness.runs.files import JsonObject
 from harness.runs.nested import merged
 from harness.runs.settings import Settings, changed_protocol
-from harness.runs.spec import Data, Device, OtherSet, TrialSpec, code_version, digest
-from harness.runs.suite import ELSEWHERE, MEASURED, Row
+from harness.runs.spec import (
+    Data,
+    Device,
+    OtherSet,
+    TrialSpec,
+    code_version,
+    digest,
+    fold_in_words,
+)
+from harness.runs.suite import ELSEWHERE, MEASURED, Row, untuned_row
 from harness.runs.suites import refuse_overruled, suite
 from harness.systems.catalogue import options, system
-from harness.systems.protocol import Options
+from harness.systems.protocol import Options, Protocol
 
 if TYPE_CHECKING:
     from harness.systems.methods import Method
@@ -169,14 +177,11 @@ class Plan:
         return names
 
     def _which(self, spec: TrialSpec) -> str:
-        """The training in words: "seed 0", "seed 0 fold 2", "seed 0 fold 2 (site_b)"."""
-        words = [f"seed {spec.seed}"]
-        if self.crossed:
-            [fold] = [fold for fold in self.folds if fold.number == spec.fold]
-            words.append(f"fold {fold.number}" + (f" ({fold.name})" if fold.name else ""))
-        if spec.test:
-            words.append(f"on {spec.test.name}")
-        return " ".join(words)
+        """The training in words, with its fold in a cross-validation."""
+        if not self.crossed:
+            return spec.in_words()
+        [fold] = [fold for fold in self.folds if fold.number == spec.fold]
+        return spec.in_words(fold_in_words(fold.number, fold.name))
 
     @property
     def protocol(self) -> JsonObject:
@@ -246,9 +251,7 @@ def _tested_on(other: Elsewhere, planned: Sequence[PlannedRow]) -> Iterator[Plan
         trained = [row.trials for row in planned if row.suite == each.suite]
         bases = tuple(spec.base or spec for spec in each.trials)
         if bases not in trained:
-            title = f"{each.row.title}, as trained"
-            cells = (f"{each.row.cells[0]}, as trained", *each.row.cells[1:])
-            row = replace(each.row, key=f"{each.row.key}/untuned", title=title, cells=cells)
+            row = untuned_row(each.row)
             yield PlannedRow(table, row, tuple(_moved(spec, other) for spec in bases))
         yield PlannedRow(table, each.row, tuple(_moved(spec, other) for spec in each.trials))
 
@@ -276,14 +279,8 @@ def trials_of(
 ) -> Iterator[TrialSpec]:
     """One specification for each seed and fold; the values of the row win over the settings."""
     data = folds[0].data
-    changed = settings.systems.get(row.system, {})
-    refuse_overruled(row, changed)
-    asked = merged(merged(options(row.system, settings.profile, data.name), changed), row.options)
-    settled = _settled(row.system, asked, data)
-    where = f"row {row.title}"
-    protocol = changed_protocol(settings.protocol_of(row.system), row.protocol, where)
-    if system(row.system).kind == "patch-free":  # is the same whatever is said of windows
-        protocol = protocol.model_copy(update=WHOLE)
+    refuse_overruled(row, settings.systems.get(row.system, {}))
+    settled, protocol = resolved(row, settings, data)
     for seed, fold in product(range(seeds), folds):
         yield TrialSpec(
             system=row.system,
@@ -297,6 +294,20 @@ def trials_of(
             code=code_version(),
             plugins=registry.used_by(row.system, data.name),
         )
+
+
+def resolved(row: Row, settings: Settings, data: Data) -> tuple[Options, Protocol]:
+    """The options, with every default written out, and the protocol of the trials of a row.
+
+    Raises UsageError for settings that no network can be built from.
+    """
+    changed = settings.systems.get(row.system, {})
+    asked = merged(merged(options(row.system, settings.profile, data.name), changed), row.options)
+    where = f"row {row.title}"
+    protocol = changed_protocol(settings.protocol_of(row.system), row.protocol, where)
+    if system(row.system).kind == "patch-free":  # is the same whatever is said of windows
+        protocol = protocol.model_copy(update=WHOLE)
+    return _settled(row.system, asked, data), protocol
 
 
 def _settled(name: str, asked: Options, data: Data) -> Options:

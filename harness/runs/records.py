@@ -17,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -35,7 +35,7 @@ from pydantic import (
 from harness.errors import StateError, printable
 from harness.runs.files import JsonObject, damaged, read_json, write_json
 from harness.runs.plugin_file import COPY
-from harness.runs.spec import code_version
+from harness.runs.spec import code_version, fold_in_words
 from harness.runs.suite import Suite, elsewhere, parted
 from harness.runs.suites import suite
 from harness.systems import catalogue
@@ -52,12 +52,47 @@ TableName = Annotated[
 ]
 """The name of a suite, or of one on a data set of another origin: "table5@hospital_b"."""
 FoldNumber = Annotated[str, Field(pattern="^[0-9]{1,4}$")]
+T = TypeVar("T")
+E = TypeVar("E")
+MOST = 10_000
+"""More notes, settings or starts than anybody makes; a record from elsewhere may hold a million."""
+MOST_TRIALS = 100_000
+MOST_ROWS = 1_000
+"""Of all tables of a run: every pair of a table's rows is compared."""
+
+
+def _once(values: list[E]) -> list[E]:
+    known = set()
+    for value in values:
+        if value in known:
+            raise ValueError(f"has {value} twice")
+        known.add(value)
+    return values
+
+
+def _few(content: JsonObject) -> JsonObject:
+    """The content, which is free in form, with at most `MOST` values at all levels together."""
+    count, inside = 0, list[Any]([content])
+    while inside:
+        each = inside.pop()
+        values = [*each.values()] if isinstance(each, dict) else each
+        count += len(values)
+        if count > MOST:
+            raise ValueError(f"holds more than {MOST:,} values")
+        inside += [value for value in values if isinstance(value, dict | list)]
+    return content
+
+
+Content = Annotated[JsonObject, AfterValidator(_few)]
+"""An object whose keys other code knows."""
+Notes = Annotated[list[Text], Field(max_length=MOST)]
+Trials = Annotated[list[TrialId], Field(max_length=MOST_TRIALS), AfterValidator(_once)]
+"""Ids of trials, each once."""
 STATISTICS = {f"{name}_{part}" for name in MEANS for part in ("mean", "std")}
 SCHEMA: Literal[3] = 3
 """Version of run.json."""
 GIVEN_ALONE = "given-masks"
 """The profile of a folder that holds given masks alone: nothing was trained."""
-T = TypeVar("T")
 
 
 class Record(BaseModel):
@@ -147,9 +182,9 @@ class Scored(Ended):
     targets those of the mean over the targets of a case."""
     extra_metrics: dict[str, float] = Field(default_factory=dict)
     """Mean and standard deviation over the test cases, of each metric that plug-ins brought."""
-    extra_faults: dict[Text, Text] = Field(default_factory=dict)
+    extra_faults: dict[Text, Text] = Field(default_factory=dict, max_length=MOST)
     """The reason why a plug-in's metric has no value, by metric and case."""
-    remarks: list[Text] = Field(default_factory=list)
+    remarks: Notes = Field(default_factory=list)
     """Remarks on the training or the masks, which are printed under every table."""
     n_cases: int
     n_failed: int
@@ -167,14 +202,14 @@ class Scored(Ended):
     adapt_gflops: float | None = None
     """GFLOPs of fine-tuning on one test case; None without fine-tuning."""
     epochs: int | None
-    seconds: dict[str, NonNegativeFloat] = Field(min_length=1)
+    seconds: dict[str, NonNegativeFloat] = Field(min_length=1, max_length=MOST)
     """Seconds of each phase, by phase."""
     memory: dict[str, NonNegativeFloat]
     """Memory of training, in MiB; empty where `memory_unknown` says why."""
     memory_unknown: Text = ""
     sha256: dict[str, str]
     """SHA-256 of each file of the trial, by file."""
-    environment: dict[Text, Text | int] = Field(min_length=1)
+    environment: dict[Text, Text | int] = Field(min_length=1, max_length=MOST)
     base: TrialId | None = None
     """The id of the trial whose network was fine-tuned."""
 
@@ -236,7 +271,7 @@ class Measured(Footprint, Ended):
     """measurement.json of a trial that could be measured."""
 
     status: Literal["ok"]
-    inference_s: list[PositiveFloat] = Field(min_length=2)
+    inference_s: list[PositiveFloat] = Field(min_length=2, max_length=MOST_TRIALS)
     """Seconds of each repetition, of all processes, sorted."""
     inference_s_by_process: list[list[PositiveFloat]] = Field(default_factory=list)
     """Seconds of each repetition in each process, in the order of measurement."""
@@ -339,7 +374,7 @@ class VolumeKeys(Record):
 
     keys: dict[Name, Name]
     """The entry in the cache of each case."""
-    cache: str = "cache"
+    cache: Text = "cache"
     """Folder of the cache: below the run folder, or absolute."""
     sets: dict[Name, dict[Name, Name]] = Field(default_factory=dict)
     """The entries of further volumes, by their fingerprint: those of folds whose intensities
@@ -409,9 +444,9 @@ class SuiteColumns(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     title: Text = Field(min_length=1)
-    headings: list[Text] = Field(min_length=1)
-    shows: list[str] = Field(min_length=1)
-    notes: list[Text]
+    headings: list[Text] = Field(min_length=1, max_length=MOST)
+    shows: list[str] = Field(min_length=1, max_length=MOST)
+    notes: Notes
 
     @property
     def suite(self) -> Suite:
@@ -431,11 +466,11 @@ class RowRecord(Record):
 
     key: Text
     title: Text
-    cells: list[Text]
+    cells: Notes
     system: Name
-    trials: list[TrialId]
+    trials: Trials
     """Ids of the trials of the row, one for each seed and fold, in order of seed, then fold."""
-    made_by: list[MadeBy] = Field(default_factory=list)
+    made_by: list[MadeBy] = Field(default_factory=list, max_length=MOST)
     """The commands that asked for the row, the first one first; none in a run of before."""
 
 
@@ -444,12 +479,12 @@ class FoldRecord(Record):
 
     name: Text = ""
     """The name of the fold, such as the site that tests; "" where folds have numbers alone."""
-    data: JsonObject
+    data: Content
     """The volumes of the fold, as the specifications of its trials name them."""
 
     def said(self, number: int) -> str:
         """The fold in words: "fold 2", "fold 2 (site_b)"."""
-        return f"fold {number} ({self.name})" if self.name else f"fold {number}"
+        return fold_in_words(number, self.name)
 
 
 class OtherRecord(Record):
@@ -461,7 +496,7 @@ class OtherRecord(Record):
     """The fingerprint of the files and of how they are read, whatever the fold."""
     patients: dict[Name, str] = Field(default_factory=dict)
     """Case -> patient; empty where every case is a patient of its own."""
-    notes: list[Text] = Field(default_factory=list)
+    notes: Notes = Field(default_factory=list)
 
 
 class Manifest(Sealed):
@@ -472,7 +507,7 @@ class Manifest(Sealed):
     dataset: Name
     profile: Name
     synthetic: bool
-    protocol: JsonObject
+    protocol: Content
     """The settings that must be equal for two numbers to be comparable."""
     protocol_hash: str
     plugins: list[PluginRecord] = Field(default_factory=list)
@@ -510,18 +545,28 @@ class RunManifest(Manifest):
     kind: Literal["run"]
     fingerprint: str
     """The fingerprint of the content of the data."""
-    settings: JsonObject
-    notes: list[Text]
+    settings: Content
+    notes: Notes
     suites: dict[TableName, list[RowRecord]]
     suite_files: dict[Name, SuiteColumns] = Field(default_factory=dict)
-    names: dict[TrialId, Text]
+    names: dict[TrialId, Text] = Field(max_length=MOST_TRIALS)
     """The name of each trial for people, by trial id."""
-    trials: list[TrialId]
+    trials: Trials
     mlflow: Literal["off", "here", "elsewhere"] = "off"
     folds: dict[FoldNumber, FoldRecord] = Field(default_factory=dict)
     """The folds of a cross-validation, by number; empty for a single split."""
     tests: dict[Name, OtherRecord] = Field(default_factory=dict)
     """The data sets of other origins, by name."""
+
+    @field_validator("suites")
+    @classmethod
+    def _apart(cls, suites: dict[str, list[RowRecord]]) -> dict[str, list[RowRecord]]:
+        for name, rows in suites.items():
+            _once([f"{name}.{row.key}" for row in rows])
+        count = sum(map(len, suites.values()))
+        if count > MOST_ROWS:
+            raise ValueError(f"have {count:,} rows, and no run has more than {MOST_ROWS:,}")
+        return suites
 
     @property
     def given_alone(self) -> bool:
@@ -547,7 +592,7 @@ class StudyManifest(Manifest):
     lanes: dict[Name, PositiveInt] = Field(default_factory=dict)
     """The number of points of each search that train at the same time on paper, which decides
     their order; none for a search that has not begun, or was begun by an earlier version."""
-    notes: list[Text] = Field(default_factory=list)
+    notes: Notes = Field(default_factory=list)
     """Notes on the volumes and the split."""
 
     @property
@@ -563,7 +608,7 @@ class PointRecord(Record):
     number: int = Field(ge=0)
     system: Name
     params: dict[str, float]
-    trials: list[TrialId] = Field(min_length=1)
+    trials: Trials = Field(min_length=1)
 
 
 class PointEnd(Sealed):

@@ -77,8 +77,8 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether a run or study was begun in the folder."""
-        return self.manifest_file.exists()
+        """Whether a run or study was begun in the folder; a link in place of run.json counts."""
+        return os.path.lexists(self.manifest_file)
 
     def _refuse_foreign(self) -> None:
         """Raise StateError, at the first use of the folder, where something in it leads out."""

@@ -100,6 +100,14 @@ class TrialSpec(Frozen):
                 del place[key]
         return digest(content)
 
+    def in_words(self, fold: str = "") -> str:
+        """The training in words: "seed 0", "seed 0 fold 2 (site_b)", "seed 0 on hospital_b".
+
+        `fold` are the words for its fold in a cross-validation.
+        """
+        where = f"on {self.test.name}" if self.test else ""
+        return " ".join(filter(None, (f"seed {self.seed}", fold, where)))
+
     @property
     def given(self) -> bool:
         """Whether the masks were made by another tool, so that there is no training here."""
@@ -144,6 +152,11 @@ class TrialSpec(Frozen):
     def tested(self) -> str:
         """The fingerprint of the volumes that test."""
         return self.test.fingerprint if self.test else self.data.fingerprint
+
+
+def fold_in_words(number: int, name: str) -> str:
+    """A fold in words: "fold 2", "fold 2 (site_b)"."""
+    return f"fold {number} ({name})" if name else f"fold {number}"
 
 
 LATER: dict[tuple[str, ...], object] = {

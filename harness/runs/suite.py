@@ -15,6 +15,7 @@ MEASURED = {measure.name for measure in MEASURES if measure.where == MEASUREMENT
 measured."""
 
 ELSEWHERE = "@"  # between the name of a suite and that of a data set of another origin
+UNTUNED = "/untuned"  # after the key of a row whose network is tested before its fine-tuning
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,18 @@ class Row:
             options=options,
             quick={},
         )
+
+
+def untuned_row(row: Row) -> Row:
+    """The row of the same network as it was trained, before it is fine-tuned."""
+    first, *others = row.cells
+    return replace(
+        row,
+        key=f"{row.key}{UNTUNED}",
+        title=f"{row.title}, as trained",
+        cells=(f"{first}, as trained", *others),
+        options={**row.options, "tpf": "none"},
+    )
 
 
 def _readable(value: Any) -> str:

@@ -10,7 +10,6 @@ TRIAL/spec.json                      everything that determines the trial; the f
       failure-<n>.json               why earlier starts failed
 """
 
-import csv
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from harness.data.layout import unusable_id
 from harness.errors import StateError
 from harness.runs import mask_file, records
 from harness.runs.crash_points import crash_point
-from harness.runs.csv_file import Columns, csv_lines, read_columns
+from harness.runs.csv_file import Columns, csv_lines, read_columns, read_lines
 from harness.runs.files import (
     damaged,
     read_json,
@@ -65,6 +64,8 @@ CASES = "cases.csv"
 WEIGHTS = "weights.safetensors"
 RESULT_FILE = "result.json"
 MEASUREMENT_FILE = "measurement.json"
+TIME = "%Y-%m-%dT%H:%M:%S"
+"""The form of the time at which an action starts."""
 
 
 Stamp = tuple[int, int, int]
@@ -82,7 +83,20 @@ def _stamp(path: Path) -> Stamp | None:
 
 @lru_cache(maxsize=512)
 def _cases(path: Path, stamp: Stamp | None) -> Columns:
-    return read_columns(path, words=("case", "target", "failed"))
+    lines = read_columns(path, words=("case", "target", "failed"))
+    names = (lines[name] for name in ("case", "target") if name in lines)
+    _refuse_twice(path, [", ".join(each) for each in zip(*names, strict=True)])
+    return lines
+
+
+def _refuse_twice(path: Path, names: Sequence[object]) -> None:
+    """Raise StateError for a table with two lines of one name."""
+    known = set()
+    for name in names:
+        if name in known:
+            what = f"has two lines of {name}"
+            raise StateError(what, where=str(path), remedy=ANEW, code="PFB-K08")
+        known.add(name)
 
 
 @lru_cache(maxsize=4096)
@@ -231,7 +245,7 @@ class TrialFolder:
         path = self.attempts_file
         lines = path.read_text(encoding="utf-8") if path.exists() else "action,attempt,started\n"
         attempt = self.starts(action) + 1
-        line = f"{action},{attempt},{time.strftime('%Y-%m-%dT%H:%M:%S')}\n"
+        line = f"{action},{attempt},{time.strftime(TIME)}\n"
         write_bytes(path, (lines + line).encode())
         return attempt
 
@@ -254,11 +268,13 @@ class TrialFolder:
             return []
         with reading(self.history_file, "has no readable epochs", ANEW):
             self._refuse_changed(self.history_file)
-            with open(self.history_file, newline="", encoding="utf-8") as file:
-                return [
-                    {key: float(value) for key, value in row.items() if value}
-                    for row in csv.DictReader(file)
-                ]
+            header, lines = read_lines(self.history_file)
+            epochs = [
+                {key: float(value) for key, value in zip(header, line, strict=True) if value}
+                for line in lines
+            ]
+            _refuse_twice(self.history_file, [epoch["epoch"] for epoch in epochs])
+            return epochs
 
     def write_cases(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Write one line of scores for each test case, and in it for each of several targets."""
@@ -303,12 +319,13 @@ class TrialFolder:
         (target)" where there are several targets."""
         with reading(self.cases_file, "has no readable scores", ANEW):
             self._refuse_changed(self.cases_file)
-            with open(self.cases_file, newline="", encoding="utf-8") as file:
-                missed = [row for row in csv.DictReader(file) if row["failed"] == "True"]
-            if self.target:
-                missed = [row for row in missed if row["target"] == self.target]
-            named = not self.target and any("target" in row for row in missed)
-            return [f"{row['case']} ({row['target']})" if named else row["case"] for row in missed]
+            lines = _cases(self.cases_file, _stamp(self.cases_file))
+            missed = lines["failed"] == "True"
+            if "target" not in lines or self.target:
+                of_target = missed & (lines["target"] == self.target) if self.target else missed
+                return [*lines["case"][of_target]]
+            pairs = zip(lines["case"][missed], lines["target"][missed], strict=True)
+            return [f"{case} ({target})" for case, target in pairs]
 
     def _refuse_changed(self, path: Path) -> None:
         """Raise StateError for a file of a finished trial that is not what the trial wrote."""
@@ -331,24 +348,34 @@ class TrialFolder:
         arrays = {"mask": mask} if on_scan is None else {"mask": mask, "scan": on_scan}
         mask_file.write(self.mask_path(case), arrays)
 
-    def mask(self, case: str) -> NDArray[Any]:
-        """Read the mask (D, H, W) of `case` on the grid; of several targets bit k is target k.
+    def mask(self, case: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        """Read the mask of `case` on the grid, of this shape (D, H, W).
+
+        Of several targets bit k is target k. Raises StateError for an unreadable file, and for a
+        mask of another shape.
+        """
+        return self._mask(case, "mask", shape)
+
+    def mask_on_scan(self, case: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        """Read the mask of `case` on the voxels of its scan, of this shape, where it was scored.
+
+        Raises StateError as `mask` does, and for a mask that was scored on the grid.
+        """
+        return self._mask(case, "scan", shape)
+
+    def _mask(self, case: str, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        path = self.mask_path(case)
+        with reading(path, f"has no readable mask on {shape}", ANEW):
+            return mask_file.read(path, name, shape)
+
+    def mask_form(self, case: str) -> mask_file.Form:
+        """Shape and type that the mask of `case` claims to have.
 
         Raises StateError for an unreadable file.
         """
-        return self._mask(case, "mask")
-
-    def mask_on_scan(self, case: str) -> NDArray[Any]:
-        """Read the mask (D, H, W) of `case` on the voxels of its scan, where it was scored.
-
-        Raises StateError for an unreadable file, and for one of a mask scored on the grid.
-        """
-        return self._mask(case, "scan")
-
-    def _mask(self, case: str, name: str) -> NDArray[Any]:
         path = self.mask_path(case)
         with reading(path, "has no readable mask", ANEW):
-            return mask_file.read(path, name)
+            return mask_file.form(path, "mask")
 
     def mask_path(self, case: str) -> Path:
         """The path of the mask of `case`.

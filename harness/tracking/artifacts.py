@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from harness.data.wording import counted
+from harness.runs.files import refuse_linked
 from harness.tracking.faults import LOCKED_S, sqlite_path, unusable
 
 FOLDER = "mlartifacts"
@@ -27,6 +28,12 @@ def home_of(uri: str, folder: Path) -> Path | None:
     if database is None or not database.resolve().is_relative_to(folder.resolve()):
         return None
     return database.parent / FOLDER
+
+
+def refuse_linked_store(database: Path) -> None:
+    """Raise StorageError where a file that MLflow writes in a run folder is linked elsewhere."""
+    beside, kept = database.parent.glob(f"{database.name}*"), (database.parent / FOLDER).rglob("*")
+    refuse_linked([*beside, *kept])
 
 
 def bring_home(database: Path) -> str:

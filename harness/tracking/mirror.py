@@ -139,11 +139,14 @@ class Synchroniser:
     def _open(self) -> "MlflowStore":
         if self.store is None:
             os.environ |= QUIET
+            from harness.tracking.artifacts import home_of, refuse_linked_store
             from harness.tracking.faults import prepare_sqlite, sqlite_path
             from harness.tracking.store import MlflowStore
 
             path = sqlite_path(self.uri)
             if path is not None:
+                if home_of(self.uri, self.folder.path):
+                    refuse_linked_store(path)
                 prepare_sqlite(path)
             self.store = MlflowStore(self.folder, self.uri, self.experiment, restore=self.restore)
         return self.store

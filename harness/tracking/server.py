@@ -4,11 +4,13 @@
 
 MLflow's server has much more: an assistant that runs commands on this machine, jobs, a gateway to
 language models. Those routes answer 404, and the page is sent without the assistant's pane. Others
-on a shared machine reach 127.0.0.1, too; without the key every route but /health answers 401.
+on a shared machine reach 127.0.0.1, too; without the key every route answers 401, and a page of
+another server, which the browser sends the key to as well, gets 403.
 
 Standard input is a pipe that nobody writes to: it closes when its owner is gone, and this ends.
 """
 
+import json
 import os
 import re
 import secrets
@@ -18,9 +20,10 @@ import threading
 from pathlib import Path
 
 import uvicorn
+from graphql import GraphQLError, parse
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from harness.tracking.ui import KEY, LOCAL
 
@@ -47,16 +50,20 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            answer = self._answer(Request(scope)) or self.inside
-            await answer(scope, receive, send)
+            answer = self._answer(Request(scope))
+            if answer is None and scope["path"] == "/graphql":
+                body = await _body(Request(scope, receive))
+                answer, receive = _no_question(body), _again(body)
+            await (answer or self.inside)(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})
 
     def _answer(self, request: Request) -> Response | None:
         """The answer to the request; None where MLflow gives it."""
         path = request.url.path
-        if path == "/health":
-            return None
+        origin = request.headers.get("origin")
+        if origin and origin != f"{request.url.scheme}://{request.headers.get('host', '')}":
+            return PlainTextResponse("Asked for by a page of another server.\n", 403)
         cookie = f"pfbench-{request.url.port}"
         if self._right(request.query_params.get(QUERY, "")):
             place = f"/{path.lstrip('/')}"  # of this server, also where the path begins with //
@@ -76,6 +83,41 @@ class Door:
         return secrets.compare_digest(key.encode(), self.key.encode())
 
 
+async def _body(request: Request) -> bytes:
+    """The body of a request, as far as a question may be long."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > LONGEST:
+            break
+    return body
+
+
+def _again(body: bytes) -> Receive:
+    """The messages of a request whose body was read."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+def _no_question(body: bytes) -> Response | None:
+    """The answer to what is no question in GraphQL, on which MLflow would fail; None for one."""
+    try:
+        if len(body) > LONGEST:
+            raise ValueError("too long")
+        asked = json.loads(body)
+        parse(asked["query"])
+        for key, kind in (("variables", dict), ("operationName", str)):
+            if not isinstance(asked.get(key), kind | None):
+                raise TypeError(key)
+    except (ValueError, TypeError, KeyError, RecursionError, GraphQLError):
+        return PlainTextResponse("No question in GraphQL.\n", 400)
+    return None
+
+
+LONGEST = 1 << 20  # bytes of a question in GraphQL
 NO_FRAME = {"x-frame-options": "SAMEORIGIN", "cache-control": "no-store"}
 
 

@@ -20,6 +20,7 @@ from harness.errors import StorageError
 from harness.runs.events import Event
 from harness.runs.files import open_to_append
 from harness.runs.records import Failed
+from harness.runs.torch_cache import torch_cache
 from harness.trials.fork_server import Call, Child, ForkServer, Lost
 from harness.trials.shared_fork_server import connected
 from harness.trials.task import Task
@@ -111,7 +112,7 @@ def trial_environment() -> dict[str, str]:
     home = str(Path(harness.__file__).parent.parent)
     paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
     fixed = {"PYTHONPATH": os.pathsep.join(paths), "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-    return {**os.environ, **fixed}
+    return {**torch_cache(), **os.environ, **fixed}
 
 
 def _events(child: Child, silence_s: float) -> Iterator[Event]:

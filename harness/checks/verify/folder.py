@@ -2,8 +2,8 @@
 
     run.json ─► split.json, data.json ─► every trial ─► masks against labels ─► the tables
 
-Nothing is trained or written. What is wrong is a fault with its file and line; what could not be
-looked at, or only looks odd, is a note.
+Nothing is trained or written. What is wrong is a fault with its file and line, what is only odd a
+note; what could not be looked at is said to be so.
 """
 
 import fcntl
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harness.checks.verify.inspection import Fault, Inspection
 from harness.checks.verify.outcome import check_case, check_outcome
+from harness.checks.verify.rows import check_rows
 from harness.checks.verify.study import check_study
 from harness.checks.verify.tables import DAMAGED, check_tables, in_words
 from harness.checks.verify.trial import Trial, check_training, read
@@ -21,7 +22,7 @@ from harness.data.cache import open_volume
 from harness.data.ingest import digest as fingerprint
 from harness.data.split import Split
 from harness.data.wording import counted
-from harness.errors import ClusterError, DataError, PfbenchError, StateError
+from harness.errors import INCOMPLETE, ClusterError, DataError, PfbenchError, StateError
 from harness.runs.files import JsonObject
 from harness.runs.records import (
     FOLDS,
@@ -45,32 +46,55 @@ MENDING = (
 
 @dataclass(frozen=True)
 class Report:
-    """The faults and notes that `verify` found."""
+    """The faults and notes that `verify` found, and what it could not check."""
 
     trials: int
     faults: tuple[Fault, ...]
     """The faults in order of file and line."""
     notes: tuple[str, ...]
+    unchecked: tuple[str, ...] = ()
+    """What could not be checked, and why: neither right nor wrong."""
+    deep: bool = False
 
     @property
     def exit_code(self) -> int:
-        """The exit code: 5 with a fault (such a folder cannot be trusted or continued), else 0."""
-        return StateError.exit_code if self.faults else 0
+        """The exit code: 5 with a fault (such a folder cannot be trusted or continued), else 0.
+
+        4 where a deep check had to leave something out: who asks for it wants to rely on it.
+        """
+        if self.faults:
+            return StateError.exit_code
+        return INCOMPLETE if self.deep and self.unchecked else 0
 
     @property
     def record(self) -> JsonObject:
         """The report as a record for JSON."""
         faults = [asdict(fault) for fault in self.faults]
-        return {"trials": self.trials, "faults": faults, "notes": list(self.notes)}
+        return {
+            "trials": self.trials,
+            "faults": faults,
+            "notes": list(self.notes),
+            "unchecked": list(self.unchecked),
+        }
 
     @property
     def lines(self) -> list[str]:
-        """The report as lines: one for each fault, one for each note, the total, and the remedy."""
-        count = counted(len(self.faults), "fault") if self.faults else "no fault found"
+        """The report as lines: of each fault, note and gap, then the total, and the remedy."""
         notes = [f"note: {note}" for note in self.notes]
+        gaps = [f"not checked: {gap}" for gap in self.unchecked]
         remedy = [MENDING] if self.faults else []
-        total = f"{count} in {counted(self.trials, 'trial')}"
-        return [*map(str, self.faults), *notes, total, *remedy]
+        return [*map(str, self.faults), *notes, *gaps, self._total, *remedy]
+
+    @property
+    def _total(self) -> str:
+        trials = f"in {counted(self.trials, 'trial')}"
+        if self.faults:
+            return f"{counted(len(self.faults), 'fault')} {trials}"
+        if self.unchecked:
+            return (
+                f"no fault {trials} in what could be checked; the rest is neither right nor wrong"
+            )
+        return f"no fault found {trials}"
 
 
 def verify(run: Path, cache: Path | None = None, *, deep: bool = False) -> Report:
@@ -85,7 +109,9 @@ def verify(run: Path, cache: Path | None = None, *, deep: bool = False) -> Repor
     found = Inspection(folder.path, deep=deep)
     trials = _check(folder, cache, found)
     _access(found)
-    return Report(trials, tuple(sorted(found.faults)), tuple(found.notes))
+    return Report(
+        trials, tuple(sorted(found.faults)), tuple(found.notes), tuple(found.gaps), found.deep
+    )
 
 
 def _check(folder: RunFolder, cache: Path | None, found: Inspection) -> int:
@@ -225,7 +251,7 @@ def _check_run(
     found: Inspection,
 ) -> list[str]:
     trials = {name: read(folder.trial(name), found) for name in run.trials}
-    _rows(run, trials, folder.manifest_file, found)
+    check_rows(run, trials, folder.manifest_file, found)
     alike: dict[tuple[str, tuple[str, ...]], list[Trial]] = {}
     for trial in trials.values():
         cases = _cases(trial, run, splits)
@@ -267,21 +293,6 @@ def _of_fold(trial: Trial, run: RunManifest, splits: dict[int, Split]) -> JsonOb
     }
 
 
-def _rows(run: RunManifest, trials: dict[str, Trial], path: Path, found: Inspection) -> None:
-    """Check that every row of a table has trials of its system, and every trial a name."""
-    for suite, rows in run.suites.items():
-        for row in rows:
-            for name in row.trials:
-                trial = trials.get(name)
-                if trial is None:
-                    found.fault(path, f"suites.{suite}.{row.key}: trial {name} is not in trials")
-                elif trial.spec and trial.spec.system != row.system:
-                    what = f"trial {name} is of {trial.spec.system}, not {row.system}"
-                    found.fault(path, f"suites.{suite}.{row.key}: {what}")
-    for name in trials.keys() - run.names.keys():
-        found.fault(path, f"names: trial {name} has none")
-
-
 def _base(trial: Trial, trials: dict[str, Trial], found: Inspection) -> Trial | None:
     """The trial whose network this trial takes; a fault where that trial is not in the run."""
     if trial.spec is None or trial.spec.base is None:
@@ -308,13 +319,15 @@ def _labels(
     data = found.record(folder.volume_keys_file, VOLUME_KEYS)
     place = cache or folder.path / (data.cache if data else "")
     if data is None or not place.is_dir():
-        found.note("masks are not compared with labels: the prepared volumes are not there")
+        found.unchecked("masks against labels: the prepared volumes are not there (--cache DIR)")
         return
     for case in cases:
         try:
             volume = open_volume(place, data.of(volumes).get(case, "no-entry"))
         except DataError:
-            found.note(f"masks of {case} are not compared with its label, which cannot be read")
+            found.unchecked(
+                f"masks of {case}: its label cannot be read (repeat the command in run.json)"
+            )
             continue
         for trial in trials:
             check_case(trial, volume, found)

@@ -16,6 +16,7 @@ from harness.runs.files import JsonObject, read_json, refuse_unfit, sha256
 from harness.runs.records import CHANGED, broken_seal, wrong_keys
 
 T = TypeVar("T")
+SHOWN = 100  # faults of one record
 
 
 @dataclass(frozen=True, order=True)
@@ -50,12 +51,17 @@ class Inspection:
         self.faults: set[Fault] = set()
         self.notes: dict[str, None] = {}
         """The notes in order of appearance; a file that is read twice is noted once."""
+        self.gaps: dict[str, None] = {}
+        """What could not be checked, in order of appearance, each once."""
 
     def fault(self, path: Path, what: str, line: int = 0) -> None:
         self.faults.add(Fault(os.path.relpath(path, self.root), line, what))
 
     def note(self, what: str) -> None:
         self.notes[what] = None
+
+    def unchecked(self, what: str) -> None:
+        self.gaps[what] = None
 
     def bytes_of(self, path: Path) -> bytes | None:
         """The content of the file; None, and a fault, when the file cannot be read."""
@@ -101,8 +107,11 @@ class Inspection:
         try:
             return kind.validate_python(content)
         except ValidationError as error:
-            for key, what in wrong_keys(error):
+            wrong = wrong_keys(error)
+            for key, what in wrong[:SHOWN]:
                 self.fault(path, f"{key}: {what}")
+            if len(wrong) > SHOWN:
+                self.fault(path, f"{len(wrong) - SHOWN:,} more keys are wrong")
             return None
 
     def table(self, path: Path) -> list[CsvLine] | None:

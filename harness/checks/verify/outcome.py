@@ -9,7 +9,8 @@ measurement.json     has the quantiles of its own times
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,18 +26,23 @@ from harness.checks.verify.trial import Trial
 from harness.data.case import Spacing, Volume
 from harness.data.targets import held
 from harness.errors import StateError
+from harness.runs import plugins as registry
 from harness.runs.records import Measured, RunManifest, Scored
 from harness.runs.spec import TrialSpec
 from harness.runs.trial_folder import CASES, HISTORY, RESULT_FILE, WEIGHTS
-from harness.systems import plugin_metrics as extra_metrics
 from harness.systems.case_score import BESIDE, CaseScore
 from harness.systems.catalogue import Kind
 from harness.systems.cost import cost, parameters
 from harness.systems.evaluate import Line, of_cases, summary, without_target
 from harness.systems.metrics import score
 from harness.systems.overlap import overlap
+from harness.systems.plugin_metrics import Metric
+from harness.systems.plugin_metrics import scores as plugin_scores
+from harness.systems.plugin_metrics import summary as plugin_summary
 
-Scores = Callable[[NDArray[Any], NDArray[Any], Spacing, int | None, str], dict[str, float]]
+Figures = dict[str, float | None]
+"""Scores by name; None for a plug-in's metric that failed."""
+Scores = Callable[[NDArray[Any], NDArray[Any], Spacing, int | None, str], Figures]
 """A function from mask, label, spacing and a prefix of names to scores by name."""
 SCORES = tuple(name for name in CaseScore._fields if name != "failed")
 
@@ -111,6 +117,9 @@ def _result(
         "transductive": spec.tuned,
         "base": spec.base.id if spec.base else None,
     }
+    said = result.environment.get("precision", spec.protocol.precision)
+    if said != spec.protocol.precision:
+        found.fault(path, f"environment.precision: is {said}, not {spec.protocol.precision}")
     if trial.method:
         expected["parameters"] = parameters(trial.method.network)
         expected["parameters_inference"] = parameters(trial.method.for_inference().network)
@@ -219,7 +228,7 @@ def _summed_up(
     names = (*SCORES, "case", "target")
     extra = {name: None for row in rows for name in row if name not in names}
     whole = of_cases([{**extra, **row} for row in rows], tuple(extra))
-    for name, value in extra_metrics.summary(whole, tuple(extra)).items():
+    for name, value in plugin_summary(whole, tuple(extra)).items():
         said = result.extra_metrics.get(name, math.nan)
         if not same(said, value):
             what = f"{of}extra_metrics.{name}: is {said!r}, but cases.csv gives {value!r}"
@@ -247,29 +256,35 @@ def _masks(
         if path.stem not in cases:
             found.fault(path, "is of no test case")
             continue
+        kind = "b" if len(spec.data.names) == 1 else "u"
         try:
-            mask = trial.folder.mask(path.stem)
+            shape, dtype = trial.folder.mask_form(path.stem)
+            if dtype.kind != kind or (on_grid and shape != spec.data.grid):
+                found.fault(path, f"is {dtype} on {shape}, not a mask on {spec.data.grid}")
+            elif on_grid:
+                trial.folder.mask(path.stem, shape)
         except StateError as error:
             found.fault(path, error.what)
-            continue
-        kind = "b" if len(spec.data.names) == 1 else "u"
-        if (on_grid and mask.shape != spec.data.grid) or mask.dtype.kind != kind:
-            what = f"is {mask.dtype} on {mask.shape}, not a mask on {spec.data.grid}"
-            found.fault(path, what)
 
 
 def check_case(trial: Trial, volume: Volume, found: Inspection) -> None:
     """Check a case's lines in cases.csv against the overlap and volume of its masks."""
-    path = trial.folder.cases_file
+    path, spec = trial.folder.cases_file, trial.spec
     lines = found.table(path) if path.exists() else None
-    for place, target in enumerate(trial.spec.data.names if trial.spec else ("",)):
+    extra = registry.metrics(spec.plugins) if spec and not trial.lacks_plugin else {}
+    scores = partial(_all_scores, extra) if found.deep else _overlap
+    for place, target in enumerate(spec.data.names if spec else ("",)):
         named = (volume.case, target)
         line = next((line for line in lines or () if _named(line) == named), None)
-        scores = _all_scores if found.deep else _overlap
         try:
             given = _given(trial, volume, scores, place if target else None)
-        except (StateError, ValueError, TypeError):
-            return  # unreadable or on another grid, as `check_outcome` says
+        except StateError as error:
+            found.fault(trial.folder.mask_path(volume.case), error.what)
+            return
+        except (ArithmeticError, TypeError, ValueError) as error:
+            what = f"does not fit the label of its case: {error}"
+            found.fault(trial.folder.mask_path(volume.case), what)
+            return
         if line is not None:
             _check_line(line, given, path, found)
 
@@ -279,43 +294,56 @@ def _named(line: CsvLine) -> tuple[str, str]:
     return line.cells.get("case", ""), line.cells.get("target", "")
 
 
-def _check_line(line: CsvLine, given: dict[str, float], path: Path, found: Inspection) -> None:
-    said = found.numbers(path, line, text=line.cells.keys() - given)
+def _check_line(line: CsvLine, given: Figures, path: Path, found: Inspection) -> None:
+    blank = {name for name, value in given.items() if value is None}
+    said = found.numbers(path, line, text=line.cells.keys() - given, blank=blank)
     for name, value in given.items():
-        if name in said and not same(said[name], value):
-            what = f"{name} is {said[name]!r}, but mask and label give {value!r}"
+        if name in line.cells and not _alike(said.get(name), value):
+            what = f"{name} is {line.cells[name]}, but mask and label give {value!r}"
             found.fault(path, what, line.number)
 
 
-def _given(trial: Trial, volume: Volume, scores: Scores, place: int | None) -> dict[str, float]:
+def _alike(first: float | None, second: float | None) -> bool:
+    return first == second if first is None or second is None else same(first, second)
+
+
+def _given(trial: Trial, volume: Volume, scores: Scores, place: int | None) -> Figures:
     """Return what masks and labels of a case give, by the column of cases.csv.
 
-    `place`: of which of several targets. Raises StateError for a mask that cannot be read,
-    ValueError for one on another grid.
+    `place`: of which of several targets. Raises StateError for a mask that cannot be read, or is on
+    another grid.
     """
-    on_grid = trial.folder.mask(volume.case), volume.label, volume.spacing_mm
+    mask = trial.folder.mask(volume.case, volume.label.shape)
+    on_grid = mask, volume.label, volume.spacing_mm
     if trial.spec is None or trial.spec.protocol.scored_on == "grid":
         return scores(*on_grid, place, "")
     on_scan = on_grid
     if volume.scan:
-        mask = trial.folder.mask_on_scan(volume.case)
+        mask = trial.folder.mask_on_scan(volume.case, volume.scan.shape)
         on_scan = mask, volume.scan.label, volume.scan.spacing_mm
     return scores(*on_scan, place, "") | scores(*on_grid, place, BESIDE)
 
 
 def _all_scores(
-    mask: NDArray[Any], label: NDArray[Any], spacing_mm: Spacing, place: int | None, before: str
-) -> dict[str, float]:
-    """Return every score of a mask, distances too, as when the trial was scored."""
+    extra: Mapping[str, Metric],
+    mask: NDArray[Any],
+    label: NDArray[Any],
+    spacing_mm: Spacing,
+    place: int | None,
+    before: str,
+) -> Figures:
+    """Return every score of a mask, distances and plug-ins' too, as when the trial was scored."""
     if place is not None:
         mask, label = held(mask, place), held(label, place)
     found = score(mask, label > 0, spacing_mm)
-    return {f"{before}{name}": getattr(found, name) for name in SCORES}
+    figures = {f"{before}{name}": getattr(found, name) for name in SCORES}
+    beside = before or not extra
+    return figures if beside else figures | plugin_scores(extra, mask, label > 0, spacing_mm)[0]
 
 
 def _overlap(
     mask: NDArray[Any], label: NDArray[Any], spacing_mm: Spacing, place: int | None, before: str
-) -> dict[str, float]:
+) -> Figures:
     pair = (mask, label) if place is None else (held(mask, place), held(label, place))
     counts = overlap(*pair)
     voxel_ml = math.prod(spacing_mm) / 1000

@@ -93,7 +93,7 @@ def _failed(end: PointEnd, path: Path, found: Inspection) -> None:
 def _derived(study: StudyManifest, folder: RunFolder, found: Inspection) -> None:
     """Check study.csv, study.md and best.yaml against versions made again in memory."""
     if study.status == "running":
-        found.note("tables are not compared: the study was cut off; the same command continues it")
+        found.unchecked("tables: the study was cut off; the same command continues it")
         return
     path = folder.path / "study.csv"
     try:

@@ -11,9 +11,10 @@ What came out of it is checked by `harness.checks.verify.outcome`.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from pydantic import ValidationError
@@ -23,7 +24,7 @@ from harness.errors import StateError
 from harness.runs import plugins as registry
 from harness.runs.records import MEASUREMENT, RESULT, Failed, Measured, Reported, Scored
 from harness.runs.spec import Data, TrialSpec
-from harness.runs.trial_folder import MEASUREMENT_FILE, RESULT_FILE, TrialFolder
+from harness.runs.trial_folder import MEASUREMENT_FILE, RESULT_FILE, TIME, Action, TrialFolder
 from harness.systems import catalogue as systems
 from harness.systems.methods import Method
 from harness.trials import checkpoint
@@ -106,8 +107,8 @@ def check_training(trial: Trial, protocol: Mapping[str, Any], found: Inspection)
         _attempts(trial, found)
         return
     if trial.lacks_plugin:
-        needed = ", ".join(trial.spec.plugins)
-        found.note(f"trial {trial.folder.id}: network not rebuilt without --plugin ({needed})")
+        needed = " ".join(f"--plugin RUN_DIR/plugins/{each}.py" for each in trial.spec.plugins)
+        found.unchecked(f"trial {trial.folder.id}: network and metrics of a plug-in ({needed})")
     elif trial.method is None:
         found.fault(trial.folder.spec_file, "describes a network that this version cannot build")
     if trial.folder.history_file.exists():
@@ -202,7 +203,7 @@ def _same_history(trial: Trial, rows: list[dict[str, float]], found: Inspection)
 
 
 def _attempts(trial: Trial, found: Inspection) -> None:
-    """Check that starts are numbered, and that an end belongs to the last start."""
+    """Check that starts are numbered and dated, and that an end belongs to the last start."""
     path = trial.folder.path / "attempts.csv"
     counts: Counter[str] = Counter()
     for line in (found.table(path) if path.exists() else None) or []:
@@ -211,6 +212,10 @@ def _attempts(trial: Trial, found: Inspection) -> None:
         if attempt != str(counts[action]):
             what = f"attempt {attempt} of {action}, where {counts[action]} is next"
             found.fault(path, what, line.number)
+        if action not in get_args(Action):
+            found.fault(path, f"action is {action!r}", line.number)
+        if not _dated(line.cells.get("started", "")):
+            found.fault(path, f"started is {line.cells.get('started')!r}", line.number)
     measured = counts.pop("measure", 0)
     for name, end, starts in (
         (RESULT_FILE, trial.result, counts.total()),
@@ -221,3 +226,10 @@ def _attempts(trial: Trial, found: Inspection) -> None:
         elif end and end.attempts != starts:
             what = f"{starts} starts, but {name} is the end of attempt {end.attempts}"
             found.fault(path, what)
+
+
+def _dated(text: str) -> bool:
+    try:
+        return bool(datetime.strptime(text, TIME))
+    except ValueError:
+        return False
