@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from typing import NamedTuple
 
 import pytest
 from helper_made_run import made_run, made_trial, measured, row, scored, spec
+from helper_ports import free_port
 from test_probe import probed
 
 from harness.runs.run_folder import RunFolder
@@ -83,12 +83,6 @@ def record(arguments):
         measured().write(task.folder.measurement_file)
     print(json.dumps({"event": "end", "reason": "ok"}), flush=True)
     return 0
-
-
-def free_port():
-    with socket.socket() as any_socket:
-        any_socket.bind(("127.0.0.1", 0))
-        return any_socket.getsockname()[1]
 
 
 @contextlib.contextmanager

@@ -6,12 +6,12 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import tomllib
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import nibabel
@@ -20,6 +20,7 @@ import pytest
 import torch
 import yaml
 from helper_documents import PAGES, TOP, in_blocks, in_sentences, leaf, options
+from helper_ports import free_port
 
 from harness.data import phantom
 from harness.runs.settings import PROFILES, resolve
@@ -251,9 +252,7 @@ def call(cwd: Path, *words: str) -> None:
 
 def serve(cwd: Path, *words: str) -> None:
     """Start it, wait until it answers, press Ctrl-C."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         command(*words, "--port", str(port)), cwd=cwd, env=environment(cwd), start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -281,7 +280,9 @@ def complete(home: Path, *words: str) -> None:
 
 def answers(port: int) -> bool:
     try:
-        with urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as page:
-            return page.status == 200
+        with urlopen(f"http://127.0.0.1:{port}/", timeout=10):
+            return True
+    except HTTPError as error:
+        return error.code == 401  # it wants the key
     except OSError:
         return False

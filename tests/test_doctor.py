@@ -2,7 +2,6 @@
 
 import http.server
 import json
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import threading
 from contextlib import contextmanager
 
 import pytest
+from helper_ports import free_port
 
 from harness.checks.doctor.examine import examine, exit_code, records, show
 from harness.checks.doctor.machine import data, disk, listeners, output
@@ -245,8 +245,7 @@ def test_another_server_in_its_place_is_told_apart(tmp_path, server, path, said)
 
 @pytest.mark.parametrize("kind", ["http", "postgresql"])
 def test_a_server_that_is_down_is_named_without_its_password(tmp_path, kind):
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
+    port = free_port()
     finding = at(tmp_path, f"{kind}://me:s3cr3t@127.0.0.1:{port}/db")
     assert finding.state == "fail"
     assert "does not answer" in finding.what

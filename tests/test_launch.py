@@ -111,17 +111,24 @@ def alone():
             from ray._private.authentication.authentication_utils import is_token_auth_enabled
             from ray._common.usage import usage_lib
 
-            here, sockets = psutil.Process(), []
-            for process in [here, *here.children(recursive=True)]:
-                with contextlib.suppress(psutil.NoSuchProcess):  # one that has just ended
-                    of_process = process.net_connections("inet")
-                    sockets += [s for s in of_process if s.status == psutil.CONN_LISTEN]
+            def looked():
+                here, found = psutil.Process(), set()
+                for process in [here, *here.children(recursive=True)]:
+                    with contextlib.suppress(psutil.NoSuchProcess):  # one that has just ended
+                        of_process = process.net_connections("inet")
+                        found |= {(process.pid, *s.laddr) for s in of_process
+                                  if s.status == psutil.CONN_LISTEN}
+                return found
+
+            # A look reads handles, then the sockets of the machine: one of another process may have
+            # the number of one that was closed meanwhile. It is not there in both looks.
+            sockets = looked() & looked()
             facts = {
                 "auto": ray._private.auto_init_hook.enable_auto_connect,
                 "token": is_token_auth_enabled(),
                 "usage": usage_lib.usage_stats_enabled(),
                 "mlflow": "mlflow" in sys.modules,
-                "listening": [socket.laddr.ip.removeprefix("::ffff:") for socket in sockets],
+                "listening": [ip.removeprefix("::ffff:") for _, ip, _ in sockets],
             }
         print(json.dumps(facts))"""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "CI", "PYTEST"))}

@@ -3,16 +3,17 @@
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
 from helper_made_run import METRICS, history, made_run, made_trial, measured, row, scored, spec
 from helper_mirrored_run import empty_store
+from helper_ports import free_port
 
 from harness.runs.run_folder import RunFolder
 from harness.runs.suites import chosen
@@ -60,8 +61,7 @@ def pages(tmp_path_factory):
     out = tmp_path_factory.mktemp("ui")
     empty_store(out / "mlflow.db")
     finished_table5(out)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     code = "from harness.cli import main; main()"
     with open(out / "said.txt", "w", encoding="utf-8") as said:
         process = subprocess.Popen(

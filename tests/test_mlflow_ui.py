@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import psutil
 import pytest
 from helper_made_run import MadeRun
 from helper_mirrored_run import empty_store
+from helper_ports import free_port
 
 TOP = Path(__file__).parent.parent
 READY = "Ctrl-C ends it"
@@ -32,8 +32,7 @@ def run(tmp_path_factory):
 @pytest.fixture
 def page(run):
     """`pfbench ui` on its way, in a process group of its own, and its port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     code = "from harness.cli import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "ui", str(run), "--port", str(port)],

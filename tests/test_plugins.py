@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -151,6 +152,42 @@ def test_a_plug_in_that_ends_the_process_is_told(tmp_path):
     (tmp_path / "quits.py").write_text("import os\nos._exit(0)\n")
     done = pfbench("check-plugin", tmp_path / "quits.py", expect=2)
     assert "quits.py:2: EndsProcess: it ends the process (os._exit(0))" in done.said
+
+
+def test_a_plug_in_that_never_ends_is_told(tmp_path):
+    path = tmp_path / "loops.py"
+    path.write_text("while True:\n    pass\n")
+    done = pfbench("check-plugin", path, "--limit", 1, expect=2)
+    assert re.search(r"loops\.py:[12]: OutOfTime: is not done after 1 s", done.said)
+    path.write_text("""if True:
+        from torch import nn
+        from harness.plugin import Patches, System
+
+        def network(modalities):
+            while True:
+                pass
+
+        SYSTEMS = {"mine": System("Mine", network, Patches)}
+        """)
+    said = pfbench("check-plugin", path, "--limit", 2, expect=2).said
+    assert re.search(r"build: is not done after 2 s\. Try: look at line [67] of the plug-in", said)
+
+
+def test_a_plug_in_that_catches_everything_for_ever_ends_the_command(tmp_path):
+    path = tmp_path / "loops.py"
+    path.write_text("""if True:
+        def again():
+            try:
+                while True:
+                    pass
+            finally:
+                again()
+
+        again()
+        """)
+    command = [sys.executable, "-m", "harness.cli", "check-plugin", str(path), "--limit", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=TOP, check=False)
+    assert done.returncode == 2 and "catches what would end it" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,11 @@ import pickle
 import random
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +35,7 @@ import nibabel
 import numpy as np
 import pytest
 from helper_in_process import contents, pfbench
+from helper_ports import free_port
 from test_catalogue_state import Evil
 
 from harness.data import cache
@@ -208,8 +209,7 @@ def test_x13_what_is_wrong_with_a_file_does_not_name_the_patient(tmp_path):
     ids=lambda arguments: arguments[0],
 )  # fmt: skip
 def test_x2_no_command_runs_modules_of_the_current_folder(ran, tmp_path, arguments):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     places = {"RUN": ran.out, "SCANS": ran.home.parent / PATIENT / "scans", "PORT": port,
               "MASKS": tmp_path / "masks", "STUDY": tmp_path / "study"}  # fmt: skip
     words = [str(places.get(word, word)) for word in arguments]
@@ -226,9 +226,12 @@ def answers(port: int) -> None:
     """Wait until the pages are served."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/"):
+        try:
+            return urllib.request.urlopen(f"http://127.0.0.1:{port}/").close()
+        except urllib.error.HTTPError:  # it wants the key
             return
-        time.sleep(0.5)
+        except OSError:
+            time.sleep(0.5)
     raise AssertionError("no page")
 
 

@@ -8,9 +8,14 @@ keep     saved and loaded weights predict the same
 targets  two of them: a channel of each, a finite loss, a mask of both; or one alone, and says so
 """
 
+import os
+import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -22,6 +27,7 @@ from harness.checks.finding import Diagnosis
 from harness.data.request import reduced_grid
 from harness.data.targets import packed
 from harness.data.wording import listed
+from harness.errors import UsageError
 from harness.runs import plugins as registry
 from harness.runs.plugin_file import Plugin, contained
 from harness.runs.settings import PROFILES
@@ -32,6 +38,11 @@ from harness.systems.methods import Grid, Image, LowResolution, Mask, Method, Pa
 from harness.systems.plugin_metrics import Metric
 
 SEED = 0
+LIMIT_S = 600.0
+"""Seconds of one step, of which most take less than ten."""
+AGAIN_S = 1.0
+RINGS = 5
+END = os._exit  # as it is outside of `contained`
 Step = Callable[[], str]
 
 
@@ -43,24 +54,55 @@ class Broken(Exception):
         self.remedy = remedy
 
 
-def check(path: Path, data_root: Path | None = None) -> Iterator[Diagnosis]:
-    """The findings on a plug-in file, one by one.
+class OutOfTime(BaseException):
+    """The error for a plug-in's code that does not come to its end; none that it catches itself."""
+
+
+@contextmanager
+def within(limit_s: float) -> Iterator[None]:
+    """Raise OutOfTime in the block once it has taken longer.
+
+    Again, each second, where the block catches it; one that goes on all the same ends the process.
+    """
+    rings = count()
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        what = f"is not done after {limit_s:g} s"
+        if next(rings) == RINGS:
+            os.write(2, f"the plug-in {what}, and catches what would end it\n".encode())
+            END(UsageError.exit_code)
+        raise OutOfTime(what)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, limit_s, AGAIN_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def check(
+    path: Path, data_root: Path | None = None, limit_s: float = LIMIT_S
+) -> Iterator[Diagnosis]:
+    """The findings on a plug-in file, one by one; a step that takes longer than `limit_s` fails.
 
     Raises UsageError when the file cannot be loaded.
     """
-    with contained():
+    with within(limit_s), contained():
         [plugin] = registry.add([path])
     brings = {"systems": plugin.systems, "metrics": plugin.metrics, "data sets": plugin.datasets}
     listed = "; ".join(f"{kind} {', '.join(names)}" for kind, names in brings.items() if names)
     yield Diagnosis(plugin.name, "ok", f"loads as {plugin.id}: {listed}")
     for name in plugin.systems:
-        yield from check_system(name, str(path))
+        yield from check_system(name, str(path), limit_s)
     for name, metric in plugin.metrics.items():
-        yield from _guarded(name, str(path), {"scores": lambda m=metric: _scores(m)})  # type: ignore[misc]
-    yield from _datasets(plugin, path, data_root)
+        steps: dict[str, Step] = {"scores": lambda m=metric: _scores(m)}  # type: ignore[misc]
+        yield from _guarded(name, str(path), steps, limit_s)
+    yield from _datasets(plugin, path, data_root, limit_s)
 
 
-def check_system(name: str, source: str = "") -> Iterator[Diagnosis]:
+def check_system(name: str, source: str = "", limit_s: float = LIMIT_S) -> Iterator[Diagnosis]:
     """The findings on one system; the first failing step of a profile is the profile's last.
 
     `source` is the file whose lines errors are told by.
@@ -78,18 +120,22 @@ def check_system(name: str, source: str = "") -> Iterator[Diagnosis]:
                 "quick: keep": lambda: _keeps(name),
                 "quick: targets": lambda: _takes_several(name),
             }
-        yield from _guarded(name, source, steps)
+        yield from _guarded(name, source, steps, limit_s)
 
 
-def _guarded(name: str, source: str, steps: dict[str, Step]) -> Iterator[Diagnosis]:
+def _guarded(name: str, source: str, steps: dict[str, Step], limit_s: float) -> Iterator[Diagnosis]:
     for title, step in steps.items():
         where = f"{name} {title}"
         try:
-            with contained():
+            with within(limit_s), contained():
                 said = step()
             yield Diagnosis(where, "ok", said)
         except Broken as error:
             yield Diagnosis(where, "fail", str(error), error.remedy)
+            return
+        except OutOfTime as error:
+            remedy = f"{_advice(error, source)}; --limit with more seconds where it needs them"
+            yield Diagnosis(where, "fail", str(error), remedy)
             return
         except Exception as error:  # somebody else's code: whatever it raises is a finding
             what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -97,7 +143,7 @@ def _guarded(name: str, source: str, steps: dict[str, Step]) -> Iterator[Diagnos
             return
 
 
-def _advice(error: Exception, source: str) -> str:
+def _advice(error: BaseException, source: str) -> str:
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == source]
     place = f"line {lines[-1]} of the plug-in" if lines else "the shapes it is called with"
     if "meta" in str(error).lower() or isinstance(error, NotImplementedError):
@@ -314,14 +360,15 @@ def _scores(metric: Metric) -> str:
     return f"{metric.title}: {', '.join(values)} for {', '.join(cases)}"
 
 
-def _datasets(plugin: Plugin, path: Path, root: Path | None) -> Iterator[Diagnosis]:
+def _datasets(plugin: Plugin, path: Path, root: Path | None, limit_s: float) -> Iterator[Diagnosis]:
     for name in plugin.datasets:
         if root is None:
             what = "its cases were not looked at"
             remedy = f"pfbench check-plugin {path} --data-root DIR"
             yield Diagnosis(f"{name} cases", "warn", what, remedy)
         else:
-            yield from _guarded(name, str(path), {"cases": lambda n=name: _cases(n, root)})  # type: ignore[misc]
+            steps: dict[str, Step] = {"cases": lambda n=name: _cases(n, root)}  # type: ignore[misc]
+            yield from _guarded(name, str(path), steps, limit_s)
 
 
 def _cases(name: str, root: Path) -> str:

@@ -16,11 +16,15 @@ def check_plugin(
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of volumes, for data sets that it brings.")
     ] = None,
+    limit: Annotated[
+        float, typer.Option(min=1, help="Seconds that loading it, and each step, may take.")
+    ] = 600,
     as_json: Json = False,
 ) -> None:
     """Hold a plug-in to what every system keeps; exit code 2 when something is not kept.
 
-    Builds each network in both profiles, trains a step, predicts a volume, saves and loads.
+    Builds each network in both profiles, trains a step, predicts a volume, saves and loads. What
+    takes longer than --limit is not kept.
 
     Example:
 
@@ -32,7 +36,7 @@ def check_plugin(
 
     screen = Screen(quiet=as_json)
     found = []
-    for finding in contract.check(file, data_root):
+    for finding in contract.check(file, data_root, limit):
         found.append(finding)
         remedy = f". Try: {finding.remedy}" if finding.remedy else ""
         screen.say(f"{finding.state:<4}  {finding.name}: {finding.what}{remedy}")
