@@ -13,7 +13,6 @@ X19  hostile volumes within 1 GB: test_catalogue_data.py; hostile YAML: test_cat
 """
 
 import ast
-import contextlib
 import gzip
 import json
 import os

@@ -408,6 +408,14 @@ def test_a_built_in_suite_has_no_columns_of_its_own(run):
     assert "suite_files.table3: is the name of a built-in suite" in forged(run, change)
 
 
+@pytest.mark.parametrize("key", ["nobodys", "nobodys/none"])
+def test_rows_and_systems_that_nobody_knows_are_faults(run, key):
+    content = run.run().model_dump(by_alias=True, exclude_unset=True)
+    content["suites"]["table3"][0] |= {"key": key, "system": "nobodys"}
+    type(run.run()).model_validate(content).write(run.manifest_file)
+    assert f"suites.table3.{key}: " in whats(run)
+
+
 def test_names_of_trials_are_those_of_their_rows(run):
     first, second = run.run().trials
 

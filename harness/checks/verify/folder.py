@@ -259,6 +259,9 @@ def _check_run(
         check_outcome(trial, _base(trial, trials, found), run, cases, found)
         if trial.spec and trial.scored:
             alike.setdefault((trial.spec.tested, cases), []).append(trial)
+    if run.given_alone:
+        found.unchecked("masks against references: only `pfbench score` has these")
+        alike.clear()
     for (volumes, cases), scored in alike.items():
         _labels(scored, cases, volumes, folder, cache, found)
     check_tables(run, folder, found)

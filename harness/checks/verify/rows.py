@@ -12,14 +12,14 @@ from pydantic import ValidationError
 
 from harness.checks.verify.inspection import Inspection
 from harness.checks.verify.trial import Trial
-from harness.errors import PfbenchError
+from harness.errors import PfbenchError, UsageError
 from harness.runs import plugins as registry
 from harness.runs.plan import resolved, with_needed
 from harness.runs.records import RowRecord, RunManifest, wrong_keys
 from harness.runs.settings import Settings
 from harness.runs.spec import GIVEN, TrialSpec, code_version
 from harness.runs.suite import UNTUNED, Row, parted, untuned_row
-from harness.runs.suites import OURS, suite
+from harness.runs.suites import OURS
 from harness.systems.catalogue import SYSTEMS, system
 
 Specs = Mapping[str, TrialSpec]
@@ -45,7 +45,7 @@ def check_rows(
         if table in run.suite_files:
             found.fault(path, f"suite_files.{table}: is the name of a built-in suite")
     for table, rows in run.suites.items():
-        if parted(table)[0] in run.suite_files:
+        if parted(table)[0] in run.suite_files and not run.given_alone:
             found.note(f"{table}: titles and cells of rows are what run.json says (own suite)")
             continue
         for row in rows:
@@ -84,7 +84,11 @@ def _row(
 ) -> None:
     """Check title, cells and options of a row."""
     where = f"suites.{table}.{row.key}"
-    known = catalogued(run, table, row)
+    try:
+        known = catalogued(run, table, row)
+    except UsageError as error:
+        found.fault(path, f"{where}: {error.what}")
+        return
     if known is None:
         found.fault(path, f"{where}: is no row of {table}")
         return
@@ -105,7 +109,8 @@ def _row(
 def catalogued(run: RunManifest, table: str, row: RowRecord) -> Row | None:
     """The row as it is named without the run; None for one that its table cannot have.
 
-    Of a system that the catalogue lacks, the name is that which the run gives the system.
+    Of a system that the catalogue lacks, the name is that which the run gives the system. Raises
+    UsageError for a suite or a system that neither knows.
     """
     name, where = parted(table)
     title = run.system(row.system).title
@@ -113,7 +118,7 @@ def catalogued(run: RunManifest, table: str, row: RowRecord) -> Row | None:
         _, _, settings = row.key.rpartition("/")
         return Row(row.key, f"{title}, {settings}", row.system, cells=(title, settings))
     key = row.key.removesuffix(UNTUNED) if where else row.key
-    listed = {each.key: each.in_profile(run.profile) for each in suite(name).rows}
+    listed = {each.key: each.in_profile(run.profile) for each in run.suite(table).rows}
     if key == row.system.removeprefix(GIVEN):
         listed.setdefault(key, Row(key, title, row.system, cells=(title,)))
     if key not in listed:
