@@ -18,12 +18,12 @@ from harness.systems.methods import (
     LowResolution,
     Method,
     Patches,
-    PatchFree,
     Stage,
     WholeVolume,
     batch,
     binary_losses,
 )
+from harness.systems.patch_free import PatchFree
 from harness.systems.plugin_metrics import Metric
 from harness.systems.plugin_system import System
 from models.losses import segmentation_loss

@@ -111,8 +111,8 @@ def fusion_terms(
     image: Tensor,
     label: Tensor,
     *,
-    ssl: Similarity = "exact",
-    tel: bool = True,
+    ssl: Similarity,
+    tel: bool,
 ) -> dict[str, Tensor]:
     """The two halves of L_tfm (eq. 13), "tel" and "ssl", as far as they are asked for.
 

@@ -61,14 +61,31 @@ def test_everything_else_is_left_to_pytorch(x):
 
 
 @pytest.mark.parametrize("kernel, padding", [(4, 1), (2, 0)])
-def test_a_transposed_convolution_has_the_values_and_gradients_of_pytorch(kernel, padding):
+@pytest.mark.parametrize(
+    "shape", [(1, 4, 5, 6, 7), (2, 4, 5, 6, 7), (1, 4, 64, 81, 2)], ids=["lone", "batch", "large"]
+)
+def test_a_transposed_convolution_has_the_values_and_gradients_of_pytorch(shape, kernel, padding):
     torch.manual_seed(0)
     ours = ConvTranspose3d(4, 5, kernel, stride=2, padding=padding)
-    theirs = nn.ConvTranspose3d(4, 5, kernel, stride=2, padding=padding)
+    theirs = nn.ConvTranspose3d(4, 5, kernel, stride=2, padding=padding).double()
     theirs.load_state_dict(ours.state_dict())
-    x = torch.randn(1, 4, 5, 6, 7)
-    for given, expected in zip(gradients(ours, x), gradients(theirs, x), strict=True):
-        torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-4)
+    x = torch.randn(shape)
+    for given, expected in zip(gradients(ours, x), gradients(theirs, x.double()), strict=True):
+        torch.testing.assert_close(given, expected.float(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "shape, forward",
+    [((1, 4, 5, 6, 7), "aten::addmm"), ((1, 4, 64, 81, 2), "aten::conv_transpose3d")],
+    ids=["lone", "large"],
+)
+def test_doubling_is_a_product_where_onednn_is_not_asked_or_takes_longer(shape, forward):
+    double = ConvTranspose3d(4, 4, 2, stride=2)
+    with profile() as seen:
+        double(torch.randn(shape, requires_grad=True)).sum().backward()
+    names = {event.key for event in seen.key_averages()}
+    assert forward in names
+    assert not names & {"aten::slow_conv_transpose3d", "aten::convolution_backward"}
 
 
 def test_a_transposed_convolution_leaves_its_channels_last_as_onednn_computes_them():

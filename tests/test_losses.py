@@ -463,7 +463,7 @@ def test_the_similarity_variants_reach_the_objective():
     target = losses.fuse(image, label)
     official = losses.spatial_similarity_loss_pooled_official(prob, sr, target)
     fixed = losses.spatial_similarity_loss_pooled_fixed(losses.fuse(sr, prob), target)
-    terms = partial(fusion_terms, prob, sr, image, label)
+    terms = partial(fusion_terms, prob, sr, image, label, tel=True)
     assert terms(ssl="pooled_l1_official")["ssl"] == official != fixed
     assert terms(ssl="pooled_l1_fixed")["ssl"] == fixed
 
@@ -508,5 +508,7 @@ def test_weights_are_those_of_equation_19_but_for_what_is_given():
     assert weights_of({"tel": 0.5}, **every) == replace(EQUATION_19, tel=0.5)
     without = weights_of({"tel": 0}, **every | {"tel": False, "ssl": "none"})
     assert without == replace(EQUATION_19, tel=0.0, ssl=0.0)
+    unguided = weights_of({}, **every | {"sgm": False})
+    assert unguided == replace(EQUATION_19, sgl=0.0)
     with pytest.raises(ValueError, match="L_tel needs tel=true"):
         weights_of({"tel": 0.5}, **every | {"tel": False})

@@ -10,8 +10,8 @@ from torch import nn
 from harness.systems import catalogue as systems
 from harness.systems.protocol import Protocol
 from models.conv import Conv3d
-from models.precision import autocast, guard
-from models.recompute import recompute
+from models.precision import autocast, guard, ieee_float32
+from models.recompute import blocks, recompute
 
 GRID = (32, 64, 64)
 FP32, BF16 = Protocol(), Protocol(precision="bf16")
@@ -93,6 +93,27 @@ def test_recomputed_blocks_give_the_same_step_and_statistics(name):
 @pytest.mark.parametrize("name", systems.SYSTEMS)
 def test_recomputed_blocks_keep_less_for_the_gradient(name):
     assert kept_bytes(name, SPARING) < 0.7 * kept_bytes(name, FP32)
+
+
+@pytest.mark.parametrize(
+    "name, drawn",
+    [
+        ("san", {"Unit", "Context", "Attend", "Finer"}),
+        ("vnet", {"FirstStage", "Stage", "Down", "Up"}),
+        ("resunet3d", {"ResBlock"}),
+        ("unet3d", {"PlainBlock"}),
+    ],
+)
+def test_the_blocks_that_the_figure_draws_are_recomputed(name, drawn):
+    network = method(name, FP32).network
+    assert {type(block).__name__ for block in blocks(network)} == drawn
+
+
+def test_float32_is_not_rounded_to_tf32():
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    ieee_float32()
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_what_pfseg_computes_on_the_full_grid_is_not_kept():

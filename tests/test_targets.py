@@ -229,9 +229,10 @@ def test_a_loss_of_three_targets_is_the_mean_of_the_three(term):
 @pytest.mark.parametrize("ssl", ["exact", "pooled_l1_official", "pooled_l1_fixed"])
 def test_the_fusion_of_three_targets_is_the_mean_of_three_fusions(ssl):
     sr, image, prob, label = batch(2, 0), batch(2, 1), batch(3, 2), (batch(3, 3) < 0.3).float()
-    together = fusion_terms(prob, sr, image, label, ssl=ssl)
+    together = fusion_terms(prob, sr, image, label, ssl=ssl, tel=True)
     alone = [
-        fusion_terms(prob[:, k : k + 1], sr, image, label[:, k : k + 1], ssl=ssl) for k in range(3)
+        fusion_terms(prob[:, k : k + 1], sr, image, label[:, k : k + 1], ssl=ssl, tel=True)
+        for k in range(3)
     ]
     for name in ("tel", "ssl"):
         mean = float(sum(each[name] for each in alone)) / 3

@@ -111,7 +111,7 @@ SYSTEMS: dict[str, SystemEntry] = {
         of_data={name: {"points": POINTS_OF_GLIOMA} for name in ("brats", "phantom")},
     ),
     "pfseg": SystemEntry(
-        "PFSeg", "patch-free", "models.pfseg:build", "harness.systems.methods:PatchFree",
+        "PFSeg", "patch-free", "models.pfseg:build", "harness.systems.patch_free:PatchFree",
         "Wang et al., arXiv:2210.14645",
         options={
             "backbone": "resunet", "srt": True, "sgm": True, "msres": "sgm+encoder",

@@ -18,7 +18,7 @@ from harness.data.scan_view import way_back
 from harness.data.targets import held, packed
 from harness.systems import plugin_metrics as extra_metrics
 from harness.systems.case_score import BESIDE, MEANS
-from harness.systems.methods import Mask, Method, counted
+from harness.systems.methods import Mask, Method, some_of
 from harness.systems.metrics import score
 from harness.systems.plugin_metrics import Metric
 
@@ -85,7 +85,7 @@ def evaluate(
         keep(volume.case, Masks(mask, None if way is None else whole.mask), dice)
         rows += found
     total = len(volumes)
-    remarks = [f"{what} ({counted(cases, total, 'test')})" for what, cases in remarked.items()]
+    remarks = [f"{what} ({some_of(cases, total, 'test')})" for what, cases in remarked.items()]
     return Evaluation(rows, faults, remarks)
 
 

@@ -3,8 +3,8 @@
     Patches         a random window of half the side; at test a sliding window of 27    HR/2
     WholeVolume     everything at full resolution                                       HR
     LowResolution   everything at half resolution, its probability interpolated         LR -> HR
-    PatchFree       everything at half resolution beside a sharp window                 LR + HR/4
 
+Two ways have files of their own: PatchFree, the paper's (patch_free.py), and Points (points.py).
 Axes: C channels (modalities), K targets, D H W the full grid ("HR"), d h w half of it ("LR"). Of
 several targets a label or mask is one array (D, H, W), see `harness.data.targets`, and a
 probability has K channels; of one target, as in the paper, it has none.
@@ -12,13 +12,11 @@ probability has K channels; of one target, as in the paper, it has none.
 
 import copy
 import math
-import time
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -32,14 +30,10 @@ from harness.data.targets import packed, unpacked
 from harness.data.wording import listed
 from harness.systems.protocol import Options, Protocol
 from harness.systems.sliding_window import sliding_window, starts
-from models import cropping
 from models.layout import Layout, channels_last, faster
 from models.losses import segmentation_loss
-from models.objective import Binarize, Similarity, check_choices, pfseg_objective, weights_of
-from models.pfseg import PFSeg, check_switch
 from models.precision import Precision, autocast, guard, ieee_float32
 from models.recompute import recompute
-from models.tpf import Guided, Strategy, adapt, check
 
 Grid = tuple[int, int, int]
 Image = NDArray[np.float32]  # (C, D, H, W), intensities 0..1
@@ -369,171 +363,7 @@ class LowResolution(Method):
         return self.answer(upsample_keys(self.network(low).float().sigmoid()))
 
 
-class PatchFree(Method):
-    """The paper's framework: half resolution beside one full-resolution guidance patch.
-
-    `crop` places the guidance patch (models.cropping). `tpf` is the test-phase fine-tuning that
-    `adapt` does. `weights`, `tel`, `ssl` and `binarize` belong to the objective; weights that are
-    not given are eq. 19's. Raises ValueError for combinations that mean nothing.
-    """
-
-    network: PFSeg
-    several = True
-
-    def __init__(
-        self,
-        network: PFSeg,
-        grid: Grid,
-        *,
-        crop: str = "selective",
-        tpf: Strategy | Literal["none"] = "none",
-        weights: Mapping[str, float] | None = None,
-        tel: bool = True,
-        ssl: Similarity = "exact",
-        binarize: Binarize = "soft",
-    ) -> None:
-        super().__init__(network, grid)
-        srt, sgm = network.config.srt, network.config.sgm
-        if crop not in cropping.CROPPERS:
-            raise ValueError(f"crop is '{crop}'; it must be one of {', '.join(cropping.CROPPERS)}")
-        check_choices(ssl, binarize)
-        check_switch("tel", tel)
-        if not srt and (tel or ssl != "none"):
-            raise ValueError(
-                "L_tel and L_ssl compare a reconstruction, which srt=false leaves out; "
-                "use tel=false and ssl=none with it"
-            )
-        if tpf != "none":
-            check(tpf, srt=srt, tel=tel, ssl=ssl)
-        self.window = tuple(side // 4 for side in grid) if sgm else None
-        self.crop = cropping.CROPPERS[crop]
-        self.tpf = tpf
-        self.weights = weights_of(
-            {} if weights is None else weights, srt=srt, sgm=sgm, tel=tel, ssl=ssl
-        )
-        self.tel, self.ssl, self.binarize = tel, ssl, binarize
-
-    @property
-    def transductive(self) -> bool:  # type: ignore[override]
-        return self.tpf != "none"
-
-    def settled(self, options: Mapping[str, Any]) -> Options:
-        return {**options, "weights": asdict(self.weights)}
-
-    def guided(self, image: Image, rng: np.random.Generator) -> Guided:
-        start = self.place(image, rng)
-        window = batch(cropping.window(image, start, self.window)) if self.window else None
-        return Guided(batch(halve(image)), window, batch(image), start)
-
-    def place(self, image: Image, rng: np.random.Generator) -> Grid:
-        """Return the first voxel of the guidance patch; the origin where there is no guidance."""
-        return self.crop(image, self.window, rng) if self.window else (0, 0, 0)
-
-    def sample(self, image: Image, label: Mask, rng: np.random.Generator) -> tuple[Any, ...]:
-        return (*self.guided(image, rng), batch(self.channels(label)))
-
-    def losses(self, *sample: Any) -> dict[str, Tensor]:
-        low, window, image, start, label = sample
-        return pfseg_objective(
-            self.network(low, window),
-            image,
-            label,
-            start if self.window else None,
-            self.window,
-            self.weights,
-            tel=self.tel,
-            ssl=self.ssl,
-            binarize=self.binarize,
-        )
-
-    def probability(self, image: Image) -> NDArray[np.float32]:
-        self.network.eval()
-        start = self.place(image, rng_of(self.case))
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            return self._forward(self.tensor(image), start).cpu().numpy()
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self._forward(image, (0, 0, 0))
-
-    def _forward(self, image: Tensor, start: Grid) -> Tensor:
-        low = nn.functional.avg_pool3d(image[None], 2)
-        window = None
-        if self.window:
-            box = tuple(slice(s, s + w) for s, w in zip(start, self.window, strict=True))
-            window = image[(slice(None), *box)][None]
-        return self.answer(self.network.segment(low, window).float().sigmoid())
-
-    def adapt(self, images: Sequence[Image]) -> "PatchFree":
-        if self.tpf != "none":
-            self.network = adapt(
-                self.network,
-                _LazyCases(images, self.guided),
-                self.tpf,
-                weights=self.weights,
-                tel=self.tel,
-                ssl=self.ssl,
-                binarize=self.binarize,
-                precision=self.precision,
-            )
-        return self
-
-    def adaptation(self, modalities: int) -> None:
-        if self.tpf == "none":
-            return
-        low = torch.zeros(1, modalities, *(side // 2 for side in self.grid))
-        window = torch.zeros(1, modalities, *self.window) if self.window else None
-        with torch.no_grad():
-            self.network.segment(low, window)
-        # The losses have neither convolutions nor matrix products, and not all of them run on meta.
-        if self.tpf == "srt":
-            self.network.reconstruct(low, window).sum().backward()
-        else:
-            output = self.network(low, window)
-            (output.seg.sum() + output.sr.sum()).backward()
-
-    def for_inference(self) -> "PatchFree":
-        half = copy.copy(self)
-        half.network = self.network.segmentation_half()
-        return half
-
-    def particulars(self, volumes: Sequence[Volume]) -> dict[str, float]:
-        """Return the figures of Table I: seconds to place the guidance patch, and its richness.
-
-        Richness is the patch's variance over the largest that any patch of the volume has, found
-        by looking at all of them. Seconds are the median over `volumes`, richness the mean.
-        """
-        if self.window is None:
-            return {}
-        seconds, richness = [], []
-        for volume in volumes:
-            image, rng = np.array(volume.image), rng_of(volume.case)
-            began = time.perf_counter()
-            start = self.place(image, rng)
-            seconds.append(time.perf_counter() - began)
-            best = cropping.selective_lattice_crop(image, self.window, stride=1)
-            largest = cropping.variance(image, best, self.window)
-            found = cropping.variance(image, start, self.window)
-            richness.append(found / largest if largest else 1.0)
-        return {"crop_s": float(np.median(seconds)), "crop_variance": float(np.mean(richness))}
-
-
-class _LazyCases(Sequence[Guided]):
-    """Test volumes that are made ready one at a time, so that memory need not hold all of them."""
-
-    def __init__(
-        self, images: Sequence[Image], make: Callable[[Image, np.random.Generator], Guided]
-    ) -> None:
-        self.images = images
-        self.make = make
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.make(self.images[index], np.random.default_rng(index))
-
-
-def counted(cases: Sequence[str], of: int, kind: str) -> str:
+def some_of(cases: Sequence[str], of: int, kind: str) -> str:
     """Return a text such as "3 of 8 test cases: a, b, c" that names only the first few."""
     return f"{len(cases)} of {of} {kind} cases: {listed(cases, NAMED)}"
 

@@ -31,8 +31,8 @@ from harness.systems.methods import (
     Method,
     Stage,
     WholeVolume,
-    counted,
     rng_of,
+    some_of,
 )
 from harness.systems.protocol import Options
 from models.precision import autocast
@@ -153,7 +153,7 @@ class Points(Method):
         if not beyond:
             return []
         what = f"the target is larger than the cloud of {self.points:,} points, so a sample"
-        return [f"{what} ({counted(beyond, len(training), 'training')})"]
+        return [f"{what} ({some_of(beyond, len(training), 'training')})"]
 
     def forward(self, image: Tensor) -> Tensor:
         """Run both networks once on shapes alone: without values, points have no places."""
