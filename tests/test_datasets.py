@@ -530,6 +530,15 @@ def test_labels_mean_what_the_organisers_say_in_each_edition_of_brats():
 
 
 @pytest.mark.parametrize(
+    "case, unsure, cavity",
+    [("BraTS20_001", True, False), ("BraTS-GLI-00001-000", False, False), ("p1", True, True)],
+)
+def test_names_leave_open_whether_label_3_is_a_rim_and_4_a_cavity(case, unsure, cavity):
+    found = brats.edition([case], "")
+    assert (found.unsure, found.cavity) == (unsure, cavity)
+
+
+@pytest.mark.parametrize(
     "asked, expected", [("7", (7,)), ("255", (255,)), ("256", None), ("0", None), ("0007", None),
                         ("xy", None), ("liver", (1, 2))],
 )  # fmt: skip

@@ -119,12 +119,12 @@ def test_a_smaller_grid_has_its_share_of_the_points():
     assert cloud_size(share, (32, 64, 64)) == round(365_000 / (4 * 3 * 3))
 
 
-@pytest.mark.parametrize("number", [1, 12_000])
+@pytest.mark.parametrize("number", [1, 12_000, 32 * 64 * 64])
 def test_a_number_of_points_is_taken_as_it_is(number):
     assert cloud_size(number, (32, 64, 64)) == number
 
 
-@pytest.mark.parametrize("points", [0, -1, 0.0, 1.5, True, "many"])
+@pytest.mark.parametrize("points", [0, -1, 0.0, 1.5, True, "many", 32 * 64 * 64 + 1])
 def test_a_cloud_of_no_size_is_refused(points):
     with pytest.raises(ValueError, match="points is"):
         cloud_size(points, (32, 64, 64))

@@ -71,6 +71,15 @@ def without_seconds(history):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
 
 
+@pytest.mark.parametrize(
+    "cases, validated", [(3, [False, True, False, True, True]), (2, [False] * 5)]
+)
+def test_validation_cases_are_scored_every_so_many_epochs_and_at_the_end(cases, validated):
+    asked = lesson(Memory(), epochs=5, cases=volumes(cases), validate_every=2)
+    history = train(method(), asked).history
+    assert ["val_dice" in row for row in history] == validated
+
+
 def test_equal_seeds_give_equal_training():
     one, two = (train(method(), lesson(Memory())) for _ in range(2))
     assert without_seconds(one.history) == without_seconds(two.history)

@@ -106,9 +106,8 @@ def contents(files: Files, asked: str) -> Contents:
         for name in names - set(available)
     }
     found = edition(files.cases, asked)
-    default = "t2" if "t2" in available else spelled.get("t2", "t2")
     return Contents(
-        (default,),
+        (spelled.get("t2", "t2"),),
         found.targets,
         "wt",
         found.labels,
