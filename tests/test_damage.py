@@ -14,6 +14,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from helper_changes import another, faults, leaves
 from helper_in_process import pfbench
 from helper_made_run import GRID, MadeRun, history, made_study, made_trial, rewrite, spec
 
@@ -214,34 +215,6 @@ def test_a_value_of_another_kind_ends_in_no_traceback(tmp_path, count):
                 broken.add(f"{name}: {path.name} {how}: {type(error).__name__} {error}")
         path.write_bytes(whole)
     assert broken == set()
-
-
-def leaves(content, way=()):
-    """The way to every value that holds no others."""
-    for key, value in content.items() if isinstance(content, dict) else enumerate(content):
-        if isinstance(value, dict | list) and value:
-            yield from leaves(value, (*way, key))
-        else:
-            yield (*way, key)
-
-
-def another(value):
-    """Another value of the same kind."""
-    if isinstance(value, bool) or value is None:
-        return not value
-    if isinstance(value, int | float):
-        return value + 1
-    if isinstance(value, str):
-        return f"{value[:-1]}{int(value[-1:] != '1')}"
-    return {"x": 1} if isinstance(value, dict) else ["x"]
-
-
-def faults(path):
-    """What verify finds; one that it refuses to look at is another."""
-    try:
-        return set(verify(path).faults)
-    except PfbenchError as error:
-        return {str(error)}
 
 
 @pytest.mark.parametrize("count", [8, pytest.param(None, marks=pytest.mark.long)])

@@ -2,16 +2,21 @@
 
 import csv
 import hashlib
+import json
+import random
 import shutil
+from fnmatch import fnmatch
 
 import pytest
 import torch
+from helper_changes import another, faults, leaves
 from helper_in_process import pfbench
 from safetensors.torch import load_file, save_file
 
 from harness.checks.verify.folder import verify
 from harness.errors import ClusterError, StateError
 from harness.runs.files import read_json, write_json
+from harness.runs.records import seal_of
 from harness.runs.run_folder import RunFolder
 
 RUN = ["--suite", "all", "--row", "selective", "--row", "res/none", "--row", "res/tfm",
@@ -406,6 +411,39 @@ def test_a_built_in_suite_has_no_columns_of_its_own(run):
         content["suite_files"] = {"table3": columns}
 
     assert "suite_files.table3: is the name of a built-in suite" in forged(run, change)
+
+
+FREE = (
+    *("run.json command", "run.json run_id", "run.json suites.*.made_by.*", "data.json cache"),
+    *("run.json settings.data.*", "run.json settings.phantom.*", "run.json settings.reduce.*"),
+    *("result.json environment.*", "result.json seconds.*", "measurement.json *"),
+)
+"""The keys that nothing can be held against once their record is sealed again: docs/trust.md."""
+
+
+@pytest.mark.parametrize("count", [6, pytest.param(None, marks=pytest.mark.long)])
+def test_a_value_that_was_changed_and_sealed_is_found_where_anything_speaks_against_it(run, count):
+    trial = trained(run)
+    files = (run.manifest_file, run.split_file, run.volume_keys_file, trial.spec_file,
+             trial.result_file, trial.measurement_file)  # fmt: skip
+    ways = [(path, way) for path in files for way in leaves(read_json(path))]
+    missed = set()
+    for path, (*way, last) in random.Random(0).sample(ways, count) if count else ways:
+        name = f"{path.name} {'.'.join(map(str, (*way, last)))}"
+        if any(fnmatch(name, free) for free in FREE):
+            continue
+        whole = path.read_bytes()
+        inner = content = json.loads(whole)
+        for key in way:
+            inner = inner[key]
+        inner[last] = another(inner[last])
+        if "seal" in content and last != "seal":
+            content["seal"] = seal_of(content)
+        path.write_text(json.dumps(content))
+        if not faults(run.path):
+            missed.add(name)
+        path.write_bytes(whole)
+    assert missed == set()
 
 
 @pytest.mark.parametrize("key", ["nobodys", "nobodys/none"])
