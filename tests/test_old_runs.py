@@ -101,3 +101,9 @@ def test_what_only_its_own_version_reads_is_named_and_never_to_be_removed(old, c
 def test_who_wrote_the_run_is_said_first(old, command):
     said = pfbench(command, old.path).err
     assert said.startswith(f"note: {old.path} was written by 0.1.0+abc, this is 0.1.0+")
+
+
+def test_verify_has_nothing_removed_of_a_run_that_another_version_began(tmp_path):
+    MadeRun(tmp_path, rows=("resunet3d",), cases=3)
+    remedy = pfbench("verify", tmp_path, expect=5).out.splitlines()[-1]
+    assert "with 0.1.0+abc, which began it; nothing has to be removed" in remedy

@@ -42,6 +42,10 @@ MENDING = (
     "to mend: remove the folders of the trials that are named and repeat the command in run.json, "
     "which trains them anew; `pfbench report` makes tables from results that are whole"
 )
+BEGUN_BY = (
+    "to tell damage from what this version reads otherwise: verify it with {}, which began it; "
+    "nothing has to be removed"
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Report:
     unchecked: tuple[str, ...] = ()
     """What could not be checked, and why: neither right nor wrong."""
     deep: bool = False
+    begun_by: str = ""
+    """The version of pfbench that began the run, where it is another one."""
 
     @property
     def exit_code(self) -> int:
@@ -82,7 +88,8 @@ class Report:
         """The report as lines: of each fault, note and gap, then the total, and the remedy."""
         notes = [f"note: {note}" for note in self.notes]
         gaps = [f"not checked: {gap}" for gap in self.unchecked]
-        remedy = [MENDING] if self.faults else []
+        mending = BEGUN_BY.format(self.begun_by) if self.begun_by else MENDING
+        remedy = [mending] if self.faults else []
         return [*map(str, self.faults), *notes, *gaps, self._total, *remedy]
 
     @property
@@ -109,9 +116,8 @@ def verify(run: Path, cache: Path | None = None, *, deep: bool = False) -> Repor
     found = Inspection(folder.path, deep=deep)
     trials = _check(folder, cache, found)
     _access(found)
-    return Report(
-        trials, tuple(sorted(found.faults)), tuple(found.notes), tuple(found.gaps), found.deep
-    )
+    faults, notes, gaps = tuple(sorted(found.faults)), tuple(found.notes), tuple(found.gaps)
+    return Report(trials, faults, notes, gaps, found.deep, found.begun_by)
 
 
 def _check(folder: RunFolder, cache: Path | None, found: Inspection) -> int:
@@ -206,7 +212,8 @@ def _protocol(
         if getattr(content, key) != value:
             found.fault(path, f"{key}: is {getattr(content, key)}, but {value} in protocol")
     if protocol.get("code") != code_version():
-        found.note(f"written by {protocol.get('code')}, looked at by {code_version()}")
+        found.begun_by = str(protocol.get("code"))
+        found.note(f"written by {found.begun_by}, looked at by {code_version()}")
 
 
 def _digest(splits: dict[int, Split], folds: object) -> str:

@@ -53,6 +53,8 @@ class Inspection:
         """The notes in order of appearance; a file that is read twice is noted once."""
         self.gaps: dict[str, None] = {}
         """What could not be checked, in order of appearance, each once."""
+        self.begun_by = ""
+        """The version of pfbench that began the run, where it is another one."""
 
     def fault(self, path: Path, what: str, line: int = 0) -> None:
         self.faults.add(Fault(os.path.relpath(path, self.root), line, what))
