@@ -1,7 +1,9 @@
 """Prepared volumes come back as they were stored, or are made anew."""
 
 import json
+import os
 import resource
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -126,3 +128,9 @@ def test_writers_of_the_same_entry_do_not_disturb_each_other(tmp_path):
         list(pool.map(lambda _: write(tmp_path, KEY, volume()), range(24)))
     assert [path.name for path in tmp_path.iterdir()] == [KEY]
     np.testing.assert_array_equal(open_volume(tmp_path, KEY).image, volume().image)
+
+
+def test_a_folder_that_a_killed_process_of_the_same_number_left_is_used(tmp_path):
+    (tmp_path / f".{KEY}.{os.getpid()}.{threading.get_ident()}").mkdir()
+    write(tmp_path, KEY, volume())
+    assert [path.name for path in tmp_path.iterdir()] == [KEY]

@@ -7,6 +7,7 @@ import pytest
 
 from harness.data import dataset_json
 from harness.data.case import Case
+from harness.data.dataset_json import shown
 from harness.data.names import words_of
 from harness.data.request import DataRequest, complete, contents_of, survey
 from harness.errors import DataError
@@ -195,3 +196,8 @@ def test_what_cannot_be_followed_is_refused_with_what_can(tmp_path, content):
 def test_no_list_leads_out_of_the_folder(tmp_path, path):
     entry = {"images": [path], "label": "b.nii.gz"}
     assert refusal(tmp_path / "data", {"dataset": {"a": entry}}).code == "PFB-D06"
+
+
+def test_a_value_in_a_message_is_short_and_printable():
+    assert shown("x" * 60 + "y") == "x" * 60
+    assert shown("\x1b[1mü") == "?[1m?"

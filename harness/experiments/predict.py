@@ -4,7 +4,8 @@
                                              probability ────────► OUT/<case>_prob.nii.gz
 
 Of several targets OUT/<case>.nii.gz is one label map; or each has a file, <case>_<target>.nii.gz.
-Of a cross-validation the networks of all folds answer together, see `harness.experiments.answers`.
+Of a cross-validation the networks of all folds predict together, see
+`harness.experiments.predictors`.
 One scan is in memory at a time. With test-phase fine-tuning the network learns from the given
 scans first: their images then wait on disk, beside the results, until the last mask is written.
 """
@@ -28,8 +29,8 @@ from harness.data.targets import held, label_map
 from harness.data.unlabelled import Unlabelled, find, read
 from harness.data.wording import listed
 from harness.errors import DataError, UsageError, together
-from harness.experiments.answers import Answering, FoldMean, OneNetwork
 from harness.experiments.prediction_folder import at_work, begun
+from harness.experiments.predictors import FoldMean, OneNetwork, Predictor
 from harness.runs.files import JsonObject, write_bytes
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import TrialSpec, code_version
@@ -49,7 +50,7 @@ class PredictRequest:
     run: Path
     trials: tuple[str, ...]
     """The ids of the trials, see `harness.trials.network.choose_trials`: several are the folds of a
-    row, whose networks answer together."""
+    row, whose networks predict together."""
     inputs: tuple[Path, ...]
     """Files and folders of scans, see `harness.data.unlabelled`."""
     out: Path
@@ -109,8 +110,8 @@ def predict(
 def _predict(request: PredictRequest, progress: Progress) -> Prediction:
     torch.use_deterministic_algorithms(True, warn_only=True)  # as when the trial was scored
     tpf = request.tpf
-    answering = _answering(request)
-    spec = answering.specs[0]
+    predictor = _predictor(request)
+    spec = predictor.specs[0]
     torch.set_num_threads(request.threads or threads_of(request.run, request.trials[0]))
     found = find(request.inputs, spec.data.modalities)
     if not found.cases:
@@ -123,7 +124,7 @@ def _predict(request: PredictRequest, progress: Progress) -> Prediction:
     RunFolder(request.out).create()
     faults = [*found.faults]
     files = [path for paths in there.values() for path in paths]
-    notes = [*_doubts(spec), *answering.notes, *drawn, *found.notes]
+    notes = [*_doubts(spec), *predictor.notes, *drawn, *found.notes]
     cases = found.cases if tpf else [case for case in found.cases if case.id not in there]
     total = len(found.faults) + len(cases) * (2 if tpf else 1)
     done = count(len(found.faults) + 1)
@@ -132,18 +133,18 @@ def _predict(request: PredictRequest, progress: Progress) -> Prediction:
         progress(next(done), total, what)
 
     with at_work(request.out, asked) as waiting:
-        sights = _sights(cases, answering.specs, faults, tell)
+        sights = _sights(cases, predictor.specs, faults, tell)
         if tpf:
             kept = []
             for sight in sights:
                 kept.append(_on_disk(sight, waiting))
                 tell(f"reading {sight.case}")
             total -= len(cases) - len(kept)
-            answering, sights = _adapted(answering, kept), iter(kept)
+            predictor, sights = _adapted(predictor, kept), iter(kept)
         for sight in sights:
             try:
                 if sight.case not in there:
-                    files += _write(request, answering, sight)
+                    files += _write(request, predictor, sight)
                 notes += sight.notes
             except UnsoundPrediction as error:
                 faults.append(_unsound(sight.case, error))
@@ -153,8 +154,8 @@ def _predict(request: PredictRequest, progress: Progress) -> Prediction:
     return Prediction(tuple(files), tuple(notes))
 
 
-def _answering(request: PredictRequest) -> Answering:
-    """The networks that answer. UsageError where several would have to be fine-tuned."""
+def _predictor(request: PredictRequest) -> Predictor:
+    """The network, or the networks of all folds; UsageError to fine-tune several."""
     run, device, tpf = request.run, request.device, request.tpf
     if len(request.trials) > 1:
         if tpf:
@@ -277,11 +278,11 @@ def _on_disk(sight: _Sight, folder: Path) -> _Sight:
     return replace(sight, fields=(replace(field, images=images),))
 
 
-def _adapted(answering: Answering, sights: Sequence[_Sight]) -> OneNetwork:
+def _adapted(predictor: Predictor, sights: Sequence[_Sight]) -> OneNetwork:
     """The network after fine-tuning on all scans, of which it sees images only."""
-    assert isinstance(answering, OneNetwork)  # several are refused before
+    assert isinstance(predictor, OneNetwork)  # several are refused before
     try:
-        return answering.adapted([image for sight in sights for image in sight.fields[0].images])
+        return predictor.adapted([image for sight in sights for image in sight.fields[0].images])
     except FloatingPointError as error:
         raise DataError(str(error), where="--tpf", remedy="leave it out") from error
 
@@ -292,10 +293,10 @@ def _unsound(case: str, error: UnsoundPrediction) -> DataError:
     return DataError(what, where=case, remedy=remedy, code="PFB-D17")
 
 
-def _write(request: PredictRequest, answering: Answering, sight: _Sight) -> list[Path]:
+def _write(request: PredictRequest, predictor: Predictor, sight: _Sight) -> list[Path]:
     """Write the files of one case on the grid of its scan; returns their paths."""
-    field, spec = sight.fields[0], answering.specs[0]
-    masks, found = answering.answer(
+    field, spec = sight.fields[0], predictor.specs[0]
+    masks, found = predictor.predict(
         sight.case, [each.images for each in sight.fields], request.probability
     )
     targets = spec.data.labels

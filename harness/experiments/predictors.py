@@ -1,4 +1,4 @@
-"""The answer to a scan: of one network, or of the networks of all folds together.
+"""The prediction for a scan: of one network, or of the networks of all folds together.
 
     images ─ each network ─► probabilities ─ mean over the folds ─► masks
 
@@ -23,8 +23,8 @@ from harness.trials.network import as_scored, exchange
 Probability = NDArray[np.float32]  # (D, H, W), of several targets (K, D, H, W)
 
 
-class Answer(NamedTuple):
-    """What is found in each image of a scan."""
+class Segmentation(NamedTuple):
+    """The masks and probabilities of the images of a scan."""
 
     masks: list[Mask]
     probabilities: list[Probability]
@@ -47,20 +47,22 @@ class OneNetwork:
         """The network after fine-tuning on `images`."""
         return OneNetwork(self.spec, self.method.adapt(images).for_inference())
 
-    def answer(self, case: str, views: Sequence[Sequence[Image]], probability: bool) -> Answer:
-        """Answer to the images of a scan, given as the one network sees them.
+    def predict(
+        self, case: str, views: Sequence[Sequence[Image]], probability: bool
+    ) -> Segmentation:
+        """Return what is found in the images of a scan, given as the one network sees them.
 
         Raises UnsoundPrediction.
         """
         [images] = views
         method = self.method.at(case)
         masks = [method.segment(image) for image in images]
-        return Answer(masks, [method.probability(image) for image in images if probability])
+        return Segmentation(masks, [method.probability(image) for image in images if probability])
 
 
 @dataclass(frozen=True, eq=False)
 class FoldMean:
-    """The networks of one row in several folds, which answer by the mean of their probabilities."""
+    """The networks of one row in several folds, which predict by their mean probability."""
 
     run: Path
     specs: tuple[TrialSpec, ...]
@@ -86,8 +88,10 @@ class FoldMean:
             said += "; what a network's own masks are processed by is left out"
         return (said,)
 
-    def answer(self, case: str, views: Sequence[Sequence[Image]], probability: bool) -> Answer:
-        """Answer to the images of a scan, given as the network of each fold sees them.
+    def predict(
+        self, case: str, views: Sequence[Sequence[Image]], probability: bool
+    ) -> Segmentation:
+        """Return what is found in the images of a scan, given as each of the folds sees them.
 
         Raises UnsoundPrediction for the first network that gives no probability.
         """
@@ -98,7 +102,7 @@ class FoldMean:
             found = [sound(method.probability(image)) for image in images]
             total = [a + b for a, b in zip(total, found, strict=True)] if total else found
         mean = [each / np.float32(len(self.specs)) for each in total]
-        return Answer([method.mask(each) for each in mean], mean)
+        return Segmentation([method.mask(each) for each in mean], mean)
 
 
-Answering = OneNetwork | FoldMean
+Predictor = OneNetwork | FoldMean
