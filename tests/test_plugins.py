@@ -396,7 +396,11 @@ def test_a_target_or_channel_that_the_folder_does_not_have_is_refused(tmp_path):
 
 
 @pytest.mark.long
-def test_networks_of_monai_keep_the_contract():
-    pytest.importorskip("monai")
-    found = list(contract.check(TOP / "examples" / "monai_networks.py"))
+@pytest.mark.parametrize(
+    "networks, needed",
+    [("monai_networks", "monai"), ("nnunet_networks", "dynamic_network_architectures")],
+)
+def test_networks_of_the_examples_keep_the_contract(networks, needed):
+    pytest.importorskip(needed)
+    found = list(contract.check(TOP / "examples" / f"{networks}.py"))
     assert [finding for finding in found if finding.state == "fail"] == []
