@@ -51,6 +51,11 @@ def test_lists_of_nnunet_v1_name_no_channels_but_the_files_do(tmp_path, dataset)
     assert image == tmp_path / "imagesTr/liver_1_0000.nii.gz"
 
 
+def test_a_channel_can_be_named_by_its_number(tmp_path):
+    told(tmp_path, {**V2, "channel_names": {"0": "T1", "1": "T2"}})
+    assert contents_of(DataRequest("folder", tmp_path)).modality("1") == "T2"
+
+
 def test_the_key_dataset_decides_which_files_and_cases_count(tmp_path):
     for name in ("a", "b", "unlisted"):
         touch(tmp_path, f"imagesTr/{name}_0000.nii.gz", f"labelsTr/{name}.nii.gz")

@@ -168,6 +168,7 @@ def test_a_file_without_orientation_is_taken_by_its_voxel_size_where_that_is_ask
     assert fault.code == "PFB-V30" and "--set data.unoriented=pixdim" in fault.remedy
     scan = read_image(path, unoriented="pixdim")
     assert (scan.spacing_mm, scan.stored_axes) == ((8, 2, 1.5), "RAS")
+    np.testing.assert_array_equal(scan.stored_affine, np.diag([1.5, 2, 8, 1]))
     np.testing.assert_array_equal(scan.array, stored.T)
 
 

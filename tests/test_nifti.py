@@ -307,10 +307,11 @@ def test_an_uncompressed_volume_named_gz_is_refused(tmp_path):
     assert code_of(read_image, path) == "PFB-V06"
 
 
-def test_the_header_of_a_two_file_pair_is_refused(tmp_path):
+@pytest.mark.parametrize("length", [348, None], ids=["alone", "with voxels"])
+def test_the_header_of_a_two_file_pair_is_refused(tmp_path, length):
     raw = content()
     raw[344:348] = b"ni1\0"
-    assert code_of(read_image, put(tmp_path, raw)) == "PFB-V06"
+    assert code_of(read_image, put(tmp_path, raw[:length])) == "PFB-V06"
 
 
 @pytest.mark.parametrize("name, expected", [("a.nii", "V12"), ("a.nii.gz", "V09")])

@@ -60,6 +60,18 @@ def cases(root: Path, **asked) -> dict[str, Case]:
 # Patterns
 
 
+def test_volumes_are_files_named_as_volumes_and_no_folders(tmp_path):
+    touch(tmp_path, "notes.txt", "a.nii.gz", "b.nii.gz/inside.nii.gz")
+    assert list(Tree(tmp_path).volumes(0)) == ["a.nii.gz"]
+    assert list(Tree(tmp_path).volumes(1)) == ["a.nii.gz", "b.nii.gz/inside.nii.gz"]
+
+
+def test_a_folder_of_a_case_is_one_however_deep_it_lies(tmp_path):
+    touch(tmp_path, "scans/2020/p1/other.nii.gz", "scans/2020/empty/notes.txt")
+    pattern = Pattern.of("scans/2020/{case}/{case}_t2", known=IMAGE)
+    assert [match.fields["case"] for match in pattern.case_folders(Tree(tmp_path))] == ["p1"]
+
+
 def test_a_field_is_the_same_wherever_it_stands(tmp_path):
     touch(tmp_path, "a/a-t1.nii.gz", "b/a-t1.nii.gz", "b/b-t1.nii")
     assert found("{case}/{case}-t1.nii.gz", tmp_path) == {"a": "a/a-t1.nii.gz"}
