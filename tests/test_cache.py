@@ -4,12 +4,14 @@ import json
 import os
 import resource
 import threading
+import tracemalloc
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from harness.data.cache import lookup, open_volume, write
+from harness.data.cache import _inflated, lookup, open_volume, write
 from harness.data.case import Volume
 from harness.errors import DataError, StorageError
 
@@ -128,6 +130,15 @@ def test_writers_of_the_same_entry_do_not_disturb_each_other(tmp_path):
         list(pool.map(lambda _: write(tmp_path, KEY, volume()), range(24)))
     assert [path.name for path in tmp_path.iterdir()] == [KEY]
     np.testing.assert_array_equal(open_volume(tmp_path, KEY).image, volume().image)
+
+
+def test_a_scan_that_unpacks_to_more_than_it_says_is_damage_and_takes_no_memory():
+    packed = np.frombuffer(zlib.compress(bytes(1 << 28)), np.uint8)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="does not hold the 1,000 bytes"):
+        _inflated(packed, 1000)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    tracemalloc.stop()
 
 
 def test_a_folder_that_a_killed_process_of_the_same_number_left_is_used(tmp_path):

@@ -13,6 +13,7 @@ a folder whose name begins with a dot.
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 import threading
@@ -122,13 +123,22 @@ def _place(scan: OnScan) -> dict[str, Any]:
 def _scan(folder: Path, place: Mapping[str, Any]) -> OnScan:
     deflated = np.load(folder / SCAN, allow_pickle=False)
     kind = np.dtype(place["kind"])
-    inside = np.frombuffer(zlib.decompress(deflated.tobytes()), kind)
+    inside = np.frombuffer(_inflated(deflated, math.prod(place["inside"]) * kind.itemsize), kind)
     blocks = folder / BLOCKS
     shown = np.load(blocks, mmap_mode="r", allow_pickle=False) if blocks.exists() else None
     (d, h, w), (z, y, x) = place["shape"], place["start"]
     mm_z, mm_y, mm_x = place["spacing_mm"]
     inside = inside.reshape(place["inside"])
     return OnScan((d, h, w), (mm_z, mm_y, mm_x), (z, y, x), inside, shown)
+
+
+def _inflated(deflated: np.ndarray, size: int) -> bytes:
+    """Return `size` bytes; ValueError where there are others, before memory holds them."""
+    unpacker = zlib.decompressobj()
+    unpacked = unpacker.decompress(deflated.tobytes(), size + 1)
+    if len(unpacked) != size:
+        raise ValueError(f"{SCAN} does not hold the {size:,} bytes that meta.json tells")
+    return unpacked
 
 
 def _verified(folder: Path) -> dict[str, Any]:
