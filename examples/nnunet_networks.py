@@ -45,16 +45,17 @@ def residual(modalities: int, features: Sequence[int] = FEATURES, targets: int =
 
 
 def _ready(network: nn.Module) -> nn.Module:
-    """The network with its first weights, without what it does not use and second names of layers.
+    """The network with its first weights, less the second names of its layers and unused heads.
 
-    Heads for deep supervision learn nothing here, and two names for a layer cannot be stored.
+    Two names for one layer cannot be stored; heads for deep supervision would learn nothing here.
     """
+    network.apply(network.initialize)
     network.decoder.seg_layers = network.decoder.seg_layers[-1:]
     del network.decoder.encoder
     for module in network.modules():
         if "all_modules" in module._modules:
             module._modules = {"all_modules": module.all_modules}
-    return network.apply(network.initialize)
+    return network
 
 
 def _common(modalities: int, features: Sequence[int], targets: int) -> dict[str, object]:
