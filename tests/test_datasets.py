@@ -17,7 +17,7 @@ from harness.data.case import Contents, valid_case_id
 from harness.data.check import check
 from harness.data.datasets import DATASETS
 from harness.data.request import DataRequest, complete, survey
-from harness.data.scans import is_rim
+from harness.data.scans import Rules, _foreign, is_rim
 from harness.data.volumes import prepare
 from harness.errors import DataError, UsageError
 
@@ -289,6 +289,13 @@ def test_v24_a_label_that_brats_does_not_have(root):
     relabel(root, FIRST, 2, 9)
     fault = only_fault(root)
     assert fault.code == "PFB-V24" and "9: " in fault.what
+
+
+def test_v24_five_strange_labels_are_counted_and_no_more():
+    rules = Rules("brats", "wt", frozenset({0}))
+    mask = np.arange(8).reshape(2, 2, 2)
+    [fault] = _foreign(Path("a.nii.gz"), mask, np.bincount(mask.ravel()), rules)
+    assert fault.what.endswith("1: 1, 2: 1, 3: 1, 4: 1, 5: 1")
 
 
 def test_v25_an_empty_label_is_a_note(root, tmp_path):
