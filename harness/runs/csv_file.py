@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_LINES = (
-    250_000  # more than the epochs that a protocol may ask for, of both networks of a trial
-)
+MOST_LINES = 250_000
+"""More than the epochs that a protocol may ask for, of both networks of a trial."""
 Columns = dict[str, NDArray[Any]]
 """The columns of a file by their headings: numbers as float64, or cells as text."""
 

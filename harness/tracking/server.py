@@ -27,6 +27,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from harness.tracking.ui import KEY, LOCAL
 
+LONGEST = 1 << 20  # bytes of a question in GraphQL
+
 QUERY = "key"
 OF_RUNS = (
     "artifacts|experiments|runs|metrics|logged-models|traces"
@@ -117,7 +119,6 @@ def _no_question(body: bytes) -> Response | None:
     return None
 
 
-LONGEST = 1 << 20  # bytes of a question in GraphQL
 NO_FRAME = {"x-frame-options": "SAMEORIGIN", "cache-control": "no-store"}
 
 
