@@ -396,6 +396,14 @@ def test_of_few_patients_the_seeds_needed_count_their_variance_and_freedom(gap):
     assert seeds_needed(first, second, gap) == next(filter(found, range(2, 500)), 0)
 
 
+@pytest.mark.parametrize("more, expected", [(1, 100), (-1, 0)])
+def test_more_than_a_hundred_seeds_are_never_asked_for(more, expected):
+    """A gap that 100 trainings find just so, and one that they just miss."""
+    reach = stats.t.ppf(0.975, 198) + stats.t.ppf(0.8, 198)
+    gap = reach * math.sqrt(2 * 0.36 / 100) * (1 + more * 0.002)
+    assert seeds_needed(spread(0, 0.6), spread(0, 0.6, seed=1), gap) == expected
+
+
 def test_too_few_patients_are_not_mended_by_seeds():
     assert seeds_needed(spread(20, 0.5), spread(0, 0.5, seed=1), 1) == 0
 

@@ -157,6 +157,27 @@ def test_modalities_of_one_pattern_are_volumes_of_one_file(tmp_path):
     assert case.channels == {"adc": 1}
 
 
+def test_a_modality_with_a_file_of_its_own_has_no_number_in_it(tmp_path):
+    touch(tmp_path, "img/a_t2.nii", "img/a_adc.nii", "seg/a.nii")
+    images, labels = ("img/{case}_{modality}.nii",), ("seg/{case}.nii",)
+    asked = DataRequest("folder", tmp_path, ("adc",), images=images, labels=labels)
+    [case] = survey(complete(asked)).require()
+    assert case.channels == {}
+
+
+def test_masks_that_do_not_fit_each_other_are_a_fault_of_their_case(tmp_path):
+    save(tmp_path / "c0/ct.nii", image(0))
+    save(tmp_path / "c0/seg/liver.nii", block(0, 4))
+    save(tmp_path / "c0/seg/lung.nii", block(0, 4)[1:])
+    asked = DataRequest(
+        "folder", tmp_path, target="liver,lung", reduce=SMALL,
+        images=("ct={case}/ct",), labels=("{case}/seg/{target}",),
+    )  # fmt: skip
+    with pytest.raises(DataError, match="shape") as caught:
+        prepare(asked, tmp_path / "cache")
+    assert caught.value.where == "seg/lung.nii of c0"
+
+
 def test_a_label_is_no_image_even_where_the_image_pattern_fits_it(tmp_path):
     touch(tmp_path, "a/a_t1.nii", "a/a_truth.nii")
     asked = DataRequest(

@@ -376,6 +376,28 @@ def test_a_verdict_from_one_training_is_about_these_networks(tmp_path):
     assert "△" in page and "▲ |" not in page
 
 
+def rows_of(text):
+    """Title -> cells, of the first table of a page in Markdown."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return {line.split(" | ")[0].strip("| "): line for line in lines}
+
+
+def test_the_best_figure_of_a_column_alone_is_bold(tmp_path):
+    run = MadeRun(tmp_path, rows=PAIR, seeds=(0,), cases=10)
+    run.score("pfseg", [0.9] * 10, [4.0] * 10).score("resunet3d", [0.8] * 10, [5.0] * 10)
+    found = rows_of(markdown(build(run.folder)))
+    assert "**90.00" in found["PFSeg"] and "**4.00" in found["PFSeg"]
+    assert "80.00" in found["ResUNet3D"] and "**80.00" not in found["ResUNet3D"]
+
+
+def test_only_a_row_that_saw_test_volumes_has_a_dagger(tmp_path):
+    run = MadeRun(tmp_path, rows=PAIR, cases=10)
+    trial = run.trials["pfseg", 0]
+    rewrite(trial.result_file, trial.result(), transductive=True)
+    titles = list(rows_of(markdown(build(run.folder))))
+    assert "PFSeg †" in titles and "ResUNet3D" in titles
+
+
 def test_what_was_missed_stands_beside_the_mean_of_distances_everywhere(run):
     done = pfbench("compare", run.path, "unet3d", "san", "--json")
     [pair] = [each for each in json.loads(done.out)["pairs"] if each["unit"] == "mm"]

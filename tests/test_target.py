@@ -15,7 +15,7 @@ from harness.data.prepare import brats_positions, cut_off
 from harness.data.reading import Reading
 from harness.data.request import DataRequest
 from harness.data.split import Split
-from harness.data.target import Target, bounds, measured, shown
+from harness.data.target import Target, bounds, measured, shown, summary
 from harness.data.volumes import prepare
 from harness.errors import DataError
 from harness.results import tables
@@ -98,6 +98,12 @@ def test_a_target_that_shrinks_by_a_quarter_is_noted_and_another_is_not(tmp_path
     made = prepare(DataRequest("folder", root, reduce=COARSE, reading=PAPER), tmp_path / "cache")
     *_, note = made.notes
     assert note.startswith("on the grid 1 of 2 cases lost a quarter or more of the target (b: ")
+
+
+@pytest.mark.parametrize("cut, shares", [(None, []), (0.0, []), (0.24, []), (0.25, ["a: 25 %"])])
+def test_a_crop_is_noted_from_a_quarter_of_the_target_on(cut, shares):
+    notes = summary({"a": Target(1, 1, 1, 1, cut)}, {})
+    assert [note.split("(")[1].rstrip(")") for note in notes] == shares
 
 
 def test_a_target_of_which_nothing_is_left_is_a_fault(tmp_path):

@@ -19,6 +19,7 @@ from harness.data.case import Scan, Volume
 from harness.data.prepare import liver
 from harness.data.reading import Reading
 from harness.data.request import DataRequest, complete
+from harness.data.target_labels import codes
 from harness.data.volumes import prepare
 from harness.errors import DataError, UsageError
 from harness.results import tables
@@ -77,10 +78,30 @@ def test_targets_that_are_the_same_or_that_there_are_not_are_refused(target, wha
 
 
 def test_all_is_refused_where_nothing_says_which_labels_there_are(tmp_path):
-    for folder in ("images", "labels"):
-        (tmp_path / folder).mkdir()
     with pytest.raises(UsageError, match=r"no dataset\.json says which labels there are"):
-        complete(DataRequest("folder", tmp_path, target="all"))
+        complete(DataRequest("folder", folders(tmp_path), target="all"))
+
+
+def folders(root: Path) -> Path:
+    for folder in ("images", "labels"):
+        (root / folder).mkdir()
+    return root
+
+
+def test_as_many_labels_as_an_integer_has_bits_are_learned_together(tmp_path):
+    def numbers(count: int) -> str:
+        return ",".join(map(str, range(1, count + 1)))
+
+    full = complete(DataRequest("folder", folders(tmp_path), target=numbers(64)))
+    assert full.target == numbers(64)
+    with pytest.raises(UsageError, match="65 targets; at most 64"):
+        complete(DataRequest("folder", tmp_path, target=numbers(65)))
+
+
+def test_as_many_binary_masks_as_a_byte_has_bits_are_learned_together():
+    assert [each[0] for each in codes(8)] == [1, 2, 4, 8, 16, 32, 64, 128]
+    with pytest.raises(UsageError, match="9 targets of binary masks; at most 8"):
+        codes(9)
 
 
 # ── one label ───────────────────────────────────────────────────────────────────────────────────
@@ -193,6 +214,20 @@ def test_a_target_that_vanishes_from_the_grid_is_named(tmp_path):
     with pytest.raises(DataError, match="of its target 4") as caught:
         prepare(asked, tmp_path / "cache")
     assert caught.value.code == "PFB-V35"
+
+
+def test_the_cases_that_lack_a_target_are_known_by_target(tmp_path):
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for case, values in {"a": (1, 2), "b": (1,), "c": (1, 2)}.items():
+        label = np.zeros((24, 30, 30), np.uint8)
+        for value in values:
+            label[8 * value - 6 : 8 * value, 5:25, 5:25] = value
+        for folder, array in (("images", label * 9 + ord(case)), ("labels", label)):
+            stored = nibabel.Nifti1Image(array.T, np.diag([8.0, 8, 8, 1]))
+            nibabel.save(stored, tmp_path / folder / f"{case}.nii.gz")
+    made = prepare(DataRequest("folder", tmp_path, target="1,2", reduce=(8, 6, 6)), tmp_path / "c")
+    assert made.absent == {"1": frozenset(), "2": frozenset({"b"})}
 
 
 def test_what_a_class_lacks_is_counted_and_said():

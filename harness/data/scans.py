@@ -1,5 +1,6 @@
 """Read a case whole: each of its files, and the faults of files that do not belong together."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,7 +46,24 @@ class Findings:
 
 
 def examine(case: Case | FaultyCase, rules: Rules) -> Findings:
-    """Read every file of `case`, and report every fault, not only the first."""
+    """Read every file of `case`; every fault is told, not only the first, and of which case."""
+    found = _examined(case, rules)
+    faults = tuple(
+        DataError(one.what, where=_of(case.id, one.where), remedy=one.remedy, code=one.code)
+        for one in found.faults
+    )
+    notes = [note.partition(": ") for note in found.scan.notes] if found.scan else []
+    told = tuple(f"{_of(case.id, file)}: {text}" for file, _, text in notes)
+    return replace(found, faults=faults, scan=found.scan and replace(found.scan, notes=told))
+
+
+def _of(case: str, file: str) -> str:
+    """The `file`, with its case where its folder and name do not tell the case."""
+    told = re.search(rf"(?<![^\W_]){re.escape(case)}(?![^\W_])", file)
+    return file if told else f"{file} of {case}"
+
+
+def _examined(case: Case | FaultyCase, rules: Rules) -> Findings:
     faults: list[DataError] = []
     channels: list[np.ndarray] = []
     images: dict[Path, Nifti] = {}
