@@ -6,8 +6,9 @@
 
 Each mutant is one file of a copy of the project, tried against the tests that `tests/mutants.yaml`
 names for that file, in a process forked from one that has imported the libraries. A mutant is
-noticed when a test fails, or takes several times as long as without the change. Those that change
-nothing anybody could see are listed there by name, with the reason, and are not counted.
+noticed when a test fails, or takes several times as many processor seconds as without the change.
+Those that change nothing anybody could see are listed there by name, with the reason, and are not
+counted.
 """
 
 import argparse
@@ -195,15 +196,15 @@ class Copy:
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
-        self._limits: dict[str, float] = {}
+        self._limits: dict[str, int] = {}
 
-    def limit_s(self, test: str) -> float:
-        """The seconds that the tests may take, from how long they take without any change."""
+    def limit_s(self, test: str) -> int:
+        """The processor seconds that the tests may take, from what they take unchanged."""
         if test not in self._limits:
             noticed, seconds = self._run(test, 900, compiled=True)
             if noticed:
                 sys.exit(f"tests fail without any change: {test}: {noticed}")
-            self._limits[test] = 3 * seconds + 20
+            self._limits[test] = round(3 * seconds) + 20
         return self._limits[test]
 
     def tried(self, mutant: Mutant, tests: list[str]) -> Tried:
@@ -224,9 +225,10 @@ class Copy:
             os.utime(place, ns=(written.st_atime_ns, written.st_mtime_ns))
         return Tried(mutant.name, noticed, round(total, 1))
 
-    def _run(self, test: str, limit_s: float, compiled: bool = False) -> tuple[str, float]:
-        """Run a line of tests until one fails; returns its name, or "", and the seconds it took.
+    def _run(self, test: str, limit_s: int, compiled: bool = False) -> tuple[str, float]:
+        """Run a line of tests until one fails; returns its name, or "", and its processor seconds.
 
+        Tests that wait have ten times as long by the clock, as other programs may be at work, too.
         `compiled`: whether bytecode is kept, which that of a mutant must not be.
         """
         log = self.folder / "mutate.log"
@@ -234,24 +236,28 @@ class Copy:
         child = os.fork()
         if not child:
             try:
-                self._test(test, log, compiled)
+                self._test(test, log, limit_s, compiled)
             except BaseException:
                 traceback.print_exc()
             finally:
                 sys.stderr.flush()
                 os._exit(99)
-        while time.monotonic() < began + limit_s:
-            ended, status = os.waitpid(child, os.WNOHANG)
+        while time.monotonic() < began + 10 * limit_s:
+            ended, status, used = os.wait4(child, os.WNOHANG)
             if ended:
-                return ("" if status == 0 else _first_failure(log)), time.monotonic() - began
+                seconds = used.ru_utime + used.ru_stime
+                late = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU
+                noticed = "time" if late else _first_failure(log) if status else ""
+                return noticed, seconds
             time.sleep(0.02)
         os.killpg(child, signal.SIGKILL)
         os.waitpid(child, 0)
         return "time", limit_s
 
-    def _test(self, test: str, log: Path, compiled: bool) -> None:
+    def _test(self, test: str, log: Path, limit_s: int, compiled: bool) -> None:
         """Become the process of the tests, which ends with their exit code."""
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s + 10))
         resource.setrlimit(resource.RLIMIT_DATA, (8 * GIB, 8 * GIB))
         os.chdir(self.folder)
         output = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
