@@ -385,6 +385,10 @@ def test_x16_passwords_in_uris_are_starred(text):
         (f"--test b=/scans/{PATIENT} --out x", "--test b=TEST_ROOT --out x"),
         (f"--test=b={PATIENT}", "--test=b=TEST_ROOT"),
         ("--out 'a b'", "--out 'a b'"),
+        ("--out /home/roe/runs/a --cache=~/c/", "--out a --cache=c"),
+        ("--predictions nnunet=/home/roe/masks", "--predictions nnunet=masks"),
+        ("--out runs/a --tracking-uri http://host/x", "--out runs/a --tracking-uri http://host/x"),
+        ("--label '{case}/seg' --set a=1/2", "--label '{case}/seg' --set a=1/2"),
     ],
 )
 def test_x14_the_command_is_kept_without_the_folder_of_the_volumes(written, kept):

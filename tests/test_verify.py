@@ -93,6 +93,19 @@ def test_a_run_as_it_was_written_has_no_fault(whole):
     assert not any("compared" in note or "others may" in note for note in report.notes)
 
 
+def test_records_without_masks_and_weights_are_checked_as_far_as_they_go(whole, tmp_path):
+    records = RunFolder(tmp_path / "records")
+    pfbench("export", "records", whole.path, records.path)
+    report = verify(records.path, deep=True)
+    assert not report.faults
+    assert (report.exit_code, report.unchecked) == (
+        4,
+        ("masks and weights: none is here, as in what `pfbench export records` writes",),
+    )
+    edit_cell(trained(records).cases_file, 2, "dice", "0.99")
+    assert verify(records.path).faults
+
+
 def test_the_command_changes_nothing(whole):
     before = {path: path.stat().st_mtime_ns for path in whole.path.rglob("*")}
     verify(whole.path)

@@ -612,6 +612,14 @@ class ExportOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecordsOptions:
+    """The options of `pfbench export records`."""
+
+    run_dir: RunDir
+    out: Annotated[Path, typer.Argument(help="Folder to write, new or empty.")]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreOptions:
     """The options of `pfbench score`."""
 

@@ -1,4 +1,4 @@
-"""`pfbench score` and `export`: masks of other tools beside a run, its data for such tools."""
+"""`pfbench score` and `export`: masks of other tools beside a run; what others get of a run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from harness.commands.options import ExportOptions, ScoreOptions, words
+from harness.commands.options import ExportOptions, RecordsOptions, ScoreOptions, words
 from harness.commands.signature import with_options
 from harness.data.regions import Labels
+from harness.data.wording import counted
 from harness.errors import PfbenchError, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ Sets = Mapping[str, Sequence[Path]]
 Progress = Callable[[int, int, str], None]
 
 
-export_app = typer.Typer(no_args_is_help=True, help="Bring a run's data to other tools.")
+export_app = typer.Typer(
+    no_args_is_help=True, help="Bring a run's data to other tools, and its records to others."
+)
 
 
 @export_app.command("nnunet")
@@ -47,6 +50,27 @@ def export_nnunet(options: ExportOptions) -> None:
     with screen.bar("writing") as advance:
         commands = export(request, advance)
     screen.say(f"commands    {commands}")
+
+
+@export_app.command("records")
+@with_options
+def export_records(options: RecordsOptions) -> None:
+    """Write the numbers of a run, without volumes, masks and networks, to publish or to send.
+
+    `report`, `compare` and `claims` read the folder like that of any run. Names of cases are in it,
+    pictures are not.
+
+    Examples:
+
+        pfbench export records RUN_DIR OUT
+
+        pfbench compare OUT MY_RUN_DIR
+    """
+    from harness.experiments.export_records import export
+    from harness.runs.screen import Screen
+
+    trials = export(options.run_dir, options.out)
+    Screen().say(f"records     {options.out}, of {counted(trials, 'trial')}")
 
 
 @with_options

@@ -50,7 +50,7 @@ def reproduce_section(folders: Sequence[RunFolder]) -> Section:
     lead = (
         "The same command with the same version on the same volumes gives the same protocol hash, "
         "and continues what it finds. Where volumes were read from a folder, DATA_ROOT stands for "
-        "it.",
+        "it; of other files and folders the last name is told.",
     )
     if made := _made_by(folders):
         blocks.append(made)

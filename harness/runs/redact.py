@@ -6,6 +6,7 @@ import shlex
 _HOST = re.compile(r"(\w+://)[^/\s]*@")  # up to the last @: a password may hold one
 _QUERY = re.compile(r"([?&](?:password|passwd|pwd|token|access_token|secret)=)[^&\s]*", re.I)
 _SPLIT = re.compile(r"(split\.(?:file|group)=).*/")  # where a split's files lie
+_PLACE = re.compile(r"(^|=)[~/][^=]*/([^/=]+)/?$")  # a file or folder from the root on
 _TEST = re.compile(r"([^=]+=).*")  # the folder of a data set of another origin
 DATA_ROOT = "--data-root"
 TEST = "--test"
@@ -19,7 +20,9 @@ def redact(text: str) -> str:
 def storable(command: str) -> str:
     """The command without the folder of the volumes, whose name may be that of a patient.
 
-    "pfbench run --data-root /scans/DOE_JOHN" -> "pfbench run --data-root DATA_ROOT"
+    Of other paths from the root on, which tell who works on which machine, the last name stays:
+    "pfbench run --data-root /scans/DOE_JOHN --out /home/roe/a" becomes
+    "pfbench run --data-root DATA_ROOT --out a".
     """
     words = shlex.split(redact(command))
     for at, word in enumerate(words):
@@ -32,5 +35,5 @@ def storable(command: str) -> str:
         elif at and words[at - 1] == TEST:
             words[at] = _TEST.sub(r"\1TEST_ROOT", word)
         else:
-            words[at] = _SPLIT.sub(r"\1", word)
+            words[at] = _PLACE.sub(r"\1\2", _SPLIT.sub(r"\1", word))
     return shlex.join(words)

@@ -386,10 +386,21 @@ class TrialFolder:
             raise unusable_id(case)
         return self.path / "masks" / f"{case}.npz"
 
+    def records(self) -> list[Path]:
+        """Paths of the files that hold numbers and no voxels, whether they exist or not."""
+        return [
+            self.spec_file, self.attempts_file, self.history_file,
+            self.cases_file, self.result_file, self.measurement_file,
+        ]  # fmt: skip
+
+    def of_voxels(self) -> list[Path]:
+        """Paths of what `records` leaves out of a finished trial, as far as they exist."""
+        return [path for path in (self.weights_file, self.path / "masks") if path.exists()]
+
     def of_testing(self) -> list[Path]:
         """Paths of the files that only scoring and measuring leave, as far as they exist."""
-        files = (self.weights_file, self.cases_file, self.path / "masks", self.measurement_file)
-        return [path for path in files if path.exists()]
+        files = (self.cases_file, self.measurement_file)
+        return [*self.of_voxels(), *(path for path in files if path.exists())]
 
     def sums(self) -> dict[str, str]:
         """SHA-256 of each file of a finished trial, by its name below the folder."""

@@ -259,6 +259,7 @@ def _check_run(
 ) -> list[str]:
     trials = {name: read(folder.trial(name), found) for name in run.trials}
     check_rows(run, trials, folder.manifest_file, found)
+    found.records_alone = not any(trial.folder.of_voxels() for trial in trials.values())
     alike: dict[tuple[str, tuple[str, ...]], list[Trial]] = {}
     for trial in trials.values():
         cases = _cases(trial, run, splits)
@@ -266,6 +267,11 @@ def _check_run(
         check_outcome(trial, _base(trial, trials, found), run, cases, found)
         if trial.spec and trial.scored:
             alike.setdefault((trial.spec.tested, cases), []).append(trial)
+    if found.records_alone and alike:
+        found.unchecked(
+            "masks and weights: none is here, as in what `pfbench export records` writes"
+        )
+        alike.clear()
     if run.given_alone:
         found.unchecked("masks against references: only `pfbench score` has these")
         alike.clear()

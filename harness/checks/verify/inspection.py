@@ -53,6 +53,8 @@ class Inspection:
         """The notes in order of appearance; a file that is read twice is noted once."""
         self.gaps: dict[str, None] = {}
         """What could not be checked, in order of appearance, each once."""
+        self.records_alone = False
+        """Whether masks and weights were left behind, as `pfbench export records` does."""
         self.begun_by = ""
         """The version of pfbench that began the run, where it is another one."""
 
