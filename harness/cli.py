@@ -4,6 +4,7 @@ import atexit
 import gc
 import io
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -18,6 +19,8 @@ from harness.commands.scoring import export_app, score
 from harness.errors import INTERRUPTED, PfbenchError
 from harness.runs.torch_cache import torch_cache
 from harness.trials.fork_server import leave
+
+LAST_S = 30  # seconds that what asked to be done at the end has, Ray's own end among it
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,7 +64,8 @@ def main() -> None:
 def entry() -> NoReturn:
     """Run one command as a process of its own, which ends with it.
 
-    Python itself would wait for every thread that a plug-in has left running.
+    Python itself would wait for every thread that a plug-in has left running, and for what a
+    plug-in asked to be done at the end.
     """
     try:
         main()
@@ -69,6 +73,8 @@ def entry() -> NoReturn:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     else:
         code = 0
+    signal.signal(signal.SIGALRM, lambda *_: leave(code))
+    signal.alarm(LAST_S)
     atexit._run_exitfuncs()
     leave(code)
 

@@ -70,6 +70,15 @@ def test_artifacts_that_are_gone_are_made_again(copied):
     assert names == ["table.md"]
 
 
+def test_artifacts_that_were_changed_are_put_right(copied):
+    _, _, runs = mirrored(RunFolder(copied))
+    place = copied / "mlartifacts" / runs["parent"].info.run_id / "artifacts" / "table.md"
+    right = place.read_text()
+    place.write_text(right.replace("a", "b"))
+    mirrored(RunFolder(copied))
+    assert place.read_text() == right
+
+
 @pytest.mark.parametrize("uri", ["/tmp/victim", "file:///tmp/victim", "../victim", ""])
 def test_a_store_that_names_another_place_is_not_followed(copied, tmp_path, uri):
     (tmp_path / "victim").mkdir()

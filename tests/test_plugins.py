@@ -154,6 +154,17 @@ def test_a_plug_in_that_ends_the_process_is_told(tmp_path):
     assert "quits.py:2: EndsProcess: it ends the process (os._exit(0))" in done.said
 
 
+def test_what_a_plug_in_asks_to_be_done_at_the_end_does_not_keep_the_command(tmp_path):
+    path = tmp_path / "waits.py"
+    path.write_text(
+        "import atexit, time\natexit.register(lambda: time.sleep(10**6))\nSYSTEMS = {}\n"
+    )
+    code = "import sys; from harness import cli; cli.LAST_S = 1; cli.entry()"
+    command = [sys.executable, "-c", code, "check-plugin", str(path)]
+    done = subprocess.run(command, cwd=TOP, check=False, capture_output=True, timeout=100)
+    assert done.returncode == 2
+
+
 def test_a_plug_in_that_never_ends_is_told(tmp_path):
     path = tmp_path / "loops.py"
     path.write_text("while True:\n    pass\n")

@@ -281,6 +281,15 @@ def test_seeds_of_two_runs_are_one_row(tmp_path):
     assert set(table.loc[table["row"] == "mean", "seed"]) == {"0 1"}
 
 
+def test_a_network_that_two_runs_trained_with_other_scores_is_named(tmp_path):
+    """A stranger's copy of a run may tell other scores of the same trial."""
+    runs = [MadeRun(tmp_path / name, rows=PAIR, cases=10) for name in "ab"]
+    assert "trained twice" not in render([run.folder for run in runs], "md")
+    runs[1].score("pfseg", [0.99] * 10)
+    [note] = re.findall("PFSeg, seed 0: trained twice.*", render([r.folder for r in runs], "md"))
+    assert "% in a and 99.00 % in b; the first counts" in note
+
+
 def test_runs_of_two_protocols_are_refused(tmp_path):
     runs = [MadeRun(tmp_path / name, rows=PAIR) for name in "ab"]
     runs[1].change(protocol_hash="other", protocol={"epochs": 9})

@@ -43,6 +43,18 @@ def test_a_second_look_adds_nothing(run):
     assert content(run.path / "mlflow.db") == before
 
 
+def test_values_that_were_changed_in_the_store_are_put_right(run):
+    """Those of the last epoch, which MLflow shows, as well as final ones."""
+    _, client, runs = mirrored(run)
+    right = runs["0"].data.metrics
+    last = int(right["train/epoch"])
+    for name, step in (("val/dice", last), ("test/dice.std", 0), ("Dice", 0)):
+        client.log_metric(runs["0"].info.run_id, name, 0.99, step=step)
+    found = mirrored(run)[2]["0"].data.metrics
+    assert {name: found[name] for name in right} == right
+    assert mirrored(run)[0].metrics == 0
+
+
 def test_a_trial_appears_when_it_begins(run):
     manifest = run.run()
     waiting = made_trial(run, spec(seed=3))

@@ -14,6 +14,7 @@ from helper_in_process import pfbench
 from safetensors.torch import load_file, save_file
 
 from harness.checks.verify.folder import verify
+from harness.checks.verify.predictions import FEW
 from harness.errors import ClusterError, StateError
 from harness.runs.files import read_json, write_json
 from harness.runs.records import seal_of
@@ -329,6 +330,43 @@ def test_a_distance_forged_with_its_sums_is_found_when_masks_are_scored_again(ru
     assert verify(whole.path, deep=True).faults == ()
 
 
+def whats_deep(run):
+    return [(fault.file, fault.what) for fault in verify(run.path, deep=True).faults]
+
+
+@pytest.mark.parametrize("forged", ["mask", "weights"])
+def test_a_mask_that_its_network_did_not_make_is_found_when_masks_are_predicted_again(run, forged):
+    """Scores, sums and seals would be right: a mask is the label, or the network is another one."""
+    trial = trained(run)
+    if forged == "mask":
+        trial.write_mask("phantom_003", run.volume("phantom_003").label > 0)
+    else:
+        zeros = {name: part * 0 for name, part in load_file(trial.weights_file).items()}
+        save_file(zeros, trial.weights_file)
+    result = trial.result()
+    result.model_copy(update={"sha256": trial.sums()}).write(trial.result_file)
+    path = f"trials/{trial.id}/masks/phantom_003.npz"
+    assert any(
+        file == path and what.startswith("its network predicts another mask: ")
+        for file, what in whats_deep(run)
+    )
+
+
+def test_a_few_voxels_that_rounding_moves_are_no_fault_of_a_mask(run):
+    mask = trained(run).mask("phantom_003", GRID).copy()
+    mask[0, 0, :FEW] ^= True
+    trained(run).write_mask("phantom_003", mask)
+    assert not any("predicts another" in what for _, what in whats_deep(run))
+
+
+def test_what_mends_a_fault_is_said_of_the_file_at_fault(run):
+    edit_a_loss(run)
+    [remedy] = [line for line in verify(run.path).lines if line.startswith("to mend")]
+    assert "trials" in remedy and "report" not in remedy
+    (run.path / "table.csv").write_text("")
+    assert any("`pfbench report` makes them anew" in line for line in verify(run.path).lines)
+
+
 def test_weights_of_another_network_are_found_although_their_sum_is_right(run):
     path = trained(run).path / "weights.safetensors"
     weights = load_file(path)
@@ -541,7 +579,7 @@ def test_the_report_has_a_line_for_each_fault_and_exit_code_5(run):
     report = verify(run.path)
     trial = f"trials/{tuned(run).id}/result.json"
     assert any(line.startswith(f"{trial}: metrics.dice_mean: is 0.99") for line in report.lines)
-    assert report.lines[-2].endswith("faults in 2 trials")
+    assert any(line.endswith("faults in 2 trials") for line in report.lines)
     assert (report.exit_code, report.record["faults"][-1]["file"]) == (5, trial)
 
 

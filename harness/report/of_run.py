@@ -18,6 +18,7 @@ from harness.report.results_table import drop_table, fold_table, result_table
 from harness.results import tables
 from harness.results.caveats import caveats
 from harness.results.compare import Found, family_of
+from harness.results.notes import trained_twice
 from harness.results.rows import ResultRow, merged_rows, scored_targets
 from harness.results.standings import Standing, stand
 from harness.runs.measures import SCORES, TIME
@@ -139,11 +140,8 @@ def document(folders: Sequence[RunFolder], *, pictures: bool = True) -> Document
 def _warnings(folders: Sequence[RunFolder], found: Gathered) -> tuple[str, ...]:
     run = folders[0].run()
     said = [caveat.warning for caveat in caveats(run.synthetic, run.profile)]
-    said += [
-        note[0].upper() + note[1:] + "."
-        for note in found.results.notes
-        if note.startswith("incomplete")
-    ]
+    told = [note for note in found.results.notes if note.startswith("incomplete")]
+    said += [f"{note[0].upper()}{note[1:]}." for note in (*told, *trained_twice(folders))]
     return tuple(said)
 
 

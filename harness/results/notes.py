@@ -1,6 +1,8 @@
 """The notes under the tables: all that a reader has to know of their figures."""
 
 from collections.abc import Sequence
+from math import isclose
+from statistics import fmean
 
 import pandas as pd
 
@@ -16,6 +18,7 @@ from harness.runs.measures import DICE, GFLOPS, MEASURES, TIME, TIME_P90
 from harness.runs.records import Failed, Measured, Scored
 from harness.runs.run_folder import RunFolder
 from harness.runs.suite import parted
+from harness.runs.trial_folder import TrialFolder
 from harness.systems.case_score import BESIDE
 
 STEADY = 1.5  # times the median: what the 90th percentile of a time may be without a word
@@ -41,6 +44,7 @@ def notes_under(shown: Sequence[ResultTable], folders: Sequence[RunFolder]) -> t
     notes = []
     if done < len(trials):
         notes.append(f"incomplete: {done} of {len(trials)} trials finished")
+    notes += trained_twice(folders)
     notes += [caveat.note for caveat in caveats(run.synthetic, run.profile)]
     others = [*of_data(run.protocol["data"]), *of_scoring(run.settings["protocol"])]
     if others and not run.synthetic and not run.given_alone:
@@ -70,6 +74,31 @@ def notes_under(shown: Sequence[ResultTable], folders: Sequence[RunFolder]) -> t
     told = [note for folder in folders for note in (*folder.run().notes, *_failures(folder))]
     told += [note for f in folders for other in f.run().tests.values() for note in other.notes]
     return (*dict.fromkeys([*notes, *told]), *unit_notes(shown))
+
+
+def trained_twice(folders: Sequence[RunFolder]) -> list[str]:
+    """One note for each network that two of the runs trained with other scores."""
+    notes = []
+    for row in merged_rows(folders):
+        chosen = {_network(trial): trial for trial in row.trials}
+        for other in row.again:
+            both = [chosen[_network(other)], other]
+            dice = [fmean(each.scores(DICE.name).values()) for each in both if each.state() == "ok"]
+            if len(dice) == 2 and not isclose(*dice, rel_tol=1e-9):
+                first, second = (
+                    f"{100 * value:.2f} % in {trial.path.parents[1].name}"
+                    for value, trial in zip(dice, both, strict=True)
+                )
+                notes.append(
+                    f"{row.title}, seed {_network(other)[0]}: trained twice with other scores, "
+                    f"Dice {first} and {second}; the first counts"
+                )
+    return notes
+
+
+def _network(trial: TrialFolder) -> tuple[int, int]:
+    """The seed and the fold of a trial, which tell the networks of a row apart."""
+    return trial.spec().seed, trial.spec().fold
 
 
 def untuned(folders: Sequence[RunFolder]) -> list[str]:

@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from filecmp import cmp
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,10 @@ class MlflowStore:
         stored.params = {**child.params, **there}
 
     def _metrics(self, child: ChildRun, stored: _Stored) -> None:
-        """Log the epochs that the store lacks, then the final values that are missing or differ."""
+        """Log the epochs that the store lacks, then values that are missing or differ.
+
+        Of epochs that the store has, the last is compared: its values are those that tables show.
+        """
         stamp = int(time.time() * 1000)
         last = stored.metrics.get(mirrored.EPOCH, 0)
         rows = [
@@ -223,9 +227,12 @@ class MlflowStore:
                 Metric(mirrored.metric(key), value, stamp, int(row["epoch"]))
                 for key, value in row.items()
                 if math.isfinite(value)
+                and not (
+                    row["epoch"] == last and _same(stored.metrics.get(mirrored.metric(key)), value)
+                )
             ]
             for row in child.rows()
-            if row["epoch"] > last
+            if row["epoch"] >= last
         ]
         rows += [
             [Metric(key, float(value), stamp, 0)]
@@ -303,11 +310,12 @@ class MlflowStore:
         return "" if place[:1] == ("trials",) else "/".join(place)
 
     def _kept(self, run_id: str, below: Mapping[Path, str]) -> bool:
-        """Whether the artifacts are still there; a store elsewhere is believed."""
+        """Whether the artifacts are there as they are; a store elsewhere is believed."""
         if self.artifacts is None:
             return True
         place = self.artifacts / run_id / "artifacts"
-        return all((place / folder / path.name).is_file() for path, folder in below.items())
+        pairs = [(path, place / folder / path.name) for path, folder in below.items()]
+        return all(copy.is_file() and cmp(path, copy, shallow=False) for path, copy in pairs)
 
     def _view(self, parent: ParentRun) -> None:
         """Save the view that `pfbench ui` opens; MLflow lists it among the saved views."""

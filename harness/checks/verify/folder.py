@@ -10,10 +10,11 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from harness.checks.verify.inspection import Fault, Inspection
 from harness.checks.verify.outcome import check_case, check_outcome
+from harness.checks.verify.predictions import check_predictions
 from harness.checks.verify.rows import check_rows
 from harness.checks.verify.study import check_study
 from harness.checks.verify.tables import DAMAGED, check_tables, in_words
@@ -38,9 +39,14 @@ from harness.runs.records import (
 from harness.runs.run_folder import RunFolder, splits_of
 from harness.runs.spec import code_version, digest
 
-MENDING = (
-    "to mend: remove the folders of the trials that are named and repeat the command in run.json, "
-    "which trains them anew; `pfbench report` makes tables from results that are whole"
+OF_TRIALS = (
+    "to mend trials: move the folders that are named away, and repeat the command in run.json if "
+    "it is yours, which trains these anew"
+)
+OF_TABLES = "to mend tables: `pfbench report` makes them anew from results that are whole"
+OF_RECORDS = (
+    "run.json, split.json and data.json cannot be made from the rest: take them from a copy, or "
+    "begin another --out"
 )
 BEGUN_BY = (
     "to tell damage from what this version reads otherwise: verify it with {}, which began it; "
@@ -88,9 +94,20 @@ class Report:
         """The report as lines: of each fault, note and gap, then the total, and the remedy."""
         notes = [f"note: {note}" for note in self.notes]
         gaps = [f"not checked: {gap}" for gap in self.unchecked]
-        mending = BEGUN_BY.format(self.begun_by) if self.begun_by else MENDING
-        remedy = [mending] if self.faults else []
-        return [*map(str, self.faults), *notes, *gaps, self._total, *remedy]
+        return [*map(str, self.faults), *notes, *gaps, self._total, *self._remedies]
+
+    @property
+    def _remedies(self) -> list[str]:
+        if self.faults and self.begun_by:
+            return [BEGUN_BY.format(self.begun_by)]
+        files = [PurePath(fault.file) for fault in self.faults]
+        remedies = {
+            OF_TRIALS if "trials" in file.parts
+            else OF_TABLES if file.stem == "table"
+            else OF_RECORDS
+            for file in files
+        }  # fmt: skip
+        return sorted(remedies, reverse=True)
 
     @property
     def _total(self) -> str:
@@ -107,7 +124,7 @@ class Report:
 def verify(run: Path, cache: Path | None = None, *, deep: bool = False) -> Report:
     """Check the folder of a run or study; `cache` is the place of the volumes if they were moved.
 
-    `deep`: score every kept mask again, distances too, and count the operations of the networks.
+    `deep`: predict every mask again, score it, distances too, and count the networks' operations.
 
     Raises StateError when it is no such folder, ClusterError while a driver works on it.
     """
@@ -328,7 +345,7 @@ def _labels(
     cache: Path | None,
     found: Inspection,
 ) -> None:
-    """Score the masks again, case by case, so that each label is read once.
+    """Score the masks again, case by case, so that each label is read once; deep, predict them.
 
     `volumes` is the fingerprint of the volumes with these `cases`.
     """
@@ -347,6 +364,9 @@ def _labels(
             continue
         for trial in trials:
             check_case(trial, volume, found)
+    if found.deep:
+        for trial in trials:
+            check_predictions(trial, cases, data.of(volumes), place, folder, found)
 
 
 def _strays(trials: list[str], folder: RunFolder, found: Inspection) -> None:

@@ -47,7 +47,8 @@ class Inspection:
     def __init__(self, root: Path, *, deep: bool = False) -> None:
         self.root = root
         self.deep = deep
-        """Whether distances are scored and operations counted again, too, which takes long."""
+        """Whether masks are predicted, distances scored and operations counted again, too, which
+        takes long."""
         self.faults: set[Fault] = set()
         self.notes: dict[str, None] = {}
         """The notes in order of appearance; a file that is read twice is noted once."""
