@@ -197,6 +197,8 @@ BAD = {  # case of the catalogue -> what is said, and the damaged volume
     "V32 voxel size NaN": Bad("is 1xnanx1", header(pixdim=("4f", 1, 1, NAN, 1))),
     "V33 extension of 2 GB": Bad("extension of 2,000,000,000 bytes does not fit",
                                  packed(with_extension(content(image()), 2_000_000_000))),
+    "V33 extension of 24 bytes in 8": Bad("extension of 24 bytes does not fit",
+                                          packed(with_extension(content(image()), 24, real=8))),
     "V33 extension of 0": Bad("extension of 0 bytes does not fit",
                               packed(with_extension(content(image()), 0))),
     "D05 loop": Bad("symlink loop"),
