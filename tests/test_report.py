@@ -452,6 +452,16 @@ def test_two_runs_are_compared_row_by_row(tmp_path):
     assert {pair["first"] for pair in found["pairs"]} == {"run 1/pfseg"}
 
 
+def test_too_few_patients_to_compare_are_said_in_numbers(tmp_path):
+    report = render([MadeRun(tmp_path, rows=PAIR, cases=3).folder], "md")
+    assert "n too small: 3 patients, a test needs 6" in report
+
+
+def test_the_value_of_the_paper_stands_in_brackets(tmp_path):
+    found = rows_of(markdown(build(MadeRun(tmp_path, rows=PAIR).folder)))
+    assert "[84.88]" in found["PFSeg"] and "[82.18]" in found["ResUNet3D"]
+
+
 def test_runs_on_other_cases_cannot_be_paired(tmp_path):
     runs = [MadeRun(tmp_path / name, rows=PAIR) for name in "ab"]
     runs[1].change(protocol={**runs[1].manifest.protocol, "cases": "other"})

@@ -23,6 +23,7 @@ from harness.data.target_labels import codes
 from harness.data.volumes import prepare
 from harness.errors import DataError, UsageError
 from harness.results import tables
+from harness.results.compare import compare
 from harness.systems import catalogue as systems
 from harness.systems.catalogue import SYSTEMS
 from harness.systems.evaluate import evaluate, summary
@@ -521,6 +522,11 @@ def test_targets_are_corrected_together_beside_their_mean(run):
     assert dice[0] == next(pair for pair in plain if pair["metric"] == "dice")
     assert dice[0]["difference"] == pytest.approx(dice[2]["difference"] / 2)
     assert dice[2]["p_holm"] == pytest.approx(min(1, 2 * dice[2]["p"]))
+
+
+def test_each_target_is_named_where_it_is_compared(run):
+    titles = [found.title for found in compare([run.folder], [], by_target=True).found]
+    assert titles[:3] == ["Dice (%)", "Dice (%), wt", "Dice (%), tc"]
 
 
 def test_by_target_is_refused_of_one_target(tmp_path):
