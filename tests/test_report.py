@@ -23,7 +23,7 @@ from harness.report.document import Picture, Section
 from harness.report.panels import SCREEN
 from harness.report.score_plots import strip
 from harness.report.write import render
-from harness.results.compare import p_value
+from harness.results.compare import cells, compare, p_value
 from harness.results.rows import merged_rows
 from harness.results.standings import stand
 from harness.results.tables import build, markdown
@@ -453,8 +453,11 @@ def test_two_runs_are_compared_row_by_row(tmp_path):
 
 
 def test_too_few_patients_to_compare_are_said_in_numbers(tmp_path):
-    report = render([MadeRun(tmp_path, rows=PAIR, cases=3).folder], "md")
-    assert "n too small: 3 patients, a test needs 6" in report
+    run = MadeRun(tmp_path, rows=PAIR, cases=3)
+    few = "n too small: 3 patients, a test needs 6"
+    assert few in render([run.folder], "md")
+    found = compare([run.folder], []).found[0]
+    assert cells(found, found.comparisons[0])[-1] == few
 
 
 def test_the_value_of_the_paper_stands_in_brackets(tmp_path):
