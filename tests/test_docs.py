@@ -67,6 +67,15 @@ def test_links_between_documents_lead_somewhere(page):
         assert made or "://" in target or (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize(
+    "study", sorted((TOP / "docs" / "reference").glob("*.md")), ids=lambda p: p.stem
+)
+def test_a_reference_study_shows_the_tables_of_its_records(study):
+    page, records = study.read_text(), study.with_suffix("")
+    shown = [line for line in (records / "table.md").read_text().splitlines() if line[:1] == "|"]
+    assert len(shown) > 4 and [line for line in shown if line not in page] == []
+
+
 def test_every_setting_that_the_protocol_page_names_has_the_value_it_says():
     paper, quick = (PROFILES[name].protocol for name in ("paper", "quick"))
     page = (TOP / "docs" / "protocol.md").read_text()

@@ -471,6 +471,30 @@ def test_runs_on_other_cases_cannot_be_paired(tmp_path):
     assert "nothing can be paired" in pfbench("compare", runs[0].path, runs[1].path, expect=2).said
 
 
+def other_version(run):
+    """What another version of pfbench makes of the same volumes: another fingerprint of them."""
+    protocol = run.manifest.protocol
+    data = {**protocol["data"], "fingerprint": "0" * 16}
+    return run.change(protocol={**protocol, "data": data, "code": "0.2.0+000000000000"})
+
+
+def test_runs_of_two_versions_are_paired_where_their_targets_have_the_same_sizes(tmp_path):
+    runs = [MadeRun(tmp_path / name, rows=PAIR) for name in "ab"]
+    other_version(runs[1])
+    told = pfbench("compare", runs[0].path, runs[1].path).out
+    assert "two versions of pfbench prepared the volumes" in " ".join(told.split())
+
+
+def test_runs_of_two_versions_with_targets_of_other_sizes_are_not_paired(tmp_path):
+    runs = [MadeRun(tmp_path / name, rows=PAIR) for name in "ab"]
+    for trial in other_version(runs[1]).trials.values():
+        lines = pd.read_csv(trial.cases_file)
+        lines.loc[3, "target_ml"] += 1
+        lines.to_csv(trial.cases_file, index=False)
+        rewrite(trial.result_file, trial.result(), sha256=trial.sums())
+    assert "nothing can be paired" in pfbench("compare", runs[0].path, runs[1].path, expect=2).said
+
+
 def test_a_row_is_not_compared_with_itself_alone_and_unknown_ones_are_named(run):
     assert "needs two rows" in pfbench("compare", run.path, "pfseg", expect=2).said
     assert "Did you mean 'pfseg'?" in pfbench("compare", run.path, "pfsge", "san", expect=2).said

@@ -39,6 +39,9 @@ RULES = (
     "studies, on so many patients.",
 )
 NETWORKS = "these two networks"
+OTHER_VERSION = (
+    "two versions of pfbench prepared the volumes; targets have the same size in every test case"
+)
 DISAGREE = "mean and median disagree"
 
 
@@ -115,13 +118,11 @@ def _compare_runs(
     targets: Sequence[str],
 ) -> Compared:
     before, after = first.run().protocol, second.run().protocol
-    folds = [folder.run().folds.keys() for folder in (first, second)]
-    for key in ("data", "cases"):
-        if before.get(key) != after.get(key) or folds[0] != folds[1]:
-            what = f"was scored on other cases than {first.path}, so that nothing can be paired"
-            raise UsageError(
-                what, where=str(second.path), remedy="two runs of one split", code="PFB-C05"
-            )
+    if not _same_cases(first, second):
+        what = f"was scored on other cases than {first.path}, so that nothing can be paired"
+        raise UsageError(
+            what, where=str(second.path), remedy="two runs of one split", code="PFB-C05"
+        )
     sides = {f"run {n}": _table(f, suite, names) for n, f in ((1, first), (2, second))}
     both = {row.key for row in sides["run 1"]} & {row.key for row in sides["run 2"]}
     kept = [row for row in _chosen(sides["run 1"], names, at_least=1) if row.key in both]
@@ -139,7 +140,32 @@ def _compare_runs(
     changed = difference(before["protocol"], after["protocol"])
     notes = [f"run 1: {first.path}; run 2: {second.path}"]
     notes += [f"the protocols differ: {changed}"] if changed else []
+    notes += [OTHER_VERSION] if before["data"] != after["data"] else []
     return _compared(f"{kept[0].suite}: two runs", named, pairs, notes, targets)
+
+
+def _same_cases(first: RunFolder, second: RunFolder) -> bool:
+    """Whether two runs were scored on the same cases.
+
+    Another version of pfbench gives the same volumes another fingerprint. Then the volumes of the
+    targets tell: they have to be equal in every test case.
+    """
+    before, after = first.run(), second.run()
+    asked = [{**run.protocol["data"], "fingerprint": ""} for run in (before, after)]
+    cases = [run.protocol.get("cases") for run in (before, after)]
+    if asked[0] != asked[1] or cases[0] != cases[1] or before.folds.keys() != after.folds.keys():
+        return False
+    if before.protocol["data"] == after.protocol["data"]:
+        return True
+    sizes = [_sizes_ml(folder) for folder in (first, second)]
+    versions = {run.protocol["code"] for run in (before, after)}
+    return len(versions) == 2 and sizes[0] == sizes[1] != {}
+
+
+def _sizes_ml(folder: RunFolder) -> dict[str, float]:
+    """The volume of the target of each test case in ml; {} where no trial is finished."""
+    done = (t for t in folder.trials() if t.state() == "ok" and t.spec().test is None)
+    return next((trial.scores("target_ml") for trial in done), {})
 
 
 def _table(folder: RunFolder, suite: str, names: Sequence[str]) -> list[ResultRow]:
