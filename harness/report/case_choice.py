@@ -191,7 +191,7 @@ def _scored_mask(trial: TrialFolder, volume: Volume, dice: Sequence[float]) -> M
             f"the mask of {volume.case} does not have the Dice of cases.csv, "
             f"{', '.join(f'{each:.4f}' for each in dice)}",
             where=str(trial.path),
-            remedy="pass the data of this run, or remove the folder and repeat the run",
+            remedy="pass the data of this run, or move the folder away and repeat the run",
         )
     return mask
 

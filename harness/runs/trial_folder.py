@@ -58,7 +58,7 @@ from harness.runs.spec import TrialSpec
 State = Literal["new", "interrupted", "ok", "failed"]
 Action = Literal["train", "measure", "train_to", "probe_training", "probe_inference"]
 PATIENCE_S = 60.0  # with a process that still works on a trial
-ANEW = "remove the folder of this trial; the same command makes it anew"
+ANEW = "move the folder of this trial away; the same command makes it anew"
 HISTORY = "history.csv"
 CASES = "cases.csv"
 WEIGHTS = "weights.safetensors"
@@ -124,7 +124,7 @@ def _spec(path: Path, stamp: Stamp | None) -> TrialSpec:
         raise StateError(
             f"describes trial {spec.id}, not {path.parent.name}",
             where=str(path),
-            remedy="remove the folder of this trial; the same command makes it anew",
+            remedy=ANEW,
             code="PFB-K09",
         )
     return spec

@@ -136,7 +136,7 @@ def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
 
 
 def _unusable(path: Path, what: str, code: str) -> StateError:
-    remedy = "remove the folder of this trial and repeat its `pfbench run`, which trains it anew"
+    remedy = "move the folder of this trial away and repeat its `pfbench run`, which trains it anew"
     return StateError(what, where=str(path), remedy=remedy, code=code)
 
 

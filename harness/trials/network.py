@@ -152,7 +152,7 @@ def _load(spec: TrialSpec, source: TrialFolder, device: Device) -> Trained:
             described = _built(spec)
     except Exception as error:  # of whatever stands in the options
         what = "describes a network that this version cannot build"
-        remedy = "remove its folder and repeat its `pfbench run`, which trains it anew"
+        remedy = "move its folder away and repeat its `pfbench run`, which trains it anew"
         where = f"trial {source.id}"
         raise StateError(what, where=where, remedy=remedy, code="PFB-K06") from error
     weights = read_weights(described.network, source)
