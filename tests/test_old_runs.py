@@ -1,5 +1,7 @@
 """A run of an earlier version is read as it was written; only `run` refuses to continue it."""
 
+import re
+
 import pytest
 from helper_in_process import pfbench
 from helper_made_run import MadeRun, rewrite
@@ -94,7 +96,7 @@ def test_what_only_its_own_version_reads_is_named_and_never_to_be_removed(old, c
         write_json(trial.spec_file, content)
     said = pfbench(command, old.path, expect=5).err
     assert "PFB-K07" in said and "the run was begun by 0.1.0+abc, this is 0.1.0+" in said
-    assert "nothing has to be removed" in said and "Try: remove" not in said
+    assert "nothing has to be removed" in said and not re.search("Try: (re)?move", said)
 
 
 @pytest.mark.parametrize("command", ["report", "compare", "claims"])
