@@ -176,6 +176,13 @@ def test_targets_that_overlap_in_part_are_refused():
         nnunet_labels({"a": (1, 2), "b": (2, 3)})
 
 
+def test_a_run_with_a_line_break_in_its_name_writes_no_commands(exported, tmp_path):
+    """The name would end a comment of commands.sh and be a command."""
+    run = shutil.copytree(exported[0].path, tmp_path / "run\ntouch mark")
+    done = pfbench("export", "nnunet", run, tmp_path / "out", expect=2)
+    assert "PFB-C18" in done.said and not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_is_not_empty_is_left_alone(exported):
     run, out, _ = exported
     done = pfbench("export", "nnunet", run.path, out, expect=2)

@@ -1,12 +1,15 @@
 """Whose scan a case is, and who trains, validates and tests then."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from harness.data import given_split
 from harness.data.divide import Division, Roster, divide
-from harness.data.patients import groups, suspicion
+from harness.data.exclude import cases_of
+from harness.data.patients import groups, read_table, suspicion
 from harness.data.presets import PRESETS
 from harness.data.split import Split, split
 from harness.errors import DataError, UsageError
@@ -160,6 +163,21 @@ def test_a_table_that_is_not_there_is_refused():
 
 
 # Without a rule
+
+
+def test_a_table_with_a_field_beyond_all_measure_is_refused(tmp_path):
+    path = tmp_path / "groups.csv"
+    path.write_text("case,patient\na," + "x" * 200_000)
+    with pytest.raises(UsageError, match="is no table"):
+        read_table(path, "split.group")
+
+
+@pytest.mark.parametrize("read", [lambda path: read_table(path, "split.group"), given_split.read,
+                                  lambda path: cases_of([str(path)])])  # fmt: skip
+def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(tmp_path, read):
+    os.mkfifo(tmp_path / "f")
+    with pytest.raises(UsageError):
+        read(tmp_path / "f")
 
 
 def test_ids_that_share_all_but_their_last_part_are_warned_of():

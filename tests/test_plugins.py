@@ -19,6 +19,7 @@ from harness.checks import contract
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import Data, TrialSpec, digest
 from harness.runs.suites import OURS, SUITES
+from harness.systems import plugin_metrics
 from harness.systems.protocol import Protocol
 
 TOP = Path(__file__).parent.parent
@@ -415,3 +416,17 @@ def test_networks_of_the_examples_keep_the_contract(networks, needed):
     pytest.importorskip(needed)
     found = list(contract.check(TOP / "examples" / f"{networks}.py"))
     assert [finding for finding in found if finding.state == "fail"] == []
+
+
+def test_a_metric_that_writes_to_masks_changes_none_that_is_kept():
+    def bad(pred, target, spacing_mm):
+        for mask in (pred, target):
+            mask.flags.writeable = True
+            mask[...] = True
+        return 1.0
+
+    masks = [np.zeros((1, 4, 4), bool), np.eye(4, dtype=bool)[None]]
+    before = [mask.copy() for mask in masks]
+    values, _ = plugin_metrics.scores({"bad": Metric("Bad", bad, "max")}, *masks, (1, 1, 1))
+    assert values == {"bad": 1.0}
+    assert all(map(np.array_equal, masks, before))

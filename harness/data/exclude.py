@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from harness.data.patients import content_of
 from harness.errors import UsageError
 
 OPTION = "--exclude"
@@ -22,7 +23,7 @@ def cases_of(given: Sequence[str]) -> tuple[str, ...]:
             found.append(word)
             continue
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            lines = content_of(path).decode("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError):
             what, remedy = f"{word} cannot be read", "a text file with a case in each line"
             raise UsageError(what, where=OPTION, remedy=remedy, code="PFB-C54") from None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data import dataset_json
-from harness.data.patients import digest_of, read_table, wrong
+from harness.data.patients import content_of, digest_of, read_table, wrong
 from harness.data.split import Split
 from harness.errors import DataError, UsageError
 
@@ -91,7 +91,7 @@ def read(path: Path) -> GivenSplit:
         folds = table.folds([*table.lines])
         return of_folds(folds, path.name, f"{path.name} {digest_of(path)}")
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(content_of(path))
     except OSError as error:
         remedy = f"the path of {KINDS}"
         raise _refusal(path, f"cannot be read: {error.strerror}", remedy) from None

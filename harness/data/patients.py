@@ -7,6 +7,7 @@ A patient is never in two parts of a split; `Split.patient_of` tells statistics 
 """
 
 import csv
+import errno
 import hashlib
 import re
 from collections import defaultdict
@@ -105,12 +106,15 @@ def read_table(path: Path, where: str) -> CaseTable:
     Raises UsageError that names the line at fault.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = content_of(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError):
         remedy = f"a CSV in UTF-8: {COLUMNS}"
         raise wrong(path.name, "cannot be read", remedy, where) from None
     lines_of_text = text.splitlines()
-    rows = [*csv.reader(lines_of_text, delimiter=_delimiter(lines_of_text))]
+    try:
+        rows = [*csv.reader(lines_of_text, delimiter=_delimiter(lines_of_text))]
+    except csv.Error as error:
+        raise wrong(path.name, f"is no table: {error}", f"a CSV: {COLUMNS}", where) from None
     header = [name.strip().lower() for name in rows[0]] if rows else []
     if "case" not in header or len(set(header)) < len(header):
         raise wrong(f"{path.name}:1", "the header has no column 'case'", COLUMNS, where)
@@ -145,6 +149,16 @@ def _delimiter(lines: Sequence[str]) -> str:
 def wrong(place: str, what: str, remedy: str, where: str) -> UsageError:
     """Return the error for a faulty file that a setting names."""
     return UsageError(f"{place}: {what}", where=where, remedy=remedy, code="PFB-C52")
+
+
+def content_of(path: Path) -> bytes:
+    """Return the content of a file that a setting names.
+
+    Raises OSError, for pipes and devices too, which would be waited for without an end.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "is not a file")
+    return path.read_bytes()
 
 
 def digest_of(path: Path) -> str:

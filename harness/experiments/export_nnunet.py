@@ -61,6 +61,10 @@ def export(request: ExportRequest, progress: Progress = lambda done, total, what
         what, remedy = "is a cross-validation, which has several splits", "a run of one fold"
         raise UsageError(what, where=str(request.run), remedy=remedy, code="PFB-C02")
     split = folder.split()
+    for path in filter(None, (request.run, request.root)):
+        if not str(path).isprintable():  # it stands in a comment of commands.sh
+            what, remedy = "has a name with signs that no line shows", "rename it"
+            raise UsageError(what, where=ascii(str(path)), remedy=remedy, code="PFB-C18")
     if request.out.exists() and any(request.out.iterdir()):
         what, remedy = "exists and is not empty", "another folder"
         raise UsageError(what, where=str(request.out), remedy=remedy, code="PFB-C05")

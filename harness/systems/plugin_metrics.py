@@ -19,7 +19,8 @@ class Metric:
 
     Masks are (D, H, W) bool, the spacing is in mm.
 
-    The masks cannot be written to; either may be empty. `better` is which end of it is best.
+    The masks are copies, which cannot be written to; either may be empty. `better` is which end of
+    it is best.
     """
 
     title: str
@@ -59,6 +60,7 @@ def summary(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str
 
 
 def _locked(mask: np.ndarray) -> np.ndarray:
-    view = mask.view()
-    view.flags.writeable = False
-    return view
+    """A copy that is not written to by accident; what is written on purpose stays in it."""
+    own = mask.copy()
+    own.flags.writeable = False
+    return own

@@ -354,6 +354,9 @@ def _labels(
     if data is None or not place.is_dir():
         found.unchecked("masks against labels: the prepared volumes are not there (--cache DIR)")
         return
+    if found.deep:  # before any metric of a plug-in runs in this process
+        for trial in trials:
+            check_predictions(trial, cases, data.of(volumes), place, folder, found)
     for case in cases:
         try:
             volume = open_volume(place, data.of(volumes).get(case, "no-entry"))
@@ -364,9 +367,6 @@ def _labels(
             continue
         for trial in trials:
             check_case(trial, volume, found)
-    if found.deep:
-        for trial in trials:
-            check_predictions(trial, cases, data.of(volumes), place, folder, found)
 
 
 def _strays(trials: list[str], folder: RunFolder, found: Inspection) -> None:
