@@ -427,6 +427,6 @@ def test_a_metric_that_writes_to_masks_changes_none_that_is_kept():
 
     masks = [np.zeros((1, 4, 4), bool), np.eye(4, dtype=bool)[None]]
     before = [mask.copy() for mask in masks]
-    values, _ = plugin_metrics.scores({"bad": Metric("Bad", bad, "max")}, *masks, (1, 1, 1))
+    values, _ = plugin_metrics.scores({"bad": plugin_metrics.Metric("Bad", bad)}, *masks, (1, 1, 1))
     assert values == {"bad": 1.0}
     assert all(map(np.array_equal, masks, before))
