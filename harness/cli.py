@@ -6,7 +6,7 @@ import io
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -26,7 +26,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    help="Compare patch-free and patch-based 3D medical image segmentation under one protocol.",
     epilog="Start with: pfbench run --suite table5",
 )
 COMMANDS = (
@@ -40,6 +39,29 @@ app.command()(init)
 app.add_typer(data_app, name="data")
 app.add_typer(mlflow_app, name="mlflow")
 app.add_typer(export_app, name="export")
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from harness.runs.spec import code_version
+
+        print(code_version())
+        raise typer.Exit
+
+
+@app.callback()
+def pfbench(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_tell_version,
+            is_eager=True,
+            help="Print the version, as runs record it: with a hash of the code of the numbers.",
+        ),
+    ] = False,
+) -> None:
+    """Compare patch-free and patch-based 3D medical image segmentation under one protocol."""
 
 
 def main() -> None:

@@ -12,13 +12,16 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from helper_in_process import contents, pfbench
+from helper_made_run import MadeRun
 
 from harness.errors import UsageError
 from harness.experiments.session import refuse_nested
+from harness.runs.run_folder import refuse_among_records
 from harness.runs.yaml_file import parse_value
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of a trial belong to its log
@@ -102,6 +105,8 @@ CODES = {"C7": "C09", "C9": "C09", "C12": "C09"}  # what a setting may be is one
 FILES = [
     ("C9", "protocol:\n  epochs: 3\n  lerning_rate: 1", 3,
      ["unknown key 'protocol.lerning_rate'", "Did you mean 'protocol.learning_rate'?"]),
+    ("C9", "no: 3", 1, ["unknown key 'no'"]),
+    ("C9", "? \n: 3", 1, ["unknown key ''"]),
     ("C9", "epochs: 3", 1, ["unknown key 'epochs'", "Known: data, exceptions, phantom, profile"]),
     ("C9", "\nsystems:\n  unet4d: {}", 3, ["unknown model 'unet4d'", "Did you mean 'unet3d'?"]),
     ("C9", "exceptions:\n  unet3d:\n    lr: 1", 3, ["unknown key 'lr'"]),
@@ -323,6 +328,29 @@ def test_folders_within_each_other_are_refused(tmp_path, out, cache, root):
     with pytest.raises(UsageError) as refused:
         refuse_nested(tmp_path / out, tmp_path / cache, root and tmp_path / root)
     assert refused.value.code == "PFB-C46"
+
+
+@pytest.mark.parametrize(
+    ("place", "refused"),
+    [("run.json", True), ("mlflow.db", True), ("trials/a/result.json", True), ("trials/new", True),
+     ("cache/x.html", True), ("report.html", False), ("mine.tex", False), ("masks", False),
+     ("../run.json", False)],
+)  # fmt: skip
+def test_what_is_written_replaces_no_record_of_a_run_and_lies_among_none(tmp_path, place, refused):
+    run = tmp_path / "run"
+    (run / "trials" / "a").mkdir(parents=True)
+    for name in ("run.json", "mlflow.db", "trials/a/result.json", "report.html"):
+        (run / name).write_text("{}")
+    with pytest.raises(UsageError) if refused else nullcontext():
+        refuse_among_records(run / place, "--out")
+
+
+def test_a_report_does_not_replace_the_record_that_it_is_made_from(tmp_path):
+    run = MadeRun(tmp_path / "run", cases=4, rows=["unet3d"])
+    before = (run.path / "run.json").read_bytes()
+    done = pfbench("report", run.path, "--out", run.path / "run.json", expect=2)
+    assert "PFB-C46" in done.said
+    assert (run.path / "run.json").read_bytes() == before
 
 
 def test_a_cache_in_the_output_folder_and_a_comparison_in_a_study_are_not_refused(tmp_path):

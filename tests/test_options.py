@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 
 import pytest
 import typer
+from helper_in_process import pfbench
 from typer.testing import CliRunner
 
 from harness.commands.signature import with_options
+from harness.runs.spec import code_version
 
 
 def number_or_all(text: str) -> int | Literal["all"]:
@@ -84,3 +86,7 @@ def test_two_fields_of_one_name_are_refused_when_the_command_is_made():
 
     with pytest.raises(ValueError, match="duplicate parameter name: 'root'"):
         with_options(run)
+
+
+def test_the_version_is_the_one_that_runs_record():
+    assert pfbench("--version").out.strip() == code_version()

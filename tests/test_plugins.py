@@ -309,6 +309,12 @@ def test_a_metric_is_one_more_column_and_changes_no_other(mine, tmp_path):
     assert after["dice_mean"] == before["dice_mean"] and after["hd95_mean"] == before["hd95_mean"]
     assert np.isfinite(after["surplus_mean"])
     assert "Surplus (voxels)" in (with_metric / "table.md").read_text()
+    without = pfbench("verify", with_metric, "--deep", expect=4).out
+    assert "metrics of a plug-in" in without and "network" not in without
+    scan = tmp_path / "scan.nii.gz"
+    image = np.random.default_rng(0).random((24, 24, 16), dtype=np.float32)
+    nib.save(nib.Nifti1Image(image, np.eye(4)), scan)
+    pfbench("predict", with_metric, scan, "--model", "resunet3d_up", "--out", tmp_path / "masks")
 
 
 def test_a_network_of_an_installed_package_is_used_by_its_name(tmp_path, monkeypatch):

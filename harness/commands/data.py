@@ -59,7 +59,9 @@ def make_phantom(
     """Write synthetic volumes as NIfTI files in the layout of BraTS2020."""
     from harness.commands.placement import parse_size
     from harness.data import phantom
+    from harness.runs.run_folder import refuse_among_records
 
+    refuse_among_records(out, "OUT")
     phantom.write(out, cases=cases, shape=parse_size(size), seed=seed)
     print(f"{cases} synthetic cases in {out}")
     print(f"use them: pfbench run --suite table5 --dataset brats --data-root {out} --profile quick")
@@ -140,6 +142,7 @@ def describe_data(options: DescribeOptions) -> None:
     from harness.data.recognise import request_of_all
     from harness.report import of_data
     from harness.runs.files import write_bytes
+    from harness.runs.run_folder import refuse_among_records
     from harness.runs.screen import Screen
     from harness.runs.settings import resolve
     from harness.systems.metrics import score
@@ -147,6 +150,8 @@ def describe_data(options: DescribeOptions) -> None:
     use_plugins(options.plugins)
     if not options.root.is_dir():
         raise no_folder(options.root)
+    if options.html:
+        refuse_among_records(options.html, "--html")
     settings = resolve(options.profile, None, options.sight.changes, None)
     asked = request_of_all(
         options.root,

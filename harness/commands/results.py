@@ -251,9 +251,11 @@ def predict(options: PredictOptions) -> None:
     """
     from harness.commands.placement import chosen_device
     from harness.experiments import predict as predictor
+    from harness.runs.run_folder import refuse_among_records
     from harness.runs.screen import Screen
     from harness.trials.network import choose_trials
 
+    refuse_among_records(options.out, "--out")
     use_plugins(options.plugins)
     request = predictor.PredictRequest(
         run=options.run_dir,

@@ -37,8 +37,10 @@ def export_nnunet(options: ExportOptions) -> None:
         pfbench export nnunet RUN_DIR OUT --data-root DIR
     """
     from harness.experiments.export_nnunet import ExportRequest, export
+    from harness.runs.run_folder import refuse_among_records
     from harness.runs.screen import Screen
 
+    refuse_among_records(options.out, "OUT")
     request = ExportRequest(
         run=options.run_dir,
         out=options.out,
@@ -67,8 +69,10 @@ def export_records(options: RecordsOptions) -> None:
         pfbench compare OUT MY_RUN_DIR
     """
     from harness.experiments.export_records import export
+    from harness.runs.run_folder import refuse_among_records
     from harness.runs.screen import Screen
 
+    refuse_among_records(options.out, "OUT")
     trials = export(options.run_dir, options.out)
     Screen().say(f"records     {options.out}, of {counted(trials, 'trial')}")
 
@@ -96,7 +100,7 @@ def score(options: ScoreOptions) -> None:
     from harness.commands.requests import RUNS
     from harness.experiments.session import write_report
     from harness.results.folder import opened
-    from harness.runs.run_folder import RunFolder
+    from harness.runs.run_folder import RunFolder, refuse_among_records
     from harness.runs.screen import Screen
 
     if (options.run_dir is None) == (options.truth is None):
@@ -105,6 +109,8 @@ def score(options: ScoreOptions) -> None:
     predictions = _predictions(options.predictions)
     screen = Screen(quiet=options.as_json)
     out = options.run_dir or options.out or RUNS / f"score-{'-'.join(predictions)}"
+    if not options.run_dir:
+        refuse_among_records(out, "--out")
     with screen.bar("scoring") as advance:
         work = _of_run if options.run_dir else _of_folders
         notes = work(options, out, predictions, advance)

@@ -13,7 +13,7 @@ from harness.results import tables
 from harness.results.csv_text import csv_text
 from harness.results.folder import RunResults, StudyResults, opened
 from harness.runs.files import write_bytes
-from harness.runs.run_folder import RunFolder
+from harness.runs.run_folder import RunFolder, refuse_among_records
 
 RENDER: dict[str, Callable[[Document], str]] = {
     "html": html.render,
@@ -61,9 +61,14 @@ def render(folders: Sequence[RunFolder], format: str = "html", *, pictures: bool
 def write(
     folders: Sequence[RunFolder], out: Path, format: str = "html", *, pictures: bool = True
 ) -> None:
-    """Write the report whole or not at all. Raises like `render`, and StorageError."""
+    """Write the report whole or not at all.
+
+    Raises like `render`, UsageError for an `out` that is a folder or a record of a run, and
+    StorageError.
+    """
     if out.is_dir():
         raise UsageError("is a folder", where=f"--out {out}", remedy=f"--out {out / 'report.html'}")
+    refuse_among_records(out, "--out")
     write_bytes(out, render(folders, format, pictures=pictures).encode())
 
 

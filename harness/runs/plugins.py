@@ -100,6 +100,19 @@ def in_use(ids: Sequence[str]) -> bool:
     return all(plugin_id in _active for plugin_id in ids)
 
 
+def needed_to_predict(ids: Sequence[str], system: str, dataset: str) -> tuple[str, ...]:
+    """Those of the given plug-ins without which such a trial's network cannot be built or fed.
+
+    None where system and data set are ours, and the plug-ins bring metrics.
+    """
+    from harness.data.datasets import DATASETS
+
+    others = [*_active.values()]
+    ours = system in SYSTEMS and not any(system in each.systems for each in others)
+    ours_too = dataset in DATASETS and not any(dataset in each.datasets for each in others)
+    return () if ours and ours_too else tuple(ids)
+
+
 def require(ids: Sequence[str]) -> None:
     """Raise UsageError that names the missing plug-ins unless all of the given ones are in use."""
     for plugin_id in ids:

@@ -48,6 +48,22 @@ from harness.runs.records import (
 from harness.runs.spec import TrialSpec
 from harness.runs.trial_folder import TrialFolder
 
+ENDINGS = ("csv", "html", "md", "tex")
+"""Endings of files in a run folder that are derived, and may be made anew."""
+FOLDERS = ("trials", "points", "plugins", "cache")
+
+
+def refuse_among_records(place: Path, option: str) -> None:
+    """Raise UsageError for an output that would replace a record of a run, or lie among them."""
+    real = place.resolve()
+    for outer in real.parents:
+        inside = real.relative_to(outer).parts
+        derived = place.suffix.lstrip(".") in ENDINGS or not real.is_file()
+        if RunFolder(outer).begun and (inside[0] in FOLDERS or not derived):
+            what = f"{place} is a record of the run in {outer}, or lies among its records"
+            remedy = f"a name of its own, or another folder than {inside[0]}"
+            raise UsageError(what, where=option, remedy=remedy, code="PFB-C46")
+
 
 def splits_of(record: SplitRecord | FoldsRecord) -> dict[int, Split]:
     """The splits in split.json, by fold; a single split under 0.

@@ -143,7 +143,8 @@ class _Loader(yaml.SafeLoader):
                 what = f"key '{key.value}' stands twice, lines {seen[key.value]} and {line}"
                 raise _Refused(what, key.start_mark, "keep one of them", "PFB-C11")
             seen[key.value] = line
-        return super().construct_mapping(node, deep)
+        # A key is its text: YAML reads `no` as a truth value, and an empty one as nothing.
+        return {key.value: self.construct_object(value, deep=True) for key, value in node.value}
 
     def refuse_tag(self, node: Any) -> Any:
         tag = node.tag.replace("tag:yaml.org,2002:", "!!")

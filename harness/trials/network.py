@@ -146,7 +146,7 @@ def _load(spec: TrialSpec, source: TrialFolder, device: Device) -> Trained:
     Whether the weights fit is seen first, on a network without memory: the specification of a
     stranger may describe one that no machine holds.
     """
-    registry.require(spec.plugins)
+    registry.require(registry.needed_to_predict(spec.plugins, spec.system, spec.data.name))
     try:
         with torch.device("meta"):
             described = _built(spec)
@@ -166,7 +166,7 @@ def build(spec: TrialSpec) -> Method:
 
     Raises UsageError for a plug-in that the system needs and that is not in use.
     """
-    registry.require(spec.plugins)
+    registry.require(registry.needed_to_predict(spec.plugins, spec.system, spec.data.name))
     torch.manual_seed(spec.seed)
     method = _built(spec)
     method.network.to(spec.device)

@@ -35,7 +35,7 @@ def check_predictions(
     `keys` are the entries of `cases` in the `cache`. Trials without a network here are left out:
     `harness.checks.verify.trial` and `outcome` tell of these.
     """
-    if trial.spec is None or trial.spec.given or trial.lacks_plugin or trial.method is None:
+    if trial.spec is None or trial.spec.given or trial.method is None:
         return
     device: Device = "cuda" if trial.spec.device == "cuda" and torch.cuda.is_available() else "cpu"
     before = torch.get_num_threads()

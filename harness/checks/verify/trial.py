@@ -48,7 +48,7 @@ class Trial:
     @cached_property
     def method(self) -> Method | None:
         """The method on device "meta"; None when this version cannot build the method."""
-        if self.spec is None or self.lacks_plugin or self.spec.given:
+        if self.spec is None or self.lacks_network or self.spec.given:
             return None
         try:
             with torch.device("meta"):
@@ -64,8 +64,16 @@ class Trial:
 
     @property
     def lacks_plugin(self) -> bool:
-        """Whether the trial's network comes from a plug-in that is not in use."""
+        """Whether the trial's numbers depend on a plug-in that is not in use."""
         return self.spec is not None and not registry.in_use(self.spec.plugins)
+
+    @property
+    def lacks_network(self) -> bool:
+        """Whether the trial's network depends on a plug-in that is not in use."""
+        if self.spec is None:
+            return False
+        of = (self.spec.system, self.spec.data.name)
+        return not registry.in_use(registry.needed_to_predict(self.spec.plugins, *of))
 
 
 def read(folder: TrialFolder, found: Inspection) -> Trial:
@@ -108,8 +116,9 @@ def check_training(trial: Trial, protocol: Mapping[str, Any], found: Inspection)
         return
     if trial.lacks_plugin:
         needed = " ".join(f"--plugin RUN_DIR/plugins/{each}.py" for each in trial.spec.plugins)
-        found.unchecked(f"trial {trial.folder.id}: network and metrics of a plug-in ({needed})")
-    elif trial.method is None:
+        what = "network and metrics" if trial.lacks_network else "metrics"
+        found.unchecked(f"trial {trial.folder.id}: {what} of a plug-in ({needed})")
+    if trial.method is None and not trial.lacks_network:
         found.fault(trial.folder.spec_file, "describes a network that this version cannot build")
     if trial.folder.history_file.exists():
         _history(trial, trial.spec, found)
