@@ -153,6 +153,16 @@ def test_the_model_is_a_parameter_and_a_tag(run):
     assert data.tags["pfbench.model"] == "unet3d"
 
 
+def test_where_a_trial_was_trained_is_a_tag(run):
+    trial = run.trial(spec(seed=0).id)
+    place = trial.result().environment | {"node": "node-2", "device": "NVIDIA H200", "gpu": "3"}
+    rewrite(trial.result_file, trial.result(), environment=place)
+    _, _, runs = mirrored(run)
+    tags = runs["0"].data.tags
+    told = [tags[f"pfbench.{name}"] for name in ("node", "device", "gpu")]
+    assert told == ["node-2", "NVIDIA H200", "3"]
+
+
 def test_mlflows_own_pages_begin_with_the_model_and_its_dice(run):
     """Its Compare sorts names, and opens with the first; its box plot cuts a name at a "-"."""
     _, _, runs = mirrored(run)

@@ -235,6 +235,7 @@ def _of_trial(trial: TrialFolder, run: RunManifest, tables: str) -> ChildRun:
             "pfbench.status": status,
             "pfbench.reason": result.reason if result else "",
             "pfbench.tables": tables,
+            **_place(result),
         },
         _own((trial.cases_file, trial.history_file)),
         _seconds(trial, result),
@@ -248,6 +249,13 @@ def _made_by(trial: TrialFolder, run: RunManifest) -> dict[str, str]:
     for each in (made for row in rows for made in row.made_by):
         return {"pfbench.command": redact(each.command), "pfbench.version": each.version}
     return {}
+
+
+def _place(result: Result | None) -> dict[str, str]:
+    """The tags with the node and the device that trained a trial, and the number of its GPU."""
+    known = result.environment if isinstance(result, Scored) else {}
+    names = [name for name in ("node", "device", "gpu") if known.get(name)]
+    return {f"pfbench.{name}": str(known[name]) for name in names}
 
 
 def _seconds(trial: TrialFolder, result: Result | None) -> float:

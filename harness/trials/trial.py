@@ -4,6 +4,7 @@ Task ─► perform ─► ACTIONS[action] ─► files in the trial's folder, t
 """
 
 import contextlib
+import os
 import platform
 import statistics
 import sys
@@ -334,10 +335,12 @@ def one_window(spec: TrialSpec) -> TrialSpec:
 
 
 def environment(method: Method) -> dict[str, str | int]:
-    """Versions of the software and the device, for the report."""
+    """Versions of the software and the device, for the report; of a GPU its number on the node."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     return {
         "pfbench": harness.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         **describe_device(method),
+        **({"gpu": visible} if method.device.type == "cuda" else {}),
     }
