@@ -60,12 +60,12 @@ def _as_it_was() -> Iterator[None]:
         yield
     finally:
         sys.argv = arguments
-        os.environ.clear()
-        os.environ.update(environment)
         os.umask(mask)
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(False)
         registry.clear()
+        os.environ.clear()  # last, as torch writes to it
+        os.environ.update(environment)
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -16,6 +16,7 @@ import torch
 from helper_in_process import pfbench
 
 from harness.checks import contract
+from harness.runs.plugin_file import restored
 from harness.runs.run_folder import RunFolder
 from harness.runs.spec import Data, TrialSpec, digest
 from harness.runs.suites import OURS, SUITES
@@ -231,6 +232,18 @@ def test_what_a_plug_in_changes_around_it_is_put_back(tmp_path, capfd):
     assert (os.getcwd(), dict(os.environ), [*sys.path]) == before
     assert torch.get_default_dtype() == torch.float32
     assert "NOISE" not in done.out + capfd.readouterr().out
+
+
+def test_files_keep_their_rights_and_numpy_its_ways_when_a_plug_in_changes_them():
+    division, usual = np.geterr(), os.umask(0o077)
+    try:
+        with restored():
+            os.umask(0)
+            np.seterr(all="raise")
+        assert np.geterr() == division
+        assert os.umask(usual) == 0o077
+    finally:
+        os.umask(usual)
 
 
 def test_the_same_command_trains_nothing_and_a_changed_source_is_another_trial(mine, tmp_path):

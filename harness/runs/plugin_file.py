@@ -166,12 +166,19 @@ def contained() -> Iterator[None]:
 def restored() -> Iterator[None]:
     """Put back, after the block, what the processes of other trials would inherit.
 
-    And torch's defaults, with which networks are built to be counted.
+    And torch's defaults, with which networks are built to be counted, numpy's ways with a division
+    by zero, with which volumes are prepared, and the rights of files that are made.
     """
+    import numpy as np
+
     environment, folder, paths = dict(os.environ), os.getcwd(), [*sys.path]
+    rights, division = os.umask(0o077), np.geterr()
+    os.umask(rights)
     try:
         yield
     finally:
+        os.umask(rights)
+        np.seterr(**division)
         sys.path[:] = paths
         os.chdir(folder)
         os.environ.clear()
