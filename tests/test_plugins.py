@@ -449,3 +449,50 @@ def test_a_metric_that_writes_to_masks_changes_none_that_is_kept():
     values, _ = plugin_metrics.scores({"bad": plugin_metrics.Metric("Bad", bad)}, *masks, (1, 1, 1))
     assert values == {"bad": 1.0}
     assert all(map(np.array_equal, masks, before))
+
+
+BRINGS_DATA = """
+from pathlib import Path
+import numpy as np
+from harness.data.case import Case
+from harness.plugin import Dataset, Survey
+
+def survey(root, modalities):
+    files = {{name: root / "image.nii.gz" for name in modalities}}, root / "mask.nii.gz"
+    {body}
+
+def prepare(scan, labels, reduce, case):
+    raise ZeroDivisionError("no slice")
+
+TARGETS = {{"tumour": (1,)}}
+DATASETS = {{"theirs": Dataset("Theirs", ("mr",), TARGETS, survey=survey, prepare=prepare)}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("return None", "`survey` of its plug-in returns a NoneType, no Survey"),
+        ("return []", "returns a list, no Survey"),
+        ("return Survey((Case(3, *files),))", "has a case with the id 3, which is no text"),
+        ("return Survey((Case('a', {'mr': 'image.nii.gz'}, files[1]),))", "has to be a Path"),
+        ("raise RuntimeError('no server')", "ends with RuntimeError: no server"),
+        ("raise SystemExit(0)", "ends with SystemExit"),
+        ("return Survey(tuple(Case(name, *files) for name in 'abc'))",
+         "`prepare` of its plug-in ends with ZeroDivisionError: no slice"),
+    ],
+)  # fmt: skip
+def test_a_data_set_of_a_plug_in_that_fails_is_told_as_its_fault(tmp_path, body, says):
+    root = tmp_path / "scans"
+    root.mkdir()
+    image = np.random.default_rng(0).random((24, 24, 16), dtype=np.float32)
+    nib.save(nib.Nifti1Image(image, np.eye(4)), root / "image.nii.gz")
+    voxels = np.zeros_like(image)
+    voxels[8:16, 8:16, 4:12] = 1
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), root / "mask.nii.gz")
+    plugin = tmp_path / "theirs.py"
+    plugin.write_text(BRINGS_DATA.format(body=body))
+    done = pfbench("run", "--suite", "table5", "--model", "resunet3d_up", "--plugin", plugin,
+                   "--dataset", "theirs", "--data-root", root, "--profile", "quick",
+                   "--out", tmp_path / "out", "--no-mlflow", expect=2)  # fmt: skip
+    assert "PFB-C43" in done.said and says in done.said

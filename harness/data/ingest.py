@@ -13,6 +13,7 @@ import numpy as np
 from harness.data import intensity, itk
 from harness.data.case import PAPER_GRID, Case, FaultyCase, Grid, OnScan, Scan, Spacing, Volume
 from harness.data.nifti import place, unreadable
+from harness.data.of_plugin import plugin_faults
 from harness.data.prepare import region
 from harness.data.reading import PAPERS, View
 from harness.data.regions import Labels
@@ -256,8 +257,10 @@ def prepared(scan: Scan, job: Job, recipe: Callable[..., Volume]) -> Volume:
     """
     how = (job.reduce, job.name)
     if not job.plugin or len(job.targets) == 1:
-        return recipe(scan, job.labels, *how)
-    first, *others = [recipe(scan, labels, *how) for labels in job.targets.values()]
+        with plugin_faults(job.plugin, "prepare", job.name):
+            return recipe(scan, job.labels, *how)
+    with plugin_faults(job.plugin, "prepare", job.name):
+        first, *others = [recipe(scan, labels, *how) for labels in job.targets.values()]
     for other in others:
         if other.spacing_mm != first.spacing_mm or not np.array_equal(other.image, first.image):
             what = "its plug-in sees the scan in another way for each target"

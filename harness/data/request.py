@@ -12,6 +12,7 @@ from harness.data.case import PAPER_GRID, Contents, Grid, Survey
 from harness.data.datasets import DATASETS, loaded
 from harness.data.exclude import note_of, refuse_strangers
 from harness.data.layout import no_folder, same_but_for_case
+from harness.data.of_plugin import checked, plugin_faults
 from harness.data.pattern import Tree
 from harness.data.reading import PLAIN, Reading, View
 from harness.data.target_labels import labels_of, refuse_unknown_labels
@@ -102,7 +103,9 @@ def survey(request: DataRequest) -> Survey:
     entry, layout = DATASETS[request.dataset], patterns_of(request)
     assert request.root is not None  # complete() refuses it
     if layout is None:
-        found: Survey = loaded(entry.survey)(request.root, request.modalities)
+        with plugin_faults(entry.plugin, "survey", request.dataset):
+            found: Survey = loaded(entry.survey)(request.root, request.modalities)
+        found = checked(found, request.dataset) if entry.plugin else found
     else:
         targets = re.split("[,+]", request.target) if layout.has_masks else ()
         expected = entry.expected or "files that the patterns fit"
