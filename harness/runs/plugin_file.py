@@ -162,6 +162,10 @@ def contained() -> Iterator[None]:
         os.close(output)
 
 
+NUMPYS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+"""What numpy does with faults of arithmetic unless it is told otherwise."""
+
+
 @contextmanager
 def restored() -> Iterator[None]:
     """Put back, after the block, what the processes of other trials would inherit.
@@ -169,16 +173,17 @@ def restored() -> Iterator[None]:
     And torch's defaults, with which networks are built to be counted, numpy's ways with a division
     by zero, with which volumes are prepared, and the rights of files that are made.
     """
-    import numpy as np
-
     environment, folder, paths = dict(os.environ), os.getcwd(), [*sys.path]
-    rights, division = os.umask(0o077), np.geterr()
+    rights = os.umask(0o077)
     os.umask(rights)
+    numpy = sys.modules.get("numpy")
+    division = numpy.geterr() if numpy else NUMPYS
     try:
         yield
     finally:
         os.umask(rights)
-        np.seterr(**division)
+        if numpy := sys.modules.get("numpy"):
+            numpy.seterr(**division)
         sys.path[:] = paths
         os.chdir(folder)
         os.environ.clear()
