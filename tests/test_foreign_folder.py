@@ -62,6 +62,16 @@ NAMES: list[tuple[str, Change]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("target", ["../../escaped", "wt,/../../escaped", "", "wt,", "a b"])
+def test_the_name_of_a_target_in_a_specification_is_no_path(tmp_path, target):
+    trial = MadeRun(tmp_path / "run", cases=4, rows=["unet3d"]).trials["unet3d", 0]
+    content = json.loads(trial.spec_file.read_text())
+    content["data"]["target"] = target
+    trial.spec_file.write_text(json.dumps(content))
+    with pytest.raises(StateError, match="target"):
+        trial.spec()
+
+
 @pytest.mark.parametrize(("name", "change"), NAMES)
 def test_a_name_that_leads_elsewhere_is_a_damaged_record(sent, name, change):
     path = sent / name

@@ -294,8 +294,13 @@ def test_trials_without_plug_ins_keep_their_ids():
         ("SYSTEMS = {", "line 1"),
         ("x = 1\nimport no_such_module\n", "broken.py:2"),
         ("x = 1\n", "neither SYSTEMS, METRICS nor DATASETS"),
+        (
+            "from harness.plugin import Dataset\n"
+            "DATASETS = {'d': Dataset('D', ('mr',), {'/../x': (1,)}, survey=print)}\n",
+            "'/../x'",
+        ),
     ],
-    ids=["no Python", "fails", "holds nothing"],
+    ids=["no Python", "fails", "holds nothing", "a target is a path"],
 )
 def test_a_plug_in_that_cannot_be_used_is_named_with_its_line(tmp_path, source, said):
     path = tmp_path / "broken.py"

@@ -11,6 +11,7 @@ import pytest
 import torch
 from helper_changes import another, faults, leaves
 from helper_in_process import pfbench
+from helper_made_run import MadeRun
 from safetensors.torch import load_file, save_file
 
 from harness.checks.verify.folder import verify
@@ -381,6 +382,17 @@ def test_a_network_that_was_never_fine_tuned_is_found_although_its_sum_is_right(
     shutil.copy(trained(run).path / name, tuned(run).path / name)
     sign(tuned(run), name)
     assert "is the network of its base, not fine-tuned" in whats(run)
+
+
+def test_a_network_that_was_copied_over_that_of_another_seed_is_found(tmp_path):
+    made = MadeRun(tmp_path / "run", cases=4, rows=["unet3d"], seeds=(0, 1, 2))
+    name = "weights.safetensors"
+    for seed, content in enumerate((b"one", b"one", b"two")):
+        trial = made.trials["unet3d", seed]
+        (trial.path / name).write_bytes(content)
+        sign(trial, name)
+    told = [fault for fault in verify(made.path).faults if "another seed" in fault.what]
+    assert [fault.file for fault in told] == [f"trials/{made.trials['unet3d', 1].id}/{name}"]
 
 
 def test_a_mask_that_scores_otherwise_is_found_although_its_sum_is_right(whole, run):

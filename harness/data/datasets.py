@@ -9,6 +9,7 @@ from typing import Any
 from harness.data import brats
 from harness.data.by_pattern import Layout
 from harness.data.case import Contents, Grid, Scan, Survey, Volume
+from harness.data.names import refuse_unsafe
 from harness.data.presets import GLIOMA, PRESETS
 from harness.data.reading import View
 from harness.errors import UsageError
@@ -51,6 +52,7 @@ class Dataset:
         """Return modalities, targets and labels, as far as known without reading a mask."""
         if self.contents and root is not None:
             contents: Contents = loaded(self.contents)(root)
+            refuse_unsafe(contents.targets, str(root))
             return contents
         default = "" if self.choose else next(iter(self.targets), "")
         return Contents(self.modalities, self.targets, default, self.labels)

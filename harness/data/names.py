@@ -2,7 +2,20 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from harness.errors import UsageError
+
+TARGET = r"[A-Za-z0-9._+-]{1,256}"
+"""A target's name, which becomes a part of names of files; "+" joins labels."""
+
+
+def refuse_unsafe(targets: Iterable[object], where: str) -> None:
+    """Raise UsageError for a target whose name could not be part of the name of a file."""
+    for name in targets:
+        if not isinstance(name, str) or not re.fullmatch(TARGET, name):
+            what = f"has a target {name!r}, which cannot be part of the name of a file"
+            raise UsageError(what, where=where, remedy="letters, digits, . _ and -", code="PFB-C42")
 
 
 def words_of(names: Sequence[str], kind: str = "label") -> tuple[tuple[str, ...], dict[str, str]]:

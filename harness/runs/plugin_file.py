@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from harness.data.names import refuse_unsafe
 from harness.errors import UsageError
 from harness.systems.catalogue import SystemEntry
 
@@ -233,6 +234,7 @@ def _entries(path: Path, module: ModuleType, group: str) -> dict[str, Any]:
         if not isinstance(entry, kind):
             what = f"{group}[{name!r}] is a {type(entry).__name__}"
             raise wrong(path, what, f"{kind.__name__}(...) of harness.plugin")
+        refuse_unsafe(getattr(entry, "targets", ()), f"{path}: {group}[{name!r}]")
     if group != "SYSTEMS":
         return dict(content)
     try:

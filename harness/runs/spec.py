@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 import harness
+from harness.data.names import TARGET
 from harness.data.reading import PAPERS, View
 from harness.data.regions import Labels, exclusive
 from harness.runs.plugin_file import COPY
@@ -32,7 +33,7 @@ class Data(Frozen):
 
     name: str
     modalities: tuple[str, ...]
-    target: str
+    target: str = Field(pattern=f"^{TARGET}(,{TARGET})*$")
     grid: tuple[int, int, int]
     fingerprint: str
     synthetic: bool

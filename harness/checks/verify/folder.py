@@ -7,7 +7,7 @@ note; what could not be looked at is said to be so.
 """
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
@@ -38,6 +38,7 @@ from harness.runs.records import (
 )
 from harness.runs.run_folder import RunFolder, splits_of
 from harness.runs.spec import code_version, digest
+from harness.runs.trial_folder import WEIGHTS
 
 OF_TRIALS = (
     "to mend trials: move the folders that are named away, and repeat the command in run.json if "
@@ -284,6 +285,7 @@ def _check_run(
         check_outcome(trial, _base(trial, trials, found), run, cases, found)
         if trial.spec and trial.scored:
             alike.setdefault((trial.spec.tested, cases), []).append(trial)
+    _copies(trials.values(), found)
     if found.records_alone and alike:
         found.unchecked(
             "masks and weights: none is here, as in what `pfbench export records` writes"
@@ -335,6 +337,19 @@ def _base(trial: Trial, trials: dict[str, Trial], found: Inspection) -> Trial | 
         what = f"the trial whose network it takes, {trial.spec.base.id}, is not in the run"
         found.fault(trial.folder.spec_file, what)
     return base
+
+
+def _copies(trials: Iterable[Trial], found: Inspection) -> None:
+    """Check that no two seeds or folds have the same weights, as only a copied file has."""
+    first: dict[str, Trial] = {}
+    for trial in trials:
+        weights = trial.scored.sha256.get(WEIGHTS) if trial.scored else None
+        if trial.spec is None or weights is None:
+            continue
+        other = first.setdefault(weights, trial)
+        if other.spec and (other.spec.seed, other.spec.fold) != (trial.spec.seed, trial.spec.fold):
+            what = f"is the network of trial {other.folder.id}, of another seed or fold"
+            found.fault(trial.folder.weights_file, what)
 
 
 def _labels(
