@@ -157,6 +157,19 @@ def test_a_wrong_table_is_refused_with_its_line(tmp_path, lines, header, place):
     assert caught.value.remedy and caught.value.code == "PFB-C52"
 
 
+@pytest.mark.parametrize(
+    ("two", "said"),
+    [(("Ann,a", "ann,a"), "patients Ann and ann"), (("p,N", "q,n"), "sites N and n")],
+)
+def test_names_that_differ_in_capitals_alone_are_refused(tmp_path, two, said):
+    lines = "\n".join(
+        f"{case},{named}" for case, named in zip("abcd", (*two, "x,b", "y,b"), strict=True)
+    )
+    with pytest.raises(UsageError, match=said) as caught:
+        divided("abcd", group=table(tmp_path, lines, "case,patient,site"))
+    assert caught.value.code == "PFB-C52"
+
+
 def test_a_table_that_is_not_there_is_refused():
     with pytest.raises(UsageError, match=r"gone\.csv: cannot be read"):
         groups("gone.csv", ["a"])

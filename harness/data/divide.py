@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.data import given_split
 from harness.data.given_split import IGNORED, SITES, GivenSplit, refuse_other_cases
-from harness.data.patients import Groups, groups, suspicion
+from harness.data.patients import SETTING, Groups, groups, suspicion
 from harness.data.split import FOLDS, Kind, Split, carved, split
 from harness.errors import DataError, UsageError
 
@@ -69,6 +69,8 @@ def divide(
     given, notes = _given(roster, known, kind, file)
     if given and given.whole and not (group or known.patients):
         known = replace(known, patients=given.whole.patients, sites=given.whole.sites)
+    _refuse_alike(known.patients, "patients")
+    _refuse_alike(known.sites, "sites")
     if not group and not roster.patient and not known.patients:
         notes += [text] if (text := suspicion(roster.cases)) else []
     if given is None:
@@ -113,6 +115,20 @@ def _by_site(known: Groups, file: str) -> GivenSplit:
     table = known.said.rpartition(" ")[0]  # without the digest of its content
     _refuse_patients_at_two_sites(known, table)
     return given_split.of_sites(known.sites, table)
+
+
+def _refuse_alike(named: Mapping[str, str], what: str) -> None:
+    """Raise UsageError for names that differ in capitals alone: one would be taken for two."""
+    first: dict[str, str] = {}
+    for name in sorted(set(named.values())):
+        other = first.setdefault(name.casefold(), name)
+        if other != name:
+            raise UsageError(
+                f"{what} {other} and {name} differ in capitals alone",
+                where=SETTING,
+                remedy="one spelling for one, other names for two",
+                code="PFB-C52",
+            )
 
 
 def _refuse_patients_at_two_sites(known: Groups, table: str) -> None:
