@@ -62,11 +62,12 @@ NAMES: list[tuple[str, Change]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("target", ["../../escaped", "wt,/../../escaped", "", "wt,", "a b"])
+@pytest.mark.parametrize("target", ["wt,/../../escaped", "../x,wt", "wt,", "wt,a b"])
 def test_the_name_of_a_target_in_a_specification_is_no_path(tmp_path, target):
     trial = MadeRun(tmp_path / "run", cases=4, rows=["unet3d"]).trials["unet3d", 0]
     content = json.loads(trial.spec_file.read_text())
-    content["data"]["target"] = target
+    names = {name: [1] for name in target.split(",")}
+    content["data"] |= {"target": target, "targets": names}
     trial.spec_file.write_text(json.dumps(content))
     with pytest.raises(StateError, match="target"):
         trial.spec()

@@ -6,11 +6,12 @@ are never computed twice; any difference gives another id and another folder.
 
 import hashlib
 import json
+import re
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 import harness
 from harness.data.names import TARGET
@@ -33,7 +34,7 @@ class Data(Frozen):
 
     name: str
     modalities: tuple[str, ...]
-    target: str = Field(pattern=f"^{TARGET}(,{TARGET})*$")
+    target: str
     grid: tuple[int, int, int]
     fingerprint: str
     synthetic: bool
@@ -42,6 +43,14 @@ class Data(Frozen):
     targets: dict[str, Labels] = Field(default_factory=dict)
     """Of several targets, the labels that each consists of, in the order of `target`; none where
     each has a file of its own. Empty for one target, whatever its labels."""
+
+    @model_validator(mode="after")
+    def _name_files(self) -> Self:
+        """Refuse several targets of which one could not be part of the name of a file."""
+        for name in self.names if self.targets else ():
+            if not re.fullmatch(TARGET, name) or name not in self.targets:
+                raise ValueError(f"target {name!r} is no name, or has no labels")
+        return self
 
     @property
     def names(self) -> tuple[str, ...]:
